@@ -1,0 +1,223 @@
+"""Computing: any nest of lazy things, in one pass over each dataset."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import awkward as ak
+
+from hepgraph.errors import LazyError
+from hepgraph.executors import Executor, pick
+from hepgraph.graph.node import Item
+from hepgraph.io.source import Origin, Partition
+from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.ledger import Report
+from hepgraph.plan import ArraySink, Merger, Pass, Sink, combine_all, sink_of
+from hepgraph.progress import progress_bar
+
+ENGINES = ("auto", "interpreter")
+# kinds of lazy results other than arrays: how they split into sinks, and how they come back
+KINDS: dict[type, Callable[[Any], list[tuple[Origin, Sink]]]] = {}
+FINISH: dict[type, Callable[[Any, list[Any]], Any]] = {}
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The lazy things in a nest of dicts, lists and tuples."""
+    found: list[Any] = []
+
+    def walk(part: Any) -> None:
+        if isinstance(part, Lazy) or type(part) in KINDS or isinstance(part, tuple(KINDS)):
+            found.append(part)
+        elif isinstance(part, Mapping):
+            for value in part.values():
+                walk(value)
+        elif isinstance(part, list | tuple | set):
+            for value in part:
+                walk(value)
+
+    walk(tree)
+    return found
+
+
+def rebuilt(tree: Any, new: Mapping[int, Any]) -> Any:
+    """The nest with its lazy things replaced, by their identity."""
+    if id(tree) in new:
+        return new[id(tree)]
+    if isinstance(tree, Mapping):
+        made = {key: rebuilt(value, new) for key, value in tree.items()}
+        return made if type(tree) is dict else _like(tree, made)
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        return type(tree)(*(rebuilt(value, new) for value in tree))
+    if isinstance(tree, list | tuple):
+        return type(tree)(rebuilt(value, new) for value in tree)
+    return tree
+
+
+def _like(old: Mapping[Any, Any], made: dict[Any, Any]) -> Any:
+    import copy
+
+    other: Any = copy.copy(old)
+    for key, value in made.items():
+        other[key] = value
+    return other
+
+
+def passes(tree: Any) -> tuple[list[Pass], list[tuple[Any, list[tuple[int, int]]]]]:
+    """One pass for each dataset, and where each lazy thing finds its parts: (pass, sink)."""
+    sinks: dict[Origin, list[Sink]] = {}
+    places: list[tuple[Any, list[tuple[Origin, int]]]] = []
+    for leaf in leaves(tree):
+        parts = [(leaf._origin, sink_of(leaf))] if isinstance(leaf, Lazy) else _split(leaf)
+        where = []
+        for origin, sink in parts:
+            mine = sinks.setdefault(origin, [])
+            mine.append(sink)
+            where.append((origin, len(mine) - 1))
+        places.append((leaf, where))
+    made = [Pass(origin, tuple(each)) for origin, each in sinks.items()]
+    number = {p.origin: i for i, p in enumerate(made)}
+    return made, [(leaf, [(number[origin], i) for origin, i in where]) for leaf, where in places]
+
+
+def _split(leaf: Any) -> list[tuple[Origin, Sink]]:
+    for kind, split in KINDS.items():
+        if isinstance(leaf, kind):
+            return split(leaf)
+    raise AssertionError(f"no sink for {type(leaf).__name__}")
+
+
+def _finish(leaf: Any, values: list[Any]) -> Any:
+    if isinstance(leaf, Lazy):
+        return values[0]
+    for kind, finish in FINISH.items():
+        if isinstance(leaf, kind):
+            return finish(leaf, values)
+    raise AssertionError(f"no finish for {type(leaf).__name__}")
+
+
+def compute(
+    tree: Any,
+    *,
+    executor: Any = None,
+    engine: str = "auto",
+    progress: bool | None = None,
+    report: bool = False,
+    **deprecated: Any,
+) -> Any:
+    """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
+
+    `executor`: "serial", "threads", "processes", an object of `hg.executors`, or a `concurrent.futures.Executor`.
+    `engine="interpreter"` takes the plain path by name. `progress`: shown in a terminal or notebook unless False.
+    With `report=True`, gives (results, report); the report has a row for each range.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
+    >>> out = hg.compute({"twice": 2 * x, "n": ak.num(x, axis=0)}, executor="serial")
+    >>> out["twice"].to_list(), out["n"]
+    ([2.0, 4.0, 6.0], np.int64(3))
+    """
+    if deprecated:
+        raise TypeError(
+            f"compute() has no argument {', '.join(sorted(deprecated))}; there are executor=, engine=, progress=, report=. "
+            + ("dask's scheduler= is executor= here." if "scheduler" in deprecated else "")
+        )
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    runner = pick(executor)
+    made, places = passes(tree)
+    ledger = Report()
+    results = run_passes(made, runner, progress, ledger)
+    new = {id(leaf): _finish(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
+    out = rebuilt(tree, new)
+    return (out, ledger) if report else out
+
+
+def run_passes(made: list[Pass], runner: Executor, progress: bool | None, ledger: Report) -> list[list[Any]]:
+    """The finished results of each pass; rows go to the ledger."""
+    tasks: list[tuple[int, Partition]] = []
+    mergers: list[Merger] = []
+    first: list[int] = []
+    for number, each in enumerate(made):
+        ranges = each.partitions()
+        first.append(len(tasks))
+        tasks.extend((number, partition) for partition in ranges)
+        mergers.append(Merger(len(ranges), combine_all(each.sinks)))
+    ledger.expect(sum(len(partition) for _, partition in tasks))
+    with progress_bar(len(tasks), progress, runner.name) as tick:
+        for index, (partials, row) in runner.run(Work(tuple(made)), tasks):
+            number = tasks[index][0]
+            mergers[number].add(index - first[number], partials)
+            ledger.add(index, row)
+            tick(row.events)
+    ledger.check()
+    return [
+        [sink.finish(partial) for sink, partial in zip(each.sinks, merger.result, strict=True)]
+        for each, merger in zip(made, mergers, strict=True)
+    ]
+
+
+class Work:
+    """What a worker does with one task: runs one pass over one range."""
+
+    def __init__(self, made: tuple[Pass, ...]) -> None:
+        self.passes = made
+
+    def __call__(self, task: tuple[int, Partition]) -> Any:
+        number, partition = task
+        return self.passes[number].run(partition)
+
+
+def persist(x: Lazy, **options: Any) -> Lazy:
+    """The array computed and kept in memory, as a lazy array in as many partitions."""
+    from hepgraph.events import from_awkward
+
+    parts = x.npartitions
+    result = compute(x, **options)
+    if not isinstance(result, ak.Array):
+        raise LazyError("a reduction over the whole dataset is one number; use .compute()")
+    return from_awkward(result, npartitions=parts, metadata=x.metadata)
+
+
+def head(x: Lazy, n: int = 5) -> Any:
+    """The first n rows of the first partition, reading as few entries as will do."""
+    sink = sink_of(x)
+    if not isinstance(sink, ArraySink):
+        return compute(x, progress=False)
+    each = Pass(x._origin, (sink,))
+    whole = each.partitions()[0]
+    size = n if not x._guard and x._rows.kind == "events" else max(200, 20 * n)
+    while True:
+        stop = min(whole.start + size, whole.stop)
+        part = Partition(whole.path, whole.tree, whole.start, stop, whole.first)
+        partials, _ = each.run(part)
+        found = sink.finish(partials[0])
+        if len(found) >= n or stop == whole.stop:
+            return found[:n]
+        size *= 10
+
+
+def necessary_columns(tree: Any) -> dict[str, int]:
+    """The columns that a lazy thing, or a nest of them, needs, and their size on disk in bytes; reads nothing.
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_root("data/sample.root", schema="nanoaod")
+    >>> sorted(hg.necessary_columns(events.Muon.pt[events.Muon.charge > 0]))
+    ['Muon_charge', 'Muon_pt', 'nMuon']
+    """
+    found: dict[str, int] = {}
+    for each in passes(tree)[0]:
+        for name in each.columns():
+            found[name] = found.get(name, 0) + each.origin.source.columns[name].bytes
+    return dict(sorted(found.items()))
+
+
+def _compute_one(x: Any, **options: Any) -> Any:
+    return compute(x, **options)
+
+
+HOOKS["compute"] = _compute_one
+HOOKS["persist"] = persist
+HOOKS["head"] = head
+__all__ = ["Item", "compute", "head", "necessary_columns", "persist", "sys"]

@@ -1,0 +1,106 @@
+"""The tree of errors, and how a name that is not there suggests the ones that are.
+
+Every class is also a builtin, so that `except KeyError` and `except OSError` do what users expect.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HepgraphError(Exception):
+    """What every error of hepgraph derives from."""
+
+    def __str__(self) -> str:  # KeyError would show the message quoted
+        return "\n".join(str(arg) for arg in self.args)
+
+
+class LazyError(HepgraphError, TypeError):
+    """A lazy value was used where only a computed one can answer."""
+
+
+class FieldError(HepgraphError, AttributeError, KeyError):
+    """A record has no field of this name."""
+
+
+class ShapeError(HepgraphError, ValueError):
+    """Arrays that do not go together: other masks, other lists, other depths."""
+
+
+class UnsupportedError(HepgraphError, TypeError, NotImplementedError):
+    """An operation that cannot be recorded; the message says what to write instead."""
+
+
+class RangeError(HepgraphError, IndexError):
+    """An index beyond the end of a list, found while running."""
+
+
+class SourceError(HepgraphError, OSError):
+    """A file that cannot be used as asked; carries the path."""
+
+
+class MissingFileError(SourceError, FileNotFoundError):
+    """No such file, or no file matches the pattern."""
+
+
+class DamagedFileError(SourceError):
+    """A file that is truncated, corrupt, or not of the expected format."""
+
+
+class MissingTreeError(SourceError, KeyError):
+    """A file without the wanted tree; the message lists the trees there are."""
+
+
+class MissingColumnError(SourceError, KeyError):
+    """A file without the wanted branch or column; the message gives the nearest names."""
+
+
+class DisagreementError(SourceError, ValueError):
+    """Files of one dataset, or columns of one collection, that contradict each other."""
+
+
+class SchemaError(HepgraphError, ValueError):
+    """A schema file that cannot be read, or does not fit the data."""
+
+
+class FilesetError(HepgraphError, ValueError):
+    """A fileset that is empty or not of a known shape."""
+
+
+class FillError(HepgraphError, ValueError, TypeError):
+    """A histogram fill whose arguments do not fit its axes, or each other."""
+
+
+class ProcessorError(HepgraphError, TypeError):
+    """A processor whose output does not add up."""
+
+
+def nearest(name: str, names: Iterable[str], most: int = 6) -> list[str]:
+    """The names closest to `name` in spelling, best first.
+
+    >>> nearest("Muon_pT", ["Jet_pt", "Muon_pt", "MET_phi"])
+    ['Muon_pt', 'Jet_pt']
+    """
+    lowered: dict[str, list[str]] = {}
+    for known in names:
+        lowered.setdefault(known.lower(), []).append(known)
+    close = difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.45)
+    return [known for low in close for known in lowered[low]][:most]
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """One line that helps with a misspelt name: the nearest ones, or the first of all there are.
+
+    >>> suggestion("Moun", ["Muon", "Jet"])
+    'Nearest names: Muon.'
+    >>> suggestion("zzz", ["Muon", "Jet"])
+    'Known names: Muon, Jet.'
+    """
+    known = list(names)
+    if close := nearest(name, known):
+        return f"Nearest names: {', '.join(close)}."
+    if not known:
+        return "There are no names at all."
+    more = f", ... ({len(known)} in all)" if len(known) > 10 else ""
+    return f"Known names: {', '.join(known[:10])}{more}."

@@ -1,0 +1,163 @@
+"""Opening datasets: ROOT and Parquet files, and arrays in memory, as lazy events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.form import List, Record
+from hepgraph.graph.node import rewrite
+from hepgraph.io import files as io_files
+from hepgraph.io.memory import open_awkward
+from hepgraph.io.source import STEP_SIZE, Origin, Source
+from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.schema import Schema, events_of, load
+
+
+def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
+    """Lazy events of any `Source`."""
+    return events_of(Origin.of(source), load(schema))
+
+
+def from_root(
+    files: Any,
+    tree: str | None = None,
+    *,
+    schema: str | Path | Schema = "base",
+    step_size: int | str = STEP_SIZE,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Lazy:
+    """Lazy events of ROOT files (TTree or RNTuple).
+
+    `files`: a path or URL, a glob, "file.root:Events", a directory, a list of those, or {file: tree}. `tree`: the name
+    of the tree, if not "Events" or the only one. `step_size`: entries in a partition, or the memory of the needed
+    columns ("50 MB"). Nothing but metadata is read.
+
+    Raises MissingFileError, MissingTreeError, DamagedFileError.
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_root("data/sample.root", schema="nanoaod")
+    >>> events.Muon.pt
+    <hepgraph.Lazy ## * var * float32>
+    """
+    from hepgraph.io.root import open_root
+
+    source = open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    return from_source(source, schema)
+
+
+def from_parquet(
+    files: Any,
+    *,
+    schema: str | Path | Schema = "base",
+    step_size: int | str = STEP_SIZE,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Lazy:
+    """Lazy events of Parquet files, with one column per branch or with nested records.
+
+    `files`: a path or URL, a glob, a directory, or a list of those. The other arguments are as for `from_root`.
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_parquet("data/sample.parquet", schema="nanoaod")
+    >>> events.MET.pt
+    <hepgraph.Lazy ## * float32>
+    """
+    from hepgraph.io.parquet import open_parquet
+
+    source = open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    return from_source(source, schema)
+
+
+def open(
+    files: Any,
+    *,
+    schema: str | Path | Schema | None = None,
+    step_size: int | str = STEP_SIZE,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Lazy:
+    """Lazy events of ROOT or Parquet files, whichever they are; columns like `nMuon` and `Muon_pt` mean NanoAOD.
+
+    >>> import hepgraph as hg
+    >>> "Muon" in hg.open("data/sample.parquet").fields
+    True
+    """
+    found = io_files.resolve(files, storage_options=storage_options)
+    kind = io_files.sniff(found[0][0], storage_options=storage_options)
+    opener: Any = from_root if kind == "root" else from_parquet
+    events = opener(files, schema="base", step_size=step_size, metadata=metadata, storage_options=storage_options)
+    if schema is None:
+        schema = "nanoaod" if looks_like_nanoaod(events.source) else "base"
+    return events if schema == "base" else from_source(events.source, schema)
+
+
+def looks_like_nanoaod(source: Source) -> bool:
+    """Whether a source has the columns of a NanoAOD: counts like nMuon, and lists with that prefix."""
+    names = source.columns
+    return any(f"n{name.partition('_')[0]}" in names for name in names if "_" in name)
+
+
+def from_awkward(
+    array: Any,
+    npartitions: int = 1,
+    *,
+    schema: str | Path | Schema = "base",
+    metadata: Mapping[str, Any] | None = None,
+) -> Lazy:
+    """Lazy events of an awkward array in memory, in `npartitions` parts.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2) * 2
+    <hepgraph.Lazy ## * float64>
+    """
+    if isinstance(array, Lazy):
+        raise UnsupportedError("from_awkward needs an eager array; this one is lazy already")
+    if not isinstance(array, ak.Array):
+        array = ak.Array(array)
+    return from_source(open_awkward(array, npartitions=npartitions, metadata=metadata), schema)
+
+
+def attach(array: Any, like: Lazy) -> Lazy:
+    """An eager array beside a dataset: one entry for each event, cut into the same partitions."""
+    if not isinstance(array, ak.Array):
+        array = ak.Array(np.asarray(array)) if not isinstance(array, list | tuple) else ak.Array(list(array))
+    if like._rows.kind != "events" or like._guard:
+        raise UnsupportedError(
+            "An eager array can be combined with lazy events only before any are cut away, for then its entries correspond "
+            "to the events. Apply the selection afterwards."
+        )
+    entries = like.source.entries
+    if len(array) != entries:
+        raise ShapeError(f"the eager array has {len(array)} entries, the dataset {entries}")
+    beside = from_awkward(array)
+    form = beside._form
+    mapped = rewrite_form(form, {beside._rows: like._rows})
+    return Lazy(mapped, like._rows)
+
+
+def rewrite_form(form: Any, new: Mapping[Any, Any]) -> Any:
+    """A form over a changed graph."""
+    from hepgraph.graph.form import Option, Scalar, option
+
+    def of(item: Any) -> Any:
+        return rewrite([item], new.get)[item]
+
+    match form:
+        case Scalar(x):
+            return Scalar(of(x))
+        case Option(valid, content):
+            return option(of(valid), rewrite_form(content, new))
+        case List(s, content, size):
+            return List(of(s), rewrite_form(content, new), size)
+        case Record():
+            return Record({name: rewrite_form(form[name], new) for name in form}, form.name, form.tuple)
+
+
+HOOKS["attach"] = attach

@@ -1,0 +1,44 @@
+"""Executors: where the ranges of a run are worked on. One class each; `pick` turns what users write into one."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import Any
+
+from hepgraph.executors.futures import Futures
+from hepgraph.executors.interface import Executor
+from hepgraph.executors.processes import Processes
+from hepgraph.executors.serial import Serial
+from hepgraph.executors.threads import Threads
+
+__all__ = ["Executor", "Futures", "Processes", "Serial", "Threads", "pick"]
+
+_NAMES = {"serial": Serial, "threads": Threads, "processes": Processes}
+
+
+def pick(executor: Any = None) -> Executor:
+    """The executor that a user means: a name, an executor, any `concurrent.futures.Executor`; threads if none.
+
+    >>> pick("serial").name
+    'serial'
+    """
+    match executor:
+        case None:
+            return Threads()
+        case str() if executor in _NAMES:
+            return _NAMES[executor]()
+        case str() if executor in ("sync", "synchronous", "single-threaded", "iterative"):
+            return Serial()
+        case str():
+            raise ValueError(f"executor must be one of {', '.join(_NAMES)}, not {executor!r}")
+        case Executor():
+            return executor
+        case concurrent.futures.Executor():
+            return Futures(executor)
+        case type() if issubclass(executor, Executor):
+            return executor()
+        case _:
+            raise TypeError(
+                f"{type(executor).__name__} is no executor; give a name ({', '.join(_NAMES)}), an object of hg.executors, or "
+                "a concurrent.futures.Executor"
+            )

@@ -1,0 +1,282 @@
+"""How graphs are built: every constructor gives the canonical form, which is also the optimiser.
+
+An operation on values that were moved along the same map is made where the values come from, and its result is moved:
+`op(take(m, x), take(m, y))` becomes `take(m, op(x, y))`. So the `px` of the three legs of a trijet is computed once per
+jet; with hash-consing this is common sub-expression elimination and hoisting at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.node import Item, Literal, Map, Node, Space, ancestors, literal, map_, node, space
+from hepgraph.ops import OPS, result_dtype
+
+BOOL = np.dtype(bool)
+INT = np.dtype(np.int64)
+TEXT = np.dtypes.StringDType()
+
+TOTAL = space("total", None)
+TRUE = literal(True)
+
+
+# spaces and their maps
+
+
+def up(s: Space) -> Map:
+    """The map from the elements of a space to those of its parent that they belong to."""
+    if s.parent is None:
+        raise ShapeError("the total has no parent")
+    return map_("up", s, s.parent)
+
+
+def inc(s: Space) -> Map:
+    """The map from a filter, pull, perm, flat or pad space to the space that it was made from."""
+    return map_("inc", s, _base(s))
+
+
+def leg(s: Space, i: int) -> Map:
+    """The map from a combination or product to its i-th member's space."""
+    base = s.args[0] if s.kind == "comb" else s.args[i]
+    return map_(i, s, _space(base))
+
+
+def _base(s: Space) -> Space:
+    return _space(s.args[0])
+
+
+def _space(item: Item) -> Space:
+    assert isinstance(item, Space)
+    return item
+
+
+def filtered(base: Space, mask: Node) -> Space:
+    """The elements of base where the mask, a boolean node in base, is true."""
+    if mask.dtype != BOOL:
+        raise ShapeError(f"a mask must be boolean, not {mask.dtype}")
+    if mask is TRUE:
+        return base
+    return space("filter", base.parent, (base, lift(mask, base)))
+
+
+def pulled(base: Space, m: Map) -> Space:
+    """For each element of m.src, the elements of base that belong to where m leads; base's parent is m.dst."""
+    if base.parent is not m.dst:
+        raise ShapeError("a list can be pulled only along a map to its parent")
+    return space("pull", m.src, (base, m))
+
+
+def flattened(base: Space, parent: Space) -> Space:
+    """The elements of base, under an earlier ancestor."""
+    return base if base.parent is parent else space("flat", parent, (base,))
+
+
+def nearest_common(spaces: Iterable[Space]) -> Space | None:
+    """The deepest of the spaces if all others are among its ancestors, else None."""
+    found: Space | None = None
+    for s in spaces:
+        if found is None or found in ancestors(s):
+            found = s
+        elif s not in ancestors(found):
+            return None
+    return found
+
+
+def lift(x: Node, to: Space) -> Node:
+    """A node of an ancestor of `to`, as a node of `to`."""
+    if x.space is to or x.space is None:
+        return x
+    chain = []
+    for s in ancestors(to):
+        if s is x.space:
+            break
+        chain.append(s)
+    else:
+        raise ShapeError("a value can be broadcast only into lists below it")
+    for s in reversed(chain):
+        x = take(up(s), x)
+    return x
+
+
+# nodes
+
+
+def take(m: Map, x: Node) -> Node:
+    """The value, at each element of m.src, of x at where m leads (anything where m is undefined)."""
+    if x.space is None:
+        return x
+    if x.space is not m.dst:
+        raise ShapeError(f"cannot move a value of {x.space!r} along {m!r}")
+    if x.op == "take":
+        inner, value = _map(x.args[0]), _node(x.args[1])
+        if inner.kind == "up":
+            if m.kind == "only":
+                return value
+            if m.kind != "up" and m.src.parent is m.dst.parent and m.kind != "gather":
+                return take(up(m.src), value)
+            if m.src.kind == "pull" and m.kind == "inc":
+                return take(up(m.src), take(_map(m.src.args[1]), value))
+            if m.kind == "pick" and not m.args[m.param[1] :]:  # type: ignore[index]
+                return value
+    if x.op == "full":
+        return full(_literal(x).value, m.src)
+    return node("take", (m, x), m.src, x.dtype)
+
+
+def defined(m: Map) -> Node:
+    """Whether a partial map leads anywhere, for each element of m.src."""
+    if not m.partial:
+        return TRUE
+    return node("defined", (m,), m.src, BOOL)
+
+
+def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
+    """An operation of the table on nodes of one space and literals.
+
+    Raises UnsupportedError if NumPy has no such operation for these types.
+    """
+    kinds = tuple(arg.param if arg.op == "literal" else arg.dtype for arg in args)
+    try:
+        dtype = result_dtype(op, kinds, param)
+    except (TypeError, ValueError, OverflowError) as error:
+        types = ", ".join(str(arg.dtype) for arg in args)
+        raise UnsupportedError(f"{op} has no meaning for {types}: {error}") from error
+    where = {arg.space for arg in args if arg.space is not None}
+    if not where:
+        with np.errstate(all="ignore"):
+            return literal(np.asarray(OPS[op].meaning(*(_literal(arg).value for arg in args), *param)))
+    if len(where) > 1:
+        raise ShapeError("an operation needs values of one index space")
+    (at,) = where
+    if m := _shared_map(args, at):
+        return take(m, apply(op, [_before(m, arg) for arg in args], param))
+    return node(op, tuple(args), at, dtype, param)
+
+
+def _shared_map(args: Sequence[Node], at: Space) -> Map | None:
+    """The one map along which all arguments came here, some perhaps from the common parent."""
+    found: Map | None = None
+    above = False
+    for arg in args:
+        if arg.space is None:
+            continue
+        if arg.op == "full":
+            continue
+        if arg.op != "take":
+            return None
+        m = _map(arg.args[0])
+        if m.kind == "up":
+            above = True
+        elif found is None or found is m:
+            found = m
+        else:
+            return None
+    if found is None:
+        return up(at) if above else None
+    if above and (found.partial or found.dst.parent is not at.parent):
+        return None
+    return found
+
+
+def _before(m: Map, arg: Node) -> Node:
+    if arg.space is None:
+        return arg
+    if arg.op == "full":
+        return full(_literal(arg).value, m.dst)
+    inner, value = _map(arg.args[0]), _node(arg.args[1])
+    return value if inner is m else take(up(m.dst), value)
+
+
+def full(value: Any, at: Space) -> Node:
+    """The same value, with the dtype that NumPy gives it, for each element of a space."""
+    fixed = value if isinstance(value, np.generic | str) else np.asarray(value)[()]
+    dtype = TEXT if isinstance(fixed, str) else np.dtype(fixed.dtype)
+    return node("full", (), at, dtype, literal(fixed).param)
+
+
+def ordinal(s: Space) -> Node:
+    """The position of each element in its list; for entries, in the dataset."""
+    return node("ordinal", (), s, INT)
+
+
+def count(s: Space) -> Node:
+    """How many elements each element of the parent has."""
+    if s.kind == "perm":
+        return count(_base(s))
+    if s.kind == "pull":
+        m = _map(s.args[1])
+        return take(m, count(_base(s)))
+    assert s.parent is not None
+    if s.kind == "one":
+        return full(1, s.parent)
+    return node("count", (s,), s.parent, INT)
+
+
+def reduce(kind: str, x: Node, dtype: np.dtype[Any]) -> Node:
+    """One of sum, prod, any, all, min, max over the list of each element of the parent of x's space."""
+    assert x.space is not None
+    assert x.space.parent is not None
+    return node("reduce", (x,), x.space.parent, dtype, kind)
+
+
+def merged(s: Space, parts: Sequence[Node], dtype: np.dtype[Any]) -> Node:
+    """The values of each part of a concatenation, one part after the other in each list."""
+    return node("merge", tuple(parts), s, dtype)
+
+
+def conjunction(masks: Sequence[Node], at: Space) -> Node:
+    """All masks at once, as one node (a literal True if there are none)."""
+    result = TRUE
+    for mask in masks:
+        result = both(result, lift(mask, at))
+    return result
+
+
+def both(a: Node, b: Node) -> Node:
+    """a and b, for boolean nodes of one space, without needless operations."""
+    if a is TRUE or a is b:
+        return b
+    if b is TRUE:
+        return a
+    return apply("bitwise_and", [a, b])
+
+
+def conjuncts(mask: Node) -> tuple[Node, ...]:
+    """The parts of a mask that is made of others by `&`."""
+    found: list[Node] = []
+    stack = [mask]
+    while stack:
+        part = stack.pop()
+        moves = []
+        inner = part
+        while inner.op == "take":
+            moves.append(_map(inner.args[0]))
+            inner = _node(inner.args[1])
+        if inner.op in ("bitwise_and", "logical_and") and all(_node(arg).dtype == BOOL for arg in inner.args):
+            for arg in reversed(inner.args):
+                moved = _node(arg)
+                for m in reversed(moves):
+                    moved = take(m, moved)
+                stack.append(moved)
+        elif part not in found and part is not TRUE:
+            found.append(part)
+    return tuple(found)
+
+
+def _map(item: Item) -> Map:
+    assert isinstance(item, Map)
+    return item
+
+
+def _node(item: Item) -> Node:
+    assert isinstance(item, Node)
+    return item
+
+
+def _literal(item: Node) -> Literal:
+    assert isinstance(item.param, Literal)
+    return item.param

@@ -1,0 +1,238 @@
+"""The shape of a lazy array: lists, records and options around nodes. None of it reaches the graph.
+
+A form belongs to a space and mirrors awkward's own layouts: `Scalar` is one node; `Option` a boolean node beside a form;
+`List` a child space with the form of its elements; `Record` named forms. A record is moved by remembering the map: its
+fields are moved when they are read, so that a jet of 500 fields costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from hepgraph.errors import FieldError, suggestion
+from hepgraph.graph.canonical import TRUE, both, count, defined, full, inc, pulled, take
+from hepgraph.graph.node import Item, Map, Node, Space
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One value for each element."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A form that counts only where `valid` is true; elsewhere the value is None."""
+
+    valid: Node
+    content: Form
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """A list for each element; `size` if all lists are known to have that length."""
+
+    space: Space
+    content: Form
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """Named forms for each element, and the maps along which they are still to be moved.
+
+    `name` says what the record is. `fields` may answer to more names than it lists: references to other collections and
+    constants are there without being counted among the fields.
+    """
+
+    fields: Mapping[str, Form]
+    name: str | None = None
+    tuple: bool = False
+    maps: tuple[Map, ...] = ()
+    _moved: dict[str, Form] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Form:
+        found = self._moved.get(name)
+        if found is None:
+            if name not in self.fields:
+                what = f"{self.name} record" if self.name else "record"
+                raise FieldError(f"No field {name!r} in this {what}.\n{suggestion(name, self.fields)}")
+            found = self.fields[name]
+            for m in self.maps:
+                found = move(found, m)
+            self._moved[name] = found
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.fields
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def with_fields(self, new: Mapping[str, Form]) -> Record:
+        """The record with more fields, or others; those that stay are not touched."""
+        return Record(Overlay(self, dict(new)), self.name)
+
+    def only(self, names: list[str]) -> Record:
+        """The record with these fields alone."""
+        for name in names:
+            if name not in self.fields:
+                self[name]
+        return Record(Overlay(self, {}, tuple(names)), self.name, self.tuple)
+
+
+class Overlay(Mapping[str, "Form"]):
+    """The fields of a record, some replaced or added, perhaps only some of them."""
+
+    __slots__ = ("below", "names", "only", "own")
+
+    def __init__(self, below: Record, own: dict[str, Form], only: tuple[str, ...] | None = None) -> None:
+        self.below, self.own, self.only = below, own, only
+        self.names = only or (*below.fields, *(name for name in own if name not in set(below.fields)))
+
+    def __getitem__(self, name: str) -> Form:
+        if name not in self:
+            raise KeyError(name)
+        return self.own[name] if name in self.own else self.below[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        if self.only is not None:
+            return name in self.only
+        return name in self.own or name in self.below.fields
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+Form: TypeAlias = Scalar | Option | List | Record
+
+
+def move(form: Form, m: Map) -> Form:
+    """The form of `m.dst` as seen from each element of `m.src`, along the map (anything where it is undefined)."""
+    match form:
+        case Scalar(x):
+            return Scalar(take(m, x))
+        case Option(valid, content):
+            return option(take(m, valid), move(content, m))
+        case List(s, content, size):
+            below = pulled(s, m)
+            return List(below, move(content, inc(below)), None if m.partial else size)
+        case Record():
+            return Record(form.fields, form.name, form.tuple, (*form.maps, m))
+
+
+def moved_option(form: Form, m: Map) -> Form:
+    """The form moved along a map that may be partial: None where it leads nowhere."""
+    return option(defined(m), move(form, m))
+
+
+def option(valid: Node, content: Form) -> Form:
+    """An option, flat and without needless masks."""
+    if valid is TRUE:
+        return content
+    if isinstance(content, Option):
+        return option(both(valid, content.valid), content.content)
+    return Option(valid, content)
+
+
+def unwrap(form: Form) -> tuple[Node, Form]:
+    """Where a form is valid, and what it is there."""
+    return (form.valid, form.content) if isinstance(form, Option) else (TRUE, form)
+
+
+def deepest(form: Form) -> int:
+    """How many list levels a form has (the most, over the fields of a record)."""
+    match form:
+        case Option(_, content):
+            return deepest(content)
+        case List(_, content, _):
+            return 1 + deepest(content)
+        case Record():
+            return max((deepest(form[name]) for name in form), default=0)
+        case _:
+            return 0
+
+
+def record_of(form: Form) -> Record | None:
+    """The record at the heart of a form: through lists and options, None if there is none."""
+    while isinstance(form, Option | List):
+        form = form.content
+    return form if isinstance(form, Record) else None
+
+
+def change(form: Form, at: Callable[[Form], Form]) -> Form:
+    """The form with `at` applied to what is below all of its lists and options."""
+    match form:
+        case Option(valid, content):
+            return option(valid, change(content, at))
+        case List(s, content, size):
+            return List(s, change(content, at), size)
+        case _:
+            return at(form)
+
+
+def items(form: Form) -> Iterator[Item]:
+    """The spaces and nodes that are needed to build an array of this form, all fields of records included."""
+    match form:
+        case Scalar(x):
+            yield x
+        case Option(valid, content):
+            yield valid
+            yield from items(content)
+        case List(s, content, _):
+            yield s
+            yield from items(content)
+        case Record():
+            for name in form:
+                yield from items(form[name])
+
+
+def replaced(form: Form, new: Callable[[Item], Any]) -> Form:
+    """The form with every space and node replaced; its records are made plain."""
+    match form:
+        case Scalar(x):
+            return Scalar(new(x))
+        case Option(valid, content):
+            return Option(new(valid), replaced(content, new))
+        case List(s, content, size):
+            return List(new(s), replaced(content, new), size)
+        case Record():
+            fields = {name: replaced(form[name], new) for name in form}
+            return Record(fields, form.name, form.tuple)
+
+
+def lengths(form: List, at: Space) -> Node:
+    """The length of each list of a form, in the space that the form belongs to."""
+    if form.size is not None:
+        return full(np.int64(form.size), at)
+    return count(form.space)
+
+
+def type_of(form: Form, deep: int = 6) -> str:
+    """The type as awkward prints it; the fields of records are left out past some depth."""
+    match form:
+        case Scalar(x):
+            return "string" if isinstance(x.dtype, np.dtypes.StringDType) else str(x.dtype)
+        case Option(_, List() as content):
+            return f"option[{type_of(content, deep)}]"
+        case Option(_, content):
+            return f"?{type_of(content, deep)}"
+        case List(_, content, size):
+            return f"{'var' if size is None else size} * {type_of(content, deep)}"
+        case Record():
+            if deep == 0 and not form.tuple:
+                inside = "..." if len(form.fields) else ""
+                return f"{form.name or ''}{{{inside}}}"
+            if form.tuple:
+                inside = ", ".join(type_of(form[name], deep - 1) for name in form)
+                return f"{form.name or ''}({inside})"
+            inside = ", ".join(f"{name}: {type_of(form[name], deep - 1)}" for name in form)
+            return f"{form.name}[{inside}]" if form.name else f"{{{inside}}}"

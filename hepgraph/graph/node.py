@@ -1,0 +1,335 @@
+"""Index spaces, maps and nodes: frozen, hash-consed, walked with a stack.
+
+A `Space` says how many elements there are for each element of its parent space. A `Map` leads from the elements of one
+space to elements of another. A `Node` is one scalar for each element of one space. Equal means identical: making the
+same thing twice gives the same object, so a common sub-expression is one node by construction. Nothing here holds on to
+a graph that nobody uses any more.
+
+| space     | elements, per element of the parent                | own maps                         |
+|-----------|----------------------------------------------------|----------------------------------|
+| `total`   | one                                                |                                  |
+| `events`  | the entries of the partition                       |                                  |
+| `leaf`    | the list of a column                               |                                  |
+| `filter`  | those of `base` whose mask is true                 | `inc` to base                    |
+| `comb`    | i < j < ... of base                                | 0, 1, ... to base                |
+| `cart`    | the product of several spaces of the same parent   | 0, 1, ... to each                |
+| `pull`    | those of `base` that belong to where a map leads   | `inc` to base                    |
+| `one`     | exactly one                                        |                                  |
+| `concat`  | those of all parts, one part after the other       |                                  |
+| `perm`    | those of base, ordered by a key                    | `inc` to base                    |
+| `flat`    | those of base, under an earlier ancestor           | `inc` to base                    |
+| `pad`     | those of base, and empty places up to a length     | `inc` to base, partial           |
+| `split`   | those of base, cut into lists of given lengths     | `inc` to base                    |
+| `result`  | the list of what an opaque function returned       |                                  |
+
+Every space but `total` has the map `up` to its parent. Partial maps between existing spaces: `pick` (the minimum, the
+maximum, the k-th element of each list), `gather` (by index), `part` (from a concatenation to one of its parts). `align`
+goes between two lists of the same lengths, `only` from a space to its lists of one.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+from weakref import WeakValueDictionary
+
+import cloudpickle
+import numpy as np
+
+Line: TypeAlias = tuple[str, int, str]  # file, line number, function
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
+class Space:
+    """An index space; see the module."""
+
+    kind: str
+    parent: Space | None
+    args: tuple[Item, ...]
+    param: Hashable
+    line: Line | None
+
+    @property
+    def inputs(self) -> tuple[Item, ...]:
+        """What must be known before this."""
+        return self.args if self.parent is None else (self.parent, *self.args)
+
+    def __reduce__(self) -> Any:
+        return thaw_one, (freeze([self]),)
+
+    def __repr__(self) -> str:
+        return f"<Space {self.kind}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
+class Map:
+    """A map from each element of `src` to one element of `dst`, or to none where it is partial; see the module."""
+
+    kind: str | int
+    src: Space
+    dst: Space
+    args: tuple[Item, ...]
+    param: Hashable
+    line: Line | None
+
+    @property
+    def inputs(self) -> tuple[Item, ...]:
+        """What must be known before this."""
+        return (self.src, self.dst, *self.args)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some elements may lead nowhere."""
+        return self.kind in ("pick", "gather", "part") or (self.kind == "inc" and self.src.kind == "pad")
+
+    def __reduce__(self) -> Any:
+        return thaw_one, (freeze([self]),)
+
+    def __repr__(self) -> str:
+        return f"<Map {self.kind}: {self.src.kind} -> {self.dst.kind}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
+class Node:
+    """One scalar of type `dtype` for each element of `space` (of no space, for a literal)."""
+
+    op: str
+    args: tuple[Item, ...]
+    space: Space | None
+    dtype: np.dtype[Any]
+    param: Any
+    line: Line | None
+
+    @property
+    def inputs(self) -> tuple[Item, ...]:
+        """What must be known before this."""
+        return self.args if self.space is None else (self.space, *self.args)
+
+    def __reduce__(self) -> Any:
+        return thaw_one, (freeze([self]),)
+
+    def __repr__(self) -> str:
+        return f"<Node {self.op} {self.dtype}>"
+
+
+Item: TypeAlias = Space | Map | Node
+
+_known: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+_lock = threading.RLock()
+
+
+def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: Hashable = None) -> Space:
+    """The space with these parts, the same object every time."""
+    key = ("space", kind, parent, args, param)
+    with _lock:
+        found = _known.get(key)
+        if found is None:
+            found = _known[key] = Space(kind, parent, args, param, user_line())
+    return found  # type: ignore[no-any-return]
+
+
+def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), param: Hashable = None) -> Map:
+    """The map with these parts, the same object every time."""
+    key = ("map", kind, src, dst, args, param)
+    with _lock:
+        found = _known.get(key)
+        if found is None:
+            found = _known[key] = Map(kind, src, dst, args, param, user_line())
+    return found  # type: ignore[no-any-return]
+
+
+def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[Any], param: Hashable = None) -> Node:
+    """The node with these parts, the same object every time."""
+    key = ("node", op, args, where, dtype, param)
+    with _lock:
+        found = _known.get(key)
+        if found is None:
+            found = _known[key] = Node(op, args, where, dtype, param, user_line())
+    return found  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """The value of a literal, keyed by type and spelling: 1, 1.0 and True are three literals, 0.0 and -0.0 two."""
+
+    value: Any
+    key: tuple[str, str]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Literal) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+def literal(value: Any) -> Node:
+    """A literal: a Python number keeps its weak type, a NumPy scalar its dtype."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value[()]
+        dtype = np.dtype(value.dtype)
+        key = (f"numpy.{dtype}", repr(value.item()))
+    else:
+        dtype = np.dtype(type(value)) if isinstance(value, bool | int | float | complex) else np.dtypes.StringDType()
+        key = (type(value).__name__, repr(value))
+    return node("literal", (), None, dtype, Literal(value, key))
+
+
+def user_line() -> Line | None:
+    """Where the user's code called us: the nearest frame outside of hepgraph, awkward and NumPy."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        top = module.partition(".")[0]
+        if top not in _OURS or module.startswith("hepgraph.processors"):
+            return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+_OURS = frozenset({"hepgraph", "awkward", "numpy", "functools", "contextlib"})
+
+
+def ordered(roots: Iterable[Item], until: Callable[[Item], bool] = lambda item: False) -> list[Item]:
+    """All that the roots rest on, and the roots, each after its inputs; does not look below items for which `until`."""
+    order: list[Item] = []
+    seen: set[Item] = set()
+    stack: list[tuple[Item, bool]] = [(root, False) for root in reversed(list(roots))]
+    while stack:
+        item, ready = stack.pop()
+        if ready:
+            order.append(item)
+        elif item not in seen:
+            seen.add(item)
+            stack.append((item, True))
+            if not until(item):
+                stack.extend((below, False) for below in reversed(item.inputs) if below not in seen)
+    return order
+
+
+def rewrite(roots: Sequence[Item], change: Callable[[Item], Item | None]) -> dict[Item, Item]:
+    """A new graph in which `change(item)` stands for an item where it is not None; the rest is made again as needed.
+
+    Gives the new item for each item below the roots.
+    """
+    new: dict[Item, Item] = {}
+    for item in ordered(roots, until=lambda item: change(item) is not None):
+        changed = change(item)
+        if changed is not None:
+            new[item] = changed
+            continue
+        if all(new[below] is below for below in item.inputs):
+            new[item] = item
+            continue
+        args: Any = tuple(new[arg] for arg in item.args)
+        parts: Any
+        match item:
+            case Space():
+                parts = space(item.kind, _as(Space, item.parent, new), args, item.param)
+            case Map():
+                parts = map_(item.kind, new[item.src], new[item.dst], args, item.param)  # type: ignore[arg-type]
+            case Node():
+                parts = node(item.op, args, _as(Space, item.space, new), item.dtype, item.param)
+        new[item] = parts
+    return new
+
+
+def _as(kind: type, item: Item | None, new: dict[Item, Item]) -> Any:
+    return None if item is None else new[item]
+
+
+Frozen: TypeAlias = list[tuple[Any, ...]]
+
+
+def freeze(roots: Sequence[Item]) -> Frozen:
+    """The graph below the roots as a flat list, one row an item, that pickles however deep the graph is."""
+    order = ordered(roots)
+    number = {item: i for i, item in enumerate(order)}
+    rows: Frozen = []
+    for item in order:
+        args = tuple(number[arg] for arg in item.args)
+        match item:
+            case Space():
+                parent = None if item.parent is None else number[item.parent]
+                rows.append(("S", item.kind, parent, args, item.param, item.line))
+            case Map():
+                rows.append(("M", item.kind, number[item.src], number[item.dst], args, item.param, item.line))
+            case Node():
+                where = None if item.space is None else number[item.space]
+                rows.append(("N", item.op, args, where, item.dtype, item.param, item.line))
+    return [*rows, tuple(number[root] for root in roots)]
+
+
+def thaw(rows: Frozen) -> list[Item]:
+    """The roots of a frozen graph, sharing what this process already knows."""
+    made: list[Item] = []
+    for row in rows[:-1]:
+        key: tuple[Any, ...]
+        match row:
+            case ("S", kind, parent, args, param, line):
+                above = None if parent is None else made[parent]
+                below = tuple(made[i] for i in args)
+                key = ("space", kind, above, below, param)
+                fresh: Any = Space(kind, above, below, param, line)  # type: ignore[arg-type]
+            case ("M", kind, src, dst, args, param, line):
+                below = tuple(made[i] for i in args)
+                key = ("map", kind, made[src], made[dst], below, param)
+                fresh = Map(kind, made[src], made[dst], below, param, line)  # type: ignore[arg-type]
+            case ("N", op, args, where, dtype, param, line):
+                below, at = tuple(made[i] for i in args), None if where is None else made[where]
+                key = ("node", op, below, at, dtype, param)
+                fresh = Node(op, below, at, dtype, param, line)  # type: ignore[arg-type]
+        with _lock:
+            made.append(_known.setdefault(key, fresh))
+    return [made[i] for i in rows[-1]]
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file)
+        self.roots: dict[Item, int] = {}
+
+    def persistent_id(self, thing: Any) -> int | None:
+        if isinstance(thing, Space | Map | Node):
+            return self.roots.setdefault(thing, len(self.roots))
+        return None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, roots: list[Item]) -> None:
+        super().__init__(file)
+        self.roots = roots
+
+    def persistent_load(self, pid: int) -> Item:
+        return self.roots[pid]
+
+
+def dumps(thing: Any) -> bytes:
+    """Anything that holds on to a graph, as bytes: the graph is written once, flat, whatever its depth."""
+    body = io.BytesIO()
+    pickler = _Pickler(body)
+    pickler.dump(thing)
+    return cloudpickle.dumps((freeze(list(pickler.roots)), body.getvalue()))  # type: ignore[no-any-return]
+
+
+def loads(data: bytes) -> Any:
+    """What `dumps` wrote."""
+    rows, body = pickle.loads(data)
+    return _Unpickler(io.BytesIO(body), thaw(rows)).load()
+
+
+def thaw_one(rows: Frozen) -> Item:
+    """The one root of a frozen graph."""
+    return thaw(rows)[0]
+
+
+def ancestors(of: Space) -> Iterator[Space]:
+    """The space, its parent, and so on up to `total`."""
+    at: Space | None = of
+    while at is not None:
+        yield at
+        at = at.parent

@@ -1,0 +1,1 @@
+"""Readers: what a source promises, and one file for each format."""

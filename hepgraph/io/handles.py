@@ -1,0 +1,97 @@
+"""Open files, kept for the next chunk.
+
+A handle is used by one thread at a time: a thread that finds none idle opens its own. A local file that changed on disk
+since it was opened, or a handle that came from another process, is not used again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from hepgraph.io.files import is_remote
+
+T = TypeVar("T")
+Stamp = tuple[int, int] | None
+
+
+@dataclass(slots=True)
+class _Idle(Generic[T]):
+    key: Hashable
+    stamp: Stamp
+    handle: T
+
+
+class Handles(Generic[T]):
+    """Idle handles of files, most recently used last; at most `limit` of them are kept open."""
+
+    def __init__(self, close: Callable[[T], None], limit: int = 32) -> None:
+        self._close = close
+        self._limit = limit
+        self._idle: list[_Idle[T]] = []
+        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self.opened = 0
+
+    @contextmanager
+    def borrow(
+        self, key: Hashable, path: str, open: Callable[[], T], key_of: Callable[[T], Hashable] | None = None
+    ) -> Iterator[T]:
+        """A handle of this key for the length of a `with`; after an error it is closed, not kept.
+
+        `key_of` gives the key to keep it under, where that is only known once it is open.
+        """
+        stamp = stamp_of(path)
+        handle = self._take(key, stamp)
+        if handle is None:
+            handle = open()
+            with self._lock:
+                self.opened += 1
+        try:
+            yield handle
+        except BaseException:
+            self._close(handle)
+            raise
+        self._give(_Idle(key_of(handle) if key_of else key, stamp, handle))
+
+    def clear(self) -> None:
+        """Closes every idle handle."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for entry in idle:
+            self._close(entry.handle)
+
+    def _take(self, key: Hashable, stamp: Stamp) -> T | None:
+        with self._lock:
+            if self._process != os.getpid():  # a fork shares the position of an open file with its parent
+                self._process, self._idle = os.getpid(), []
+            mine = [entry for entry in self._idle if entry.key == key]
+            stale = [entry for entry in mine if entry.stamp != stamp]
+            fresh = [entry for entry in mine if entry.stamp == stamp]
+            gone = {id(entry) for entry in stale} | {id(entry) for entry in fresh[-1:]}
+            self._idle = [entry for entry in self._idle if id(entry) not in gone]
+        for entry in stale:
+            self._close(entry.handle)
+        return fresh[-1].handle if fresh else None
+
+    def _give(self, entry: _Idle[T]) -> None:
+        with self._lock:
+            self._idle.append(entry)
+            dropped, self._idle = self._idle[: -self._limit], self._idle[-self._limit :]
+        for old in dropped:
+            self._close(old.handle)
+
+
+def stamp_of(path: str) -> Stamp:
+    """When a local file was written and its size, or None where that cannot be told."""
+    if is_remote(path):
+        return None
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

@@ -1,0 +1,388 @@
+"""What a reader of any format promises: columns and partitions without reading data, then flat native buffers.
+
+A *column* is one leaf of numbers (or text) with its list levels; a branch of records gives several columns with dotted
+names (`Muon.pt`). A source knows the columns of its first file and how every other file differs; asking for a column
+that a file does not have is an error that names both.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hepgraph.errors import DisagreementError, MissingColumnError, MissingFileError, suggestion
+
+STEP_SIZE = 100_000
+
+
+class Need(Enum):
+    """What of a column is needed."""
+
+    DATA = "data"
+    COUNTS = "counts"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One list level of a column: lists of any length, or all of `size` elements; `nullable` if a list may be None.
+
+    `name` is the dotted name of the branch or record that the list belongs to: columns that share it share their lists.
+    None stands for the name of the column.
+    """
+
+    size: int | None = None
+    nullable: bool = False
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One leaf of a file: its dtype, its list levels from the outside in, and what is known about it.
+
+    `dtype` is in native byte order; of a text column it is `uint8` and `text` is true (the innermost level is then the
+    characters of a string, and is not counted in `levels`). `counts` names the flat integer column that holds the
+    lengths of the first level, where the file has one (`nJet`). `bytes` is the size on disk, of all files, and
+    `memory` the size when read, both as far as the metadata tells. `problem`, when not empty, says why the column
+    cannot be read at all.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    levels: tuple[Level, ...] = ()
+    nullable: bool = False
+    text: bool = False
+    counts: str | None = None
+    title: str = ""
+    bytes: int = 0
+    memory: int = 0
+    problem: str = ""
+
+    @property
+    def type(self) -> str:
+        """The type as awkward would print it."""
+        text = "string" if self.text else str(self.dtype)
+        text = ("?" if self.nullable else "") + text
+        for level in reversed(self.levels):
+            text = f"{'var' if level.size is None else level.size} * {text}"
+            text = f"option[{text}]" if level.nullable else text
+        return text
+
+
+@dataclass(slots=True)
+class Data:
+    """The content of one column in one partition.
+
+    `values` are flat and native (the bytes of all strings, for text); `None` when only counts were asked for.
+    `offsets` has one int64 array for each level, outermost first, each starting at 0 (fixed-size levels included), and
+    one more for text. `valid` and `level_valid` are boolean arrays where something may be None, else `None`: an absent
+    value keeps its place in `values`, an absent list has length zero.
+    """
+
+    values: np.ndarray[Any, Any] | None
+    offsets: tuple[np.ndarray[Any, Any], ...] = ()
+    valid: np.ndarray[Any, Any] | None = None
+    level_valid: tuple[np.ndarray[Any, Any] | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A range of entries of one file. `first` is the number of entries of the dataset that come before it."""
+
+    path: str
+    tree: str
+    start: int
+    stop: int
+    first: int = 0
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __str__(self) -> str:
+        where = f"{self.path}:{self.tree}" if self.tree else self.path
+        return f"{where}[{self.start}:{self.stop}]"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a source: its entries, the edges at which its data are stored, and where it departs from the first.
+
+    `edges` are entry numbers, from 0 to `entries`, of clusters or row groups (may be just those two).
+    `differs` maps the name of a column to a sentence on how this file disagrees with the first file on it; a column
+    that is missing here is in it too.
+    """
+
+    path: str
+    tree: str
+    entries: int
+    uuid: str = ""
+    edges: tuple[int, ...] = ()
+    differs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One column that was read from one file."""
+
+    path: str
+    column: str
+    need: Need
+
+
+_notes: list[list[Reading]] = []
+_noting = threading.Lock()
+
+
+@contextmanager
+def reads() -> Iterator[list[Reading]]:
+    """A list that fills with what any source reads in this process, in any thread, while inside the `with`.
+
+    >>> with reads() as seen:
+    ...     pass
+    >>> seen
+    []
+    """
+    mine: list[Reading] = []
+    with _noting:
+        _notes.append(mine)
+    try:
+        yield mine
+    finally:
+        with _noting:
+            _notes[:] = [notes for notes in _notes if notes is not mine]
+
+
+class Source(ABC):
+    """A dataset: files of one format with the same columns."""
+
+    columns: dict[str, Column]
+    files: tuple[File, ...]
+    step_size: int | str
+    npartitions: int | None
+    metadata: dict[str, Any]
+
+    def __init__(
+        self,
+        columns: Iterable[Column],
+        files: Iterable[File],
+        step_size: int | str = STEP_SIZE,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.columns = {column.name: column for column in columns}
+        self.files = tuple(files)
+        self.step_size = check_step_size(step_size)
+        self.npartitions = None
+        self.metadata = dict(metadata or {})
+        self._places = {(file.path, file.tree): file for file in self.files}
+
+    @abstractmethod
+    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        """The needed columns of one partition.
+
+        Raises MissingColumnError, DisagreementError or DamagedFileError, each naming file and column.
+        """
+
+    def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
+        """The columns that a reader is about to read, after checking that this file has them; noted for `reads`."""
+        file = self._places.get((partition.path, partition.tree))
+        if file is None:
+            raise MissingFileError(f"{partition} is not a part of {self.name}.")
+        if not 0 <= partition.start <= partition.stop <= file.entries:
+            raise DisagreementError(f"{partition} goes beyond the {file.entries} entries of the file.")
+        self._check(needs, [file])
+        with _noting:
+            for notes in _notes:
+                notes += [Reading(partition.path, name, need) for name, need in needs.items()]
+        return [(self.columns[name], need) for name, need in needs.items()]
+
+    def identity(self, file: File) -> str:
+        """What tells the content of a file from any other content, as far as is known without reading it all."""
+        return file.uuid
+
+    def narrow(self, names: Iterable[str]) -> Source:
+        """The same source, knowing only these columns and those they take their counts from: small to send along."""
+        other = copy.copy(self)
+        kept = {name: self.columns[name] for name in names if name in self.columns}
+        counts = {column.counts for column in kept.values() if column.counts}
+        other.columns = {name: column for name, column in self.columns.items() if name in kept or name in counts}
+        return other
+
+    @property
+    def entries(self) -> int:
+        """The number of entries of all files."""
+        return sum(file.entries for file in self.files)
+
+    @property
+    def name(self) -> str:
+        """A short name for messages: the first path, and how many more there are."""
+        if not self.files:
+            return "no files"
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.files[0].path}{more}"
+
+    def partitions(self, needed: Collection[str] | None = None) -> tuple[Partition, ...]:
+        """The ranges to run over: `npartitions` equal ones, or by `step_size` in entries or bytes of `needed` columns.
+
+        A range never spans two files. A source without entries has one empty partition, so that results exist.
+        """
+        if self.npartitions is not None:
+            return self._equal_parts(self.npartitions)
+        step = self._entries_per_step(self.columns if needed is None else needed)
+        found, first = [], 0
+        for file in self.files:
+            pieces = max(1, round(file.entries / step)) if file.entries > step else 1
+            cuts = [file.entries * i // pieces for i in range(pieces + 1)]
+            for start, stop in pairwise(cuts):
+                if stop > start:
+                    found.append(Partition(file.path, file.tree, start, stop, first + start))
+            first += file.entries
+        return tuple(found) or self._empty()
+
+    def repartition(self, npartitions: int | None = None, step_size: int | str | None = None) -> Source:
+        """The same data in other ranges: about `npartitions` of them, or of `step_size` entries or bytes each."""
+        other = copy.copy(self)
+        if npartitions is not None:
+            if npartitions < 1:
+                raise ValueError(f"npartitions must be at least 1, not {npartitions}")
+            other.npartitions = npartitions
+        else:
+            other.npartitions = None
+            other.step_size = check_step_size(self.step_size if step_size is None else step_size)
+        return other
+
+    def check(self, needed: Iterable[str]) -> None:
+        """Raises if a needed column is absent, unreadable, or not the same in every file; names file and column."""
+        self._check(needed, self.files)
+
+    def _check(self, needed: Iterable[str], files: Iterable[File]) -> None:
+        for name in needed:
+            if name not in self.columns:
+                raise MissingColumnError(f"No column {name!r} in {self.name}.\n{suggestion(name, self.columns)}")
+            if problem := self.columns[name].problem:
+                raise MissingColumnError(f"Column {name!r} of {self.name} cannot be read: {problem}")
+            for file in files:
+                if name in file.differs:
+                    raise DisagreementError(
+                        f"The files of this dataset disagree on column {name!r}.\n"
+                        f"First file: {self.files[0].path}: {self.columns[name].type}\n"
+                        f"This file:  {file.path}: {file.differs[name]}"
+                    )
+
+    def _empty(self) -> tuple[Partition, ...]:
+        file = self.files[0] if self.files else File("", "", 0)
+        return (Partition(file.path, file.tree, 0, 0, 0),)
+
+    def _equal_parts(self, count: int) -> tuple[Partition, ...]:
+        cuts = {self.entries * i // count for i in range(count + 1)}
+        found, first = [], 0
+        for file in self.files:
+            inside = sorted({c - first for c in cuts if first < c < first + file.entries} | {0, file.entries})
+            for start, stop in pairwise(inside):
+                found.append(Partition(file.path, file.tree, start, stop, first + start))
+            first += file.entries
+        if len(self.files) <= 1:  # keep the number asked for, even where some are empty
+            path, tree = (self.files[0].path, self.files[0].tree) if self.files else ("", "")
+            while len(found) < count:
+                found.append(Partition(path, tree, self.entries, self.entries, self.entries))
+        return tuple(found) or self._empty()
+
+    def _entries_per_step(self, needed: Iterable[str]) -> int:
+        if isinstance(self.step_size, int):
+            return self.step_size
+        total = sum(self.columns[name].memory for name in needed if name in self.columns)
+        per_entry = max(total / max(self.entries, 1), 1.0)
+        return max(1, int(parse_bytes(self.step_size) / per_entry))
+
+
+def check_step_size(step_size: int | str) -> int | str:
+    """`step_size` if it is a positive number of entries or an amount of memory; raises ValueError otherwise."""
+    if isinstance(step_size, str):
+        parse_bytes(step_size)
+    elif isinstance(step_size, bool) or not isinstance(step_size, int | np.integer) or step_size < 1:
+        raise ValueError(f"step_size must be a positive number of entries or an amount like '50 MB', not {step_size!r}")
+    return step_size if isinstance(step_size, str) else int(step_size)
+
+
+def parse_bytes(text: str) -> int:
+    """The number of bytes in an amount of memory.
+
+    >>> parse_bytes("50 MB"), parse_bytes("1.5 GiB"), parse_bytes("100kB")
+    (50000000, 1610612736, 100000)
+    """
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b\s*", text.lower())
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{text!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
+    return int(float(match[1]) * units[match[2]])
+
+
+def located(error: Exception, partition: Partition) -> Exception:
+    """The error with a note that says which range it came from."""
+    error.add_note(f"while reading {partition}")
+    return error
+
+
+def agreed(opened: Sequence[tuple[Iterable[Column], File]]) -> tuple[list[Column], list[File]]:
+    """The columns of the first of several opened files, with the sizes of all, and where each other file departs.
+
+    A column may hold None if it may in any file: that alone is no disagreement.
+    """
+    columns = {column.name: column for column in opened[0][0]}
+    files = [opened[0][1]]
+    for others, file in opened[1:]:
+        theirs = {column.name: column for column in others}
+        differs: dict[str, str] = {}
+        for name, column in columns.items():
+            other = theirs.get(name)
+            if other is None:
+                differs[name] = "no such column"
+            elif bool(other.problem) != bool(column.problem):
+                differs[name] = f"cannot be read: {other.problem}" if other.problem else other.type
+            elif _plain(other).type != _plain(column).type:
+                differs[name] = other.type
+            else:
+                columns[name] = _joined(column, other)
+        files.append(replace(file, differs=differs))
+    return list(columns.values()), files
+
+
+def _plain(column: Column) -> Column:
+    return replace(column, nullable=False, levels=tuple(replace(level, nullable=False) for level in column.levels))
+
+
+def _joined(column: Column, other: Column) -> Column:
+    pairs = zip(column.levels, other.levels, strict=True)
+    return replace(
+        column,
+        nullable=column.nullable or other.nullable,
+        levels=tuple(replace(mine, nullable=mine.nullable or its.nullable) for mine, its in pairs),
+        counts=column.counts if column.counts == other.counts else None,
+        bytes=column.bytes + other.bytes,
+        memory=column.memory + other.memory,
+    )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A source as part of a graph: equal if files, ranges and metadata are."""
+
+    source: Source = field(compare=False)
+    key: str
+
+    @classmethod
+    def of(cls, source: Source) -> Origin:
+        """The origin of a source."""
+        import hashlib
+
+        files = [(file.path, file.tree, file.entries, source.identity(file)) for file in source.files]
+        text = repr((type(source).__name__, files, source.npartitions, source.step_size, source.metadata))
+        return cls(source, hashlib.sha256(text.encode()).hexdigest())

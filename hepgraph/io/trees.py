@@ -1,0 +1,165 @@
+"""What TTrees and RNTuples share: files opened through uproot, the choice of the tree, the course of a read."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import uproot
+
+from hepgraph.errors import DamagedFileError, DisagreementError, MissingTreeError, SourceError, suggestion
+from hepgraph.io.files import Options, edge
+from hepgraph.io.forms import empty_data, fitted
+from hepgraph.io.handles import Handles
+from hepgraph.io.source import Column, Data, File, Need, Partition, Source
+
+T = TypeVar("T")
+
+TTREES = ("TTree", "TNtuple", "TNtupleD")
+RNTUPLES = ("ROOT::RNTuple", "ROOT::Experimental::RNTuple")
+USUAL = ("Events", "events")
+
+
+@dataclass(slots=True)
+class Opened:
+    """A tree of an open file, and what a reader works out about it once (`layout`)."""
+
+    file: Any
+    tree: Any
+    name: str
+    layout: Any = None
+
+    @property
+    def is_ntuple(self) -> bool:
+        return isinstance(self.tree, uproot.behaviors.RNTuple.RNTuple)
+
+    @property
+    def uuid(self) -> str:
+        return str(self.file.file.uuid)
+
+
+handles: Handles[Opened] = Handles(close=lambda opened: opened.file.close())
+
+
+@contextmanager
+def borrowed(path: str, tree: str | None, options: Options) -> Iterator[Opened]:
+    """The open tree for the length of a `with`, taken from those left open where there is one."""
+    settings = repr(sorted((options or {}).items()))
+
+    def key_of(opened: Opened) -> Hashable:
+        return path, opened.name, settings
+
+    with handles.borrow((path, tree, settings), path, lambda: _open(path, tree, options or {}), key_of) as opened:
+        yield opened
+
+
+def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
+    with edge(path):
+        # a dict keeps uproot from looking for a tree's name in the path; caches would hold on to what was read
+        file = uproot.open({path: None}, array_cache=None, object_cache=None, **options)
+    try:
+        with edge(path):
+            size, end = file.file.source.num_bytes, file.file.fEND
+        if size is not None and size < end:
+            raise DamagedFileError(f"{path} is truncated: it should have {end} bytes and has {size}.")
+        with edge(path, "list the trees of"):
+            classes = file.classnames(recursive=True, cycle=False)
+        name = choose(path, tree, classes)
+        with edge(path, f"open tree {name!r} of"):
+            return Opened(file, file[name], name)
+    except BaseException:
+        file.close()
+        raise
+
+
+def choose(path: str, tree: str | None, classes: Mapping[str, str]) -> str:
+    """The tree that is meant: the one asked for, else `Events`, else the only one there is.
+
+    >>> choose("a.root", None, {"Runs": "TTree", "Events": "TTree"})
+    'Events'
+    """
+    trees = [name for name, kind in classes.items() if kind in TTREES + RNTUPLES]
+    if tree is not None:
+        wanted = tree.partition(";")[0].strip("/")
+        if wanted in trees:
+            return tree.strip("/")
+        if wanted in classes:
+            raise MissingTreeError(f"{wanted!r} in {path} is a {classes[wanted]}, not a tree. {_listed(trees)}")
+        raise MissingTreeError(f"No tree {tree!r} in {path}.\n{suggestion(wanted, trees)}" if trees else _none(path))
+    if usual := [name for name in USUAL if name in trees]:
+        return usual[0]
+    if len(trees) == 1:
+        return trees[0]
+    if not trees:
+        raise MissingTreeError(_none(path))
+    raise MissingTreeError(f"{path} has several trees; say which with tree=. {_listed(trees)}")
+
+
+def _listed(trees: Sequence[str]) -> str:
+    return f"Trees: {', '.join(trees)}." if trees else "There are no trees in the file."
+
+
+def _none(path: str) -> str:
+    return f"There is no TTree and no RNTuple in {path}."
+
+
+def each(work: Callable[[T], Any], items: Sequence[T], most: int = 8) -> list[Any]:
+    """The results of some work on every item, in order; several at a time, as opening files is mostly waiting."""
+    if len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(min(most, len(items))) as pool:
+        return list(pool.map(work, items))
+
+
+class UprootSource(Source):
+    """A dataset of trees that uproot reads."""
+
+    storage_options: dict[str, Any]
+
+    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        columns = self.begin(partition, needs)
+        if len(partition) == 0 or not columns:
+            return {column.name: empty_data(column, need) for column, need in columns}
+        with borrowed(partition.path, partition.tree, self.storage_options) as opened:
+            self._same(partition, opened)
+            found = self._fetch(opened, partition, columns)
+        with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
+            return {column.name: fitted(column, found[column.name], need) for column, need in columns}
+
+    @abstractmethod
+    def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
+        """The data of the columns, as they come."""
+
+    def _same(self, partition: Partition, opened: Opened) -> None:
+        file = self._places[partition.path, partition.tree]
+        if opened.uuid != file.uuid or opened.tree.num_entries != file.entries:
+            raise SourceError(
+                f"{file.path} changed after it was opened: tree {file.tree!r} had {file.entries} entries (file "
+                f"{file.uuid}) and has {opened.tree.num_entries} now (file {opened.uuid}). Open the dataset again."
+            )
+
+    @contextmanager
+    def _reading(self, partition: Partition, what: str) -> Iterator[None]:
+        with edge(
+            partition.path, f"read {what} of tree {partition.tree!r}, entries {partition.start} to {partition.stop}, in"
+        ):
+            yield
+
+
+def same_kind(paths: Sequence[str], ntuple: Sequence[bool]) -> None:
+    """Raises DisagreementError if some files hold a TTree and some an RNTuple."""
+    kinds = {True: "an RNTuple", False: "a TTree"}
+    for path, mine in zip(paths, ntuple, strict=True):
+        if mine != ntuple[0]:
+            raise DisagreementError(f"{paths[0]} holds {kinds[ntuple[0]]}, but {path} holds {kinds[mine]}.")
+
+
+def file_of(opened: Opened, path: str, edges: Sequence[int]) -> File:
+    """What a source keeps of an opened tree."""
+    entries = int(opened.tree.num_entries)
+    inside = sorted({int(edge) for edge in edges if 0 < edge < entries} | {0, entries})
+    return File(path, opened.name, entries, opened.uuid, tuple(inside))

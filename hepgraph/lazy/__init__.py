@@ -1,0 +1,1 @@
+"""Lazy arrays: awkward's own interface, recorded as a graph."""

@@ -1,0 +1,495 @@
+"""The lazy array: a subclass of `ak.Array` that records what is done to it.
+
+It holds a form, the space of its rows, and the masks that its rows must pass (the guard). It is immutable but for
+`x["field"] = value`, which rebinds this handle and no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NoReturn
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.errors import FieldError, LazyError, ShapeError, UnsupportedError, suggestion
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.form import Form, Record, Scalar, deepest, record_of, type_of
+from hepgraph.graph.node import Node, Space, dumps, literal, loads
+from hepgraph.io.source import Origin, Source
+from hepgraph.lazy.broadcast import at_line, describe, elementwise
+from hepgraph.ops import is_numpys, names_of
+
+# filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+NUMPY_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+UFUNCS: dict[str, Callable[..., Any]] = {}
+ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
+HOOKS: dict[str, Callable[..., Any]] = {}
+
+
+class Lazy(ak.Array):  # type: ignore[misc]
+    """An awkward array that is not there yet: what is done to it is recorded, and runs on `.compute()`.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> jets = hg.from_awkward(ak.Array([{"pt": [50.0, 20.0]}, {"pt": []}])).pt
+    >>> jets[jets > 30].compute().to_list()
+    [[50.0], []]
+    """
+
+    _form: Form
+    _rows: Space
+    _guard: tuple[Node, ...]
+
+    def __init__(self, form: Form, rows: Space, guard: tuple[Node, ...] = ()) -> None:
+        object.__setattr__(self, "_form", form)
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_guard", guard)
+
+    # what the array is
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields of the records, empty for an array of numbers."""
+        record = record_of(self._form)
+        return [] if record is None else list(record)
+
+    @property
+    def is_tuple(self) -> bool:
+        """Whether the records are tuples."""
+        record = record_of(self._form)
+        return record is not None and record.tuple
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions: the rows, and the list levels below."""
+        return deepest(self._form) + (0 if self._rows is TOTAL else 1)
+
+    @property
+    def type(self) -> LazyType:
+        """The type: `.show()` prints it over several lines; the number of rows is not known (`##`)."""
+        return LazyType(self)
+
+    @property
+    def typestr(self) -> str:
+        """The type on one line."""
+        return str(self.type)
+
+    @property
+    def source(self) -> Source:
+        """The dataset that the array comes from."""
+        return self._origin.source
+
+    @property
+    def _origin(self) -> Origin:
+        return origin_of(self._rows, self._form)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is known about the dataset: `dataset` and what the user put there."""
+        return self.source.metadata
+
+    @property
+    def npartitions(self) -> int:
+        """The number of ranges that a run over this array would take."""
+        if isinstance(self.source.step_size, str) and self.source.npartitions is None:
+            return len(self.source.partitions(HOOKS["needed"](self)))
+        return len(self.source.partitions())
+
+    @property
+    def attrs(self) -> Mapping[str, Any]:
+        """Always empty: what is known about the dataset is in `metadata`."""
+        return {}
+
+    @property
+    def behavior(self) -> Mapping[str, Any] | None:
+        """None: lazy records find their behavior by their fields."""
+        return None
+
+    @property
+    def named_axis(self) -> Mapping[str, int]:
+        """Always empty: lazy arrays have no named axes."""
+        return {}
+
+    @property
+    def positional_axis(self) -> tuple[int, ...]:
+        """The axes by number."""
+        return tuple(range(self.ndim))
+
+    # getting and setting
+
+    def __getitem__(self, where: Any) -> Any:
+        return HOOKS["getitem"](self, where)
+
+    def __setitem__(self, where: Any, what: Any) -> None:
+        HOOKS["setitem"](self, where, what)
+
+    def __delitem__(self, where: Any) -> None:
+        new = FUNCTIONS[ak.without_field](self, where)
+        object.__setattr__(self, "_form", new._form)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name.startswith("_repr_") or name.startswith("_ipython"):
+            raise AttributeError(name)
+        record = record_of(self._form)
+        if record is not None:
+            if name in record:
+                return self[name]
+            found = ATTRIBUTES.get(name)
+            if found is not None:
+                return found(self, name)
+            what = record.name or "record"
+            raise FieldError(f"No field or method {name!r} in this {what}.\n{suggestion(name, [*record, *ATTRIBUTES])}")
+        if name in ATTRIBUTES:
+            return ATTRIBUTES[name](self, name)
+        raise FieldError(f"No attribute {name!r}: this is an array of {type_of(self._form)}, without fields.")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        record = record_of(self._form)
+        if record is not None and name in record:
+            raise FieldError(f"Fields cannot be assigned as attributes; write x[{name!r}] = ... instead.")
+        raise AttributeError(f"a lazy array has no attribute {name!r} that can be set")
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*object.__dir__(self), *self.fields, *ATTRIBUTES})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.fields
+
+    @property
+    def mask(self) -> Any:
+        """`x.mask[m]` keeps the length and puts None where m is false, like `ak.mask(x, m)`."""
+        return _Mask(self)
+
+    # NumPy and awkward
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method != "__call__":
+            if method == "reduce" and ufunc in _REDUCTIONS:
+                axis = kwargs.get("axis", 0)
+                return FUNCTIONS[_REDUCTIONS[ufunc]](inputs[0], axis=axis, keepdims=kwargs.get("keepdims", False))
+            raise UnsupportedError(f"numpy.{ufunc.__name__}.{method} cannot be recorded; use ak.* functions")
+        if kwargs.pop("out", None) is not None:
+            raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
+        if kwargs:
+            raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
+        special = UFUNCS.get(ufunc.__name__)
+        if special is not None:
+            result = special(*inputs)
+            if result is not NotImplemented:
+                return result
+        forms, rows, guard = together(inputs)
+        if not is_numpys(ufunc):
+            return Lazy(elementwise("ufunc", forms, rows, (ufunc,)), rows, guard)
+        results = [Lazy(elementwise(op, forms, rows), rows, guard) for op in names_of(ufunc)]
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        found = NUMPY_FUNCTIONS.get(func)
+        if found is not None:
+            return found(*args, **kwargs)
+        same = getattr(ak, func.__name__, None)
+        if same is not None and same in FUNCTIONS:
+            return FUNCTIONS[same](*args, **kwargs)
+        raise UnsupportedError(
+            f"numpy.{func.__name__} cannot be recorded. Use the ak.* function that does the same, "
+            "hg.map_partitions(function, ...) for any function of arrays, or .compute() first."
+        )
+
+    def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
+        found = FUNCTIONS.get(func)
+        if found is None:
+            return HOOKS["opaque"](func, args, kwargs)
+        return found(*args, **kwargs)
+
+    # what only a computed array can answer
+
+    def __bool__(self) -> NoReturn:
+        raise LazyError(
+            "A lazy value is neither true nor false before it is computed. In a selection, combine masks with & | ~ or "
+            "ak.where; to branch in Python, use .compute() first."
+        )
+
+    def __len__(self) -> NoReturn:
+        raise LazyError(
+            "The length of a lazy array is not known before it is computed; use ak.num(x, axis=0).compute()."
+        )
+
+    def __iter__(self) -> NoReturn:
+        raise LazyError(
+            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at .head(), or use "
+            ".compute() first."
+        )
+
+    def __contains__(self, element: object) -> NoReturn:
+        raise LazyError("`in` needs computed values; use ak.any(x == value) or .compute() first.")
+
+    def __float__(self) -> NoReturn:
+        raise LazyError("A lazy value is no number before it is computed; use .compute() first.")
+
+    __int__ = __index__ = __complex__ = __float__
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise LazyError(
+            "A lazy array cannot become a NumPy array before it is computed; use .compute(), or "
+            "hg.map_partitions(function, x) to apply a function of NumPy arrays lazily."
+        )
+
+    def __arrow_array__(self, type: Any = None) -> NoReturn:
+        self.__array__()
+
+    def _no_values(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise LazyError("A lazy array has no values before it is computed; use .compute(), or .head() to look at some.")
+
+    to_list = tolist = to_numpy = __bytes__ = __dlpack__ = __dlpack_device__ = __cast_cpp__ = _no_values
+
+    @property
+    def layout(self) -> Any:
+        """Nothing to use: awkward's error messages ask it for its backend; anything else raises."""
+        return _LAYOUT
+
+    @property
+    def nbytes(self) -> Any:
+        """Raises: a lazy array has no size before it is computed."""
+        self._no_values()
+
+    @property
+    def numba_type(self) -> Any:
+        """Raises: compiled functions need computed arrays."""
+        raise LazyError("A compiled function needs computed arrays; use hg.map_partitions(function, x) or .compute().")
+
+    cpp_type = numba_type
+
+    # computing
+
+    def compute(self, **options: Any) -> Any:
+        """The array, computed: an `ak.Array`, or a number for a reduction over everything; see `hg.compute`."""
+        return HOOKS["compute"](self, **options)
+
+    def persist(self, **options: Any) -> Any:
+        """The array, computed and kept in memory, as a lazy array that needs no file."""
+        return HOOKS["persist"](self, **options)
+
+    def head(self, n: int = 5) -> Any:
+        """The first n rows of the first partition, computed; reads no other."""
+        return HOOKS["head"](self, n)
+
+    def visualize(self, filename: str | None = None) -> Any:
+        """The graph as a picture: an SVG file, or what a notebook shows."""
+        return HOOKS["visualize"](self, filename)
+
+    def repartition(self, npartitions: int | None = None, *, step_size: int | str | None = None) -> Lazy:
+        """The same array in other ranges."""
+        return HOOKS["repartition"](self, npartitions, step_size)  # type: ignore[no-any-return]
+
+    # showing, copying, pickling
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        text = str(self.type)
+        text = text if len(text) <= 100 else text[:97] + "..."
+        return f"<hepgraph.Lazy {text}>"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        cut = f", {len(self._guard)} cuts" if self._guard else ""
+        head = f"<b>lazy array</b> of {html.escape(self.source.name)}: {self.npartitions} partitions{cut}"
+        return f"{head}<pre>{html.escape(self.type.text())}</pre>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": repr(self), "text/html": self._repr_html_()}
+
+    def show(self, *args: Any, **kwargs: Any) -> None:
+        """Prints the first rows."""
+        self.head().show(*args, **kwargs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return _thawed, (dumps((self._form, self._rows, self._guard)),)
+
+    __reduce__ = None  # type: ignore[assignment]
+
+    def __copy__(self) -> Lazy:
+        return Lazy(self._form, self._rows, self._guard)
+
+    def __deepcopy__(self, memo: Any) -> Lazy:
+        return self.__copy__()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __dask_tokenize__(self) -> Any:
+        return "hepgraph.Lazy", dumps((self._form, self._rows, self._guard))
+
+    def _update_class(self) -> None:
+        """ak.Array's hook for behaviors; a lazy array keeps its class."""
+
+
+_REDUCTIONS = {
+    np.add: ak.sum, np.multiply: ak.prod, np.logical_and: ak.all, np.logical_or: ak.any, np.minimum: ak.min,
+    np.maximum: ak.max,
+}  # fmt: skip
+
+
+class _NoLayout:
+    """What awkward finds in the place of a layout."""
+
+    @property
+    def backend(self) -> Any:
+        return _typetracer()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise LazyError(f"A lazy array has no layout ({name}) before it is computed; use .compute() first.")
+
+
+@lru_cache(maxsize=1)
+def _typetracer() -> Any:
+    return ak.to_layout(ak.to_backend(ak.Array([0]), "typetracer")).backend
+
+
+_LAYOUT = _NoLayout()
+
+
+class LazyType:
+    """The type of a lazy array."""
+
+    def __init__(self, array: Lazy) -> None:
+        self._array = array
+
+    def __str__(self) -> str:
+        text = type_of(self._array._form)
+        return text if self._array._rows is TOTAL else f"## * {text}"
+
+    __repr__ = __str__
+
+    def text(self) -> str:
+        """The type over several lines, one field a line."""
+        return _indented(str(self))
+
+    def show(self) -> None:
+        """Prints the type over several lines."""
+        print(self.text())
+
+
+def _indented(text: str) -> str:
+    """A type, broken into one line a field of its outer record."""
+    out, depth, line = [], 0, ""
+    for char in text:
+        if char in "{[(" and depth < 2:
+            depth += 1
+            out.append(line + char)
+            line = "    " * depth
+        elif char in "}])" and depth <= 2 and depth > 0 and _balanced(line):
+            out.append(line)
+            depth -= 1
+            line = "    " * depth + char
+        elif char == "," and depth <= 2 and _balanced(line):
+            out.append(line + char)
+            line = "    " * depth
+        elif not (char == " " and not line.strip()):
+            line += char
+    return "\n".join(part for part in [*out, line] if part.strip())
+
+
+def _balanced(text: str) -> bool:
+    return all(text.count(a) == text.count(b) for a, b in ("{}", "[]", "()"))
+
+
+class _Mask:
+    def __init__(self, array: Lazy) -> None:
+        self._array = array
+
+    def __getitem__(self, where: Any) -> Lazy:
+        return FUNCTIONS[ak.mask](self._array, where)  # type: ignore[no-any-return]
+
+
+def _thawed(data: bytes) -> Lazy:
+    return Lazy(*loads(data))
+
+
+def origin_of(rows: Space, form: Form | None = None) -> Origin:
+    """The dataset that a space belongs to; of a total, the dataset below its nodes."""
+    from hepgraph.graph.form import items
+    from hepgraph.graph.node import ancestors, ordered
+
+    for space in ancestors(rows):
+        if space.kind == "events":
+            return space.param  # type: ignore[return-value]
+    if form is not None:
+        for item in ordered(items(form)):
+            if isinstance(item, Space) and item.kind == "events":
+                return item.param  # type: ignore[return-value]
+    raise LazyError("this value does not come from any dataset")
+
+
+def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]]:
+    """The forms of several arguments of one operation, and the rows that they share.
+
+    Plain numbers become literals, eager arrays columns beside the dataset. Raises ShapeError if lazy ones were cut by
+    different masks.
+    """
+    lazy = [arg for arg in inputs if isinstance(arg, Lazy)]
+    rows, guard = lazy[0]._rows, lazy[0]._guard
+    for other in lazy[1:]:
+        if other._rows is not rows:
+            raise different_rows(lazy[0], other)
+        if other._guard is not guard and set(other._guard) != set(guard):
+            raise different_masks(lazy[0], other)
+    forms = []
+    for arg in inputs:
+        if isinstance(arg, Lazy):
+            forms.append(arg._form)
+        elif isinstance(arg, bool | int | float | complex | str | np.generic) or (
+            isinstance(arg, np.ndarray) and arg.ndim == 0
+        ):
+            forms.append(Scalar(literal(arg)))
+        else:
+            forms.append(HOOKS["attach"](arg, lazy[0])._form)
+    return forms, rows, guard
+
+
+def different_rows(a: Lazy, b: Lazy) -> Exception:
+    """The error for two arrays whose rows are not the same things."""
+    if TOTAL in (a._rows, b._rows):
+        return UnsupportedError(
+            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in the same "
+            "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
+        )
+    if a._rows.kind == b._rows.kind == "events":
+        one, two = origin_of(a._rows).source, origin_of(b._rows).source
+        if one.name == two.name:
+            return ShapeError("These arrays come from different openings or partitionings of " + one.name + ".")
+        return ShapeError(f"These arrays come from different datasets: {one.name}, and {two.name}.")
+    return ShapeError(
+        "The rows of these arrays are not the same things.\n"
+        f"  one has a row for each of {describe(a._rows)}\n  the other for each of {describe(b._rows)}"
+    )
+
+
+def different_masks(a: Lazy, b: Lazy) -> Exception:
+    """The error for two arrays cut by different event masks."""
+
+    def said(x: Lazy, other: Lazy) -> str:
+        own = [mask for mask in x._guard if mask not in other._guard]
+        if not own:
+            return "was not cut by it"
+        return "was cut by " + " and ".join(f"{mask.op}{at_line(mask.line)}" for mask in own)
+
+    return ShapeError(
+        "Two arrays cut by different masks: their rows do not correspond.\n"
+        f"  the first {said(a, b)}\n  the second {said(b, a)}\n"
+        "Apply the same event masks to both."
+    )
+
+
+def in_rows(x: Lazy, like: Lazy) -> Form:
+    """The form of x, checked to have the same rows as another array."""
+    return together([like, x])[0][1]
+
+
+def records(x: Lazy) -> Record | None:
+    """The record at the heart of an array, None if there is none."""
+    return record_of(x._form)

@@ -1,0 +1,141 @@
+"""Combinations and products of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import awkward as ak
+
+from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.canonical import TRUE, both, inc, leg, ordinal, pulled, up
+from hepgraph.graph.form import Form, List, Record, Scalar, move, option, unwrap
+from hepgraph.graph.node import Space, space
+from hepgraph.lazy.array import HOOKS, Lazy, together
+from hepgraph.lazy.reduce import at_level, function, level_of
+
+
+def _combinations(
+    array: Lazy, n: int, replacement: bool, axis: Any, fields: Any, name: str | None, index: bool
+) -> Lazy:
+    level = level_of(array, axis)
+    if level == 0:
+        raise UnsupportedError("combinations of events are not possible; use axis=1")
+    names = [str(i) for i in range(n)] if fields is None else list(fields)
+    if len(names) != n:
+        raise ValueError(f"combinations of {n} need {n} field names, not {len(names)}")
+
+    def lists(form: List, at: Space) -> Form:
+        s = space("comb", at, (form.space,), (int(n), bool(replacement)))
+        content = Scalar(ordinal(form.space)) if index else form.content
+        parts: dict[str, Form] = {field: move(content, leg(s, i)) for i, field in enumerate(names)}
+        return List(s, Record(parts, name, fields is None))
+
+    form = array._form
+    if isinstance(unwrap(form)[1], Record):
+        raise ShapeError("combinations need lists of records, not a record of lists; zip its fields first (ak.zip)")
+    return Lazy(at_level(form, array._rows, level, lists), array._rows, array._guard)
+
+
+@function(ak.combinations)
+def combinations(
+    array: Lazy,
+    n: int,
+    *,
+    replacement: bool = False,
+    axis: Any = 1,
+    fields: Any = None,
+    parameters: Any = None,
+    with_name: str | None = None,
+    **_: Any,
+) -> Lazy:
+    """All ways to choose n elements of each list, in order."""
+    name = with_name or (parameters or {}).get("__record__")
+    return _combinations(array, n, replacement, axis, fields, name, False)
+
+
+@function(ak.argcombinations)
+def argcombinations(
+    array: Lazy,
+    n: int,
+    *,
+    replacement: bool = False,
+    axis: Any = 1,
+    fields: Any = None,
+    parameters: Any = None,
+    with_name: str | None = None,
+    **_: Any,
+) -> Lazy:
+    """The positions of all ways to choose n elements of each list."""
+    name = with_name or (parameters or {}).get("__record__")
+    return _combinations(array, n, replacement, axis, fields, name, True)
+
+
+def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: bool, plain: Any) -> Lazy:
+    named = isinstance(arrays, Mapping)
+    names = list(arrays) if named else [str(i) for i in range(len(arrays))]
+    given = list(arrays.values()) if named else list(arrays)
+    if axis != 1 or (nested and nested is not True):
+        if axis == 0:
+            raise UnsupportedError("a product of events is not possible; use axis=1")
+        return HOOKS["opaque"](plain, (arrays,), {"axis": axis, "nested": nested})  # type: ignore[no-any-return]
+    forms, rows, guard = together(given)
+    valid, lists = TRUE, []
+    for form in forms:
+        own, inner = unwrap(form)
+        if not isinstance(inner, List):
+            raise ShapeError("ak.cartesian needs a list for each event in every array (axis=1)")
+        valid = both(valid, own)
+        lists.append(List(inner.space, Scalar(ordinal(inner.space)) if index else inner.content))
+    product = _nested(lists, names, not named, name) if nested else _flat(lists, names, not named, name, rows)
+    return Lazy(option(valid, product), rows, guard)
+
+
+def _flat(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: str | None, at: Space) -> Form:
+    s = space("cart", at, tuple(form.space for form in lists))
+    fields: dict[str, Form] = {
+        field: move(form.content, leg(s, i)) for i, (field, form) in enumerate(zip(names, lists, strict=True))
+    }
+    return List(s, Record(fields, name, is_tuple))
+
+
+def _nested(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: str | None) -> Form:
+    """For each element of the first list, all of the second, and so on."""
+    chain = [lists[0].space]
+    contents = [lists[0].content]
+    for form in lists[1:]:
+        at, base = chain[-1], form.space
+        steps = [up(at)]
+        while steps[-1].dst is not base.parent:
+            steps.append(up(steps[-1].dst))
+        below = base
+        parts: list[Space] = []
+        for m in reversed(steps):
+            below = pulled(below, m)
+            parts.append(below)
+        content = form.content
+        for s in parts:
+            content = move(content, inc(s))
+        contents = [move(one, up(below)) for one in contents]
+        contents.append(content)
+        chain.append(below)
+    record: Form = Record(dict(zip(names, contents, strict=True)), name, is_tuple)
+    for s in reversed(chain):
+        record = List(s, record)
+    return record
+
+
+@function(ak.cartesian)
+def cartesian(
+    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None, **_: Any
+) -> Lazy:
+    """All pairs (triples, ...) of elements of several lists; nested: a list for each element of the first."""
+    return _cartesian(arrays, axis, nested, with_name or (parameters or {}).get("__record__"), False, ak.cartesian)
+
+
+@function(ak.argcartesian)
+def argcartesian(
+    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None, **_: Any
+) -> Lazy:
+    """The positions of all pairs (triples, ...) of elements of several lists."""
+    return _cartesian(arrays, axis, nested, with_name or (parameters or {}).get("__record__"), True, ak.argcartesian)

@@ -1,0 +1,375 @@
+"""Reductions: over the lists of each event, or over the whole dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.canonical import (
+    BOOL,
+    INT,
+    TOTAL,
+    TRUE,
+    apply,
+    conjunction,
+    count,
+    filtered,
+    flattened,
+    inc,
+    lift,
+    ordinal,
+    reduce,
+    take,
+    up,
+)
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, lengths, move, option, unwrap
+from hepgraph.graph.node import Node, Space, literal, map_, space
+from hepgraph.interpret import reduced_dtype
+from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy
+
+Level = Callable[[List, Space], Form]
+
+
+def function(*names: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Registers what an awkward function does to lazy arrays."""
+
+    def register(rule: Callable[..., Any]) -> Callable[..., Any]:
+        for name in names:
+            FUNCTIONS[name] = rule
+        return rule
+
+    return register
+
+
+def level_of(x: Lazy, axis: Any) -> int:
+    """The axis counted from the rows (0), for a lazy array; raises if there is no such axis."""
+    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+        raise UnsupportedError(f"axis={axis!r} is not supported for lazy arrays; give a number")
+    level = int(axis) if axis >= 0 else x.ndim + int(axis)
+    if not 0 <= level < max(x.ndim, 1):
+        raise ShapeError(f"axis={axis} exceeds the depth of this array ({x.ndim})")
+    return level
+
+
+def at_level(form: Form, at: Space, level: int, change: Level) -> Form:
+    """The form with `change` applied to its lists at a level (1 is the first below the rows)."""
+    valid, inner = unwrap(form)
+    if isinstance(inner, Record):
+        fields = {name: at_level(inner[name], at, level, change) for name in inner}
+        return option(valid, Record(fields, inner.name, inner.tuple))
+    if not isinstance(inner, List):
+        raise ShapeError("this axis exceeds the depth of the array")
+    if level == 1:
+        return option(valid, change(inner, at))
+    deeper = at_level(inner.content, inner.space, level - 1, change)
+    return option(valid, List(inner.space, deeper, inner.size))
+
+
+def kept(form: Form, at: Space, keepdims: bool) -> Form:
+    """A result for each list, as a list of one element if dimensions are kept."""
+    if not keepdims:
+        return form
+    one = space("one", at)
+    return List(one, move(form, up(one)), 1)
+
+
+def present(lists: List) -> tuple[Space, Node]:
+    """The elements of a list of numbers that are not None: their space, and their value there."""
+    valid, content = unwrap(lists.content)
+    if isinstance(content, Record):
+        raise UnsupportedError(
+            f"records cannot be reduced; reduce one of their fields ({', '.join(list(content)[:6])}), or for "
+            "four-vectors use .sum(axis=1)"
+        )
+    if isinstance(content, List):
+        raise _NotInnermost
+    assert isinstance(content, Scalar)
+    if valid is TRUE:
+        return lists.space, content.node
+    some = filtered(lists.space, valid)
+    return some, take(inc(some), content.node)
+
+
+class _NotInnermost(Exception):
+    """A reduction over lists of lists, which awkward does by columns of positions."""
+
+
+def everything(x: Lazy) -> tuple[Space, Node]:
+    """All numbers of an array that are not None, as one list of the whole dataset."""
+    form, at = x._form, x._rows
+    masks: list[Node] = list(x._guard)
+    while True:
+        match form:
+            case Option(valid, content):
+                masks.append(valid)
+                form = content
+            case List(s, content, _):
+                masks = [lift(mask, s) for mask in masks]
+                form, at = content, s
+            case Record():
+                if len(list(form)) == 1:
+                    form = form[next(iter(form))]
+                    continue
+                raise UnsupportedError("records cannot be reduced; take one of their fields first")
+            case Scalar(x_node):
+                break
+    some = filtered(at, conjunction(masks, at))
+    node = take(inc(some), x_node) if some is not at else x_node
+    flat = flattened(some, TOTAL)
+    return flat, take(inc(flat), node) if flat is not some else node
+
+
+def _over_rows(x: Lazy, axis: Any, name: str) -> bool:
+    """Whether a reduction goes over the whole dataset; refuses the one that goes by position in each list."""
+    if axis is None:
+        return True
+    if level_of(x, axis) > 0:
+        return False
+    if x.ndim == 1:
+        return True
+    raise UnsupportedError(
+        f"ak.{name}(..., axis=0) of lists adds up what stands at the same place in different events. Use axis=1 for each "
+        f"event, or axis=None for everything."
+    )
+
+
+def _reducer(name: str, over: Callable[[Space, Node], Form], plain: Any) -> Callable[..., Any]:
+    def rule(
+        array: Any,
+        axis: Any = None,
+        *,
+        keepdims: bool = False,
+        mask_identity: bool | None = None,
+        initial: Any = None,
+        **_: Any,
+    ) -> Any:
+        if not isinstance(array, Lazy) or initial is not None:
+            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims, "initial": initial})
+        if _over_rows(array, axis, name):
+            form = over(*everything(array))
+            return Lazy(_with_identity(form, name, mask_identity, everything(array)[0]), TOTAL)
+
+        def change(lists: List, at: Space) -> Form:
+            some, node = present(lists)
+            return kept(_with_identity(over(some, node), name, mask_identity, some), at, keepdims)
+
+        try:
+            form = at_level(array._form, array._rows, level_of(array, axis), change)
+        except _NotInnermost:
+            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims})
+        return Lazy(form, array._rows, array._guard)
+
+    FUNCTIONS[plain] = rule
+    return rule
+
+
+def _with_identity(form: Form, name: str, mask_identity: bool | None, some: Space) -> Form:
+    if mask_identity is None:
+        return form
+    if mask_identity and not isinstance(form, Option):
+        return option(_some(some), form)
+    if not mask_identity and isinstance(form, Option):
+        return form.content
+    return form
+
+
+def _some(s: Space) -> Node:
+    return apply("greater", [count(s), literal(0)])
+
+
+def _plain(kind: str) -> Callable[[Space, Node], Form]:
+    return lambda s, x: Scalar(reduce(kind, x, reduced_dtype(kind, x.dtype)))
+
+
+def _extreme(kind: str) -> Callable[[Space, Node], Form]:
+    return lambda s, x: option(_some(s), Scalar(reduce(kind, x, reduced_dtype(kind, x.dtype))))
+
+
+def truth(x: Node) -> Node:
+    """The value as a boolean: whether it is not zero."""
+    return x if x.dtype == BOOL else apply("not_equal", [x, literal(0)])
+
+
+def _double(x: Node) -> Node:
+    return apply("astype", [x], ("complex128" if x.dtype.kind == "c" else "float64",))
+
+
+def mean_of(s: Space, x: Node) -> Node:
+    """The mean of each list, in double precision."""
+    return apply("divide", [reduce("sum", _double(x), reduced_dtype("sum", _double(x).dtype)), count(s)])
+
+
+def _variance(s: Space, x: Node, ddof: int) -> Node:
+    away = apply("subtract", [_double(x), take(up(s), mean_of(s, x))])
+    squares = reduce("sum", apply("multiply", [away, away]), np.dtype(float))
+    n = count(s)
+    result = apply("divide", [squares, n])
+    if ddof:
+        result = apply("multiply", [result, apply("divide", [n, apply("subtract", [n, literal(ddof)])])])
+    return result
+
+
+_reducer("sum", _plain("sum"), ak.sum)
+_reducer("prod", _plain("prod"), ak.prod)
+_reducer("any", lambda s, x: Scalar(reduce("any", truth(x), BOOL)), ak.any)
+_reducer("all", lambda s, x: Scalar(reduce("all", truth(x), BOOL)), ak.all)
+_reducer("count", lambda s, x: Scalar(count(s)), ak.count)
+_reducer(
+    "count_nonzero", lambda s, x: Scalar(reduce("sum", apply("astype", [truth(x)], ("int64",)), INT)), ak.count_nonzero
+)
+_reducer("min", _extreme("min"), ak.min)
+_reducer("max", _extreme("max"), ak.max)
+
+
+def _unweighted(name: str, plain: Any, over: Callable[..., Node]) -> None:
+    def rule(x: Any, weight: Any = None, *args: Any, axis: Any = None, **options: Any) -> Any:
+        if weight is not None or not isinstance(x, Lazy) or args:
+            if axis is None:
+                raise UnsupportedError(
+                    f"a weighted ak.{name} over the whole dataset cannot be recorded; divide ak.sum(x * w) by ak.sum(w)"
+                )
+            return HOOKS["opaque"](plain, (x, weight, *args), {"axis": axis, **options})
+        ddof = options.pop("ddof", 0)
+        simple = _unweighted_rules[(name, ddof)] = _unweighted_rules.get((name, ddof)) or _make(name, ddof, over)
+        return simple(x, axis, **options)
+
+    FUNCTIONS[plain] = rule
+
+
+_unweighted_rules: dict[tuple[str, int], Callable[..., Any]] = {}
+
+
+def _make(name: str, ddof: int, over: Callable[..., Node]) -> Callable[..., Any]:
+    class _Key:
+        """Stands for awkward's function where lists of lists go to it."""
+
+    plain = {"mean": ak.mean, "var": ak.var, "std": ak.std}[name]
+    rule = _reducer(name, lambda s, x: Scalar(over(s, x, ddof)), _Key)
+    del FUNCTIONS[_Key]
+
+    def with_plain(x: Lazy, axis: Any, **options: Any) -> Any:
+        if axis is not None and x.ndim > 1 and level_of(x, axis) not in (0, x.ndim - 1):
+            extra = {"ddof": ddof} if ddof else {}
+            return HOOKS["opaque"](plain, (x,), {"axis": axis, **extra, **options})
+        return rule(x, axis, **options)
+
+    return with_plain
+
+
+_unweighted("mean", ak.mean, lambda s, x, ddof: mean_of(s, x))
+_unweighted("var", ak.var, _variance)
+_unweighted("std", ak.std, lambda s, x, ddof: apply("sqrt", [_variance(s, x, ddof)]))
+
+
+def _ptp(array: Lazy, axis: Any = None, **options: Any) -> Any:
+    return FUNCTIONS[ak.max](array, axis=axis, **options) - FUNCTIONS[ak.min](array, axis=axis, **options)
+
+
+FUNCTIONS[ak.ptp] = _ptp
+
+
+@function(ak.nan_to_none)
+def nan_to_none(array: Lazy, **_: Any) -> Lazy:
+    """NaN becomes None."""
+    from hepgraph.graph.form import change
+
+    def leaf(form: Form) -> Form:
+        if isinstance(form, Record):
+            return Record({name: change(form[name], leaf) for name in form}, form.name, form.tuple)
+        assert isinstance(form, Scalar)
+        if form.node.dtype.kind not in "fc":
+            return form
+        return option(apply("logical_not", [apply("isnan", [form.node])]), form)
+
+    return Lazy(change(array._form, leaf), array._rows, array._guard)
+
+
+def _nan_version(plain: Any) -> Callable[..., Any]:
+    return lambda array, *args, **kwargs: FUNCTIONS[plain](nan_to_none(array), *args, **kwargs)
+
+
+for _nan, _usual in {
+    ak.nansum: ak.sum, ak.nanprod: ak.prod, ak.nanmin: ak.min, ak.nanmax: ak.max, ak.nanmean: ak.mean,
+    ak.nanvar: ak.var, ak.nanstd: ak.std,
+}.items():  # fmt: skip
+    FUNCTIONS[_nan] = _nan_version(_usual)
+
+
+def _arg(kind: str, plain: Any) -> Callable[..., Any]:
+    def rule(array: Any, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True, **_: Any) -> Any:
+        if axis is None or level_of(array, axis) == 0:
+            raise UnsupportedError(
+                f"ak.arg{kind[3:]} over the whole dataset gives a position in all of it; use axis=1 for each event"
+            )
+
+        def change(lists: List, at: Space) -> Form:
+            valid, content = unwrap(lists.content)
+            if isinstance(content, List):
+                raise _NotInnermost
+            some, key = present(lists)
+            m = map_("pick", at, some, (key,), (kind, 1, None))
+            place = ordinal(lists.space)
+            chosen = take(m, take(inc(some), place) if some is not lists.space else place)
+            form = option(node_defined(m), Scalar(chosen)) if mask_identity else Scalar(_or_minus_one(m, chosen))
+            return kept(form, at, keepdims)
+
+        try:
+            form = at_level(array._form, array._rows, level_of(array, axis), change)
+        except _NotInnermost:
+            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims})
+        return Lazy(form, array._rows, array._guard)
+
+    FUNCTIONS[plain] = rule
+    return rule
+
+
+def node_defined(m: Any) -> Node:
+    """Whether a pick found something."""
+    from hepgraph.graph.canonical import defined
+
+    return defined(m)
+
+
+def _or_minus_one(m: Any, chosen: Node) -> Node:
+    return apply("where", [node_defined(m), chosen, literal(np.int64(-1))])
+
+
+_arg("argmin", ak.argmin)
+_arg("argmax", ak.argmax)
+FUNCTIONS[ak.nanargmin] = _nan_version(ak.argmin)
+FUNCTIONS[ak.nanargmax] = _nan_version(ak.argmax)
+
+
+@function(ak.num)
+def num(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+    """The length of each list at an axis; with axis=0, the number of rows."""
+    if array._rows is not TOTAL and isinstance(axis, int) and axis == 0:
+        some = filtered(array._rows, conjunction(array._guard, array._rows))
+        return Lazy(Scalar(count(flattened(some, TOTAL))), TOTAL)
+    level = level_of(array, axis)
+    if level == 0:
+        return num(array, 0)
+    form = at_level(array._form, array._rows, level, lambda lists, at: Scalar(lengths(lists, at)))
+    return Lazy(form, array._rows, array._guard)
+
+
+_NUMPY_REDUCTIONS = {
+    np.sum: ak.sum, np.prod: ak.prod, np.any: ak.any, np.all: ak.all, np.min: ak.min, np.max: ak.max, np.mean: ak.mean,
+    np.std: ak.std, np.var: ak.var, np.count_nonzero: ak.count_nonzero, np.argmin: ak.argmin, np.argmax: ak.argmax,
+    np.nansum: ak.nansum, np.nanmean: ak.nanmean, np.nanmin: ak.nanmin, np.nanmax: ak.nanmax, np.ptp: ak.ptp,
+}  # fmt: skip
+
+
+def _numpy_reduction(plain: Any) -> Callable[..., Any]:
+    def rule(a: Any, axis: Any = None, *, keepdims: bool = False, **rest: Any) -> Any:
+        return FUNCTIONS[plain](a, axis=axis, keepdims=keepdims, **{k: v for k, v in rest.items() if k == "ddof"})
+
+    return rule
+
+
+for _np, _ak in _NUMPY_REDUCTIONS.items():
+    NUMPY_FUNCTIONS[_np] = _numpy_reduction(_ak)

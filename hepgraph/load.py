@@ -1,0 +1,110 @@
+"""Columns for the engine: which ones a graph needs, and their buffers in one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from hepgraph.errors import MissingColumnError
+from hepgraph.graph.canonical import TEXT
+from hepgraph.graph.node import Item, Node, Space
+from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source
+
+Array = np.ndarray[Any, Any]
+Needs = dict[Origin, dict[str, Need]]
+
+
+def needs_of(order: Iterable[Item]) -> Needs:
+    """The columns that the items of a graph read, by dataset: their data, or their lengths alone."""
+    found: Needs = {}
+    lists: list[tuple[Origin, str, int]] = []
+    for item in order:
+        if isinstance(item, Node) and item.op in ("load", "load_valid"):
+            found.setdefault(item.param[0], {})[item.param[1]] = Need.DATA
+        elif isinstance(item, Node) and item.op == "list_valid":
+            lists.append(item.param)
+        elif isinstance(item, Space) and item.kind == "leaf":
+            origin, name, level = item.param  # type: ignore[misc]
+            if level is None:
+                found.setdefault(origin, {})[name] = Need.DATA
+            else:
+                lists.append((origin, name, level))
+        elif isinstance(item, Space) and item.kind == "events":
+            found.setdefault(item.param, {})  # type: ignore[arg-type]
+    for origin, name, level in lists:
+        have = found.setdefault(origin, {})
+        if not any(_has_level(origin.source.columns[column], name, level) for column in have):
+            have[holder(origin.source, name, level).name] = Need.COUNTS
+    return found
+
+
+def holder(source: Source, name: str, level: int) -> Column:
+    """The smallest column that has a list level; a level is known by the name of the branch or record that it is of."""
+    candidates = [
+        column for column in source.columns.values() if _has_level(column, name, level) and not column.problem
+    ]
+    if not candidates:
+        raise MissingColumnError(f"No column of {source.name} has the lists of {name!r}.")
+    return min(candidates, key=lambda column: (column.memory, column.name))
+
+
+def _has_level(column: Column, name: str, level: int) -> bool:
+    return len(column.levels) > level and level_name(column, level) == name
+
+
+def level_name(column: Column, level: int) -> str:
+    """The name that a list level of a column is known by."""
+    name = column.levels[level].name
+    return column.name if name is None else name
+
+
+class Loaded:
+    """The needed columns of one partition, as an interpreter asks for them (see `interpret.Provider`)."""
+
+    def __init__(self, main: Origin, partition: Partition, needs: Needs) -> None:
+        self.partition = partition
+        self.data: dict[Origin, dict[str, Data]] = {}
+        beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
+        for origin, columns in needs.items():
+            self.data[origin] = origin.source.read(partition if origin == main else beside, columns) if columns else {}
+
+    def entries(self, origin: Origin) -> tuple[int, int]:
+        """The number of entries of the partition, and how many of the dataset come before it."""
+        return len(self.partition), self.partition.first
+
+    def offsets(self, origin: Origin, column: str, level: int | None) -> Array:
+        """The offsets of a list level; level None: from a column of lengths."""
+        if level is None:
+            lengths = self.data[origin][column].values
+            return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        return self._holder(origin, column, level).offsets[level]
+
+    def _holder(self, origin: Origin, name: str, level: int) -> Data:
+        for column, data in self.data[origin].items():
+            if _has_level(origin.source.columns[column], name, level):
+                return data
+        raise MissingColumnError(f"no column with the lists of {name!r} was read")
+
+    def values(self, origin: Origin, column: str) -> Array:
+        """The flat values of a column."""
+        data = self.data[origin][column]
+        assert data.values is not None
+        if not origin.source.columns[column].text:
+            return data.values
+        raw, offsets = data.values.tobytes(), data.offsets[-1]
+        texts = [raw[a:b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        return np.array(texts, dtype=TEXT)
+
+    def valid(self, origin: Origin, column: str, level: int | None) -> Array | None:
+        """Which values (level None) or lists are not None; None if all are."""
+        if level is None:
+            return self.data[origin][column].valid
+        masks = self._holder(origin, column, level).level_valid
+        return masks[level] if level < len(masks) else None
+
+    def levels(self, origin: Origin, column: str) -> Sequence[Array]:
+        """The offsets of all list levels that the column itself has."""
+        known = origin.source.columns[column]
+        return self.data[origin][column].offsets[: len(known.levels)]

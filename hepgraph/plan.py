@@ -1,0 +1,257 @@
+"""From outputs to passes: what each result needs of the graph, what one partition gives, how partial results add up.
+
+A *sink* is one result: an array, a reduction over the dataset, a histogram fill. A *pass* is all sinks of one dataset:
+one walk over its partitions computes them all. A pass is small, pickles, and runs anywhere.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.errors import LazyError
+from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
+from hepgraph.graph.form import Form, items, move
+from hepgraph.graph.node import Item, Node, dumps, loads, ordered
+from hepgraph.interpret import Interpreter, build
+from hepgraph.io.source import Need, Origin, Partition
+from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.load import Loaded, Needs, needs_of
+from hepgraph.weaver import behaved
+
+Value = Callable[[Item], Any]
+
+
+class Sink(Protocol):
+    """One result of a pass."""
+
+    @property
+    def wants(self) -> tuple[Item, ...]:
+        """The items of the graph whose values `collect` looks up."""
+
+    def collect(self, value: Value) -> Any:
+        """The partial result of one partition."""
+
+    def combine(self, a: Any, b: Any) -> Any:
+        """Two partial results, a from before b, as one; may use a up."""
+
+    def finish(self, partial: Any) -> Any:
+        """The result."""
+
+
+@dataclass(frozen=True)
+class ArraySink:
+    """An array: its rows that pass the masks."""
+
+    form: Form
+    rows: Item
+
+    @classmethod
+    def of(cls, x: Lazy) -> ArraySink:
+        """The sink of a lazy array."""
+        some = filtered(x._rows, conjunction(x._guard, x._rows))
+        return cls(move(x._form, inc(some)) if some is not x._rows else x._form, some)
+
+    @property
+    def wants(self) -> tuple[Item, ...]:
+        return (self.rows, *dict.fromkeys(items(self.form)))
+
+    def collect(self, value: Value) -> Any:
+        return [build(self.form, value, len(value(self.rows)))]
+
+    def combine(self, a: Any, b: Any) -> Any:
+        return a + b
+
+    def finish(self, partial: Any) -> Any:
+        whole = partial[0] if len(partial) == 1 else ak.concatenate(partial, highlevel=False)
+        return behaved(whole)
+
+
+_COMBINE: dict[str, Callable[[Any, Any], Any]] = {
+    "sum": np.add, "prod": np.multiply, "any": np.logical_or, "all": np.logical_and, "min": np.minimum,
+    "max": np.maximum, "count": np.add,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TotalSink:
+    """A reduction over the dataset, and what is calculated from several of them after all partitions are in."""
+
+    form: Form
+    parts: tuple[Node, ...]
+
+    @classmethod
+    def of(cls, x: Lazy) -> TotalSink:
+        """The sink of a lazy reduction."""
+        order = ordered(items(x._form), until=_is_part)
+        return cls(x._form, tuple(item for item in order if isinstance(item, Node) and _is_part(item)))
+
+    @property
+    def wants(self) -> tuple[Item, ...]:
+        return self.parts
+
+    def collect(self, value: Value) -> Any:
+        return [value(part) for part in self.parts]
+
+    def combine(self, a: Any, b: Any) -> Any:
+        pairs = zip(self.parts, a, b, strict=True)
+        return [_COMBINE[part.param or "count"](one, two) for part, one, two in pairs]
+
+    def finish(self, partial: Any) -> Any:
+        seeds = {part: value.astype(part.dtype) for part, value in zip(self.parts, partial, strict=True)}
+        wanted = list(dict.fromkeys(items(self.form)))
+        values = dict(zip(wanted, Interpreter(_Nothing(), seeds).run([*wanted, TOTAL]), strict=False))
+        return behaved(build(self.form, values.__getitem__, 1))[0]
+
+
+def _is_part(item: Item) -> bool:
+    return isinstance(item, Node) and item.space is TOTAL and item.op in ("reduce", "count")
+
+
+class _Nothing:
+    """The provider of a graph that reads nothing."""
+
+    def entries(self, origin: Any) -> tuple[int, int]:
+        raise LazyError("nothing is read any more")
+
+    offsets = values = valid = levels = entries  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """All results of one dataset."""
+
+    origin: Origin
+    sinks: tuple[Sink, ...]
+
+    @property
+    def wants(self) -> list[Item]:
+        """The items that the sinks look at."""
+        return list(dict.fromkeys(item for sink in self.sinks for item in sink.wants))
+
+    def needs(self) -> Needs:
+        """The columns that are read."""
+        return needs_of(ordered([*self.wants, _events(self.origin)]))
+
+    def columns(self) -> dict[str, Need]:
+        """The columns of the dataset itself that are read."""
+        return self.needs()[self.origin]
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The ranges to run over; checks first that every file has what is needed."""
+        columns = self.columns()
+        self.origin.source.check(columns)
+        return self.origin.source.partitions(list(columns))
+
+    def run(self, partition: Partition) -> tuple[list[Any], Row]:
+        """The partial results of one partition, and what they took."""
+        start = time.perf_counter()
+        needs = self.needs()
+        loaded = Loaded(self.origin, partition, needs)
+        read = time.perf_counter()
+        wants = self.wants
+        try:
+            values = dict(zip(wants, Interpreter(loaded).run(wants), strict=True))
+            partials = [sink.collect(values.__getitem__) for sink in self.sinks]
+        except Exception as error:
+            error.add_note(f"in the range {partition}")
+            raise
+        done = time.perf_counter()
+        size = sum(_bytes(data) for columns in loaded.data.values() for data in columns.values())
+        return partials, Row(
+            dataset=str(self.origin.source.metadata.get("dataset", "")),
+            path=partition.path,
+            start=partition.start,
+            stop=partition.stop,
+            events=len(partition),
+            columns=len(needs[self.origin]),
+            bytes=size,
+            read_seconds=read - start,
+            compute_seconds=done - read,
+        )
+
+    def __reduce__(self) -> Any:
+        return _thawed, (dumps((self.origin, self.sinks)),)
+
+
+def _thawed(data: bytes) -> Pass:
+    return Pass(*loads(data))
+
+
+def _events(origin: Origin) -> Item:
+    from hepgraph.graph.node import space
+
+    return space("events", TOTAL, (), origin)
+
+
+def _bytes(data: Any) -> int:
+    values = 0 if data.values is None else data.values.nbytes
+    return values + sum(offsets.nbytes for offsets in data.offsets)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one range took: its events, columns, bytes in memory, and seconds."""
+
+    dataset: str
+    path: str
+    start: int
+    stop: int
+    events: int
+    columns: int
+    bytes: int
+    read_seconds: float
+    compute_seconds: float
+    how: str = "interpreter"
+
+
+@dataclass
+class Merger:
+    """Adds partial results up in a tree whose shape depends on their number alone, whatever order they come in."""
+
+    count: int
+    combine: Callable[[Any, Any], Any]
+    _waiting: dict[tuple[int, int], Any] = field(default_factory=dict)
+
+    def add(self, index: int, value: Any) -> None:
+        """Takes in the partial result of one range."""
+        level, width = 0, self.count
+        while width > 1:
+            if index % 2 == 0 and index == width - 1:  # no neighbour: goes up alone
+                pass
+            else:
+                other = self._waiting.pop((level, index ^ 1), None)
+                if other is None:
+                    self._waiting[(level, index)] = (value,)
+                    return
+                value = self.combine(value, other[0]) if index % 2 == 0 else self.combine(other[0], value)
+            level, index, width = level + 1, index // 2, (width + 1) // 2
+        self._waiting[(-1, 0)] = (value,)
+
+    @property
+    def result(self) -> Any:
+        """The sum of all."""
+        return self._waiting[(-1, 0)][0]
+
+
+def combine_all(sinks: Sequence[Sink]) -> Callable[[Any, Any], Any]:
+    """How two lists of partial results add up."""
+    return lambda a, b: [sink.combine(x, y) for sink, x, y in zip(sinks, a, b, strict=True)]
+
+
+def sink_of(x: Lazy) -> Sink:
+    """The sink of a lazy array or reduction."""
+    return TotalSink.of(x) if x._rows is TOTAL else ArraySink.of(x)
+
+
+def needed(x: Lazy) -> list[str]:
+    """The columns that a lazy array needs."""
+    return list(Pass(x._origin, (sink_of(x),)).columns())
+
+
+HOOKS["needed"] = needed

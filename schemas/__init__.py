@@ -1,0 +1,1 @@
+"""Schemas that come with hepgraph, one TOML file each; `hepgraph.schema` reads them."""

@@ -1,0 +1,262 @@
+"""Parquet: nested and nullable columns of any shape, only the row groups and leaves in need, damaged files."""
+
+import datetime
+import decimal
+import math
+import pickle
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hepgraph import errors
+from hepgraph.io import parquet
+from hepgraph.io.forms import to_awkward
+from hepgraph.io.parquet import open_parquet
+from hepgraph.io.source import Need
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+LEAVES = {
+    "int32": (pa.int32(), st.integers(-(2**31), 2**31 - 1)),
+    "uint64": (pa.uint64(), st.integers(0, 2**64 - 1)),
+    "float": (pa.float32(), st.floats(allow_nan=False, width=32)),
+    "half": (pa.float16(), st.floats(allow_nan=False, width=16).map(np.float16)),
+    "bool": (pa.bool_(), st.booleans()),
+    "text": (pa.string(), st.text(st.characters(codec="utf-8"), max_size=3)),
+    "long text": (pa.large_string(), st.text(st.characters(codec="utf-8"), max_size=3)),
+    "category": (pa.dictionary(pa.int32(), pa.string()), st.sampled_from(["a", "b", "c"])),
+}
+KINDS = st.recursive(
+    st.sampled_from(list(LEAVES)),
+    lambda inner: st.one_of(
+        st.tuples(st.sampled_from(["list", "large", "fixed"]), inner, st.booleans()),
+        st.tuples(st.just("record"), st.dictionaries(st.sampled_from("abc"), inner, min_size=1, max_size=2)),
+    ),
+    max_leaves=4,
+)
+
+
+def arrow_of(kind):
+    match kind:
+        case str():
+            return LEAVES[kind][0]
+        case ("record", fields):
+            return pa.struct([pa.field(name, arrow_of(inner)) for name, inner in fields.items()])
+        case (size, inner, nullable):
+            item = pa.field("item", arrow_of(inner), nullable)
+            return {"list": pa.list_, "large": pa.large_list, "fixed": lambda it: pa.list_(it, 2)}[size](item)
+
+
+def values_of(kind, nullable=True):
+    match kind:
+        case str():
+            values = LEAVES[kind][1]
+        case ("record", fields):
+            values = st.fixed_dictionaries({name: values_of(inner) for name, inner in fields.items()})
+        case (size, inner, items):
+            bounds = {"min_size": 2, "max_size": 2} if size == "fixed" else {"max_size": 3}
+            values = st.lists(values_of(inner, items), **bounds)
+    return st.none() | values if nullable else values
+
+
+def leaf(value, path):
+    match value:
+        case None:
+            return None
+        case list():
+            return [leaf(item, path) for item in value]
+        case dict():
+            return leaf(value[path[0]], path[1:])
+    return value
+
+
+def read_all(source, names=None):
+    names = [name for name, column in source.columns.items() if not column.problem] if names is None else names
+    found = {name: [] for name in names}
+    for part in source.partitions():
+        for name, data in source.read(part, dict.fromkeys(names, Need.DATA)).items():
+            found[name] += to_awkward(source.columns[name], data).to_list()
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), KINDS, st.booleans(), st.integers(1, 4), st.integers(1, 4))
+def test_round_trip(tmp_path_factory, draw, kind, nullable, group, step):
+    values = draw.draw(st.lists(values_of(kind, nullable), min_size=1, max_size=7))
+    skip = draw.draw(st.integers(0, len(values)))
+    path = str(tmp_path_factory.mktemp("p") / "x.parquet")
+    table = pa.table(
+        {"x": pa.array(values, arrow_of(kind)), "n": pa.array(range(len(values)))},
+        pa.schema([pa.field("x", arrow_of(kind), nullable), pa.field("n", pa.int64(), False)]),
+    )
+    pq.write_table(table.slice(skip), path, row_group_size=group)
+    source = open_parquet(path, step_size=step)
+    for name, found in read_all(source).items():
+        rows = [{"x": value, "n": i} for i, value in enumerate(values)][skip:]
+        assert found == [leaf(row, name.split(".")) for row in rows]
+
+
+@pytest.fixture
+def nested(tmp_path):
+    path = tmp_path / "nested.parquet"
+    muon = pa.list_(pa.field("item", pa.struct([pa.field("pt", pa.float32(), False), pa.field("q", pa.int8())]), False))
+    rows = [[{"pt": 1.0, "q": None}], [], [{"pt": 2.0, "q": 1}, {"pt": 3.0, "q": -1}]]
+    schema = pa.schema([pa.field("Muon", muon, False), pa.field("run", pa.uint32()), pa.field("none", pa.float64())])
+    table = pa.table({"Muon": rows, "run": [1, 2, 3], "none": [1.0, None, math.nan]}, schema)
+    pq.write_table(table, path, row_group_size=2)
+    return str(path)
+
+
+def test_types_follow_the_schema_and_the_statistics(nested):
+    source = open_parquet(nested)
+    assert {name: column.type for name, column in source.columns.items()} == {
+        "Muon.pt": "var * float32",
+        "Muon.q": "var * ?int8",
+        "run": "uint32",  # nullable by the schema, but no row group has a null
+        "none": "?float64",
+    }
+    assert source.files[0].edges == (0, 2, 3)
+    assert all(column.bytes > 0 and column.memory > 0 for column in source.columns.values())
+
+
+def test_only_the_leaves_and_row_groups_in_need_are_read(nested, monkeypatch):
+    asked = []
+    read = pq.ParquetFile.read_row_groups
+
+    def spy(self, groups, columns):
+        asked.append((groups, columns))
+        return read(self, groups, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
+    source = open_parquet(nested, step_size=1)
+    parts = source.partitions()
+    data = source.read(parts[2], {"Muon.pt": Need.DATA, "run": Need.COUNTS})
+    assert asked == [([1], ["Muon.list.element.pt"])]
+    assert data["Muon.pt"].values.tolist() == [2, 3]
+    assert data["Muon.pt"].offsets[0].tolist() == [0, 2]
+    counts = source.read(parts[0], {"Muon.q": Need.COUNTS})["Muon.q"]
+    assert counts.values is None
+    assert counts.offsets[0].tolist() == [0, 1]
+
+
+def test_nanoaod_counts_by_name(tmp_path):
+    schema = [("nJet", pa.int32()), ("Jet_pt", pa.list_(pa.float32())), ("nSub_Jet", pa.float32())]
+    schema += [("Sub_Jet_pt", pa.list_(pa.float32())), ("Jet_n", pa.int32())]
+    pq.write_table(pa.schema(schema).empty_table(), tmp_path / "x.parquet")
+    source = open_parquet(tmp_path / "x.parquet")
+    assert source.columns["Jet_pt"].counts == "nJet"
+    assert source.columns["Sub_Jet_pt"].counts is None  # its number is not an integer
+    assert source.columns["Jet_n"].counts is None
+
+
+def test_what_cannot_be_read_is_a_problem_of_its_leaf_alone(tmp_path):
+    when = datetime.datetime(2020, 1, 1)
+    table = pa.table(
+        {
+            "when": [when],
+            "cost": [decimal.Decimal("1.2")],
+            "raw": [b"a"],
+            "map": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())),
+            "r": [{"cost": decimal.Decimal("1.2"), "x": 1}],
+            "no": pa.nulls(1),
+        }
+    )
+    pq.write_table(table, tmp_path / "x.parquet")
+    source = open_parquet(tmp_path / "x.parquet")
+    problems = {name for name, column in source.columns.items() if column.problem}
+    assert problems == {"when", "cost", "raw", "map.key", "map.value", "r.cost"}
+    assert read_all(source) == {"r.x": [1], "no": [None]}
+
+
+def test_files_written_by_awkward(tmp_path):
+    array = ak.Array([{"x": [{"y": 1, "z": [None, "a"]}]}, {"x": None}, {"x": []}])
+    for extension in (True, False):
+        path = tmp_path / f"{extension}.parquet"
+        ak.to_parquet(array, path, extensionarray=extension)
+        expected = {"x.y": [[1], None, []], "x.z": [[[None, "a"]], None, []]}
+        assert read_all(open_parquet(path, step_size=1)) == expected
+
+
+def test_null_in_one_file_is_no_disagreement(tmp_path):
+    pq.write_table(pa.table({"x": [1, 2], "y": [1, 2]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": [None, 2], "y": [1.0, 2.0]}), tmp_path / "b.parquet")
+    source = open_parquet(tmp_path)
+    assert read_all(source, ["x"]) == {"x": [1, 2, None, 2]}
+    with pytest.raises(errors.DisagreementError, match=r"(?s)'y'.*int64.*b\.parquet: float64"):
+        read_all(source, ["y"])
+
+
+def test_a_file_without_rows(tmp_path):
+    pq.write_table(pa.schema([("x", pa.list_(pa.int32()))]).empty_table(), tmp_path / "x.parquet")
+    source = open_parquet(tmp_path / "x.parquet")
+    (part,) = source.partitions()
+    assert source.read(part, {"x": Need.DATA})["x"].offsets[0].tolist() == [0]
+
+
+def test_pickles_small_and_reads_again(nested):
+    source = open_parquet(nested)
+    text = pickle.dumps(source)
+    parquet.handles.clear()
+    assert len(text) < 2000
+    assert read_all(pickle.loads(text), ["run"]) == {"run": [1, 2, 3]}
+
+
+def test_a_file_is_opened_once_and_a_changed_one_is_refused(nested):
+    parquet.handles.clear()
+    before = parquet.handles.opened
+    source = open_parquet(nested, step_size=1)
+    read_all(source)
+    assert parquet.handles.opened == before + 1
+    pq.write_table(pa.table({"run": [7, 8, 9]}), nested)
+    with pytest.raises(errors.SourceError, match="changed after it was opened"):
+        read_all(source, ["run"])
+
+
+def test_remote(nested):
+    import fsspec
+
+    fsspec.filesystem("memory").pipe("/hg/nested.parquet", Path(nested).read_bytes())
+    assert read_all(open_parquet("memory://hg/nested.parquet"), ["run"]) == {"run": [1, 2, 3]}
+
+
+def test_damaged_files(nested, tmp_path):
+    content = Path(nested).read_bytes()
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(content[: len(content) // 2])
+    with pytest.raises(errors.DamagedFileError, match=r"cut.parquet") as caught:
+        open_parquet(cut)
+    assert isinstance(caught.value.__cause__, pa.ArrowInvalid)
+    (tmp_path / "r.root").write_bytes(b"root....")
+    with pytest.raises(errors.DamagedFileError, match="is a ROOT file, not a Parquet file"):
+        open_parquet(tmp_path / "r.root")
+    with pytest.raises(errors.SourceError, match="has no trees"):
+        open_parquet(f"{nested}:Events")
+    broken = bytearray(content)
+    broken[4:60] = b"\xff" * 56
+    (tmp_path / "broken.parquet").write_bytes(broken)
+    source = open_parquet(tmp_path / "broken.parquet")
+    with pytest.raises(errors.DamagedFileError, match=r"Muon\.pt, entries 0 to 3, of .*broken\.parquet"):
+        read_all(source, ["Muon.pt"])
+
+
+@pytest.mark.parametrize("name", ["nano_dy.parquet", "Run2012B_SingleMu-1000.parquet"])
+def test_real_files_read_as_awkward_reads_them(name):
+    if not DATA.exists():
+        pytest.skip("the shared data are not here")
+    source = open_parquet(DATA / name, step_size=300)
+    expected = ak.from_parquet(DATA / name)
+    assert not [column for column in source.columns.values() if column.problem]
+    assert source.columns["Muon_pt"].counts == "nMuon"
+    for part in source.partitions():
+        found = source.read(part, dict.fromkeys(source.columns, Need.DATA))
+        for column in source.columns.values():
+            mine, theirs = to_awkward(column, found[column.name]), expected[column.name][part.start : part.stop]
+            assert mine.type == theirs.type
+            assert not column.levels or ak.all(ak.num(mine) == ak.num(theirs))
+            np.testing.assert_array_equal(ak.ravel(mine), ak.ravel(theirs))
