@@ -1,0 +1,440 @@
+"""Histograms: `hist.Hist` whose fills with lazy arrays are recorded.
+
+Fills with eager arrays work as in hist. Fills with lazy ones wait until `.compute()`, which gives a plain `hist.Hist`
+with all fills in it, as often as it is asked; nothing that looks at the histogram loses a fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import awkward as ak
+import boost_histogram as bh
+import hist
+import numpy as np
+
+from hepgraph.compute import FINISH, KINDS, compute
+from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
+from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lift, take
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
+from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
+from hepgraph.io.source import Origin
+from hepgraph.lazy.array import HOOKS, Lazy, together
+from hepgraph.lazy.broadcast import broadcast
+from hepgraph.lazy.join import settled
+from hepgraph.plan import Sink, Value
+
+
+@dataclass(frozen=True)
+class Fill:
+    """One recorded fill: the space of its entries, and a node, a string or a number for each argument.
+
+    `must` are boolean nodes that say where the weight and the sample are not None.
+    """
+
+    origin: Origin
+    entries: Space
+    args: tuple[Any, ...]
+    weight: Any
+    sample: Any
+    must: tuple[Node, ...]
+    line: Line | None
+
+    @property
+    def wants(self) -> tuple[Item, ...]:
+        """The items whose values the fill looks up."""
+        nodes = [part for part in (*self.args, self.weight, self.sample, *self.must) if isinstance(part, Node)]
+        return (self.entries, *nodes)
+
+    def into(self, h: Any, value: Value) -> None:
+        """Fills a histogram with one partition."""
+        size = len(value(self.entries))
+        for mask in self.must:
+            missing = int(size - np.count_nonzero(value(mask)))
+            if missing:
+                where = f"\nfilled at {self.line[0]}:{self.line[1]}" if self.line else ""
+                raise FillError(
+                    f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or drop "
+                    f"the entries with a mask.{where}"
+                )
+        args = [_filling(part, value, size) for part in self.args]
+        options = {}
+        if self.weight is not None:
+            options["weight"] = _filling(self.weight, value, size)
+        if self.sample is not None:
+            options["sample"] = _filling(self.sample, value, size)
+        h.fill(*args, **options)
+
+
+def _filling(part: Any, value: Value, size: int) -> Any:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Node):
+        return np.full(size, part)
+    values = value(part)
+    return values.tolist() if part.dtype == TEXT else values
+
+
+@dataclass(frozen=True)
+class HistSink:
+    """All fills of one histogram from one dataset, in their order."""
+
+    empty: Any
+    fills: tuple[Fill, ...]
+
+    @property
+    def wants(self) -> tuple[Item, ...]:
+        return tuple(item for fill in self.fills for item in fill.wants)
+
+    def collect(self, value: Value) -> Any:
+        h = self.empty.copy()
+        for fill in self.fills:
+            fill.into(h, value)
+        return h
+
+    def combine(self, a: Any, b: Any) -> Any:
+        return merged(a, b)
+
+    def finish(self, partial: Any) -> Any:
+        return partial
+
+
+class Hist(hist.Hist, family=hist):  # type: ignore[misc]
+    """A histogram of lazy arrays: made and filled like `hist.Hist`, filled for real by `.compute()`.
+
+    Axis values may be jagged: each element is an entry, and event-level values and weights are repeated for the elements
+    of their event. An entry whose value on some axis is None is not filled; a None weight is an error.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> pt = hg.from_awkward(ak.Array([[50.0, 20.0], [], [10.0]]), npartitions=2)
+    >>> h = hg.Hist.new.Reg(3, 0, 60, name="pt", label="$p_T$ [GeV]").Double().fill(pt)
+    >>> h.compute().values().tolist()
+    [1.0, 1.0, 1.0]
+    """
+
+    @property
+    def fills(self) -> tuple[Fill, ...]:
+        """The fills that wait for `.compute()`."""
+        return self.__dict__.get("_fills", ())  # type: ignore[no-any-return]
+
+    def fill(
+        self, *args: Any, weight: Any = None, sample: Any = None, threads: int | None = None, **kwargs: Any
+    ) -> Hist:
+        """Fills with eager arrays at once, with lazy arrays on `.compute()`; arguments by place or by axis name.
+
+        Raises FillError if the arguments do not fit the axes, or each other.
+        """
+        given = [*args, *kwargs.values(), weight, sample]
+        if not any(isinstance(part, Lazy) for part in given):
+            super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
+            return self
+        ordered = _by_axis(self, args, kwargs)
+        _check_storage(self, weight, sample)
+        _check_kinds(self, ordered)
+        self.__dict__["_fills"] = (*self.fills, recorded(ordered, weight, sample))
+        return self
+
+    def fill_flattened(
+        self, *args: Any, weight: Any = None, sample: Any = None, threads: int | None = None, **kwargs: Any
+    ) -> Hist:
+        """As `fill`; a single array of records fills the axes that have the names of its fields."""
+        if len(args) == 1 and isinstance(args[0], Lazy) and args[0].fields and not kwargs:
+            names = [axis.name for axis in self.axes]
+            kwargs = {name: args[0][name] for name in names if name in args[0].fields}
+            args = ()
+        if not any(isinstance(part, Lazy) for part in (*args, *kwargs.values(), weight, sample)):
+            super().fill_flattened(*args, weight=weight, sample=sample, threads=threads, **kwargs)
+            return self
+        return self.fill(*args, weight=weight, sample=sample, **kwargs)
+
+    def compute(self, **options: Any) -> Any:
+        """The filled `hist.Hist`; the options are those of `hg.compute`."""
+        return compute(self, **options)
+
+    def visualize(self, filename: str | None = None) -> Any:
+        """The graph of the fills as a picture."""
+        return HOOKS["visualize"](self, filename)
+
+    def reset(self) -> Hist:
+        """Empty again, without recorded fills."""
+        self.__dict__.pop("_fills", None)
+        super().reset()
+        return self
+
+    def __add__(self, other: Any) -> Any:
+        if isinstance(other, Hist) and (self.fills or other.fills):
+            total = Hist(merged(settled_part(self), settled_part(other)))
+            total.__dict__["_fills"] = (*self.fills, *other.fills)
+            return total
+        if self.fills and isinstance(other, int) and other == 0:
+            return self
+        if self.fills and isinstance(other, bh.Histogram):
+            total = Hist(merged(settled_part(self), hist.Hist(other)))
+            total.__dict__["_fills"] = self.fills
+            return total
+        _refuse(self, "+")
+        return super().__add__(other)
+
+    __radd__ = __add__
+
+    def __iadd__(self, other: Any) -> Any:
+        if self.fills or (isinstance(other, Hist) and other.fills):
+            return self + other
+        return super().__iadd__(other)
+
+    def __repr__(self) -> str:
+        if not self.fills:
+            return super().__repr__()  # type: ignore[no-any-return]
+        axes = ", ".join(repr(axis) for axis in self.axes)
+        n = len(self.fills)
+        return f"<hepgraph.Hist ({axes}) {self.storage_type.__name__}, {n} lazy fill{'s' if n > 1 else ''}: .compute()>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str | None:
+        import html
+
+        if self.fills:
+            return f"<pre>{html.escape(repr(self))}</pre>"
+        return super()._repr_html_()  # type: ignore[no-any-return]
+
+    def __getstate__(self) -> Any:
+        version, state = super().__getstate__()
+        if self.fills:
+            state["_fills"] = dumps(self.fills)
+        return version, state
+
+    def __setstate__(self, state: Any) -> None:
+        super().__setstate__(state)
+        packed = self.__dict__.get("_fills")
+        if isinstance(packed, bytes):
+            self.__dict__["_fills"] = loads(packed)
+
+    def __eq__(self, other: object) -> bool:
+        if self.fills or getattr(other, "fills", ()):
+            same = settled_part(self) == settled_part(other) if isinstance(other, Hist) else False
+            return bool(same) and self.fills == getattr(other, "fills", ())
+        return bool(super().__eq__(other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def settled_part(h: Any) -> Any:
+    """A histogram's eager content, as a plain `hist.Hist` of its own."""
+    plain = hist.Hist(h.copy())
+    plain.__dict__.pop("_fills", None)
+    return plain
+
+
+def _refuse(h: Any, name: str) -> None:
+    if h.fills:
+        n = len(h.fills)
+        raise LazyError(
+            f"{name} of a histogram with {n} recorded fill{'s' if n > 1 else ''} would show it without them; "
+            f"use .compute() first, for example h.compute().{name}(...)."
+        )
+
+
+_SAFE = {
+    "axes", "ndim", "shape", "size", "name", "label", "metadata", "storage_type", "storage", "fill", "fill_flattened",
+    "copy", "reset", "compute", "visualize", "fills", "new",
+}  # fmt: skip
+
+
+def _guard_all() -> None:
+    """Makes every public member of hist.Hist that would show the content refuse while fills are waiting."""
+    operators = ["__getitem__", "__setitem__", "__array__", "__mul__", "__rmul__", "__truediv__", "__itruediv__",
+                 "__imul__", "__sub__", "__isub__", "__rsub__", "__rtruediv__"]  # fmt: skip
+    names = [name for name in dir(hist.Hist) if not name.startswith("_") and name not in _SAFE]
+    for name in [*names, *(op for op in operators if hasattr(hist.Hist, op))]:
+        member = getattr(hist.Hist, name, None)
+        if callable(member) and not isinstance(hist.Hist.__dict__.get(name), classmethod):
+            setattr(Hist, name, _guarded(name, member))
+
+
+def _guarded(name: str, member: Callable[..., Any]) -> Callable[..., Any]:
+    from functools import wraps
+
+    @wraps(member)
+    def method(self: Hist, *args: Any, **kwargs: Any) -> Any:
+        _refuse(self, name)
+        return member(self, *args, **kwargs)
+
+    return method
+
+
+_guard_all()
+
+
+# recording a fill
+
+
+def _by_axis(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+    """The arguments in the order of the axes."""
+    names = [axis.name for axis in h.axes]
+    if len(args) > h.ndim:
+        raise FillError(f"{len(args)} values for {h.ndim} axes ({', '.join(n or '?' for n in names)}).")
+    found: dict[int, Any] = dict(enumerate(args))
+    for name, value in kwargs.items():
+        if name not in names:
+            raise FillError(f"This histogram has no axis {name!r}.\n{suggestion(name, [n for n in names if n])}")
+        place = names.index(name)
+        if place in found:
+            raise FillError(f"Axis {name!r} was given twice, by place and by name.")
+        found[place] = value
+    if missing := [names[i] or f"number {i}" for i in range(h.ndim) if i not in found]:
+        raise FillError(f"No values for axis {', '.join(missing)}; the axes are {', '.join(n or '?' for n in names)}.")
+    return [found[i] for i in range(h.ndim)]
+
+
+def _check_storage(h: Any, weight: Any, sample: Any) -> None:
+    kind = h.storage_type
+    if issubclass(kind, bh.storage.Mean | bh.storage.WeightedMean):
+        if sample is None:
+            raise FillError(f"A {kind.__name__} storage averages a value: give it as sample=.")
+    elif sample is not None:
+        raise FillError(f"A {kind.__name__} storage takes no sample=; Mean and WeightedMean do.")
+    if weight is not None and issubclass(kind, bh.storage.Int64):
+        raise FillError("An Int64 storage counts entries and takes no weights; use Double or Weight.")
+
+
+def _check_kinds(h: Any, args: Sequence[Any]) -> None:
+    """Strings belong on string axes, and nothing else does."""
+    for axis, value in zip(h.axes, args, strict=True):
+        text = isinstance(value, str)
+        if isinstance(value, Lazy):
+            if value.fields:
+                raise FillError(
+                    f"Axis {axis.name!r} was given records ({', '.join(value.fields[:6])}); fill with one of their fields."
+                )
+            form: Form = value._form
+            while isinstance(form, Option | List):
+                form = form.content
+            text = isinstance(form, Scalar) and form.node.dtype == TEXT
+        wants_text = isinstance(axis, bh.axis.StrCategory)
+        if text != wants_text and isinstance(value, str | Lazy):
+            kind = type(axis).__name__
+            raise FillError(f"Axis {axis.name!r} ({kind}) takes {'strings' if wants_text else 'numbers'}.")
+
+
+def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
+    """A fill with the arguments brought to one flat list of entries."""
+    parts = [*args, weight, sample]
+    arrays = {i: part for i, part in enumerate(parts) if not (part is None or isinstance(part, str) or _is_number(part))}
+    try:
+        forms, rows, guard = together(list(arrays.values()))
+        whole = broadcast(forms, rows, _entry, options=False)
+    except HepgraphError as error:
+        raise FillError(f"The arguments of this fill do not go together.\n{error}") from error
+    masks: list[Node] = list(guard)
+    at = rows
+    while not isinstance(whole, Record):
+        assert isinstance(whole, List | Option)
+        if isinstance(whole, Option):
+            masks.append(whole.valid)
+        else:
+            at = whole.space
+            masks = [lift(mask, at) for mask in masks]
+        whole = whole.content
+    nodes: dict[int, Node] = {}
+    must: list[Node] = []
+    for i, name in zip(arrays, whole, strict=True):
+        valid, content = unwrap(whole[name])
+        if not isinstance(content, Scalar):
+            raise FillError("A histogram is filled with numbers, not with records; take a field first.")
+        nodes[i] = content.node
+        if valid is not TRUE:
+            (masks if i < len(args) else must).append(valid)
+    entries = filtered(at, conjunction(masks, at))
+
+    def brought(node: Node) -> Node:
+        return take(inc(entries), node) if entries is not at else node
+
+    values = [brought(nodes[i]) if i in nodes else part for i, part in enumerate(parts)]
+    origin = next(part for part in arrays.values() if isinstance(part, Lazy))._origin
+    checks = tuple(brought(mask) for mask in must)
+    return Fill(origin, entries, tuple(values[: len(args)]), values[-2], values[-1], checks, user_line())
+
+
+def _entry(parts: list[Form], at: Space) -> Form:
+    return Record({str(i): settled(part, at) for i, part in enumerate(parts)}, None, True)
+
+
+def _is_number(part: Any) -> bool:
+    return isinstance(part, bool | int | float | np.generic) or (isinstance(part, np.ndarray) and part.ndim == 0)
+
+
+# adding up
+
+
+def merged(a: Any, b: Any) -> Any:
+    """The sum of two histograms; axes that grew differently are brought together first. May change a."""
+    grown = [
+        i
+        for i, (one, two) in enumerate(zip(a.axes, b.axes, strict=True))
+        if isinstance(one, bh.axis.Regular | bh.axis.Integer) and one.traits.growth and not _same_edges(one, two)
+    ]
+    if not grown:
+        a += b
+        return a
+    wider = {i: _joined_axis(a.axes[i], b.axes[i]) for i in grown}
+    return _placed(a, wider) + _placed(b, wider)
+
+
+def _same_edges(one: Any, two: Any) -> bool:
+    return len(one) == len(two) and bool(np.array_equal(one.edges, two.edges))
+
+
+def _joined_axis(one: Any, two: Any) -> Any:
+    """A growing axis that covers both."""
+    if isinstance(one, bh.axis.Integer):
+        low, high = int(min(one.edges[0], two.edges[0])), int(max(one.edges[-1], two.edges[-1]))
+        return hist.axis.Integer(low, high, growth=True, name=one.name, label=one.label)
+    width = (one.edges[-1] - one.edges[0]) / len(one)
+    low, high = min(one.edges[0], two.edges[0]), max(one.edges[-1], two.edges[-1])
+    bins = round((high - low) / width)
+    return hist.axis.Regular(bins, low, high, growth=True, name=one.name, label=one.label)
+
+
+def _placed(h: Any, wider: Mapping[int, Any]) -> Any:
+    """The content of a histogram in one with some axes wider."""
+    wide = hist.Hist(*(wider.get(i, axis) for i, axis in enumerate(h.axes)), storage=h.storage_type())
+    where = []
+    for i, old in enumerate(h.axes):
+        new = wide.axes[i]
+        if i not in wider:
+            where.append(np.arange(new.extent))
+            continue
+        under = 1 if new.traits.underflow else 0
+        width = (new.edges[-1] - new.edges[0]) / len(new)
+        shift = round((old.edges[0] - new.edges[0]) / width)
+        inside = (np.arange(len(old)) + shift + under).tolist()
+        where.append(np.array([*([0] if under else []), *inside, *([new.extent - 1] if new.traits.overflow else [])]))
+    wide.view(flow=True)[np.ix_(*where)] = h.view(flow=True)
+    return wide
+
+
+# as a result of compute
+
+
+def _split(h: Hist) -> list[tuple[Origin, Sink]]:
+    by_origin: dict[Origin, list[Fill]] = {}
+    for fill in h.fills:
+        by_origin.setdefault(fill.origin, []).append(fill)
+    empty = settled_part(h)
+    empty.reset()
+    return [(origin, HistSink(empty, tuple(fills))) for origin, fills in by_origin.items()]
+
+
+def _finished(h: Hist, values: list[Any]) -> Any:
+    total = settled_part(h)
+    for value in values:
+        total = merged(total, value)
+    return total
+
+
+KINDS[Hist] = _split
+FINISH[Hist] = _finished
+__all__ = ["Fill", "Hist", "HistSink", "ak", "merged"]
