@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
 
 from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
-from hepgraph.graph.node import Item
 from hepgraph.io.source import Origin, Partition
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Report
-from hepgraph.plan import ArraySink, Merger, Pass, Sink, combine_all, sink_of
+from hepgraph.plan import AnyPass, ArraySink, Merger, Pass, Sink, combine_all, sink_of
 from hepgraph.progress import progress_bar
 
 ENGINES = ("auto", "interpreter")
@@ -88,7 +86,8 @@ def _split(leaf: Any) -> list[tuple[Origin, Sink]]:
     raise AssertionError(f"no sink for {type(leaf).__name__}")
 
 
-def _finish(leaf: Any, values: list[Any]) -> Any:
+def finished(leaf: Any, values: list[Any]) -> Any:
+    """What a lazy thing becomes, from the finished results of its sinks."""
     if isinstance(leaf, Lazy):
         return values[0]
     for kind, finish in FINISH.items():
@@ -129,12 +128,12 @@ def compute(
     made, places = passes(tree)
     ledger = Report()
     results = run_passes(made, runner, progress, ledger)
-    new = {id(leaf): _finish(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
+    new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
     out = rebuilt(tree, new)
     return (out, ledger) if report else out
 
 
-def run_passes(made: list[Pass], runner: Executor, progress: bool | None, ledger: Report) -> list[list[Any]]:
+def run_passes(made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report) -> list[list[Any]]:
     """The finished results of each pass; rows go to the ledger."""
     tasks: list[tuple[int, Partition]] = []
     mergers: list[Merger] = []
@@ -161,7 +160,7 @@ def run_passes(made: list[Pass], runner: Executor, progress: bool | None, ledger
 class Work:
     """What a worker does with one task: runs one pass over one range."""
 
-    def __init__(self, made: tuple[Pass, ...]) -> None:
+    def __init__(self, made: tuple[AnyPass, ...]) -> None:
         self.passes = made
 
     def __call__(self, task: tuple[int, Partition]) -> Any:
@@ -220,4 +219,3 @@ def _compute_one(x: Any, **options: Any) -> Any:
 HOOKS["compute"] = _compute_one
 HOOKS["persist"] = persist
 HOOKS["head"] = head
-__all__ = ["Item", "compute", "head", "necessary_columns", "persist", "sys"]

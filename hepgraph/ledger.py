@@ -60,7 +60,7 @@ class Report:
         """The rows as text."""
         head = ["dataset", "file", "range", "events", "columns", "MB", "read s", "compute s", "how"]
         lines = [
-            [r.dataset, r.path.rsplit("/", 1)[-1], f"{r.start}:{r.stop}", str(r.events), str(r.columns),
+            [r.dataset, r.path.rsplit("/", 1)[-1], f"{r.start}:{r.stop}", str(r.events), str(len(r.names)),
              f"{r.bytes / 1e6:.1f}", f"{r.read_seconds:.3f}", f"{r.compute_seconds:.3f}", r.how]
             for r in self.rows
         ]  # fmt: skip

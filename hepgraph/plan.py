@@ -113,6 +113,20 @@ def _is_part(item: Item) -> bool:
     return isinstance(item, Node) and item.space is TOTAL and item.op in ("reduce", "count")
 
 
+class AnyPass(Protocol):
+    """A walk over the partitions of one dataset that gives partial results."""
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """How the partial results add up."""
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The ranges to run over."""
+
+    def run(self, partition: Partition) -> tuple[list[Any], Row]:
+        """The partial results of one range, and what they took."""
+
+
 class _Nothing:
     """The provider of a graph that reads nothing."""
 
@@ -169,7 +183,7 @@ class Pass:
             start=partition.start,
             stop=partition.stop,
             events=len(partition),
-            columns=len(needs[self.origin]),
+            names=tuple(needs[self.origin]),
             bytes=size,
             read_seconds=read - start,
             compute_seconds=done - read,
@@ -203,7 +217,7 @@ class Row:
     start: int
     stop: int
     events: int
-    columns: int
+    names: tuple[str, ...]
     bytes: int
     read_seconds: float
     compute_seconds: float

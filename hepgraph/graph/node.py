@@ -238,6 +238,23 @@ def rewrite(roots: Sequence[Item], change: Callable[[Item], Item | None]) -> dic
     return new
 
 
+def reparam(roots: Sequence[Item], param: Callable[[Any], Any]) -> dict[Item, Item]:
+    """A new graph with other parameters: `param` gives the new one for each."""
+    new: dict[Item, Item] = {}
+    for item in ordered(roots):
+        args: Any = tuple(new[arg] for arg in item.args)
+        match item:
+            case Space():
+                new[item] = space(item.kind, _as(Space, item.parent, new), args, param(item.param))
+            case Map():
+                src: Any = new[item.src]
+                dst: Any = new[item.dst]
+                new[item] = map_(item.kind, src, dst, args, param(item.param))
+            case Node():
+                new[item] = node(item.op, args, _as(Space, item.space, new), item.dtype, param(item.param))
+    return new
+
+
 def _as(kind: type, item: Item | None, new: dict[Item, Item]) -> Any:
     return None if item is None else new[item]
 

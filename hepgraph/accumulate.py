@@ -1,0 +1,95 @@
+"""How results of several datasets, or of several chunks, add up."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import awkward as ak
+import boost_histogram as bh
+import numpy as np
+
+from hepgraph.errors import ProcessorError
+from hepgraph.hist import merged
+
+
+def accumulate(a: Any, b: Any, where: str = "") -> Any:
+    """Two results as one: dicts key by key, histograms and numbers added, lists and arrays joined, sets united.
+
+    Raises ProcessorError, naming the key, for what does not add up.
+
+    >>> accumulate({"n": 1, "files": ["a"]}, {"n": 2, "files": ["b"], "m": 0.5})
+    {'n': 3, 'files': ['a', 'b'], 'm': 0.5}
+    """
+    match a, b:
+        case (None, _):
+            return b
+        case (_, None):
+            return a
+        case (Mapping(), Mapping()):
+            out: Any = dict(a) if type(a) is dict or not isinstance(a, MutableMapping) else a
+            for key, value in b.items():
+                inside = f"{where}[{key!r}]"
+                out[key] = accumulate(out[key], value, inside) if key in out else value
+            return out
+        case (bh.Histogram(), bh.Histogram()):
+            _same_axes(a, b, where)
+            return merged(a.copy(), b)
+        case (bool() | np.bool_(), _) | (_, bool() | np.bool_()):
+            raise _no(a, b, where)
+        case (numbers.Number() | np.ndarray(), numbers.Number() | np.ndarray()):
+            if np.shape(a) != np.shape(b):
+                raise _no(a, b, where)
+            return a + b
+        case (ak.Array(), ak.Array()):
+            return ak.concatenate([a, b])
+        case (list(), list()) | (set(), set()):
+            return a + b if isinstance(a, list) else a | b
+        case (tuple(), tuple()) if len(a) == len(b):
+            return tuple(accumulate(x, y, f"{where}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True)))
+        case _ if type(a) is type(b) and not isinstance(a, str | bytes) and hasattr(a, "__add__"):
+            return a + b
+        case _:
+            raise _no(a, b, where)
+
+
+def _no(a: Any, b: Any, where: str) -> ProcessorError:
+    place = f"output{where}"
+    return ProcessorError(
+        f"{place} does not add up: {type(a).__name__} and {type(b).__name__}. A processor returns a dict (nested as you "
+        "like) of histograms, numbers, arrays, lists, sets, or lazy values of those."
+    )
+
+
+def _same_axes(a: Any, b: Any, where: str) -> None:
+    same = a.ndim == b.ndim and all(
+        type(x) is type(y) and (x == y or x.traits.growth) for x, y in zip(a.axes, b.axes, strict=True)
+    )
+    if not same or a.storage_type is not b.storage_type:
+        raise ProcessorError(f"output{where} does not add up: two histograms with different axes or storages.\n  {a!r}\n  {b!r}")
+
+
+def check(output: Any, where: str = "") -> None:
+    """Raises ProcessorError if there is something in an output that can never add up."""
+    match output:
+        case None:
+            if not where:
+                raise ProcessorError("process() returned None; return a dict of histograms and other results.")
+        case Mapping():
+            for key, value in output.items():
+                check(value, f"{where}[{key!r}]")
+        case str() | bytes() | bool():
+            raise ProcessorError(
+                f"output{where} does not add up: a {type(output).__name__}. A processor returns a dict (nested as you like) "
+                "of histograms, numbers, arrays, lists, sets, or lazy values of those."
+            )
+        case list() | tuple() | set() | numbers.Number() | np.ndarray() | np.generic() | ak.Array() | bh.Histogram():
+            pass
+        case _ if hasattr(output, "__add__"):
+            pass
+        case _:
+            raise ProcessorError(
+                f"output{where} does not add up: {type(output).__name__} has no +. A processor returns a dict (nested as you "
+                "like) of histograms, numbers, arrays, lists, sets, or lazy values of those."
+            )

@@ -1,0 +1,204 @@
+"""What a computation will do, in words and as a picture; and the same computation over other ranges."""
+
+from __future__ import annotations
+
+import copy
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hepgraph.compute import passes
+from hepgraph.errors import UnsupportedError
+from hepgraph.events import from_source, rewrite_form
+from hepgraph.graph.form import Record
+from hepgraph.graph.node import Item, Node, ordered, reparam
+from hepgraph.graph.show import picture, steps
+from hepgraph.io.source import Need, Origin, Source
+from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.plan import Pass
+from hepgraph.schema import EventFields
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The plan of a computation; print it, or look at it in a notebook."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.text)}</pre>"
+
+
+def explain(tree: Any) -> Explanation:
+    """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_root("data/sample.root", schema="nanoaod")
+    >>> print(str(hg.explain(events.MET.pt)).splitlines()[0])
+    1 dataset, 1 result, 1 pass over the data
+    """
+    made, places = passes(tree)
+    n, m = len(made), len(places)
+    parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
+    for each in made:
+        parts.append(_pass_text(each))
+    return Explanation("\n\n".join(parts))
+
+
+def _pass_text(each: Pass) -> str:
+    source = each.origin.source
+    columns = each.columns()
+    ranges = source.partitions(list(columns))
+    order = ordered(each.wants)
+    title = source.metadata.get("dataset")
+    lines = [
+        f"dataset {title + ': ' if title else ''}{source.name}: {source.entries:,} entries in {len(ranges)} "
+        f"partition{'s' * (len(ranges) != 1)}",
+        f"engine: interpreter (NumPy and awkward), {sum(isinstance(i, Node) for i in order)} operations",
+    ]
+    total = sum(source.columns[name].bytes for name in columns)
+    lines.append(f"reads {len(columns)} of {len(source.columns)} columns, {total / 1e6:.3g} MB on disk:")
+    why = _reasons(each)
+    width = max((len(name) for name in columns), default=0)
+    for name in sorted(columns):
+        what = "data" if columns[name] is Need.DATA else "lengths"
+        lines.append(f"  {name:<{width}}  {what:<8}{why.get(name, '')}".rstrip())
+    calls = [item for item in order if isinstance(item, Node) and item.op == "call"]
+    for call in calls:
+        where = f" ({call.line[0]}:{call.line[1]})" if call.line else ""
+        lines.append(f"opaque: {call.param.title} gets awkward arrays; the graph is cut there{where}")
+    lines.append("steps:")
+    lines += ["  " + line for line in steps(each.wants).splitlines()]
+    return "\n".join(lines)
+
+
+def _reasons(each: Pass) -> dict[str, str]:
+    """For each column, the first step that uses it, on the user's line."""
+    users: dict[Item, Item] = {}
+    order = ordered(each.wants)
+    for item in order:
+        for below in item.inputs:
+            users.setdefault(below, item)
+    found: dict[str, str] = {}
+    for item in order:
+        param = getattr(item, "param", None)
+        if isinstance(item, Node) and item.op in ("load", "load_valid"):
+            name = item.param[1]
+        elif getattr(item, "kind", "") == "leaf":
+            name = param[1]  # type: ignore[index]
+        else:
+            continue
+        user: Item | None = users.get(item, item)
+        while isinstance(user, Node) and user.op == "take" and user in users:
+            user = users[user]
+        line = (user or item).line
+        if line is not None:
+            what = user.op if isinstance(user, Node) else getattr(user, "kind", "")
+            found.setdefault(name, f"for {what} at {Path(line[0]).name}:{line[1]}")
+    return found
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An SVG; a notebook shows it."""
+
+    svg: str
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<hepgraph picture, {len(self.svg):,} bytes of SVG>"
+
+
+def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
+    """The graph of a lazy thing, or a nest of them, as a picture, written to an SVG file if a name is given.
+
+    Boxes read data (blue), make lists (green), calculate (white), call functions (red); results are at the end (yellow).
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_root("data/sample.root", schema="nanoaod")
+    >>> hg.visualize(events.MET.pt * 2).svg.startswith("<svg")
+    True
+    """
+    if filename is not None and Path(filename).suffix != ".svg":
+        raise ValueError(f"The picture is an SVG file; call it {Path(filename).with_suffix('.svg').name!r}.")
+    roots: list[Item] = []
+    labels: list[str] = []
+    names = _paths(tree)
+    made, places = passes(tree)
+    for leaf, where in places:
+        for number, i in where:
+            sink = made[number].sinks[i]
+            wants = list(dict.fromkeys(sink.wants))
+            roots.append(wants[-1] if wants else made[number].wants[0])
+            labels.append(names.get(id(leaf), "result"))
+            roots[:0] = wants[:-1]
+            labels[:0] = [""] * len(wants[:-1])
+    pairs = sorted(zip(roots, labels, strict=True), key=lambda pair: not pair[1])
+    svg = picture([root for root, _ in pairs], [label for _, label in pairs if label])
+    if filename is not None:
+        Path(filename).write_text(svg)
+    return Picture(svg)
+
+
+def _paths(tree: Any, where: str = "") -> dict[int, str]:
+    """A label for each lazy thing of a nest: its key, or the name of its axis."""
+    if isinstance(tree, Mapping):
+        found: dict[int, str] = {}
+        for key, value in tree.items():
+            found.update(_paths(value, f"{where}{key}"))
+        return found
+    if isinstance(tree, list | tuple):
+        found = {}
+        for i, value in enumerate(tree):
+            found.update(_paths(value, f"{where}[{i}]"))
+        return found
+    if where:
+        return {id(tree): where}
+    axes = getattr(tree, "axes", None)
+    if axes is not None and not isinstance(tree, Lazy):
+        return {id(tree): "histogram of " + ", ".join(axis.name or "?" for axis in axes)}
+    return {id(tree): "result"}
+
+
+def repartition(x: Lazy, npartitions: int | None = None, step_size: int | str | None = None) -> Lazy:
+    """The same lazy array over other ranges of its dataset."""
+    old = x._origin
+    source: Source = old.source.repartition(npartitions, step_size)
+    if isinstance(x._form, Record) and isinstance(x._form.fields, EventFields) and not x._guard and not x._form.maps:
+        return from_source(source, x._form.fields.layout.schema)
+    if x._rows.kind == "total":
+        raise UnsupportedError("a reduction has no partitions; repartition what it reduces")
+    new = Origin.of(source)
+
+    def param(value: Any) -> Any:
+        if value is old or value == old:
+            return new
+        if isinstance(value, tuple) and value and value[0] == old:
+            return (new, *value[1:])
+        return value
+
+    changed = reparam([x._rows, *x._guard, *_all_items(x)], param)
+    made = copy.copy(x)
+    object.__setattr__(made, "_form", rewrite_form(x._form, changed))
+    object.__setattr__(made, "_rows", changed[x._rows])
+    object.__setattr__(made, "_guard", tuple(changed[mask] for mask in x._guard))
+    return made
+
+
+def _all_items(x: Lazy) -> list[Item]:
+    from hepgraph.graph.form import items
+
+    return list(items(x._form))
+
+
+HOOKS["visualize"] = visualize
+HOOKS["repartition"] = repartition

@@ -1,0 +1,181 @@
+"""Processors: an analysis as a class with a `process` method, run over a fileset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hepgraph.accumulate import accumulate, check
+from hepgraph.compute import ENGINES, leaves, passes, rebuilt, run_passes
+from hepgraph.compute import finished as finish_leaf
+from hepgraph.eager import EagerPass
+from hepgraph.errors import LazyError, ProcessorError, UnsupportedError
+from hepgraph.events import open as open_events
+from hepgraph.executors import pick
+from hepgraph.fileset import Dataset, datasets
+from hepgraph.io.source import STEP_SIZE
+from hepgraph.lazy.array import Lazy
+from hepgraph.ledger import Report
+from hepgraph.schema import Schema
+
+
+class Processor:
+    """An analysis: subclass it, write `process`, and run it with `hg.run`.
+
+    `process(events)` is called once a dataset with lazy events (`events.metadata["dataset"]` tells which), and returns a
+    dict, nested as you like, of lazy or plain values that add up. `postprocess(output)` is called once with the sum.
+    """
+
+    def process(self, events: Any) -> Any:
+        """What to compute from the events of one dataset."""
+        raise NotImplementedError(f"{type(self).__name__} must define process(self, events)")
+
+    def postprocess(self, accumulator: Any) -> Any:
+        """The last step, on the sum of all results."""
+        return accumulator
+
+
+def _callable(processor: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """The two steps of a processor: an object with `process`, its class, or a plain function."""
+    if isinstance(processor, type):
+        raise ProcessorError(f"{processor.__name__} is a class; give an object, {processor.__name__}().")
+    process = getattr(processor, "process", None)
+    if process is None:
+        if not callable(processor):
+            raise ProcessorError(f"{type(processor).__name__} is no processor: it has no process(events) and cannot be called.")
+        return processor, lambda out: out
+    return process, getattr(processor, "postprocess", lambda out: out)
+
+
+def run(
+    processor: Any,
+    fileset: Any,
+    *,
+    schema: str | Path | Schema | None = "nanoaod",
+    tree: str | None = None,
+    executor: Any = None,
+    step_size: int | str = STEP_SIZE,
+    engine: str = "auto",
+    strict: bool = False,
+    progress: bool | None = None,
+    report: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Any:
+    """Runs a processor (or a plain function of events) over a fileset and gives the sum of its results.
+
+    Each dataset is traced once; all are read in one go. A processor that cannot be traced runs eagerly, chunk by chunk,
+    on awkward arrays that read what they are asked for, and the report says so; with `strict=True` that is an error.
+    With `report=True`, gives (result, report).
+
+    >>> import hepgraph as hg
+    >>> def count(events):
+    ...     return {events.metadata["dataset"]: hg.Hist.new.Reg(3, 0, 3, name="n").Double().fill(events.nMuon)}
+    >>> hg.run(count, {"a": ["data/sample.root"]}, executor="serial")["a"].sum() > 0
+    np.True_
+    """
+    process, postprocess = _callable(processor)
+    if engine not in ENGINES:
+        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    opened = [(dataset, _open(dataset, tree, schema, step_size, storage_options)) for dataset in datasets(fileset, tree)]
+    ledger = Report()
+    traced: dict[str, Any] = {}
+    eager: dict[str, EagerPass] = {}
+    for dataset, events in opened:
+        try:
+            output = process(events)
+        except Exception as error:
+            if strict or not _untraceable(error):
+                raise
+            eager[dataset.name] = EagerPass(events, processor)
+            first = str(error).splitlines()[0]
+            ledger.notes.append(f"{dataset.name}: not traced, ran eagerly chunk by chunk: {first}")
+            continue
+        check_lazy(output)
+        traced[dataset.name] = output
+    results = _compute(traced, eager, pick(executor), progress, ledger)
+    total: Any = None
+    for dataset, _ in opened:
+        total = accumulate(total, results[dataset.name])
+    total = postprocess(total)
+    return (total, ledger) if report else total
+
+
+def _open(dataset: Dataset, tree: str | None, schema: Any, step_size: int | str, options: Any) -> Lazy:
+    files = dataset.files
+    name = dataset.tree or tree
+    if name is not None and not isinstance(files, Mapping):
+        files = {path: name for path in files}
+    return open_events(
+        files, schema=schema, step_size=step_size, metadata=dataset.metadata, storage_options=options
+    )
+
+
+def _untraceable(error: BaseException | None) -> bool:
+    """Whether an exception says, at its root, that something cannot be recorded."""
+    while error is not None:
+        if isinstance(error, LazyError | UnsupportedError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def check_lazy(output: Any) -> None:
+    """Raises if an output can never add up; lazy things do."""
+    held = {id(leaf): 0 for leaf in leaves(output)}
+    check(rebuilt(output, held))
+
+
+def _compute(traced: dict[str, Any], eager: dict[str, EagerPass], executor: Any, progress: Any, ledger: Report) -> Any:
+    made, places = passes(traced)
+    results = run_passes([*made, *eager.values()], executor, progress, ledger)
+    new = {id(leaf): finish_leaf(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
+    out = rebuilt(traced, new)
+    for number, name in enumerate(eager, start=len(made)):
+        out[name] = results[number][0]
+    return out
+
+
+@dataclass
+class Runner:
+    """Runs processors in coffea's call shape: `Runner(...)(fileset, "Events", processor_instance=P())`.
+
+    With `savemetrics`, a call gives (output, metrics), metrics a dict of entries, bytesread, columns, processtime, chunks.
+    """
+
+    executor: Any = None
+    schema: str | Path | Schema | None = "nanoaod"
+    chunksize: int | str = STEP_SIZE
+    savemetrics: bool = False
+    progress: bool | None = None
+    strict: bool = False
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __call__(self, fileset: Any, treename: str | None = None, processor_instance: Any = None, **kwargs: Any) -> Any:
+        """The result over the fileset (and the metrics)."""
+        if processor_instance is None:
+            raise ProcessorError("Runner needs processor_instance=, the processor to run.")
+        out, report = run(
+            processor_instance,
+            fileset,
+            tree=treename,
+            schema=self.schema,
+            executor=self.executor,
+            step_size=self.chunksize,
+            strict=self.strict,
+            progress=self.progress,
+            report=True,
+            **{**self.options, **kwargs},
+        )
+        if not self.savemetrics:
+            return out
+        metrics = {
+            "entries": report.events,
+            "bytesread": report.bytes,
+            "columns": sorted({name for row in report.rows for name in row.names}),
+            "processtime": report.seconds,
+            "chunks": len(report.rows),
+        }
+        return out, metrics
+
