@@ -121,7 +121,8 @@ class Picture:
 def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
     """The graph of a lazy thing, or a nest of them, as a picture, written to an SVG file if a name is given.
 
-    Boxes read data (blue), make lists (green), calculate (white), call functions (red); results are at the end (yellow).
+    Blue boxes are columns that are read; white ones are lines of your code, red ones with a function of arrays in them;
+    results are at the end (yellow). Hovering over a box shows its operations.
 
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
@@ -136,14 +137,10 @@ def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
     made, places = passes(tree)
     for leaf, where in places:
         for number, i in where:
-            sink = made[number].sinks[i]
-            wants = list(dict.fromkeys(sink.wants))
-            roots.append(wants[-1] if wants else made[number].wants[0])
-            labels.append(names.get(id(leaf), "result"))
-            roots[:0] = wants[:-1]
-            labels[:0] = [""] * len(wants[:-1])
-    pairs = sorted(zip(roots, labels, strict=True), key=lambda pair: not pair[1])
-    svg = picture([root for root, _ in pairs], [label for _, label in pairs if label])
+            wants = list(dict.fromkeys(made[number].sinks[i].wants))
+            roots += wants
+            labels += [names.get(id(leaf), "result")] * len(wants)
+    svg = picture(roots, labels)
     if filename is not None:
         Path(filename).write_text(svg)
     return Picture(svg)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import linecache
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -187,136 +189,208 @@ def _space_words(s: Space, n: object) -> str:
 # the picture
 
 
-@dataclass
+@dataclass(eq=False)
 class _Box:
-    item: Item
+    """A step of the picture: what was recorded on one line of the user's code, or one column group that is read."""
+
     lines: list[str]
     kind: str
+    title: str = ""
+    items: list[Item] = field(default_factory=list)
+    above: set[int] = field(default_factory=set)
+    inputs: dict[int, _Box] = field(default_factory=dict)
     layer: int = 0
     x: float = 0.0
     y: float = 0.0
-    inputs: list[_Box] = field(default_factory=list)
 
     @property
     def width(self) -> float:
-        return 24 + 6.6 * max(len(line) for line in self.lines)
+        return 24 + 6.4 * max(len(line) for line in self.lines)
+
+    @property
+    def height(self) -> float:
+        return 12 + 15.0 * len(self.lines)
 
 
-_COLORS = {"read": "#dcecf9", "space": "#e6f4e1", "op": "#ffffff", "call": "#f9d9d9", "sink": "#fdeccb"}
-_LIMIT = 400
+_COLORS = {"read": "#dcecf9", "step": "#ffffff", "call": "#f9d9d9", "sink": "#fdeccb"}
 
 
-def picture(roots: Sequence[Item], labels: Sequence[str] = ()) -> str:
-    """The graph as an SVG, inputs at the top; `labels` name the results. A very large graph shows its last part."""
-    order = ordered(roots)
+def picture(roots: Sequence[Item], labels: Sequence[str]) -> str:
+    """The graph as an SVG from top to bottom: what is read, the lines of the user's code, the results by their labels."""
+    order = [item for item in ordered(roots) if not (isinstance(item, Node) and item.op == "literal")]
     names = _names(order)
-    boxes: dict[Item, _Box] = {}
-    made: list[_Box] = []
-    shown = [item for item in order if _is_shown(item)][-_LIMIT:]
-    for item in shown:
-        box = _Box(item, _lines(item, names), _kind(item))
-        for below in _visible_inputs(item):
-            if below in boxes:
-                box.inputs.append(boxes[below])
-        box.layer = 1 + max((b.layer for b in box.inputs), default=-1)
-        boxes[item] = box
-        made.append(box)
-    for root, label in zip(roots, labels, strict=False):
-        source = [boxes[i] for i in ([root] if root in boxes else _visible_inputs(root)) if i in boxes]
-        sink = _Box(root, [label], "sink", 1 + max((b.layer for b in source), default=-1), inputs=source)
-        made.append(sink)
-    _arrange(made)
-    return _drawn(made, len(order) - len(shown))
-
-
-def _is_shown(item: Item) -> bool:
-    if isinstance(item, Node):
-        return item.op not in ("literal", "take", "full")
-    return isinstance(item, Space) and item.kind not in ("total", "one", "flat")
-
-
-def _visible_inputs(item: Item) -> list[Item]:
-    """The inputs that have boxes, through the moves and maps that have none."""
-    found: list[Item] = []
-    stack = list(item.inputs)
-    seen: set[Item] = set()
-    while stack:
-        below = stack.pop()
-        if below in seen:
+    boxes: list[_Box] = []
+    of: dict[Item, _Box] = {}
+    by_key: dict[object, list[_Box]] = {}
+    for item in order:
+        if isinstance(item, Space) and item.kind in ("total", "events", "one", "flat"):
             continue
-        seen.add(below)
-        if _is_shown(below):
-            found.append(below)
-        elif not (isinstance(below, Space) and below.kind == "total"):
-            stack.extend(below.inputs)
-    return found
+        below = {id(of[i]): of[i] for i in item.inputs if i in of}
+        key = _key(item, names)
+        box = next((b for b in by_key.get(key, []) if _may_join(b, below.values())), None)
+        if box is None:
+            box = _Box([], "step")
+            by_key.setdefault(key, []).append(box)
+            boxes.append(box)
+        box.items.append(item)
+        of[item] = box
+        for one in below.values():
+            if one is not box:
+                box.inputs[id(one)] = one
+                box.above |= one.above | {id(one)}
+    for key, group in by_key.items():
+        for box in group:
+            _label(box, key, names)
+    results: dict[str, _Box] = {}
+    for root, label in zip(roots, labels, strict=True):
+        sink = results.setdefault(label, _Box([label], "sink", label))
+        if root in of:
+            sink.inputs[id(of[root])] = of[root]
+    boxes += results.values()
+    _arrange(boxes)
+    return _drawn(boxes)
 
 
-def _kind(item: Item) -> str:
-    if isinstance(item, Space):
-        return "read" if item.kind in ("leaf", "events") else "space"
+def _key(item: Item, names: dict[Item, str]) -> object:
+    """What an item is drawn together with: the reads of a collection, or its line of the user's code."""
+    if isinstance(item, Space) and item.kind == "leaf":
+        return ("read", names[item])
     if isinstance(item, Node) and item.op in ("load", "load_valid", "list_valid"):
-        return "read"
-    return "call" if isinstance(item, Node) and item.op == "call" else "op"
+        return ("read", names[item.space] if item.space is not None else "")
+    return item.line or ("step", id(item))
 
 
-def _lines(item: Item, names: dict[Item, str]) -> list[str]:
-    if isinstance(item, Space):
-        return [_cut(names[item]), _cut(words(item, names))]
-    return [_cut(words(item, names)), f"{names[item]} {_dtype(item) if isinstance(item, Node) else ''}".strip()]
+def _may_join(box: _Box, below: Iterable[_Box]) -> bool:
+    """Whether a box stays free of cycles when something with these inputs joins it."""
+    return all(one is box or id(box) not in one.above for one in below)
 
 
-def _cut(text: str, most: int = 34) -> str:
+def _label(box: _Box, key: object, names: dict[Item, str]) -> None:
+    if isinstance(key, tuple) and key[0] == "read":
+        box.kind = "read"
+        columns = [item.param[1] for item in box.items if isinstance(item, Node)]
+        lists = [item.param[1] for item in box.items if isinstance(item, Space)]  # type: ignore[index]
+        box.lines = [f"read {key[1]}", *_wrapped(list(dict.fromkeys([*columns, *lists])))]
+        box.title = ", ".join([*columns, *lists])
+        return
+    calls = [item for item in box.items if isinstance(item, Node) and item.op == "call"]
+    box.kind = "call" if calls else "step"
+    count = sum(isinstance(item, Node) for item in box.items)
+    spaces = [names[item] for item in box.items if isinstance(item, Space) and item.kind not in ("one", "flat")]
+    summary = f"{count} operation{'s' * (count != 1)}" + (f"; makes {', '.join(spaces[:2])}" if spaces else "")
+    line = box.items[0].line
+    source = linecache.getline(line[0], line[1]).strip() if line else ""
+    head = source or words(box.items[-1], names)
+    box.lines = [*_folded(head), *(["function of arrays: " + calls[0].param.title] if calls else []), _cut(summary, 60)]
+    detail = "\n".join(f"{names[item]} = {words(item, names)}" for item in box.items if not isinstance(item, Map))
+    box.title = (f"{line[0]}:{line[1]}\n" if line else "") + detail
+
+
+def _wrapped(parts: Sequence[str], width: int = 34) -> list[str]:
+    rows = [""]
+    for part in parts:
+        if rows[-1] and len(rows[-1]) + len(part) + 2 > width:
+            rows[-1] += ","
+            rows.append("")
+        rows[-1] += (", " if rows[-1] else "") + part
+    return rows if len(rows) <= 6 else [*rows[:5], f"... {len(parts)} columns"]
+
+
+def _folded(text: str, width: int = 60) -> list[str]:
+    rows = textwrap.wrap(text, width, subsequent_indent="    ", break_long_words=True)
+    return rows if len(rows) <= 3 else [*rows[:2], rows[2][: width - 1] + "…"]
+
+
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _arrange(boxes: list[_Box]) -> None:
-    """Layers from top to bottom; within a layer, boxes near the middle of their inputs."""
+    """Layers from top to bottom, reads just above their first use; rows are ordered to keep lines short."""
+    users: dict[int, list[_Box]] = {}
+    for box in boxes:
+        for below in box.inputs.values():
+            users.setdefault(id(below), []).append(box)
+    moving = True
+    while moving:
+        moving = False
+        for box in boxes:
+            layer = 1 + max((b.layer for b in box.inputs.values()), default=-1)
+            moving, box.layer = moving or layer != box.layer, layer
+    for box in reversed(boxes):
+        if not box.inputs and users.get(id(box)):
+            box.layer = min(user.layer for user in users[id(box)]) - 1
+    lowest = min((box.layer for box in boxes), default=0)
     layers: dict[int, list[_Box]] = {}
     for box in boxes:
-        layers.setdefault(box.layer, []).append(box)
+        layers.setdefault(box.layer - lowest, []).append(box)
+    for row in layers.values():
+        _place(row, [sum(b.width for b in r) for r in layers.values()])
+    for _ in range(6):
+        for down in (True, False):
+            for layer in sorted(layers, reverse=not down):
+                near = [(box, list(box.inputs.values()) if down else users.get(id(box), [])) for box in layers[layer]]
+                middle = {
+                    id(box): sum(o.x + o.width / 2 for o in others) / len(others) if others else box.x + box.width / 2
+                    for box, others in near
+                }
+                layers[layer].sort(key=lambda box: middle[id(box)])
+                _spread(layers[layer], middle)
+    left = min((box.x for box in boxes), default=0)
+    y = 20.0
     for layer in sorted(layers):
-        row = layers[layer]
-        row.sort(key=lambda b: sum(i.x + i.width / 2 for i in b.inputs) / len(b.inputs) if b.inputs else 0.0)
-        x = 20.0
-        for box in row:
-            wanted = sum(i.x + i.width / 2 for i in box.inputs) / len(box.inputs) - box.width / 2 if box.inputs else x
-            box.x = max(x, min(wanted, x + 120))
-            box.y = 20 + 86 * layer
-            x = box.x + box.width + 18
+        for box in layers[layer]:
+            box.x += 20 - left
+            box.y = y
+        y += max(box.height for box in layers[layer]) + 44
 
 
-def _drawn(boxes: list[_Box], left_out: int) -> str:
+def _place(row: list[_Box], widths: Sequence[float]) -> None:
+    x = (max(widths) - sum(box.width for box in row)) / 2
+    for box in row:
+        box.x = x
+        x += box.width + 22
+
+
+def _spread(row: list[_Box], middle: dict[int, float]) -> None:
+    """Puts each box near its middle, without overlap: pushed right from the left, then the row is centred."""
+    x = float("-inf")
+    for box in row:
+        box.x = max(middle[id(box)] - box.width / 2, x)
+        x = box.x + box.width + 22
+    off = sum(middle[id(box)] - box.x - box.width / 2 for box in row) / max(len(row), 1)
+    for box in row:
+        box.x += off
+
+
+def _drawn(boxes: list[_Box]) -> str:
     width = max((b.x + b.width for b in boxes), default=100) + 20
-    height = max((b.y for b in boxes), default=20) + 76
+    height = max((b.y + b.height for b in boxes), default=20) + 20
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif" font-size="11">',
+        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Menlo, Consolas, monospace" font-size="10.5">',
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for box in boxes:
-        for below in box.inputs:
-            x1, y1 = below.x + below.width / 2, below.y + 40
+        for below in box.inputs.values():
+            x1, y1 = below.x + below.width / 2, below.y + below.height
             x2, y2 = box.x + box.width / 2, box.y
-            bend = (y2 - y1) / 2
+            bend = max(18.0, (y2 - y1) / 2)
             out.append(
                 f'<path d="M{x1:.1f},{y1:.1f} C{x1:.1f},{y1 + bend:.1f} {x2:.1f},{y2 - bend:.1f} {x2:.1f},{y2:.1f}" '
-                'fill="none" stroke="#9aa5b1" stroke-width="1"/>'
+                'fill="none" stroke="#9aa5b1" stroke-width="1.2"/>'
             )
     for box in boxes:
-        line = f"  {box.item.line[0]}:{box.item.line[1]}" if box.item.line else ""
-        title = html.escape("; ".join(box.lines) + line)
-        round_ = 4 if box.kind != "sink" else 18
+        corner = 14 if box.kind == "sink" else 4
         out.append(
-            f'<g><title>{title}</title><rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" height="40" '
-            f'rx="{round_}" fill="{_COLORS[box.kind]}" stroke="#51606e"/>'
+            f'<g><title>{html.escape(box.title)}</title><rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
+            f'height="{box.height:.1f}" rx="{corner}" fill="{_COLORS[box.kind]}" stroke="#51606e"/>'
         )
-        middle = box.x + box.width / 2
         for i, text in enumerate(box.lines):
-            y = box.y + (25 if len(box.lines) == 1 else 17 + 15 * i)
-            color = "#1f2933" if i == 0 else "#616e7c"
-            out.append(f'<text x="{middle:.1f}" y="{y:.1f}" text-anchor="middle" fill="{color}">{html.escape(text)}</text>')
+            grey = box.kind in ("step", "call") and i == len(box.lines) - 1
+            out.append(
+                f'<text x="{box.x + 12:.1f}" y="{box.y + 18 + 15 * i:.1f}" xml:space="preserve" '
+                f'fill="{"#7b8794" if grey else "#1f2933"}">{html.escape(text)}</text>'
+            )
         out.append("</g>")
-    if left_out > _LIMIT:
-        out.append(f'<text x="20" y="14" fill="#a12622">the last {_LIMIT} steps of a larger graph</text>')
     return "\n".join([*out, "</svg>"])
