@@ -225,6 +225,8 @@ def picture(roots: Sequence[Item], labels: Sequence[str]) -> str:
     for item in order:
         if isinstance(item, Space) and item.kind in ("total", "events", "one", "flat"):
             continue
+        if isinstance(item, Map) and item.kind not in ("pick", "gather"):
+            continue
         below = {id(of[i]): of[i] for i in item.inputs if i in of}
         key = _key(item, names)
         box = next((b for b in by_key.get(key, []) if _may_join(b, below.values())), None)
