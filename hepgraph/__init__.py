@@ -1,14 +1,62 @@
-"""hepgraph: HEP columnar analysis on lazy awkward arrays."""
+"""hepgraph: HEP columnar analysis on lazy awkward arrays.
 
-from hepgraph import errors, executors, io
-from hepgraph.compute import compute, necessary_columns
+A physicist writes awkward code on lazy events; it is recorded as a typed graph, reads exactly the columns it needs, and
+runs over files in partitions. The modules, from the ground up (each imports only from those above it):
+
+    errors        what can go wrong, and how it is said
+    ops           the table of scalar operations
+    graph         index spaces, maps and nodes; their canonical form; forms; pictures
+    io            sources: ROOT, RNTuple, Parquet, memory
+    interpret     the meaning of a graph, with NumPy and awkward
+    load          the columns that a graph needs
+    lazy          lazy arrays: awkward's interface, vectors, opaque calls
+    schema        collections out of columns, from TOML files
+    events        opening datasets
+    plan          outputs, passes, partial results
+    executors     serial, threads, processes
+    compute       any nest of lazy things, in one pass
+    hist          histograms with recorded fills
+    explain       plans in words and pictures
+    eager         the fallback for what cannot be recorded
+    processor     analyses as classes, run over filesets
+    plot          pictures of results
+"""
+
+from hepgraph import errors, executors
+from hepgraph.compute import compute, necessary_columns, persist
 from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
 from hepgraph.explain import explain, visualize
 from hepgraph.hist import Hist
 from hepgraph.lazy import combine as _combine
 from hepgraph.lazy import index as _index
+from hepgraph.lazy import lists as _lists
+from hepgraph.lazy import missing as _missing
 from hepgraph.lazy import structure as _structure
+from hepgraph.lazy import values as _values
 from hepgraph.lazy import vectors as _vectors
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.opaque import map_partitions
 from hepgraph.processor import Processor, Runner, run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Hist",
+    "Lazy",
+    "Processor",
+    "Runner",
+    "compute",
+    "errors",
+    "executors",
+    "explain",
+    "from_awkward",
+    "from_parquet",
+    "from_root",
+    "from_source",
+    "map_partitions",
+    "necessary_columns",
+    "open",
+    "persist",
+    "run",
+    "visualize",
+]

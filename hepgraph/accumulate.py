@@ -73,9 +73,10 @@ def _same_axes(a: Any, b: Any, where: str) -> None:
 def check(output: Any, where: str = "") -> None:
     """Raises ProcessorError if there is something in an output that can never add up."""
     match output:
+        case None if not where:
+            raise ProcessorError("process() returned None; return a dict of histograms and other results.")
         case None:
-            if not where:
-                raise ProcessorError("process() returned None; return a dict of histograms and other results.")
+            raise ProcessorError(f"output{where} is None; return a dict of histograms and other results, none of them None.")
         case Mapping():
             for key, value in output.items():
                 check(value, f"{where}[{key!r}]")

@@ -62,7 +62,7 @@ def _like(old: Mapping[Any, Any], made: dict[Any, Any]) -> Any:
     return other
 
 
-def passes(tree: Any) -> tuple[list[Pass], list[tuple[Any, list[tuple[int, int]]]]]:
+def passes(tree: Any, engine: str = "auto") -> tuple[list[Pass], list[tuple[Any, list[tuple[int, int]]]]]:
     """One pass for each dataset, and where each lazy thing finds its parts: (pass, sink)."""
     sinks: dict[Origin, list[Sink]] = {}
     places: list[tuple[Any, list[tuple[Origin, int]]]] = []
@@ -74,7 +74,7 @@ def passes(tree: Any) -> tuple[list[Pass], list[tuple[Any, list[tuple[int, int]]
             mine.append(sink)
             where.append((origin, len(mine) - 1))
         places.append((leaf, where))
-    made = [Pass(origin, tuple(each)) for origin, each in sinks.items()]
+    made = [Pass(origin, tuple(each), engine) for origin, each in sinks.items()]
     number = {p.origin: i for i, p in enumerate(made)}
     return made, [(leaf, [(number[origin], i) for origin, i in where]) for leaf, where in places]
 
@@ -125,7 +125,7 @@ def compute(
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     runner = pick(executor)
-    made, places = passes(tree)
+    made, places = passes(tree, engine)
     ledger = Report()
     results = run_passes(made, runner, progress, ledger)
     new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}

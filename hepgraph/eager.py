@@ -1,10 +1,208 @@
-"""Placeholder while being written."""
+"""The eager fallback: a processor that cannot be traced runs chunk by chunk on arrays that read what is touched."""
+
 from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+
+import awkward as ak
+import boost_histogram as bh
+
+from hepgraph.accumulate import accumulate, check
+from hepgraph.chunk import EVENTS, Blueprint, Chunk, eager_events
+from hepgraph.errors import ProcessorError
+from hepgraph.graph.node import Item
+from hepgraph.hist import Hist, settled_part
+from hepgraph.io.source import STEP_SIZE, Partition, parse_bytes
+from hepgraph.lazy.array import Lazy
+from hepgraph.plan import Row
+from hepgraph.weaver import HIDDEN, behaved
+
+_SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
+_LEAST = 1000  # ... and never gets fewer events than this at a time
+
+
+@dataclass(frozen=True)
+class EagerSink:
+    """The whole output of a processor."""
+
+    wants: tuple[Item, ...] = ()
+
+    def collect(self, value: Any) -> Any:
+        """The output itself."""
+        return value
+
+    def combine(self, a: Any, b: Any) -> Any:
+        """Two outputs added up."""
+        return accumulate(a, b)
+
+    def finish(self, partial: Any) -> Any:
+        """The output, with plain histograms, and arrays with the behavior of computed ones."""
+        return _changed(partial, _finished)
 
 
 class EagerPass:
-    sinks: tuple[Any, ...] = ()
+    """All events of one dataset through a processor, chunk by chunk."""
 
-    def __init__(self, events: Any, processor: Any) -> None:
-        raise NotImplementedError
+    sinks = (EagerSink(),)
+
+    def __init__(self, events: Lazy, processor: Any) -> None:
+        self.events, self.processor = events, processor
+
+    def __reduce__(self) -> Any:
+        return EagerPass, (self.events, self.processor)
+
+    @cached_property
+    def blueprint(self) -> Blueprint:
+        """The events' form, worked out once."""
+        return Blueprint.of(self.events._form, EVENTS)
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The ranges to run over.
+
+        Where a step is an amount of memory, a tenth of it all is taken to be needed: which columns are is not known.
+        """
+        source = self.events.source
+        if source.npartitions is not None or isinstance(source.step_size, int):
+            return source.partitions()
+        whole = sum(column.memory for column in source.columns.values()) / max(source.entries, 1)
+        entries = int(parse_bytes(source.step_size) / max(whole / _SHARE, 1.0))
+        return source.repartition(step_size=min(max(entries, _LEAST), STEP_SIZE)).partitions()
+
+    def run(self, partition: Partition) -> tuple[list[Any], Row]:
+        """The output for one range, and what it took."""
+        start = time.perf_counter()
+        chunk = Chunk(self.events, partition)
+        process = getattr(self.processor, "process", self.processor)
+        try:
+            output = process(chunk.array(self.blueprint))
+            check(output)
+            _check_fresh(output, process)
+            output = _changed(output, _settled)
+        except Exception as error:
+            error.add_note(f"in the range {partition}")
+            raise
+        columns = chunk.columns
+        return [output], Row(
+            dataset=str(self.events.metadata.get("dataset", "")),
+            path=partition.path,
+            start=partition.start,
+            stop=partition.stop,
+            events=len(partition),
+            names=tuple(columns.data[self.events._origin]),
+            bytes=columns.bytes,
+            read_seconds=columns.seconds,
+            compute_seconds=time.perf_counter() - start - columns.seconds,
+            how="eager",
+        )
+
+
+# outputs
+
+
+def _changed(output: Any, change: Callable[[Any], Any]) -> Any:
+    """A nest with its parts changed; containers keep their types."""
+    match output:
+        case Mapping():
+            made = {key: _changed(value, change) for key, value in output.items()}
+            if type(output) is dict:
+                return made
+            import copy
+
+            other: Any = copy.copy(output)
+            for key, value in made.items():
+                other[key] = value
+            return other
+        case tuple() if hasattr(output, "_fields"):
+            return type(output)(*(_changed(value, change) for value in output))
+        case list() | tuple():
+            return type(output)(_changed(value, change) for value in output)
+    return change(output)
+
+
+def _settled(value: Any) -> Any:
+    """A value that no longer holds on to the chunk: arrays are read, without behavior and hidden fields."""
+    match value:
+        case Lazy():
+            raise ProcessorError(
+                "process() returned a lazy array, but runs eagerly here; compute it, or return eager values."
+            )
+        case Hist() if value.fills:
+            raise ProcessorError("process() returned a histogram with lazy fills, but runs eagerly here.")
+        case ak.Record():
+            return ak.Record(_shown(value.layout.array[value.layout.at : value.layout.at + 1]), 0)
+        case ak.Array():
+            return ak.Array(_shown(value.layout))
+    return value
+
+
+def _shown(layout: Any) -> Any:
+    """A layout in memory, without its hidden fields."""
+
+    def shown(part: Any, **_: Any) -> Any:
+        if part.is_record and any(name.startswith(HIDDEN) for name in part.fields):
+            names = [name for name in part.fields if not name.startswith(HIDDEN)]
+            parts = [_shown(part.content(name)) for name in names]
+            return ak.contents.RecordArray(parts, names, part.length, parameters=part.parameters)
+        return None
+
+    whole = ak.transform(shown, layout, highlevel=False)
+    return ak.materialize(ak.to_packed(whole, highlevel=False), highlevel=False)
+
+
+def _finished(value: Any) -> Any:
+    match value:
+        case Hist():
+            return settled_part(value)
+        case ak.Array():
+            return behaved(value.layout)
+        case ak.Record():
+            return behaved(value.layout.array)[value.layout.at]
+    return value
+
+
+def _check_fresh(output: Any, process: Any) -> None:
+    """Raises if an output holds a histogram or dict that outlives the call: it would be counted once for each chunk."""
+    own = getattr(process, "__self__", None)
+    cells = [cell.cell_contents for cell in getattr(process, "__closure__", None) or () if _filled(cell)]
+    code, names = getattr(process, "__code__", None), getattr(process, "__globals__", {})
+    outside = [names[name] for name in getattr(code, "co_names", ()) if name in names]
+    kept = {id(each): "a variable outside of it" for root in (*cells, *outside) for each in _mutable(root)}
+    for name, root in getattr(own, "__dict__", {}).items():
+        kept.update({id(each): f"self.{name}" for each in _mutable(root)})
+    for each in _mutable(output):
+        if id(each) in kept:
+            raise ProcessorError(
+                f"process() returned {kept[id(each)]}, a {type(each).__name__} that outlives the call, and "
+                "would be counted once for each chunk. Make it anew in process(), or return a copy."
+            )
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:  # an empty cell
+        return False
+
+
+def _mutable(root: Any) -> Iterator[Any]:
+    """The histograms and dicts in a nest."""
+    waiting, seen = [root], set()
+    while waiting:
+        each = waiting.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if isinstance(each, Mapping):
+            yield each
+            waiting += each.values()
+        elif isinstance(each, list | tuple) and len(each) < 1000:  # no list of histograms, but of names or numbers
+            waiting += each
+        elif isinstance(each, bh.Histogram):
+            yield each
+
+
+__all__ = ["EagerPass", "EagerSink", "eager_events"]

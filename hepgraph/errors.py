@@ -28,7 +28,7 @@ class ShapeError(HepgraphError, ValueError):
     """Arrays that do not go together: other masks, other lists, other depths."""
 
 
-class UnsupportedError(HepgraphError, TypeError, NotImplementedError):
+class UnsupportedError(HepgraphError, TypeError):
     """An operation that cannot be recorded; the message says what to write instead."""
 
 
@@ -83,24 +83,26 @@ def nearest(name: str, names: Iterable[str], most: int = 6) -> list[str]:
     ['Muon_pt', 'Jet_pt']
     """
     lowered: dict[str, list[str]] = {}
-    for known in names:
+    for known in dict.fromkeys(names):
         lowered.setdefault(known.lower(), []).append(known)
     close = difflib.get_close_matches(name.lower(), lowered, n=most, cutoff=0.45)
     return [known for low in close for known in lowered[low]][:most]
 
 
-def suggestion(name: str, names: Iterable[str]) -> str:
+def suggestion(name: str, names: Iterable[str], more: Iterable[str] = ()) -> str:
     """One line that helps with a misspelt name: the nearest ones, or the first of all there are.
+
+    `more` are names that are worth a mention only if they are near: methods, beside fields.
 
     >>> suggestion("Moun", ["Muon", "Jet"])
     'Nearest names: Muon.'
     >>> suggestion("zzz", ["Muon", "Jet"])
     'Known names: Muon, Jet.'
     """
-    known = list(names)
-    if close := nearest(name, known):
-        return f"Nearest names: {', '.join(close)}."
+    known = list(dict.fromkeys(names))
+    if close := list(dict.fromkeys([*nearest(name, known), *nearest(name, more, 4)])):
+        return f"Nearest names: {', '.join(close[:6])}."
     if not known:
         return "There are no names at all."
-    more = f", ... ({len(known)} in all)" if len(known) > 10 else ""
-    return f"Known names: {', '.join(known[:10])}{more}."
+    rest = f", ... ({len(known)} in all)" if len(known) > 10 else ""
+    return f"Known names: {', '.join(known[:10])}{rest}."

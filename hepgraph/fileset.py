@@ -33,13 +33,13 @@ Dataset(name='data', files={'c.root': 'Events'}, tree=None, metadata={'dataset':
     """
     if isinstance(fileset, str | Path):
         fileset = _from_file(Path(fileset))
+    if fileset is None or (isinstance(fileset, Mapping | list) and not fileset):
+        raise FilesetError("The fileset is empty: it names no dataset.")
     if not isinstance(fileset, Mapping):
         raise FilesetError(
             f"A fileset is a dict {{'dataset': ['a.root', ...]}}, or the path of a JSON or YAML file with one; got a "
             f"{type(fileset).__name__}."
         )
-    if not fileset:
-        raise FilesetError("The fileset is empty: it names no dataset.")
     return [_dataset(name, entry, tree) for name, entry in fileset.items()]
 
 
@@ -56,7 +56,10 @@ def _dataset(name: Any, entry: Any, tree: str | None) -> Dataset:
             raise FilesetError(f"Dataset {name!r} has no 'files'.")
         files = entry["files"]
         tree = entry.get("treename") or entry.get("tree") or tree
-        metadata.update(entry.get("metadata") or {})
+        more = entry.get("metadata") or {}
+        if not isinstance(more, Mapping):
+            raise FilesetError(f"The metadata of dataset {name!r} must be a dict, not {more!r}.")
+        metadata.update(more)
     if isinstance(files, str | Path):
         files = [files]
     if not isinstance(files, list | tuple | Mapping):

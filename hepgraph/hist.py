@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
+from inspect import getattr_static
+from types import FunctionType
 from typing import Any
 
-import awkward as ak
 import boost_histogram as bh
 import hist
 import numpy as np
@@ -21,6 +23,7 @@ from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lif
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
 from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
 from hepgraph.io.source import Origin
+from hepgraph.kernel.engine import Output
 from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.join import settled
@@ -48,16 +51,24 @@ class Fill:
         nodes = [part for part in (*self.args, self.weight, self.sample, *self.must) if isinstance(part, Node)]
         return (self.entries, *nodes)
 
+    def __deepcopy__(self, memo: Any) -> Fill:
+        return self
+
     def into(self, h: Any, value: Value) -> None:
         """Fills a histogram with one partition."""
+        args, options = self.arguments(value)
+        h.fill(*args, **options)
+
+    def arguments(self, value: Value) -> tuple[list[Any], dict[str, Any]]:
+        """What `hist.Hist.fill` is called with for one partition."""
         size = len(value(self.entries))
         for mask in self.must:
             missing = int(size - np.count_nonzero(value(mask)))
             if missing:
                 where = f"\nfilled at {self.line[0]}:{self.line[1]}" if self.line else ""
                 raise FillError(
-                    f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or drop "
-                    f"the entries with a mask.{where}"
+                    f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or "
+                    f"drop the entries with a mask.{where}"
                 )
         args = [_filling(part, value, size) for part in self.args]
         options = {}
@@ -65,7 +76,11 @@ class Fill:
             options["weight"] = _filling(self.weight, value, size)
         if self.sample is not None:
             options["sample"] = _filling(self.sample, value, size)
-        h.fill(*args, **options)
+            if "weight" in options:  # boost's means become nan for good when their first entry has no weight
+                some = np.asarray(options["weight"]) != 0
+                options = {name: np.asarray(part)[some] for name, part in options.items()}
+                args = [part if isinstance(part, str) else np.asarray(part)[some] for part in args]
+        return args, options
 
 
 def _filling(part: Any, value: Value, size: int) -> Any:
@@ -79,33 +94,53 @@ def _filling(part: Any, value: Value, size: int) -> Any:
 
 @dataclass(frozen=True)
 class HistSink:
-    """All fills of one histogram from one dataset, in their order."""
+    """All fills of one histogram from one dataset; `places` are their numbers among all fills of the histogram.
+
+    A partial result has, by the number of the first fill in it, a histogram, or the entries of a fill as they are.
+    """
 
     empty: Any
     fills: tuple[Fill, ...]
+    places: tuple[int, ...]
 
     @property
     def wants(self) -> tuple[Item, ...]:
         return tuple(item for fill in self.fills for item in fill.wants)
 
-    def collect(self, value: Value) -> Any:
+    def collect(self, value: Value) -> dict[int, Any]:
+        if _grows(self.empty, bh.axis.Variable):  # where its edges come to lie depends on the order of the entries
+            return {i: [fill.arguments(value)] for i, fill in zip(self.places, self.fills, strict=True)}
+        apart = _grows(self.empty, bh.axis.StrCategory | bh.axis.IntCategory)  # so does the order of new categories
+        out: dict[int, Any] = {}
         h = self.empty.copy()
-        for fill in self.fills:
+        for i, fill in zip(self.places, self.fills, strict=True):
+            h = self.empty.copy() if apart and out else h
             fill.into(h, value)
-        return h
+            out[i if apart else self.places[0]] = h
+        return out
 
-    def combine(self, a: Any, b: Any) -> Any:
-        return merged(a, b)
+    def output(self) -> Output | str:
+        return Output("hist", self.empty, self.fills)
+
+    def from_kernel(self, made: Any) -> dict[int, Any]:
+        return {self.places[0]: made}
+
+    def combine(self, a: dict[int, Any], b: dict[int, Any]) -> dict[int, Any]:
+        return {i: a[i] + b[i] if isinstance(a[i], list) else merged(a[i], b[i]) for i in a}
 
     def finish(self, partial: Any) -> Any:
         return partial
 
 
-class Hist(hist.Hist, family=hist):  # type: ignore[misc]
+def _grows(h: Any, kind: Any) -> bool:
+    return any(isinstance(axis, kind) and axis.traits.growth for axis in h.axes)
+
+
+class Hist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
     """A histogram of lazy arrays: made and filled like `hist.Hist`, filled for real by `.compute()`.
 
-    Axis values may be jagged: each element is an entry, and event-level values and weights are repeated for the elements
-    of their event. An entry whose value on some axis is None is not filled; a None weight is an error.
+    Axis values may be jagged: each element is an entry, and event-level values and weights are repeated for the
+    elements of their event. An entry whose value on some axis is None is not filled; a None weight is an error.
 
     >>> import hepgraph as hg, awkward as ak
     >>> pt = hg.from_awkward(ak.Array([[50.0, 20.0], [], [10.0]]), npartitions=2)
@@ -132,7 +167,7 @@ class Hist(hist.Hist, family=hist):  # type: ignore[misc]
             return self
         ordered = _by_axis(self, args, kwargs)
         _check_storage(self, weight, sample)
-        _check_kinds(self, ordered)
+        _check_kinds(self, ordered, weight, sample)
         self.__dict__["_fills"] = (*self.fills, recorded(ordered, weight, sample))
         return self
 
@@ -180,9 +215,14 @@ class Hist(hist.Hist, family=hist):  # type: ignore[misc]
     __radd__ = __add__
 
     def __iadd__(self, other: Any) -> Any:
-        if self.fills or (isinstance(other, Hist) and other.fills):
-            return self + other
-        return super().__iadd__(other)
+        if not isinstance(other, bh.Histogram):
+            _refuse(self, "+=")
+            return super().__iadd__(other)
+        theirs = other.fills if isinstance(other, Hist) else ()
+        super().__iadd__(settled_part(other) if theirs else other)
+        if theirs:
+            self.__dict__["_fills"] = (*self.fills, *theirs)
+        return self
 
     def __repr__(self) -> str:
         if not self.fills:
@@ -199,6 +239,17 @@ class Hist(hist.Hist, family=hist):  # type: ignore[misc]
         if self.fills:
             return f"<pre>{html.escape(repr(self))}</pre>"
         return super()._repr_html_()  # type: ignore[no-any-return]
+
+    def _export_bh_(self, new: Any) -> None:
+        if not isinstance(new, Hist):
+            _refuse(self, f"{type(new).__module__.partition('.')[0]}.{type(new).__name__}(...)")
+        super()._export_bh_(new)
+
+    @property
+    def T(self) -> Any:
+        """The axes the other way round."""
+        _refuse(self, "T")
+        return super().T
 
     def __getstate__(self) -> Any:
         version, state = super().__getstate__()
@@ -223,17 +274,17 @@ class Hist(hist.Hist, family=hist):  # type: ignore[misc]
 
 def settled_part(h: Any) -> Any:
     """A histogram's eager content, as a plain `hist.Hist` of its own."""
-    plain = hist.Hist(h.copy())
-    plain.__dict__.pop("_fills", None)
-    return plain
+    own = h.copy()
+    own.__dict__.pop("_fills", None)
+    return hist.Hist(own)
 
 
 def _refuse(h: Any, name: str) -> None:
     if h.fills:
         n = len(h.fills)
         raise LazyError(
-            f"{name} of a histogram with {n} recorded fill{'s' if n > 1 else ''} would show it without them; "
-            f"use .compute() first, for example h.compute().{name}(...)."
+            f"{name} of a histogram with {n} lazy fill{'s' if n > 1 else ''} would show it without "
+            f"{'them' if n > 1 else 'it'}; use h.compute() first, and then what it gives."
         )
 
 
@@ -247,16 +298,15 @@ def _guard_all() -> None:
     """Makes every public member of hist.Hist that would show the content refuse while fills are waiting."""
     operators = ["__getitem__", "__setitem__", "__array__", "__mul__", "__rmul__", "__truediv__", "__itruediv__",
                  "__imul__", "__sub__", "__isub__", "__rsub__", "__rtruediv__"]  # fmt: skip
+    operators += ["_to_uhi_", "_to_boost_histogram_", "_compute_uhi_"]
     names = [name for name in dir(hist.Hist) if not name.startswith("_") and name not in _SAFE]
     for name in [*names, *(op for op in operators if hasattr(hist.Hist, op))]:
-        member = getattr(hist.Hist, name, None)
-        if callable(member) and not isinstance(hist.Hist.__dict__.get(name), classmethod):
+        member = getattr_static(hist.Hist, name)
+        if isinstance(member, FunctionType):
             setattr(Hist, name, _guarded(name, member))
 
 
 def _guarded(name: str, member: Callable[..., Any]) -> Callable[..., Any]:
-    from functools import wraps
-
     @wraps(member)
     def method(self: Hist, *args: Any, **kwargs: Any) -> Any:
         _refuse(self, name)
@@ -300,29 +350,54 @@ def _check_storage(h: Any, weight: Any, sample: Any) -> None:
         raise FillError("An Int64 storage counts entries and takes no weights; use Double or Weight.")
 
 
-def _check_kinds(h: Any, args: Sequence[Any]) -> None:
-    """Strings belong on string axes, and nothing else does."""
-    for axis, value in zip(h.axes, args, strict=True):
-        text = isinstance(value, str)
-        if isinstance(value, Lazy):
-            if value.fields:
-                raise FillError(
-                    f"Axis {axis.name!r} was given records ({', '.join(value.fields[:6])}); fill with one of their fields."
-                )
-            form: Form = value._form
-            while isinstance(form, Option | List):
-                form = form.content
-            text = isinstance(form, Scalar) and form.node.dtype == TEXT
-        wants_text = isinstance(axis, bh.axis.StrCategory)
-        if text != wants_text and isinstance(value, str | Lazy):
-            kind = type(axis).__name__
-            raise FillError(f"Axis {axis.name!r} ({kind}) takes {'strings' if wants_text else 'numbers'}.")
+def _check_kinds(h: Any, args: Sequence[Any], weight: Any, sample: Any) -> None:
+    """Strings belong on string axes, whole numbers on integer axes, and real numbers on the others."""
+    for i, (axis, value) in enumerate(zip(h.axes, args, strict=True)):
+        name = f"Axis {axis.name!r}" if axis.name else f"Axis number {i}"
+        dtype = _dtype(name, value)
+        if dtype is None:
+            continue
+        if isinstance(axis, bh.axis.StrCategory):
+            right, wants = dtype == TEXT, "strings"
+        elif isinstance(axis, bh.axis.Integer | bh.axis.IntCategory | bh.axis.Boolean):
+            right, wants = dtype.kind in "iub", "whole numbers or booleans; make them with ak.values_astype(x, int)"
+        else:
+            right, wants = dtype.kind in "iubf", "real numbers"
+        if not right:
+            raise FillError(f"{name} ({type(axis).__name__}) takes {wants}, not {_said(dtype)}.")
+    for name, value in (("weight=", weight), ("sample=", sample)):
+        dtype = None if value is None else _dtype(name, value)
+        if dtype is not None and dtype.kind not in "iubf":
+            raise FillError(f"{name} takes real numbers, not {_said(dtype)}.")
+
+
+def _said(dtype: np.dtype[Any]) -> str:
+    return "strings" if dtype == TEXT else str(dtype)
+
+
+def _dtype(name: str, value: Any) -> np.dtype[Any] | None:
+    """The dtype of the values of one argument; None if it is to be found out later."""
+    if value is None:
+        raise FillError(f"{name} was given None.")
+    if isinstance(value, str):
+        return TEXT
+    if _is_number(value):
+        return np.asarray(value).dtype
+    if isinstance(value, Lazy):
+        if value.fields:
+            raise FillError(f"{name} was given records ({', '.join(value.fields[:6])}); fill with one of their fields.")
+        form: Form = value._form
+        while isinstance(form, Option | List):
+            form = form.content
+        return form.node.dtype if isinstance(form, Scalar) else None
+    return None
 
 
 def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
     """A fill with the arguments brought to one flat list of entries."""
     parts = [*args, weight, sample]
-    arrays = {i: part for i, part in enumerate(parts) if not (part is None or isinstance(part, str) or _is_number(part))}
+    plain = [part is None or isinstance(part, str) or _is_number(part) for part in parts]
+    arrays = {i: part for i, part in enumerate(parts) if not plain[i]}
     try:
         forms, rows, guard = together(list(arrays.values()))
         whole = broadcast(forms, rows, _entry, options=False)
@@ -389,13 +464,14 @@ def _same_edges(one: Any, two: Any) -> bool:
 
 def _joined_axis(one: Any, two: Any) -> Any:
     """A growing axis that covers both."""
-    if isinstance(one, bh.axis.Integer):
-        low, high = int(min(one.edges[0], two.edges[0])), int(max(one.edges[-1], two.edges[-1]))
-        return hist.axis.Integer(low, high, growth=True, name=one.name, label=one.label)
-    width = (one.edges[-1] - one.edges[0]) / len(one)
     low, high = min(one.edges[0], two.edges[0]), max(one.edges[-1], two.edges[-1])
-    bins = round((high - low) / width)
-    return hist.axis.Regular(bins, low, high, growth=True, name=one.name, label=one.label)
+    if isinstance(one, bh.axis.Integer):
+        new = hist.axis.Integer(int(low), int(high), growth=True)
+    else:
+        width = (one.edges[-1] - one.edges[0]) / len(one)
+        new = hist.axis.Regular(round((high - low) / width), low, high, growth=True)
+    new.__dict__.update(one.__dict__)
+    return new
 
 
 def _placed(h: Any, wider: Mapping[int, Any]) -> Any:
@@ -420,21 +496,28 @@ def _placed(h: Any, wider: Mapping[int, Any]) -> Any:
 
 
 def _split(h: Hist) -> list[tuple[Origin, Sink]]:
-    by_origin: dict[Origin, list[Fill]] = {}
-    for fill in h.fills:
-        by_origin.setdefault(fill.origin, []).append(fill)
+    by_origin: dict[Origin, list[int]] = {}
+    for i, fill in enumerate(h.fills):
+        by_origin.setdefault(fill.origin, []).append(i)
     empty = settled_part(h)
     empty.reset()
-    return [(origin, HistSink(empty, tuple(fills))) for origin, fills in by_origin.items()]
+    return [
+        (origin, HistSink(empty, tuple(h.fills[i] for i in places), tuple(places)))
+        for origin, places in by_origin.items()
+    ]
 
 
 def _finished(h: Hist, values: list[Any]) -> Any:
     total = settled_part(h)
-    for value in values:
-        total = merged(total, value)
+    parts: dict[int, Any] = {i: part for value in values for i, part in value.items()}
+    for _, part in sorted(parts.items()):
+        if isinstance(part, list):
+            for args, options in part:
+                total.fill(*args, **options)
+        else:
+            total = merged(total, part)
     return total
 
 
 KINDS[Hist] = _split
 FINISH[Hist] = _finished
-__all__ = ["Fill", "Hist", "HistSink", "ak", "merged"]

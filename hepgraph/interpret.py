@@ -16,10 +16,10 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import DisagreementError, RangeError, ShapeError
-from hepgraph.graph.canonical import TEXT
+from hepgraph.graph.canonical import TEXT, TOTAL, TRUE
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
-from hepgraph.ops import OPS
+from hepgraph.ops import MOMENTS, OPS
 
 Array = np.ndarray[Any, Any]
 
@@ -142,7 +142,7 @@ def _events(i: Interpreter, item: Space) -> Extent:
 
 
 def _leaf(i: Interpreter, item: Space) -> Extent:
-    origin, column, level = item.param  # type: ignore[misc]
+    origin, column, level = item.param
     offsets = i.provider.offsets(origin, column, level)
     above = i.size(item.parent)  # type: ignore[arg-type]
     if len(offsets) != above + 1:
@@ -169,7 +169,7 @@ def _from_lists(lists: Any, fields: int) -> Extent:
 
 
 def _comb(i: Interpreter, item: Space) -> Extent:
-    n, replacement = item.param  # type: ignore[misc]
+    n, replacement = item.param
     lists = _lists(i.values[item.args[0]])
     return _from_lists(ak.combinations(lists, n, replacement=replacement, axis=1), n)
 
@@ -203,7 +203,7 @@ def _concat(i: Interpreter, item: Space) -> Extent:
 
 def _perm(i: Interpreter, item: Space) -> Extent:
     base, key = i.values[item.args[0]], i.values[item.args[1]]
-    ascending, stable = item.param  # type: ignore[misc]
+    ascending, stable = item.param
     content: Any = ak.Array(key)
     if len(item.args) > 2:
         content = ak.mask(content, i.values[item.args[2]])
@@ -223,7 +223,7 @@ def _flat(i: Interpreter, item: Space) -> Extent:
 
 
 def _pad(i: Interpreter, item: Space) -> Extent:
-    target, clip = item.param  # type: ignore[misc]
+    target, clip = item.param
     base = i.values[item.args[0]]
     counts = np.full(len(base.counts), target) if clip else np.maximum(base.counts, target)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -242,7 +242,7 @@ def _split(i: Interpreter, item: Space) -> Extent:
 
 
 def _result(i: Interpreter, item: Space) -> Extent:
-    path, level = item.param  # type: ignore[misc]
+    path, level = item.param
     return Extent(i.values[item.args[0]].offsets(path, level))
 
 
@@ -277,7 +277,7 @@ def _must(i: Interpreter, item: Map, masks: Sequence[Item], found: Array, messag
 
 
 def _pick(i: Interpreter, item: Map) -> Array:
-    kind, keys, k = item.param  # type: ignore[misc]
+    kind, keys, k = item.param
     base = i.values[item.dst]
     if kind == "at":
         local = np.full(len(base.counts), k) if k >= 0 else base.counts + k
@@ -302,24 +302,32 @@ def _gather(i: Interpreter, item: Map) -> Array:
     counts = base.counts[row] if len(base.counts) else np.zeros(len(row), np.int64)
     local = np.where(index < 0, index + counts, index) if item.param else index
     found = (local >= 0) & (local < counts)
-    masks = [m for m in item.args[1:] if m.op != "literal"]  # type: ignore[union-attr]
-    _must(i, item, masks, found, "{} indices are out of range of the lists that they point into")
+    if item.args[1:]:
+        masks = [m for m in item.args[1:] if m.op != "literal"]  # type: ignore[union-attr]
+        _must(i, item, masks, found, "{} indices are out of range of the lists that they point into")
     starts = base.offsets[:-1][row] if len(base.counts) else np.zeros(len(row), np.int64)
     return np.where(found, starts + local, -1)
 
 
-def _align(i: Interpreter, item: Map) -> Array:
+def _match(i: Interpreter, item: Map) -> Array:
     src, dst = i.values[item.src], i.values[item.dst]
-    if not np.array_equal(src.offsets, dst.offsets):
-        first = int(np.flatnonzero(src.counts != dst.counts)[0])
+    if np.array_equal(src.offsets, dst.offsets):
+        return np.arange(len(src))
+    (mask,) = item.args
+    wrong = src.counts != dst.counts
+    if mask is not TRUE:
+        wrong &= i.values[mask]
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
         raise ShapeError(
-            f"cannot broadcast nested lists: at entry {first} of the partition one has {src.counts[first]} elements and "
-            f"the other {dst.counts[first]}"
+            f"cannot broadcast nested lists: at entry {first} of the partition one has {dst.counts[first]} elements and "
+            f"the other {src.counts[first]}"
         )
-    return np.arange(len(src))
+    local = np.arange(len(src)) - np.repeat(src.offsets[:-1], src.counts)
+    return np.where(local < dst.counts[src.parents], local + dst.offsets[:-1][src.parents], -1)
 
 
-def _only(i: Interpreter, item: Map) -> Array:
+def _same_places(i: Interpreter, item: Map) -> Array:
     return np.arange(i.size(item.src))
 
 
@@ -331,8 +339,8 @@ def _part_of(i: Interpreter, item: Map) -> Array:
 
 
 _MAPS: dict[str, Callable[[Interpreter, Map], Array]] = {
-    "up": _up, "inc": _inc, "leg": _leg, "pick": _pick, "gather": _gather, "align": _align,
-    "only": _only, "part": _part_of,
+    "up": _up, "inc": _inc, "leg": _leg, "pick": _pick, "gather": _gather, "match": _match,
+    "align": _same_places, "only": _same_places, "part": _part_of,
 }  # fmt: skip
 
 
@@ -402,9 +410,25 @@ REDUCERS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+def _moments(lists: Extent, values: Array) -> Array:
+    """The number, mean and sum of squared deviations of each list."""
+    out = np.zeros(len(lists.counts), MOMENTS)
+    x = values.astype(np.float64, copy=False)
+    out["n"] = n = lists.counts
+    sums = ak.to_numpy(ak.sum(_lists(lists, x), axis=1))
+    out["mean"] = mean = np.divide(sums, n, out=np.zeros(len(n)), where=n > 0)
+    away = x - mean[lists.parents]
+    out["m2"] = ak.to_numpy(ak.sum(_lists(lists, away * away), axis=1))
+    return out
+
+
 def _reduce(i: Interpreter, item: Node) -> Array:
     x = item.args[0]
     assert isinstance(x, Node)
+    if item.param == "moments":
+        return _moments(i.values[x.space], i.values[x])  # type: ignore[index]
+    if item.param in ("min", "max") and item.space is TOTAL and x.dtype.kind == "f" and np.isnan(i.values[x]).any():
+        return np.full(1, np.nan, item.dtype)  # over everything awkward does as NumPy does; in lists it ignores NaN
     result = REDUCERS[item.param](_lists(i.values[x.space], i.values[x]), axis=1, mask_identity=False)  # type: ignore[index]
     return ak.to_numpy(result).astype(item.dtype, copy=False)  # type: ignore[no-any-return]
 
@@ -465,7 +489,7 @@ def build(form: Form, value: Callable[[Item], Any], size: int) -> Any:
         case List(space, content, length):
             extent = value(space)
             inner = build(content, value, len(extent))
-            if length is not None:
+            if length is not None and len(extent) == length * size:
                 return ak.contents.RegularArray(inner, length, size)
             return ak.contents.ListOffsetArray(ak.index.Index64(np.asarray(extent.offsets, np.int64)), inner)
         case Record():

@@ -26,7 +26,7 @@ def needs_of(order: Iterable[Item]) -> Needs:
         elif isinstance(item, Node) and item.op == "list_valid":
             lists.append(item.param)
         elif isinstance(item, Space) and item.kind == "leaf":
-            origin, name, level = item.param  # type: ignore[misc]
+            origin, name, level = item.param
             if level is None:
                 found.setdefault(origin, {})[name] = Need.DATA
             else:

@@ -33,16 +33,39 @@ def _astype(x: Any, to: Any) -> Any:
     return np.asarray(x).astype(to)
 
 
-def _nan_to_num(x: Any, nan: float, posinf: float | None, neginf: float | None) -> Any:
+def _nan_to_num(x: Any, *numbers: Any) -> Any:
+    nan, posinf, neginf = (None if number is None else number.value for number in numbers)
     return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
 
-def _isclose(a: Any, b: Any, rtol: float, atol: float, equal_nan: bool) -> Any:
-    return np.isclose(a, b, rtol=rtol, atol=atol, equal_nan=equal_nan)
+def _isclose(a: Any, b: Any, rtol: Any, atol: Any, equal_nan: bool) -> Any:
+    return np.isclose(a, b, rtol=rtol.value, atol=atol.value, equal_nan=equal_nan)
 
 
 def _round(x: Any, decimals: int) -> Any:
     return np.round(x, decimals)
+
+
+def _m2(moments: Any) -> Any:
+    return moments["m2"]
+
+
+MOMENTS = np.dtype([("n", np.float64), ("mean", np.float64), ("m2", np.float64)])
+
+
+def add_moments(a: Any, b: Any) -> Any:
+    """The moments (number, mean, sum of squared deviations) of two sets of numbers together."""
+    if not b["n"].any():
+        return a
+    if not a["n"].any():
+        return b
+    out = np.empty_like(a)
+    with np.errstate(all="ignore"):
+        n, away = a["n"] + b["n"], b["mean"] - a["mean"]
+        out["n"] = n
+        out["mean"] = a["mean"] + away * (b["n"] / n)
+        out["m2"] = a["m2"] + b["m2"] + away * away * (a["n"] * b["n"] / n)
+    return out
 
 
 def _foreign(*args: Any) -> Any:
@@ -66,13 +89,13 @@ OPS: dict[str, Op] = {
     "nan_to_num": Op("nan_to_num", _nan_to_num),
     "isclose": Op("isclose", _isclose),
     "round": Op("round", _round),
+    "m2": Op("m2", _m2),
     "real": Op("real", np.real),
     "imag": Op("imag", np.imag),
     "angle": Op("angle", np.angle),
     "ufunc": Op("ufunc", _foreign),
 }
-for _name in dir(np):
-    _ufunc = getattr(np, _name)
+for _name, _ufunc in list(vars(np).items()):
     if isinstance(_ufunc, np.ufunc) and _ufunc.signature is None:
         if _ufunc.nout == 1:
             OPS[_ufunc.__name__] = Op(_ufunc.__name__, _ufunc, _SYMBOLS.get(_ufunc.__name__, ""))

@@ -6,9 +6,11 @@ one walk over its partitions computes them all. A pass is small, pickles, and ru
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import awkward as ak
@@ -17,11 +19,13 @@ import numpy as np
 from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
-from hepgraph.graph.node import Item, Node, dumps, loads, ordered
+from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Need, Origin, Partition
+from hepgraph.kernel.engine import Compiled, Output, compile_outputs
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.load import Loaded, Needs, needs_of
+from hepgraph.ops import add_moments
 from hepgraph.weaver import behaved
 
 Value = Callable[[Item], Any]
@@ -42,6 +46,12 @@ class Sink(Protocol):
 
     def finish(self, partial: Any) -> Any:
         """The result."""
+
+    def output(self) -> Output | str:
+        """What the kernel has to make, or why it cannot."""
+
+    def from_kernel(self, made: Any) -> Any:
+        """The partial result out of what the kernel made."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,12 @@ class ArraySink:
     def combine(self, a: Any, b: Any) -> Any:
         return a + b
 
+    def output(self) -> Output | str:
+        return "arrays are made by the interpreter"
+
+    def from_kernel(self, made: Any) -> Any:
+        return made
+
     def finish(self, partial: Any) -> Any:
         whole = partial[0] if len(partial) == 1 else ak.concatenate(partial, highlevel=False)
         return behaved(whole)
@@ -74,7 +90,7 @@ class ArraySink:
 
 _COMBINE: dict[str, Callable[[Any, Any], Any]] = {
     "sum": np.add, "prod": np.multiply, "any": np.logical_or, "all": np.logical_and, "min": np.minimum,
-    "max": np.maximum, "count": np.add,
+    "max": np.maximum, "count": np.add, "moments": add_moments,
 }  # fmt: skip
 
 
@@ -101,6 +117,12 @@ class TotalSink:
     def combine(self, a: Any, b: Any) -> Any:
         pairs = zip(self.parts, a, b, strict=True)
         return [_COMBINE[part.param or "count"](one, two) for part, one, two in pairs]
+
+    def output(self) -> Output | str:
+        return Output("total", None, parts=self.parts)
+
+    def from_kernel(self, made: Any) -> Any:
+        return made
 
     def finish(self, partial: Any) -> Any:
         seeds = {part: value.astype(part.dtype) for part, value in zip(self.parts, partial, strict=True)}
@@ -142,6 +164,18 @@ class Pass:
 
     origin: Origin
     sinks: tuple[Sink, ...]
+    engine: str = "auto"
+
+    @cached_property
+    def compiled(self) -> Compiled:
+        """Which results the kernel makes, and which the interpreter; made once in each process."""
+        if self.engine == "interpreter":
+            outputs: list[Output | str] = ["the interpreter was asked for"] * len(self.sinks)
+        else:
+            outputs = [sink.output() for sink in self.sinks]
+        events = _events(self.origin)
+        assert isinstance(events, Space)
+        return compile_outputs(self.origin, outputs, events)
 
     @property
     def wants(self) -> list[Item]:
@@ -168,10 +202,10 @@ class Pass:
         needs = self.needs()
         loaded = Loaded(self.origin, partition, needs)
         read = time.perf_counter()
-        wants = self.wants
+        with _building:
+            compiled = self.compiled
         try:
-            values = dict(zip(wants, Interpreter(loaded).run(wants), strict=True))
-            partials = [sink.collect(values.__getitem__) for sink in self.sinks]
+            partials, how = self._partials(compiled, loaded)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise
@@ -187,10 +221,33 @@ class Pass:
             bytes=size,
             read_seconds=read - start,
             compute_seconds=done - read,
+            how=how,
         )
 
+    def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
+        """The partial results of what was loaded, and what made them."""
+        partials: dict[int, Any] = {}
+        plain = list(compiled.plain)
+        if compiled.kernel is not None:
+            made = compiled.kernel.run(loaded)
+            if made is None:  # an index out of range: the interpreter says which
+                plain += compiled.native
+            else:
+                for i, one in zip(compiled.native, made, strict=True):
+                    partials[i] = self.sinks[i].from_kernel(one)
+        if plain:
+            wants = list(dict.fromkeys(item for i in plain for item in self.sinks[i].wants))
+            values = dict(zip(wants, Interpreter(loaded).run(wants), strict=True))
+            for i in plain:
+                partials[i] = self.sinks[i].collect(values.__getitem__)
+        how = " + ".join(["kernel"] * (compiled.kernel is not None) + ["interpreter"] * bool(plain))
+        return [partials[i] for i in range(len(self.sinks))], how
+
     def __reduce__(self) -> Any:
-        return _thawed, (dumps((self.origin, self.sinks)),)
+        return _thawed, (dumps((self.origin, self.sinks, self.engine)),)
+
+
+_building = threading.Lock()
 
 
 def _thawed(data: bytes) -> Pass:

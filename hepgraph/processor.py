@@ -94,7 +94,7 @@ def run(
             continue
         check_lazy(output)
         traced[dataset.name] = output
-    results = _compute(traced, eager, pick(executor), progress, ledger)
+    results = _compute(traced, eager, pick(executor), progress, ledger, engine)
     total: Any = None
     for dataset, _ in opened:
         total = accumulate(total, results[dataset.name])
@@ -127,8 +127,10 @@ def check_lazy(output: Any) -> None:
     check(rebuilt(output, held))
 
 
-def _compute(traced: dict[str, Any], eager: dict[str, EagerPass], executor: Any, progress: Any, ledger: Report) -> Any:
-    made, places = passes(traced)
+def _compute(
+    traced: dict[str, Any], eager: dict[str, EagerPass], executor: Any, progress: Any, ledger: Report, engine: str
+) -> Any:
+    made, places = passes(traced, engine)
     results = run_passes([*made, *eager.values()], executor, progress, ledger)
     new = {id(leaf): finish_leaf(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
     out = rebuilt(traced, new)

@@ -1,34 +1,13 @@
-"""Schemas: how flat columns become collections, read from TOML files.
+"""Collections out of columns, as a schema says: lists of records, constants, references from one collection to another.
 
-A schema file has these keys, all optional but `name`:
-
-    name = "mine"                 # the name of the schema
-    extends = "nanoaod"           # start from another one
-    separator = "_"               # Jet_pt is field pt of Jet; without it, columns stay as they are
-    counts = "n{name}"            # the column with the lengths of a collection
-    [collections.Jet]             # about one collection
-    counts = "nJet"               # its lengths; must be there
-    record = "Jet"                # the name of its records
-    fields = { rawPt = "Jet_pt_raw" }     # more fields, from any column
-    constants = { charge = 0 }    # fields with the same value everywhere, where the file has none
-    [[references]]                # an index that points into another collection: muon.matched_jet
-    from = "Muon"
-    index = "jetIdx"              # or several; inverse = true: the index is in `to` and points back at `from`
-    to = "Jet"
-    name = "matched_jet"
-
-Nothing overwrites a column of the file.
+All of it is forms: nothing is read, and a field costs something only when it is used. Nothing overwrites a column.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from importlib import resources
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,7 +18,6 @@ from hepgraph.graph.canonical import (
     TEXT,
     TOTAL,
     apply,
-    defined,
     filtered,
     full,
     inc,
@@ -55,126 +33,16 @@ from hepgraph.io.source import Column, Origin
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.join import joined
 from hepgraph.load import level_name
+from hepgraph.schemafile import Reference, Schema, available, load
 
-
-@dataclass(frozen=True)
-class Collection:
-    """What a schema says of one collection."""
-
-    counts: str | None = None
-    record: str | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
-    constants: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """An index column, or several, that point into a collection; `inverse` for those that point back at an element."""
-
-    to: str
-    name: str
-    indices: tuple[str, ...] = ()
-    inverse: bool = False
-
-
-@dataclass(frozen=True)
-class Schema:
-    """How columns become collections."""
-
-    name: str
-    separator: str | None = None
-    counts: str | None = None
-    collections: Mapping[str, Collection] = field(default_factory=dict)
-    references: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
-
-
-_TOP = {"name", "title", "extends", "separator", "counts", "collections", "references"}
-_COLLECTION = {"counts", "record", "fields", "constants"}
-_REFERENCE = {"from", "index", "to", "name", "inverse"}
-
-
-def load(name: str | Path | Schema) -> Schema:
-    """A schema by its name (`nanoaod`, `base`) or by the path of a TOML file; raises SchemaError."""
-    if isinstance(name, Schema):
-        return name
-    return _load(str(name))
-
-
-@lru_cache(maxsize=64)
-def _load(name: str) -> Schema:
-    path = Path(name)
-    if path.suffix == ".toml":
-        if not path.is_file():
-            raise SchemaError(f"No schema file {name!r}.")
-        return _read(path.read_text(), name)
-    known = available()
-    if name not in known:
-        raise SchemaError(f"No schema {name!r}. {suggestion(name, known)} Or give the path of a TOML file.")
-    return _read(resources.files("hepgraph.schemas").joinpath(f"{name}.toml").read_text(), name)
-
-
-def available() -> list[str]:
-    """The names of the schemas that come with hepgraph.
-
-    >>> available()
-    ['base', 'nanoaod']
-    """
-    found = resources.files("hepgraph.schemas").iterdir()
-    return sorted(entry.name.removesuffix(".toml") for entry in found if entry.name.endswith(".toml"))
-
-
-def _read(text: str, where: str) -> Schema:
-    try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SchemaError(f"The schema {where} is not valid TOML: {error}") from error
-    _check(table, _TOP, where, "")
-    if not isinstance(table.get("name"), str):
-        raise SchemaError(f"The schema {where} has no name; write name = '...' at its top.")
-    below = load(table["extends"]) if "extends" in table else Schema(table["name"])
-    collections = dict(below.collections)
-    for name, entry in table.get("collections", {}).items():
-        _check(entry, _COLLECTION, where, f"collections.{name}")
-        old = collections.get(name, Collection())
-        collections[name] = Collection(
-            entry.get("counts", old.counts),
-            entry.get("record", old.record),
-            {**old.fields, **entry.get("fields", {})},
-            {**old.constants, **entry.get("constants", {})},
-        )
-    references = dict(below.references)
-    for entry in table.get("references", []):
-        _check(entry, _REFERENCE, where, "[references]")
-        if missing := {"from", "index", "to", "name"} - set(entry):
-            raise SchemaError(f"The schema {where} has a reference without {', '.join(sorted(missing))}: {entry}.")
-        indices = (entry["index"],) if isinstance(entry["index"], str) else tuple(entry["index"])
-        made = Reference(entry["to"], entry["name"], indices, entry.get("inverse", False))
-        references[entry["from"]] = (*references.get(entry["from"], ()), made)
-    return Schema(
-        table["name"],
-        table.get("separator", below.separator),
-        table.get("counts", below.counts),
-        collections,
-        references,
-    )
-
-
-def _check(table: Mapping[str, Any], known: set[str], where: str, part: str) -> None:
-    for key in table:
-        if key not in known:
-            inside = f" in [{part}]" if part else ""
-            raise SchemaError(
-                f"The schema {where} has an unknown key {key!r}{inside}.\n{suggestion(key, sorted(known))}"
-            )
-
-
-# forms out of columns
+__all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "load"]
 
 
 def events_of(origin: Origin, schema: Schema) -> Lazy:
     """The lazy events of a dataset."""
     at = space("events", TOTAL, (), origin)
     layout = Layout(origin, schema)
+    _ = layout.names  # a schema that does not fit the file is told of at once
     if list(origin.source.columns) == [""]:
         return Lazy(column_form(origin, origin.source.columns[""], at, 0), at)
     if "" in layout.groups[0]:  # an array of lists of records
@@ -192,61 +60,113 @@ class Layout:
         return Layout, (self.origin, self.schema)
 
     @cached_property
+    def home(self) -> dict[str, tuple[str, str]]:
+        """The collection and the field that the separator makes of a name: `Jet_pt` is `pt` of `Jet`.
+
+        A collection may have separators in its own name where the file counts it (`nProton_multiRP`). Columns that have
+        the name of a collection, or hold one value where the others hold lists, stay what they are.
+        """
+        separator, columns = self.schema.separator, self.origin.source.columns
+        if not separator:
+            return {}
+        heads = {name.partition(".")[0] for name in columns}
+        found: dict[str, tuple[str, str]] = {}
+        for name in columns:
+            head = name.partition(".")[0]
+            if head != name or separator not in name or name.startswith(separator) or self._counted(name):
+                continue
+            collection, rest = self._split(name)
+            if rest and collection not in heads:
+                found[name] = collection, rest
+        jagged = {collection for name, (collection, _) in found.items() if _is_list(columns[name])}
+        return {name: home for name, home in found.items() if home[0] not in jagged or _is_list(columns[name])}
+
+    def _split(self, name: str) -> tuple[str, str]:
+        separator, columns = self.schema.separator, self.origin.source.columns
+        assert separator
+        parts = name.split(separator)
+        for length in range(len(parts) - 1, 1, -1):
+            collection = separator.join(parts[:length])
+            if collection in self.schema.collections or self._count_name(collection) in columns:
+                return collection, separator.join(parts[length:])
+        return parts[0], separator.join(parts[1:])
+
+    def _count_name(self, collection: str) -> str | None:
+        return self.schema.counts.replace("{name}", collection) if self.schema.counts else None
+
+    def _counted(self, name: str) -> bool:
+        """Whether a column has the name of the lengths of others: it is no field of a collection."""
+        if not self.schema.counts:
+            return False
+        before, _, after = self.schema.counts.partition("{name}")
+        if not (name.startswith(before) and name.endswith(after)):
+            return False
+        counted = name[len(before) : len(name) - len(after)]
+        columns, separator = self.origin.source.columns, self.schema.separator
+        return bool(counted) and (
+            (counted in columns and bool(columns[counted].levels))
+            or any(other.startswith(f"{counted}{separator}") for other in columns)
+        )
+
+    @cached_property
     def groups(self) -> tuple[dict[str, dict[str, Column]], dict[str, dict[str, Column]]]:
         """Columns by their first name: nested ones (`Muon.pt`), and those that the separator splits (`Muon_pt`)."""
-        nested: dict[str, dict[str, Column]] = {}
-        split: dict[str, dict[str, Column]] = {}
-        separator = self.schema.separator
         columns = self.origin.source.columns
         if any(name.split(".")[0] == "" for name in columns) or _outer_lists(columns):
             return {"": dict(columns)}, {}
+        nested: dict[str, dict[str, Column]] = {}
+        split: dict[str, dict[str, Column]] = {}
         for name, column in columns.items():
-            head = name.partition(".")[0]
-            if head != name:
-                nested.setdefault(head, {})[name] = column
-            elif separator and separator in name and not name.startswith(separator):
-                collection, _, rest = name.partition(separator)
+            if name in self.home:
+                collection, rest = self.home[name]
                 split.setdefault(collection, {})[rest] = column
             else:
-                nested.setdefault(name, {})[name] = column
+                nested.setdefault(name.partition(".")[0], {})[name] = column
+        for collection, told in self.schema.collections.items():  # those that are made of nothing but told fields
+            if collection not in nested and any(column in columns for column in told.fields.values()):
+                split.setdefault(collection, {})
         return nested, split
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """The top-level fields, in the order of the file, and what each is: `nested`, `split` or `column`."""
+        """The top-level fields, in the order of the file, and what each is: `nested` or `split`; counts come last."""
         nested, split = self.groups
+        counts = {self.count_column(name) for name in split}
         found: dict[str, str] = {}
-        counted = {self.count_column(name): name for name in split}
         for name in self.origin.source.columns:
-            head = name.partition(".")[0]
-            if head in nested and head not in found and (head != name or head not in counted):
-                found[head] = "nested"
-            separator = self.schema.separator
-            if separator and head == name:
-                collection = name.partition(separator)[0]
-                if collection in split and collection != name:
-                    found.setdefault(collection, "split")
-        for name in counted:
-            if name is not None and name in nested:
-                found.setdefault(name, "nested")
+            if name in self.home:
+                found.setdefault(self.home[name][0], "split")
+            elif name not in counts:
+                found.setdefault(name.partition(".")[0], "nested")
+        for name in split:
+            found.setdefault(name, "split")
+        for name in nested:
+            found.setdefault(name, "nested")
         return found
 
     def count_column(self, collection: str) -> str | None:
         """The column with the lengths of a collection, if the file has one; raises if the schema says it must."""
         columns = self.origin.source.columns
-        told = self.schema.collections.get(collection, Collection()).counts
-        if told is not None:
-            if told not in columns:
-                raise SchemaError(
-                    f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} is not in "
-                    f"{self.origin.source.name}.\n{suggestion(told, columns)}"
-                )
-            return told
-        if self.schema.counts is None:
+        told = self.schema.told(collection).counts
+        name = told or self._count_name(collection)
+        column = columns.get(name) if name else None
+        if column is not None and not column.levels and not column.nullable and column.dtype.kind in "iu":
+            return name
+        if told is None:
             return None
-        name = self.schema.counts.format(name=collection)
-        column = columns.get(name)
-        return name if column is not None and not column.levels and column.dtype.kind in "iu" else None
+        if column is None:
+            raise SchemaError(
+                f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} is not in "
+                f"{self.origin.source.name}.\n{suggestion(told, columns)}"
+            )
+        raise SchemaError(
+            f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} must hold integers, "
+            f"one an event; in {self.origin.source.name} it holds {column.type}."
+        )
+
+
+def _is_list(column: Column) -> bool:
+    return bool(column.levels) and column.levels[0].size is None
 
 
 def _outer_lists(columns: Mapping[str, Column]) -> bool:
@@ -256,6 +176,16 @@ def _outer_lists(columns: Mapping[str, Column]) -> bool:
 
 class EventFields(Mapping[str, Form]):
     """The fields of the events: collections and columns, each made when it is first used."""
+
+    @property
+    def title(self) -> str:
+        """What to call the events in a message."""
+        return self.layout.origin.source.name
+
+    @property
+    def hidden(self) -> list[str]:
+        """Names that are known but not listed: the full names of columns that went into collections."""
+        return list(self.layout.home)
 
     def __init__(self, layout: Layout, at: Space) -> None:
         self.layout, self.at = layout, at
@@ -293,54 +223,57 @@ class EventFields(Mapping[str, Form]):
             form = nested_form(layout.origin, layout.groups[0][name], name, self.at, 0)
             valid, inner = unwrap(form)
             if isinstance(inner, List) and isinstance(inner.content, Record):
-                record = inner.content
-                fields = RecordFields(self, name, inner.space, dict(record.fields))
-                return option(valid, List(inner.space, Record(fields, self._record(name)), inner.size))
+                record = RecordFields(self, name, inner.space, inner.content.fields)
+                return option(valid, List(inner.space, Record(record, self._record(name)), inner.size))
+            if isinstance(inner, Record):
+                return option(valid, Record(RecordFields(self, name, self.at, inner.fields), self._record(name)))
             return form
         return _collection(self, name)
 
     def _record(self, name: str) -> str:
-        return self.layout.schema.collections.get(name, Collection()).record or name
+        return self.layout.schema.told(name).record or name
 
 
 def _whole_column(events: EventFields, name: str) -> Form:
-    separator = events.layout.schema.separator
-    if separator and separator in name:
-        collection, _, rest = name.partition(separator)
-        form = events[collection]
-        if isinstance(form, List) and isinstance(form.content, Record) and rest in form.content.fields:
-            return List(form.space, form.content[rest], form.size)
-    column = events.layout.origin.source.columns[name]
-    return column_form(events.layout.origin, column, events.at, 0)
+    """A column by its full name, with the lists of the collection that it went into."""
+    layout = events.layout
+    column = layout.origin.source.columns[name]
+    if name in layout.home:
+        collection, rest = layout.home[name]
+        form = unwrap(events[collection])[1]
+        if isinstance(form, List):
+            assert isinstance(form.content, Record)
+            return _nullable(layout.origin, column, events.at, List(form.space, form.content[rest], form.size))
+    return column_form(layout.origin, column, events.at, 0)
+
+
+def _nullable(origin: Origin, column: Column, at: Space, form: Form) -> Form:
+    """The lists of a column, None where the column says so."""
+    if not column.levels[0].nullable:
+        return form
+    return option(node("list_valid", (), at, BOOL, (origin, level_name(column, 0), 0)), form)
 
 
 def _collection(events: EventFields, name: str) -> Form:
-    """The form of a collection that is spread over columns with a common prefix."""
+    """The form of a collection that is spread over columns with a common prefix.
+
+    All columns share one list: that of the count branch, or else of the first column, None where that is None. When a
+    column is read, its own lengths are compared with it.
+    """
     layout, at = events.layout, events.at
-    columns = layout.groups[1][name]
-    lists = [column for column in columns.values() if column.levels and column.levels[0].size is None]
-    counts = layout.count_column(name)
+    columns, known = layout.groups[1][name], layout.origin.source.columns
+    more = [known[column] for column in layout.schema.told(name).fields.values() if column in known]
+    lists = [column for column in (*columns.values(), *more) if _is_list(column)]
     record = events._record(name)
-    if not lists or (len(lists) < len(columns) and counts is None):
+    if not lists:
         fields = {rest: column_form(layout.origin, column, at, 0) for rest, column in columns.items()}
         return Record(RecordFields(events, name, at, fields), record)
-    if len(lists) < len(columns):
-        odd = next(c for c in columns.values() if c not in lists)
-        raise SchemaError(
-            f"Schema {layout.schema.name}: collection {name} has lists ({lists[0].name}) and single values ({odd.name}); "
-            "open the file with schema='base', or name its fields in a schema of your own."
-        )
+    counts = layout.count_column(name)
     key = (layout.origin, counts, None) if counts else (layout.origin, level_name(lists[0], 0), 0)
     s = space("leaf", at, (), key)
-    fields = {}
-    for rest, column in columns.items():
-        own = (layout.origin, level_name(column, 0), 0)
-        if counts or own == key:
-            fields[rest] = column_form(layout.origin, column, s, 1)
-        else:
-            lone = space("leaf", at, (), own)
-            fields[rest] = move(column_form(layout.origin, column, lone, 1), map_("align", s, lone))
-    return List(s, Record(RecordFields(events, name, s, fields), record))
+    fields = {rest: column_form(layout.origin, column, s, 1) for rest, column in columns.items()}
+    form = List(s, Record(RecordFields(events, name, s, fields), record))
+    return form if counts else _nullable(layout.origin, lists[0], at, form)
 
 
 def column_form(origin: Origin, column: Column, at: Space, level: int) -> Form:
@@ -411,8 +344,7 @@ class RecordFields(Mapping[str, Form]):
     def __init__(self, events: EventFields, name: str, at: Space, own: Mapping[str, Form]) -> None:
         self.events, self.name, self.at = events, name, at
         self.own = dict(own) if not isinstance(own, NestedFields) else own
-        schema = events.layout.schema
-        told = schema.collections.get(name, Collection())
+        told = events.layout.schema.told(name)
         self.renamed = {new: old for new, old in told.fields.items() if new not in self.own}
         self.constants = {k: v for k, v in told.constants.items() if k not in self.own}
 
@@ -425,15 +357,19 @@ class RecordFields(Mapping[str, Form]):
             indices = tuple(i for i in reference.indices if reference.inverse or i in self.own)
             if reference.to in others and indices and reference.name not in self.own:
                 found[reference.name] = Reference(reference.to, reference.name, indices, reference.inverse)
-        taken = {index for reference in found.values() for index in reference.indices}
         known = {other.lower(): other for other in others}
         for index in self.own:
             match = re.fullmatch(r"(\w+?)Idx(G?)(\d*)", index)
-            if match and index not in taken and match[1].lower() in known:
+            if match and match[1].lower() in known:
                 name = f"matched_{match[1]}{match[3]}"
                 if name not in self.own:
                     found.setdefault(name, Reference(known[match[1].lower()], name, (index,)))
         return found
+
+    @property
+    def hidden(self) -> list[str]:
+        """Names that are known but not listed: constants and references."""
+        return [*self.constants, *self.references]
 
     def __getitem__(self, name: str) -> Form:
         if name in self.own:
@@ -441,38 +377,39 @@ class RecordFields(Mapping[str, Form]):
         if name in self.renamed:
             return self._renamed(name)
         if name in self.constants:
-            return Scalar(
-                full(
-                    np.float32(self.constants[name])
-                    if isinstance(self.constants[name], float)
-                    else np.int32(self.constants[name]),
-                    self.at,
-                )
-            )
+            return Scalar(full(_constant(self.constants[name]), self.at))
         if name in self.references:
             return self._referred(self.references[name])
         raise KeyError(name)
 
     def __iter__(self) -> Iterator[str]:
         yield from self.own
-        yield from self.renamed
+        yield from self._there
 
     def __contains__(self, name: object) -> bool:
         return name in self.own or name in self.renamed or name in self.constants or name in self.references
 
     def __len__(self) -> int:
-        return len(self.own) + len(self.renamed)
+        return len(self.own) + len(self._there)
+
+    @property
+    def _there(self) -> list[str]:
+        """The told fields whose columns the file has."""
+        columns = self.events.layout.origin.source.columns
+        return [name for name, column in self.renamed.items() if column in columns]
 
     def _renamed(self, name: str) -> Form:
         layout, column_name = self.events.layout, self.renamed[name]
         column = layout.origin.source.columns.get(column_name)
         if column is None:
             raise SchemaError(
-                f"Schema {layout.schema.name}: field {name} of {self.name} is to come from {column_name!r}, which is not in "
-                f"{layout.origin.source.name}.\n{suggestion(column_name, layout.origin.source.columns)}"
+                f"Schema {layout.schema.name}: field {name} of {self.name} is to come from {column_name!r}, which is not "
+                f"in {layout.origin.source.name}.\n{suggestion(column_name, layout.origin.source.columns)}"
             )
         if self.at is self.events.at:
             return column_form(layout.origin, column, self.at, 0)
+        if not _is_list(column):  # one value an event, for each element
+            return move(column_form(layout.origin, column, self.events.at, 0), up(self.at))
         return column_form(layout.origin, column, self.at, 1)
 
     def _referred(self, reference: Reference) -> Form:
@@ -507,3 +444,15 @@ class RecordFields(Mapping[str, Form]):
         mine = lift(ordinal(self.at), near)
         some = filtered(near, apply("equal", [index.node, mine]))
         return List(some, move(move(target.content, inc(near)), inc(some)))
+
+
+def _constant(value: float) -> Any:
+    match value:
+        case bool():
+            return np.bool_(value)
+        case int() if abs(value) < 2**31:
+            return np.int32(value)
+        case int():
+            return np.int64(value)
+        case _:
+            return np.float32(value)

@@ -1,25 +1,300 @@
-"""Computed arrays: their records get scikit-hep vector's behavior where they have the coordinates."""
+"""Arrays of data whose records are vectors in both dialects: what `.compute()` returns, and what an eager run works on.
+
+Any record with the coordinates is a vector, whatever its name, as in lazy mode and by the same functions
+(`hepgraph.lazy.vectors`); what those do not have (`to_xyzt`, `rotateZ`) is asked of scikit-hep vector. Nothing is
+registered with awkward: the behavior travels with each array.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
 import awkward as ak
+import numpy as np
 
-from hepgraph.lazy.array import HOOKS
+from hepgraph.errors import FieldError, suggestion
+from hepgraph.lazy import vectors
+from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
+
+CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
+HIDDEN = "@"  # what the name of a hidden field starts with
+TABLE = {
+    name: ATTRIBUTES[name] for rows in (vectors.PROPERTIES, vectors.METHODS) for *_, names in rows for name in names
+}
+_BINARY = frozenset(name for f, least, names in vectors.METHODS if least and f is not vectors.total for name in names)
+_NAMES = {2: "Momentum2D", 3: "Momentum3D", 4: "Momentum4D"}
+UNION = "Particle"  # the name of what is one of several records
+COMMON = (UNION, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate", "Candidate",
+          "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector")  # fmt: skip
+
+
+class _Particles:
+    """What arrays of records, and records, have in common."""
+
+    _layout: Any
+
+    @property
+    def fields(self) -> list[str]:
+        """The names of the fields."""
+        return [name for name in self._layout.fields if not name.startswith(HIDDEN)]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in self._layout.fields:
+            return self[name]
+        found = referred(self, name)
+        if found is not None:
+            return found
+        if name in TABLE:
+            return _carried(TABLE[name](self, name), self)  # type: ignore[arg-type]
+        if vectors.dimension(self) and hasattr(_momentum()[vectors.dimension(self)], name):
+            return getattr(as_vector(self), name)
+        what = _name_of(self) or "record"
+        raise FieldError(
+            f"No field or method {name!r} in this {what}.\n{suggestion(name, dict.fromkeys([*self.fields, *TABLE]))}"
+        )
+
+    def __dir__(self) -> Iterable[str]:
+        return sorted({*super().__dir__(), *TABLE})
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)  # type: ignore[misc]
+        if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
+            return ak.with_name(found, _name_of(self))  # awkward forgets it when fields are chosen
+        return in_memory(found)
+
+    @property
+    def numba_type(self) -> Any:
+        """The type in compiled functions, which need everything in memory: reads all fields."""
+        if not self._layout.is_all_materialized:
+            self.layout = ak.materialize(self._layout, highlevel=False)
+        return super().numba_type  # type: ignore[misc]
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(isinstance(x, Lazy) for x in inputs):
+            return NotImplemented
+        result = _ruled(self, ufunc, method, inputs, kwargs)
+        return super().__array_ufunc__(ufunc, method, *inputs, **kwargs) if result is NotImplemented else result  # type: ignore[misc]
+
+    def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
+        for other in array_likes:
+            if isinstance(other, Lazy):
+                return other.__awkward_function__(func, array_likes, args, kwargs)
+        result = _plainly(func, args, kwargs)
+        return _named_union(result) if func in (ak.concatenate, ak.where, ak.fill_none) else result
+
+
+def in_memory(found: Any) -> Any:
+    """What was taken out of records: numbers are read at once, as compiled functions want them; records are not."""
+    if isinstance(found, ak.Array) and not found.layout.fields and not found.layout.is_all_materialized:
+        return ak.materialize(found)
+    return found
+
+
+def _ruled(v: Any, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
+    """What an operator gives by hepgraph's rules for vectors, else NotImplemented."""
+    rule = vectors.OPERATORS.get(ufunc.__name__) if method == "__call__" and not kwargs else None
+    result = NotImplemented if rule is None else rule(*inputs)
+    return result if result is NotImplemented else _carried(result, v)
+
+
+def _plainly(func: Any, args: Any, kwargs: Any) -> Any:
+    """A call of a function of awkward, without asking its arguments again whether they want to answer it.
+
+    `__wrapped__` is the generator inside of awkward's dispatcher (awkward._dispatch); there is no public way around it.
+    """
+    steps = func.__wrapped__(*args, **kwargs)
+    next(steps)
+    try:
+        next(steps)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a function of awkward yields once")
+
+
+def _named_union(result: Any) -> Any:
+    """The result with a name on unions of records of several names, by which awkward finds their class."""
+    if type(result) is not ak.Array or not result.layout.fields or _name_of(result) is not None:
+        return result
+
+    def name(node: Any, **_: Any) -> Any:
+        if node.is_union and node.fields:
+            return ak.contents.UnionArray(node.tags, node.index, node.contents, parameters={"__record__": UNION})
+        return node if node.is_record else None
+
+    return ak.transform(name, result)
+
+
+def _name_of(v: Any) -> Any:
+    layout = v.layout
+    return (layout.array if isinstance(v, ak.Record) else layout).purelist_parameter("__record__")
+
+
+def _carried(result: Any, of: Any) -> Any:
+    """A result, or what a method returns, with the behavior of the array that it was asked of, if it has none."""
+    match result:
+        case ak.Array() | ak.Record() if result.behavior is None:
+            return type(result)(result.layout, behavior=of.behavior, attrs=of.attrs)
+        case tuple():
+            return tuple(_carried(part, of) for part in result)
+        case _ if callable(result) and not isinstance(result, ak.Array | ak.Record):
+            return lambda *args, **kwargs: _carried(result(*args, **kwargs), of)
+    return result
+
+
+class ParticleArray(_Particles, ak.Array):  # type: ignore[misc]
+    """An array of records; those with coordinates are vectors."""
+
+
+class ParticleRecord(_Particles, ak.Record):  # type: ignore[misc]
+    """One record; with coordinates, it is a vector."""
+
+
+def referred(v: Any, name: str) -> Any:
+    """The elements of another collection that a reference of this name leads to; None if there is no such reference."""
+    chunk = (v.attrs or {}).get(CONTEXT)
+    if chunk is None or not all(name in chunk.references(each) for each in _collections(v.layout)):
+        return None
+    single = isinstance(v, ak.Record)
+    layout = v.layout.array[v.layout.at : v.layout.at + 1] if single else v.layout
+
+    def pointed(node: Any, **_: Any) -> Any:
+        if not node.is_record:
+            return None
+        hidden = next(field for field in node.fields if field.startswith(HIDDEN))
+        index = ak.index.Index64(ak.to_numpy(node[hidden]).astype(np.int64))
+        return ak.contents.IndexedArray.simplified(index, chunk.referred(hidden.removeprefix(HIDDEN), name))
+
+    found = ak.transform(pointed, ak.Array(layout, behavior=v.behavior, attrs=v.attrs))
+    return found[0] if single else found
+
+
+def _collections(layout: Any) -> Iterator[str]:
+    """The collection that each record in a layout belongs to, by its hidden field; "" for one that has none."""
+    waiting = [layout.array if isinstance(layout, ak.record.Record) else layout]
+    while waiting:
+        node = waiting.pop()
+        if node.is_record:
+            yield next((f.removeprefix(HIDDEN) for f in node.fields if f.startswith(HIDDEN)), "")
+        elif node.is_union:
+            waiting += node.contents
+        elif hasattr(node, "content"):
+            waiting.append(node.content)
+        else:
+            yield ""
+
+
+# behaviors
+
+
+def _sum(array: Any, mask_identity: bool) -> Any:
+    return vectors.total(array, axis=-1)
+
+
+def particles(names: Iterable[str]) -> dict[Any, Any]:
+    """A behavior in which records of these names, and of those that vectors go by, are vectors as in lazy mode."""
+    made: dict[Any, Any] = {}
+    for name in (*_NAMES.values(), *COMMON, *sorted(names)):
+        made.update({("*", name): ParticleArray, name: ParticleRecord, (ak.sum, name): _sum})
+    return made
+
+
+class _Computed(dict[Any, Any]):
+    """A behavior that is pickled as the names it is for: scikit-hep vector's holds what does not pickle."""
+
+    names: frozenset[str]
+
+    def __reduce__(self) -> Any:
+        return computed, (self.names,)
+
+    def __deepcopy__(self, memo: Any) -> _Computed:
+        return self
+
+
+@lru_cache(maxsize=64)
+def computed(names: frozenset[str] = frozenset()) -> dict[Any, Any]:
+    """The behavior of computed arrays: vector's own for its own names, in both dialects, and particles for these."""
+    import vector.backends.awkward as backend
+
+    made = _Computed({**particles(names), **backend.behavior, **_both_dialects()})
+    made.names = names
+    return made
 
 
 @lru_cache(maxsize=1)
-def _behavior() -> dict[Any, Any]:
+def _both_dialects() -> dict[Any, Any]:
     import vector.backends.awkward as backend
 
-    return dict(backend.behavior)
+    keys = [key for name in _NAMES.values() for key in (("*", name), name)]
+    return {key: _both(backend.behavior[key]) for key in keys}
+
+
+@lru_cache(maxsize=1)
+def _momentum() -> dict[int, Any]:
+    import vector.backends.awkward as backend
+
+    return {d: backend.behavior["*", name] for d, name in _NAMES.items()}
+
+
+def record_names(form: Any) -> Iterator[str]:
+    """The names of the records in a form of awkward."""
+    waiting = [form]
+    while waiting:
+        each = waiting.pop()
+        name = each.parameter("__record__")
+        if name is not None:
+            yield name
+        waiting += each.contents if hasattr(each, "contents") else [each.content] if hasattr(each, "content") else []
+
+
+def _both(base: Any) -> type[Any]:
+    """A class of vector that also has NanoEvents' names, and takes particles for vectors."""
+
+    class Both(base):  # type: ignore[misc]
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and name in TABLE and name not in self._layout.fields:
+                return TABLE[name](self, name)
+            return super().__getattr__(name)
+
+        def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+            mixed = any(isinstance(x, _Particles) for x in inputs)
+            result = _ruled(self, ufunc, method, inputs, kwargs) if mixed else NotImplemented
+            return super().__array_ufunc__(ufunc, method, *inputs, **kwargs) if result is NotImplemented else result
+
+    for name in _BINARY:
+        if hasattr(base, name):
+            setattr(Both, name, _taking_particles(getattr(base, name)))
+    Both.__name__ = Both.__qualname__ = base.__name__
+    return Both
+
+
+def _taking_particles(method: Callable[..., Any]) -> Callable[..., Any]:
+    from functools import wraps
+
+    @wraps(method)
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return method(self, *(as_vector(x) if isinstance(x, _Particles) else x for x in args), **kwargs)
+
+    return called
+
+
+def as_vector(v: Any) -> Any:
+    """A particle as an array of scikit-hep vector, with the coordinates that it has and the other fields."""
+    d = vectors.dimension(v)
+    record = {}
+    for choices in ((("rho", "phi"), ("x", "y")), (("eta",), ("theta",), ("z",)), (("tau",), ("t",)))[: d - 1]:
+        found = ({c: vectors.own(v, c) for c in names} for names in choices)
+        record.update(next(each for each in found if all(value is not None for value in each.values())))
+    made = ak.zip(record, with_name=_NAMES[d], optiontype_outside_record=True)
+    return type(made)(made.layout, behavior=computed())
 
 
 def behaved(layout: Any) -> Any:
-    """A layout as an array (or record) on which `.mass`, `.deltaR`, `a + b` work as in scikit-hep vector."""
-    return ak.Array(layout, behavior=_behavior())
+    """A layout as an array on which `.mass`, `.deltaR`, `.delta_r`, `.nearest`, `a + b` work, whatever its records."""
+    return ak.Array(layout, behavior=computed(frozenset(record_names(layout.form))))
 
 
 HOOKS["behavior"] = behaved

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
-
-import cloudpickle
 
 from hepgraph.executors.futures import windowed
 from hepgraph.executors.interface import Executor, Work
@@ -27,6 +23,8 @@ class Shipped:
     @classmethod
     def of(cls, work: Work) -> Shipped:
         """The function, packed."""
+        import cloudpickle
+
         body = cloudpickle.dumps(work)
         return cls(body, hashlib.sha256(body).hexdigest())
 
@@ -53,6 +51,9 @@ class Processes(Executor):
         self.n = n or len(os.sched_getaffinity(0))
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        import multiprocessing  # 70 ms that a run on threads need not wait for
+        from concurrent.futures import ProcessPoolExecutor
+
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(min(self.n, max(1, len(tasks))), mp_context=context) as pool:
             yield from windowed(pool, Shipped.of(work), tasks, 2 * self.n)

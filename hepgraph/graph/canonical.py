@@ -116,7 +116,7 @@ def take(m: Map, x: Node) -> Node:
         if inner.kind == "up":
             if m.kind == "only":
                 return value
-            if m.kind != "up" and m.src.parent is m.dst.parent and m.kind != "gather":
+            if m.kind not in ("up", "gather", "match") and m.src.parent is m.dst.parent:
                 return take(up(m.src), value)
             if m.src.kind == "pull" and m.kind == "inc":
                 return take(up(m.src), take(_map(m.src.args[1]), value))
@@ -124,6 +124,11 @@ def take(m: Map, x: Node) -> Node:
                 return value
     if x.op == "full":
         return full(_literal(x).value, m.src)
+    if m.dst is TOTAL and m.kind == "up":
+        raise UnsupportedError(
+            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in the same "
+            "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
+        )
     return node("take", (m, x), m.src, x.dtype)
 
 
@@ -152,9 +157,14 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     if len(where) > 1:
         raise ShapeError("an operation needs values of one index space")
     (at,) = where
-    if m := _shared_map(args, at):
-        return take(m, apply(op, [_before(m, arg) for arg in args], param))
-    return node(op, tuple(args), at, dtype, param)
+    moves: list[Map] = []
+    while m := _shared_map(args, at):
+        moves.append(m)
+        args, at = [_before(m, arg) for arg in args], m.dst
+    result = node(op, tuple(args), at, dtype, param)
+    for m in reversed(moves):
+        result = take(m, result)
+    return result
 
 
 def _shared_map(args: Sequence[Node], at: Space) -> Map | None:
@@ -265,6 +275,28 @@ def conjuncts(mask: Node) -> tuple[Node, ...]:
         elif part not in found and part is not TRUE:
             found.append(part)
     return tuple(found)
+
+
+def stays(m: Map, top: Space) -> bool:
+    """Whether a map leads from each element to one of the same element of `top`, an ancestor of both ends."""
+    if top not in ancestors(m.src) or top not in ancestors(m.dst):
+        return False
+    match m.kind:
+        case "gather":
+            assert m.dst.parent is not None
+            return top in ancestors(m.dst.parent)
+        case "pick":
+            return top in ancestors(m.src)
+        case "inc" if m.src.kind == "pull":
+            return stays(_map(m.src.args[1]), top)
+        case "inc" if m.src.kind == "split":
+            return m.dst.parent is not None and top in ancestors(m.dst.parent)
+        case "inc" if m.src.kind == "flat":
+            return m.src.parent is not None and top in ancestors(m.src.parent)
+        case "up":
+            return True
+        case _:
+            return m.src.parent is m.dst.parent or m.kind == "only"
 
 
 def _map(item: Item) -> Map:

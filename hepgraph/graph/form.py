@@ -17,6 +17,8 @@ from hepgraph.errors import FieldError, suggestion
 from hepgraph.graph.canonical import TRUE, both, count, defined, full, inc, pulled, take
 from hepgraph.graph.node import Item, Map, Node, Space
 
+Maps: TypeAlias = tuple[Map, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
@@ -53,15 +55,15 @@ class Record:
     fields: Mapping[str, Form]
     name: str | None = None
     tuple: bool = False
-    maps: tuple[Map, ...] = ()
+    maps: Maps = ()
     _moved: dict[str, Form] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Form:
         found = self._moved.get(name)
         if found is None:
             if name not in self.fields:
-                what = f"{self.name} record" if self.name else "record"
-                raise FieldError(f"No field {name!r} in this {what}.\n{suggestion(name, self.fields)}")
+                hidden = getattr(self.fields, "hidden", ())
+                raise FieldError(f"No field {name!r} in {self.title}.\n{suggestion(name, self.fields, hidden)}")
             found = self.fields[name]
             for m in self.maps:
                 found = move(found, m)
@@ -74,8 +76,17 @@ class Record:
     def __iter__(self) -> Iterator[str]:
         return iter(self.fields)
 
+    @property
+    def title(self) -> str:
+        """What to call the record in a message."""
+        return getattr(self.fields, "title", None) or f"this {self.name or 'record'}"
+
     def with_fields(self, new: Mapping[str, Form]) -> Record:
         """The record with more fields, or others; those that stay are not touched."""
+        if isinstance(self.fields, Overlay) and not self.maps:  # one layer, however often fields are set
+            over = self.fields
+            only = None if over.only is None else tuple(dict.fromkeys([*over.only, *new]))
+            return Record(Overlay(over.below, {**over.own, **new}, only), self.name)
         return Record(Overlay(self, dict(new)), self.name)
 
     def only(self, names: list[str]) -> Record:
@@ -83,17 +94,22 @@ class Record:
         for name in names:
             if name not in self.fields:
                 self[name]
+        if isinstance(self.fields, Overlay) and not self.maps:
+            kept = set(names)
+            own = {name: form for name, form in self.fields.own.items() if name in kept}
+            return Record(Overlay(self.fields.below, own, tuple(names)), self.name, self.tuple)
         return Record(Overlay(self, {}, tuple(names)), self.name, self.tuple)
 
 
 class Overlay(Mapping[str, "Form"]):
     """The fields of a record, some replaced or added, perhaps only some of them."""
 
-    __slots__ = ("below", "names", "only", "own")
+    __slots__ = ("_listed", "below", "names", "only", "own")
 
     def __init__(self, below: Record, own: dict[str, Form], only: tuple[str, ...] | None = None) -> None:
         self.below, self.own, self.only = below, own, only
-        self.names = only or (*below.fields, *(name for name in own if name not in set(below.fields)))
+        self._listed = frozenset(only or ())
+        self.names = only if only is not None else tuple(dict.fromkeys([*below.fields, *own]))
 
     def __getitem__(self, name: str) -> Form:
         if name not in self:
@@ -105,7 +121,7 @@ class Overlay(Mapping[str, "Form"]):
 
     def __contains__(self, name: object) -> bool:
         if self.only is not None:
-            return name in self.only
+            return name in self._listed
         return name in self.own or name in self.below.fields
 
     def __len__(self) -> int:

@@ -24,7 +24,8 @@ a graph that nobody uses any more.
 
 Every space but `total` has the map `up` to its parent. Partial maps between existing spaces: `pick` (the minimum, the
 maximum, the k-th element of each list), `gather` (by index), `part` (from a concatenation to one of its parts). `align`
-goes between two lists of the same lengths, `only` from a space to its lists of one.
+goes between two lists that have the same lengths by construction, `match` between two whose lengths are compared while
+running (in the rows where its mask is true), `only` from a space to its lists of one.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ import io
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -51,7 +53,7 @@ class Space:
     kind: str
     parent: Space | None
     args: tuple[Item, ...]
-    param: Hashable
+    param: Any
     line: Line | None
 
     @property
@@ -74,7 +76,7 @@ class Map:
     src: Space
     dst: Space
     args: tuple[Item, ...]
-    param: Hashable
+    param: Any
     line: Line | None
 
     @property
@@ -85,7 +87,7 @@ class Map:
     @property
     def partial(self) -> bool:
         """Whether some elements may lead nowhere."""
-        return self.kind in ("pick", "gather", "part") or (self.kind == "inc" and self.src.kind == "pad")
+        return self.kind in ("pick", "gather", "part", "match") or (self.kind == "inc" and self.src.kind == "pad")
 
     def __reduce__(self) -> Any:
         return thaw_one, (freeze([self]),)
@@ -119,38 +121,42 @@ class Node:
 
 Item: TypeAlias = Space | Map | Node
 
+_PLAIN = frozenset({"up", "inc", "align", "only", 0, 1, 2, 3})  # maps that cannot fail: no line is needed
+
 _known: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 _lock = threading.RLock()
 
 
-def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: Hashable = None) -> Space:
+def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: Any = None) -> Space:
     """The space with these parts, the same object every time."""
     key = ("space", kind, parent, args, param)
     with _lock:
         found = _known.get(key)
         if found is None:
             found = _known[key] = Space(kind, parent, args, param, user_line())
-    return found  # type: ignore[no-any-return]
+    return found
 
 
-def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), param: Hashable = None) -> Map:
+def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), param: Any = None) -> Map:
     """The map with these parts, the same object every time."""
     key = ("map", kind, src, dst, args, param)
     with _lock:
         found = _known.get(key)
         if found is None:
-            found = _known[key] = Map(kind, src, dst, args, param, user_line())
-    return found  # type: ignore[no-any-return]
+            line = None if kind in _PLAIN else user_line()
+            found = _known[key] = Map(kind, src, dst, args, param, line)
+    return found
 
 
-def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[Any], param: Hashable = None) -> Node:
+def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[Any], param: Any = None) -> Node:
     """The node with these parts, the same object every time."""
     key = ("node", op, args, where, dtype, param)
     with _lock:
         found = _known.get(key)
         if found is None:
-            found = _known[key] = Node(op, args, where, dtype, param, user_line())
-    return found  # type: ignore[no-any-return]
+            line = None if op == "literal" else user_line()
+            found = _known[key] = Node(op, args, where, dtype, param, line)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,7 @@ class Literal:
 def literal(value: Any) -> Node:
     """A literal: a Python number keeps its weak type, a NumPy scalar its dtype."""
     if isinstance(value, np.generic | np.ndarray):
-        value = value[()]
+        value = np.asarray(value)[()]
         dtype = np.dtype(value.dtype)
         key = (f"numpy.{dtype}", repr(value.item()))
     else:
@@ -181,17 +187,26 @@ def literal(value: Any) -> Node:
 
 def user_line() -> Line | None:
     """Where the user's code called us: the nearest frame outside of hepgraph, awkward and NumPy."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        top = module.partition(".")[0]
-        if top not in _OURS or module.startswith("hepgraph.processors"):
-            return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
-        frame = frame.f_back  # type: ignore[assignment]
+        code = frame.f_code
+        ours = _ours.get(code.co_filename)
+        if ours is None:
+            ours = _is_ours(frame.f_globals.get("__name__", ""))
+            if code.co_filename[:1] != "<":
+                _ours[code.co_filename] = ours
+        if not ours:
+            return code.co_filename, frame.f_lineno, code.co_name
+        frame = frame.f_back
     return None
 
 
 _OURS = frozenset({"hepgraph", "awkward", "numpy", "functools", "contextlib"})
+_ours: dict[str, bool] = {}  # by the file that code is in
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in _OURS and not module.startswith("hepgraph.processors")
 
 
 def ordered(roots: Iterable[Item], until: Callable[[Item], bool] = lambda item: False) -> list[Item]:

@@ -26,7 +26,7 @@ def steps(roots: Iterable[Item]) -> str:
     %2 int64   %1 * 2                      in events
     """
     order = ordered(roots)
-    names = _names(order)
+    names = names_of(order)
     rows: list[tuple[str, str, str]] = []
     for item in order:
         text = words(item, names)
@@ -51,7 +51,7 @@ def _dtype(item: Node) -> str:
     return "" if item.dtype == object else str(item.dtype)
 
 
-def _names(order: Sequence[Item]) -> dict[Item, str]:
+def names_of(order: Iterable[Item]) -> dict[Item, str]:
     """A name for each item: numbers for nodes, words for spaces."""
     names: dict[Item, str] = {}
     used: dict[str, int] = {}
@@ -218,7 +218,7 @@ _COLORS = {"read": "#dcecf9", "step": "#ffffff", "call": "#f9d9d9", "sink": "#fd
 def picture(roots: Sequence[Item], labels: Sequence[str]) -> str:
     """The graph as an SVG from top to bottom: what is read, the lines of the user's code, the results by their labels."""
     order = [item for item in ordered(roots) if not (isinstance(item, Node) and item.op == "literal")]
-    names = _names(order)
+    names = names_of(order)
     boxes: list[_Box] = []
     of: dict[Item, _Box] = {}
     by_key: dict[object, list[_Box]] = {}

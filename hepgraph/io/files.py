@@ -126,7 +126,8 @@ def _beside(path: str) -> str:
         return ""
     if not folder.is_dir():
         return f"\nThe directory {folder} does not exist."
-    return f"\nIn {folder}: {suggestion(Path(path).name, sorted(os.listdir(folder)))}"
+    names = sorted(os.listdir(folder))
+    return f"\nIn {folder}: {suggestion(Path(path).name, names)}" if names else f"\nThe directory {folder} is empty."
 
 
 def _expand_remote(path: str, options: Mapping[str, Any]) -> list[str]:

@@ -204,7 +204,7 @@ def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
 def _open(path: str, options: Options) -> _Opened:
     if (kind := sniff(path, options)) != "parquet":
         raise DamagedFileError(f"{path} is a {kind.upper()} file, not a Parquet file.")
-    with edge(path):
+    with edge(path), _whole(path):
         if is_remote(path):
             stream = fsspec.open(path, "rb", **(options or {})).open()
             uuid, file = _footer_hash(stream), pyarrow.parquet.ParquetFile(stream)
@@ -222,6 +222,17 @@ def _open(path: str, options: Options) -> _Opened:
         if len(edges) - 1 != len(rows):  # without the empty row groups, numbers of groups would not match
             edges = [0, *np.cumsum(rows).tolist()]
         return _Opened(file, stream, uuid, tuple(int(edge) for edge in edges or [0]), _leaves(file))
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[None]:
+    """Says of a file that begins like Parquet and does not end like it that it is truncated."""
+    try:
+        yield
+    except pyarrow.ArrowInvalid as error:
+        if "magic bytes not found in footer" not in str(error):
+            raise
+        raise DamagedFileError(f"{path} is truncated: it begins like a Parquet file and has no footer.") from error
 
 
 def _footer_hash(stream: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import uproot
 
 from hepgraph.errors import DamagedFileError, DisagreementError, MissingTreeError, SourceError, suggestion
-from hepgraph.io.files import Options, edge
+from hepgraph.io.files import Options, edge, sniff
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles
 from hepgraph.io.source import Column, Data, File, Need, Partition, Source
@@ -58,9 +58,14 @@ def borrowed(path: str, tree: str | None, options: Options) -> Iterator[Opened]:
 
 
 def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
-    with edge(path):
-        # a dict keeps uproot from looking for a tree's name in the path; caches would hold on to what was read
-        file = uproot.open({path: None}, array_cache=None, object_cache=None, **options)
+    try:
+        with edge(path):
+            # a dict keeps uproot from looking for a tree's name in the path; caches would hold on to what was read
+            file = uproot.open({path: None}, array_cache=None, object_cache=None, **options)
+    except DamagedFileError:
+        if (kind := sniff(path, options)) != "root":  # raises by itself for what is neither
+            raise DamagedFileError(f"{path} is a {kind.capitalize()} file, not a ROOT file.") from None
+        raise
     try:
         with edge(path):
             size, end = file.file.source.num_bytes, file.file.fEND
@@ -89,7 +94,9 @@ def choose(path: str, tree: str | None, classes: Mapping[str, str]) -> str:
             return tree.strip("/")
         if wanted in classes:
             raise MissingTreeError(f"{wanted!r} in {path} is a {classes[wanted]}, not a tree. {_listed(trees)}")
-        raise MissingTreeError(f"No tree {tree!r} in {path}.\n{suggestion(wanted, trees)}" if trees else _none(path))
+        if not trees:
+            raise MissingTreeError(_none(path))
+        raise MissingTreeError(f"No tree {tree!r} in {path}.\n{suggestion(wanted, trees)} {_listed(trees)}")
     if usual := [name for name in USUAL if name in trees]:
         return usual[0]
     if len(trees) == 1:

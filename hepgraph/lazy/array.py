@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, LazyError, ShapeError, UnsupportedError, suggestion
+from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError, suggestion
 from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.form import Form, Record, Scalar, deepest, record_of, type_of
-from hepgraph.graph.node import Node, Space, dumps, literal, loads
+from hepgraph.graph.form import Form, Record, Scalar, deepest, items, record_of, type_of
+from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.broadcast import at_line, describe, elementwise
 from hepgraph.ops import is_numpys, names_of
@@ -130,7 +130,7 @@ class Lazy(ak.Array):  # type: ignore[misc]
         object.__setattr__(self, "_form", new._form)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name.startswith("_repr_") or name.startswith("_ipython"):
+        if name.startswith(("__", "_repr_", "_ipython")):
             raise AttributeError(name)
         record = record_of(self._form)
         if record is not None:
@@ -139,10 +139,8 @@ class Lazy(ak.Array):  # type: ignore[misc]
             found = ATTRIBUTES.get(name)
             if found is not None:
                 return found(self, name)
-            what = record.name or "record"
-            raise FieldError(f"No field or method {name!r} in this {what}.\n{suggestion(name, [*record, *ATTRIBUTES])}")
-        if name in ATTRIBUTES:
-            return ATTRIBUTES[name](self, name)
+            more = [*getattr(record.fields, "hidden", ()), *ATTRIBUTES]
+            raise FieldError(f"No field or method {name!r} in {record.title}.\n{suggestion(name, record, more)}")
         raise FieldError(f"No attribute {name!r}: this is an array of {type_of(self._form)}, without fields.")
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -181,8 +179,8 @@ class Lazy(ak.Array):  # type: ignore[misc]
                 return result
         forms, rows, guard = together(inputs)
         if not is_numpys(ufunc):
-            return Lazy(elementwise("ufunc", forms, rows, (ufunc,)), rows, guard)
-        results = [Lazy(elementwise(op, forms, rows), rows, guard) for op in names_of(ufunc)]
+            return Lazy(elementwise("ufunc", forms, rows, guard, (ufunc,)), rows, guard)
+        results = [Lazy(elementwise(op, forms, rows, guard), rows, guard) for op in names_of(ufunc)]
         return results[0] if len(results) == 1 else tuple(results)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -288,10 +286,19 @@ class Lazy(ak.Array):  # type: ignore[misc]
     def __str__(self) -> str:
         return repr(self)
 
+    def __format__(self, spec: str) -> str:
+        if spec:
+            raise LazyError(f"A lazy value cannot be written as {spec!r} before it is computed; use .compute() first.")
+        return str(self)
+
     def __repr__(self) -> str:
         text = str(self.type)
         text = text if len(text) <= 100 else text[:97] + "..."
         return f"<hepgraph.Lazy {text}>"
+
+    def _repr(self, limit_cols: int) -> str:
+        """What awkward's error messages show."""
+        return repr(self)
 
     def _repr_html_(self) -> str:
         import html
@@ -412,16 +419,19 @@ def _thawed(data: bytes) -> Lazy:
 
 def origin_of(rows: Space, form: Form | None = None) -> Origin:
     """The dataset that a space belongs to; of a total, the dataset below its nodes."""
-    from hepgraph.graph.form import items
-    from hepgraph.graph.node import ancestors, ordered
-
-    for space in ancestors(rows):
-        if space.kind == "events":
-            return space.param  # type: ignore[return-value]
-    if form is not None:
-        for item in ordered(items(form)):
-            if isinstance(item, Space) and item.kind == "events":
-                return item.param  # type: ignore[return-value]
+    for above in ancestors(rows):
+        if above.kind == "events":
+            return above.param  # type: ignore[no-any-return]
+    for item in items(form) if form is not None else ():
+        stack, seen = [item], {item}
+        while stack:
+            at = stack.pop()
+            if isinstance(at, Space) and at.kind == "events":
+                return at.param  # type: ignore[no-any-return]
+            for below in at.inputs:
+                if below not in seen:
+                    seen.add(below)
+                    stack.append(below)
     raise LazyError("this value does not come from any dataset")
 
 
@@ -436,6 +446,8 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
     for other in lazy[1:]:
         if other._rows is not rows:
             raise different_rows(lazy[0], other)
+        if rows is TOTAL and origin_of(rows, other._form) != origin_of(rows, lazy[0]._form):
+            raise different_rows(lazy[0], other)
         if other._guard is not guard and set(other._guard) != set(guard):
             raise different_masks(lazy[0], other)
     forms = []
@@ -447,12 +459,32 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
         ):
             forms.append(Scalar(literal(arg)))
         else:
-            forms.append(HOOKS["attach"](arg, lazy[0])._form)
+            forms.append(attached(arg, lazy[0])._form)
     return forms, rows, guard
+
+
+def attached(arg: Any, like: Lazy) -> Lazy:
+    """An eager array beside the events of a lazy one."""
+    if not isinstance(arg, ak.Array | np.ndarray | list | tuple):
+        raise UnsupportedError(
+            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays with one "
+            "entry for each event do"
+        )
+    try:
+        return HOOKS["attach"](arg, like)  # type: ignore[no-any-return]
+    except HepgraphError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UnsupportedError(f"this {type(arg).__name__} cannot become an array: {error}") from error
 
 
 def different_rows(a: Lazy, b: Lazy) -> Exception:
     """The error for two arrays whose rows are not the same things."""
+    if a._rows is b._rows is TOTAL:
+        return UnsupportedError(
+            "These are reductions over different datasets, which are known only after each was read. Compute them first: "
+            "a, b = hg.compute([a, b]), then combine a and b."
+        )
     if TOTAL in (a._rows, b._rows):
         return UnsupportedError(
             "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in the same "
@@ -476,7 +508,7 @@ def different_masks(a: Lazy, b: Lazy) -> Exception:
         own = [mask for mask in x._guard if mask not in other._guard]
         if not own:
             return "was not cut by it"
-        return "was cut by " + " and ".join(f"{mask.op}{at_line(mask.line)}" for mask in own)
+        return "was cut by the mask " + " and the mask ".join(f"{mask.op}{at_line(mask.line)}" for mask in own)
 
     return ShapeError(
         "Two arrays cut by different masks: their rows do not correspond.\n"

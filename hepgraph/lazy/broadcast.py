@@ -8,62 +8,97 @@ Lists that were cut by different masks do not go together, even if their lengths
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.canonical import TRUE, apply, both, up
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, move, option
+from hepgraph.graph.canonical import TRUE, apply, both, conjunction, up
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Item, Line, Map, Node, Space, map_
 
 Leaf = Callable[[list[Form], Space], Form]
 
 
-def broadcast(forms: Sequence[Form], at: Space, leaf: Leaf, *, options: bool = True, depth: int | None = None) -> Form:
+def broadcast(
+    forms: Sequence[Form],
+    at: Space,
+    leaf: Leaf,
+    *,
+    options: bool = True,
+    depth: int | None = None,
+    stop: Callable[[Sequence[Form]], bool] | None = None,
+    guard: tuple[Node, ...] = (),
+) -> Form:
     """One form out of several of the same space: their lists matched level by level, `leaf` applied below them.
 
-    With `options`, what is None in any of them is None in the result, and `leaf` sees no options; otherwise only absent
-    lists are opened. `depth` stops after so many list levels.
+    What is None in any of them is None in the result, and `leaf` sees no options; without `options`, those below the last
+    lists stay. `depth` ends it after so many list levels, `stop` where it says so of the forms of a level. The lengths of
+    lists are compared only in rows that pass the guard.
     """
-    valid = TRUE
-    inner: list[Form] = []
-    for form in forms:
-        if isinstance(form, Option) and (options or isinstance(form.content, List)):
-            valid = both(valid, form.valid)
-            form = form.content
-        inner.append(form)
-    lists = [form for form in inner if isinstance(form, List)]
-    if not lists or depth == 0:
-        return option(valid, leaf(inner, at))
-    target = _target(lists, at)
+    if depth == 0 or (stop is not None and stop(forms)):
+        return leaf(list(forms), at)
+    deep = any(isinstance(unwrap(form)[1], List) for form in forms)
+    if (options or deep) and any(isinstance(form, Option) for form in forms):
+        pairs = [unwrap(form) for form in forms]
+        valid = TRUE
+        for mask, _ in pairs:
+            valid = both(valid, mask)
+        inner = [form for _, form in pairs]
+        return option(
+            valid,
+            broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=(*guard, valid)),
+        )
+    if not deep:
+        return leaf(list(forms), at)
+    lists = [form for form in forms if isinstance(form, List)]
+    target = common_lists(lists, at)
     size = next((form.size for form in lists if form.space is target), None)
-    contents = [realigned(form, target) if isinstance(form, List) else move(form, up(target)) for form in inner]
-    deeper = None if depth is None else depth - 1
-    return option(valid, List(target, broadcast(contents, target, leaf, options=options, depth=deeper), size))
+    contents = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
+    below = None if depth is None else depth - 1
+    return List(target, broadcast(contents, target, leaf, options=options, depth=below, stop=stop, guard=guard), size)
 
 
-def _target(lists: Sequence[List], at: Space) -> Space:
+def common_lists(lists: Sequence[List], at: Space) -> Space:
     """The space that all lists of one level are brought to: one of the real lists, if some have length 1."""
     spaces = [form.space for form in lists]
     for s in spaces:
         if s.parent is not at:
             raise ShapeError("lists of different parents do not go together")
-    real = [s for s in spaces if s.kind != "one"]
+    real = [form.space for form in lists if form.size != 1]
     return (real or spaces)[0]
 
 
-def realigned(form: List, target: Space) -> Form:
+def single(s: Space) -> bool:
+    """Whether each list of a space has exactly one element by construction."""
+    while True:
+        match s.kind, s.args:
+            case "one", _:
+                return True
+            case "pull", (Space() as base, Map() as m) if not m.partial:
+                s = base
+            case "perm", (Space() as base, *_):
+                s = base
+            case _:
+                return False
+
+
+def realigned(form: List, target: Space, guard: tuple[Node, ...] = ()) -> Form:
     """The content of a list form, as elements of another list of the same lengths."""
     if form.space is target:
         return form.content
-    if form.space.kind == "one" and target.kind != "one":
+    if form.size == 1:
         assert target.parent is not None
-        return move(move(form.content, map_("only", target.parent, form.space)), up(target))
-    return move(form.content, alignment(target, form.space))
+        kind: tuple[Any, ...] = ("only", ()) if single(form.space) else ("pick", ("at", 0, 0))
+        first = map_(kind[0], target.parent, form.space, (), kind[1] or None)
+        return move(move(form.content, first), up(target))
+    return move(form.content, alignment(target, form.space, guard))
 
 
-def alignment(src: Space, dst: Space) -> Map:
+def alignment(src: Space, dst: Space, guard: tuple[Node, ...] = ()) -> Map:
     """The map from the elements of one list to those at the same place of another; raises if they do not go together."""
-    if shape(src) is shape(dst) or (_from_data(src) and _from_data(dst) and src.parent is dst.parent):
+    if shape(src) is shape(dst):
         return map_("align", src, dst)
+    if _from_data(src) and _from_data(dst) and src.parent is dst.parent and src.parent is not None:
+        return map_("match", src, dst, (conjunction(guard, src.parent),))
     raise ShapeError(
         "These lists do not go together: they were cut or combined differently, so that their elements do not correspond.\n"
         f"  one is {describe(dst)}\n  the other is {describe(src)}\n"
@@ -95,8 +130,7 @@ def describe(s: Space) -> str:
         case "events" | "total":
             text = "the events"
         case "leaf":
-            column = s.param[1]  # type: ignore[index]
-            text = f"the lists of {column}"
+            text = f"the lists of {_short(s)}"
         case "filter":
             text = f"a selection of {_short(base)}"
         case "comb":
@@ -134,7 +168,9 @@ def at_line(line: Line | None) -> str:
     return f"  ({line[0]}:{line[1]})"
 
 
-def elementwise(op: str, forms: Sequence[Form], at: Space, param: tuple[object, ...] = ()) -> Form:
+def elementwise(
+    op: str, forms: Sequence[Form], at: Space, guard: tuple[Node, ...] = (), param: tuple[object, ...] = ()
+) -> Form:
     """An operation of the table on forms."""
 
     def leaf(parts: list[Form], where: Space) -> Form:
@@ -150,9 +186,4 @@ def elementwise(op: str, forms: Sequence[Form], at: Space, param: tuple[object, 
             nodes.append(part.node)
         return Scalar(apply(op, nodes, param))
 
-    return broadcast(forms, at, leaf)
-
-
-def same_depth(forms: Sequence[Form]) -> int:
-    """The depth of the deepest form."""
-    return max(deepest(form) for form in forms)
+    return broadcast(forms, at, leaf, guard=guard)

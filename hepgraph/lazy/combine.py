@@ -8,8 +8,8 @@ from typing import Any
 import awkward as ak
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.canonical import TRUE, both, inc, leg, ordinal, pulled, up
-from hepgraph.graph.form import Form, List, Record, Scalar, move, option, unwrap
+from hepgraph.graph.canonical import TRUE, filtered, inc, leg, lift, ordinal, pulled, up
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Space, space
 from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.reduce import at_level, function, level_of
@@ -80,12 +80,16 @@ def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: boo
             raise UnsupportedError("a product of events is not possible; use axis=1")
         return HOOKS["opaque"](plain, (arrays,), {"axis": axis, "nested": nested})  # type: ignore[no-any-return]
     forms, rows, guard = together(given)
-    valid, lists = TRUE, []
-    for form in forms:
+    valid, lists = unwrap(forms[0])[0], []
+    if nested and any(isinstance(form, Option) for form in forms):
+        return HOOKS["opaque"](plain, (arrays,), {"axis": axis, "nested": nested})  # type: ignore[no-any-return]
+    for number, form in enumerate(forms):
         own, inner = unwrap(form)
         if not isinstance(inner, List):
             raise ShapeError("ak.cartesian needs a list for each event in every array (axis=1)")
-        valid = both(valid, own)
+        if number and own is not TRUE:  # only a missing first list makes the product missing; others make it empty
+            some = filtered(inner.space, lift(own, inner.space))
+            inner = List(some, move(inner.content, inc(some)))
         lists.append(List(inner.space, Scalar(ordinal(inner.space)) if index else inner.content))
     product = _nested(lists, names, not named, name) if nested else _flat(lists, names, not named, name, rows)
     return Lazy(option(valid, product), rows, guard)

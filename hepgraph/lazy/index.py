@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, LazyError, ShapeError, UnsupportedError
+from hepgraph.errors import FieldError, LazyError, RangeError, ShapeError, UnsupportedError
 from hepgraph.graph.canonical import (
     BOOL,
     TRUE,
@@ -24,11 +24,12 @@ from hepgraph.graph.canonical import (
     inc,
     lift,
     ordinal,
+    stays,
     up,
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, move, option, unwrap
 from hepgraph.graph.node import Map, Node, Space, literal, map_, space
-from hepgraph.lazy.array import HOOKS, Lazy, different_masks, together
+from hepgraph.lazy.array import HOOKS, Lazy, attached, different_masks, together
 from hepgraph.lazy.broadcast import broadcast, realigned
 from hepgraph.lazy.join import joined, settled
 
@@ -58,7 +59,12 @@ def getitem(x: Lazy, where: Any) -> Any:
         case e if e is Ellipsis:
             return x
         case _:
-            return _by_array(x, HOOKS["attach"](where, x))
+            if isinstance(where, list | np.ndarray) and len(where) and np.asarray(where).dtype.kind in "iu":
+                raise UnsupportedError(
+                    "Rows cannot be picked by their numbers: which partition holds them depends on the whole dataset. Cut "
+                    "with a mask, look at .head(), or use .compute() first."
+                )
+            return _by_array(x, attached(where, x))
 
 
 def _field(form: Form, name: str) -> Form:
@@ -88,7 +94,19 @@ def _by_array(x: Lazy, index: Lazy) -> Lazy:
         return _by_rows(x, index)
     if set(x._guard) != set(index._guard):
         raise different_masks(x, index)
+    if _is_regular(index._form):
+        raise UnsupportedError(
+            "All lists of this slice have the same fixed length, and awkward takes such a slice as NumPy does: for whole "
+            "rows. Say that it is one of lists: x[ak.from_regular(index)]."
+        )
     return Lazy(_by_lists(x._form, index._form, x._rows, x._guard), x._rows, x._guard)
+
+
+def _is_regular(form: Form) -> bool:
+    """Whether a form is a plain array of several dimensions, without options."""
+    while isinstance(form, List) and form.size is not None:
+        form = form.content
+    return isinstance(form, Scalar)
 
 
 def _by_rows(x: Lazy, index: Lazy) -> Lazy:
@@ -121,21 +139,23 @@ def _by_lists(form: Form, index: Form, at: Space, guard: tuple[Node, ...]) -> Fo
     own, lists = unwrap(form)
     if not isinstance(lists, List):
         raise ShapeError("the slice has more list levels than the array that it is to cut")
-    result = _cut(lists, inner, at, guard)
-    return option(both(own, valid), result)
+    both_there = both(own, valid)
+    if both_there is not TRUE:
+        guard = (*guard, both_there)
+    return option(both_there, _cut(lists, inner, at, guard))
 
 
 def _cut(lists: List, index: List, at: Space, guard: tuple[Node, ...]) -> Form:
     present, values = unwrap(index.content)
     if isinstance(values, List):  # one level deeper
-        content = realigned(lists, index.space)
+        content = realigned(lists, index.space, guard)
         deeper = _by_lists(content, index.content, index.space, guard)
-        return List(index.space, deeper, index.size if index.size is not None else lists.size)
+        return List(index.space, deeper)
     if not isinstance(values, Scalar):
         raise UnsupportedError("records cannot be used as a slice; use one of their fields")
     if values.node.dtype == BOOL:
         target = lists.space
-        moved = realigned(List(index.space, index.content, index.size), target)
+        moved = realigned(index, target, guard)
         present, values = unwrap(moved)
         assert isinstance(values, Scalar)
         if present is TRUE:
@@ -148,7 +168,7 @@ def _cut(lists: List, index: List, at: Space, guard: tuple[Node, ...]) -> Form:
     if lists.space.parent is not at:
         raise ShapeError("this index does not belong to these lists")
     picked = _pointed(lists, values.node, present, guard)
-    return List(index.space, option(present, picked), index.size)
+    return List(index.space, option(present, picked))
 
 
 def _pointed(lists: List, index: Node, present: Node, guard: tuple[Node, ...]) -> Form:
@@ -161,7 +181,8 @@ def _pointed(lists: List, index: Node, present: Node, guard: tuple[Node, ...]) -
         assert isinstance(below, Node)
         maps.append(m)
         at = below
-    if at.op == "ordinal" and at.space is lists.space:
+    top = lists.space.parent
+    if at.op == "ordinal" and at.space is lists.space and top is not None and all(stays(m, top) for m in maps):
         form = lists.content
         for m in reversed(maps):
             form = move(form, m)
@@ -190,6 +211,7 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
         used = sum(part is not None for part in where) - 1
         fill = (slice(None),) * max(0, x.ndim - used)
         where = (*where[:i], *fill, *where[i + 1 :])
+    _plain_axes(where)
     first, *rest = where
     if isinstance(first, Lazy | ak.Array | np.ndarray | list | slice):
         x = getitem(x, first)
@@ -200,6 +222,18 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
     return Lazy(_below(x._form, rest, x._rows, x._guard), x._rows, x._guard)
 
 
+def _plain_axes(where: tuple[Any, ...]) -> None:
+    """Refuses what NumPy pairs up: an axis picked by a list or array, and others beside it."""
+    arrays = [part for part in where if isinstance(part, ak.Array | np.ndarray | list)]
+    if not arrays:
+        return
+    if len(arrays) > 1 or (isinstance(arrays[0], Lazy) and deepest(arrays[0]._form) > 0 and len(where) > 1):
+        raise UnsupportedError("a slice can hold only one array or list, in two steps: x[a][:, b]")
+    picks = [i for i, part in enumerate(where) if isinstance(part, int | np.integer | ak.Array | np.ndarray | list)]
+    if picks[-1] - picks[0] >= len(picks) or (isinstance(arrays[0], Lazy) and any(part is None for part in where)):
+        raise UnsupportedError("indices on both sides of a slice cannot be recorded; slice in two steps, x[a][:, b]")
+
+
 def _is_names(part: Any) -> bool:
     return isinstance(part, str) or (isinstance(part, list) and bool(part) and all(isinstance(p, str) for p in part))
 
@@ -208,6 +242,9 @@ def _below(form: Form, where: Sequence[Any], at: Space, guard: tuple[Node, ...])
     """The rest of a slice, applied to what each row holds."""
     if not where:
         return form
+    if where[0] is None:
+        one = space("one", at)
+        return List(one, _below(move(form, up(one)), where[1:], one, guard), 1)
     valid, inner = unwrap(form)
     must = both(conjunction([lift(mask, at) for mask in guard], at), valid)
     return option(valid, _axis(inner, where, at, guard, must))
@@ -215,9 +252,6 @@ def _below(form: Form, where: Sequence[Any], at: Space, guard: tuple[Node, ...])
 
 def _axis(form: Form, where: Sequence[Any], at: Space, guard: tuple[Node, ...], must: Node) -> Form:
     first, rest = where[0], where[1:]
-    if first is None:
-        one = space("one", at)
-        return List(one, _below(move(form, up(one)), rest, one, guard), 1)
     if isinstance(form, Record):
         fields = {name: _below(form[name], where, at, guard) for name in form}
         return Record(fields, form.name, form.tuple)
@@ -227,6 +261,7 @@ def _axis(form: Form, where: Sequence[Any], at: Space, guard: tuple[Node, ...], 
         case bool():
             raise UnsupportedError("a single True or False is no slice of a lazy array")
         case int() | np.integer():
+            _check_size(form, int(first))
             m = map_("pick", at, form.space, (must,), ("at", 0, int(first)))
             return _below(move(form.content, m), rest, at, guard)
         case slice():
@@ -247,7 +282,7 @@ def _sliced(form: List, cut: slice, at: Space) -> Form:
     step = 1 if cut.step is None else int(cut.step)
     if step == 0:
         raise ValueError("slice step cannot be zero")
-    if cut == slice(None):
+    if cut.start is None and cut.stop is None and step == 1:
         return form
     position = ordinal(form.space)
     length = lift(count(form.space) if form.size is None else count(form.space), form.space)
@@ -277,10 +312,16 @@ def _sliced(form: List, cut: slice, at: Space) -> Form:
     return List(kept, move(form.content, inc(kept)), size)
 
 
+def _check_size(form: List, k: int) -> None:
+    if form.size is not None and not -form.size <= k < form.size:
+        raise RangeError(f"index {k} is out of range: these lists have {form.size} elements")
+
+
 def _listed(form: List, chosen: list[int], rest: Sequence[Any], at: Space, guard: Any, must: Node) -> Form:
     """The elements at fixed positions of each list, which must all be there."""
     parts = []
     for k in chosen:
+        _check_size(form, k)
         one = space("one", at)
         m = map_("pick", at, form.space, (must,), ("at", 0, k))
         parts.append(List(one, move(move(form.content, m), up(one)), 1))
@@ -324,35 +365,23 @@ def setitem(x: Lazy, where: Any, what: Any) -> None:
             "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some elements, use "
             "ak.where(mask, new, old)."
         )
-    forms, _, _ = together([x, what])
-    object.__setattr__(x, "_form", with_field(x._form, forms[1], list(path), x._rows))
+    forms, rows, guard = together([x, what])
+    object.__setattr__(x, "_form", with_field(x._form, forms[1], list(path), rows, guard))
 
 
-def with_field(form: Form, value: Form, path: list[str], at: Space) -> Form:
+def with_field(form: Form, value: Form, path: list[str], at: Space, guard: tuple[Node, ...] = ()) -> Form:
     """A form with one field set, at the end of a path of names, through lists and options."""
     name, *below = path
 
     def leaf(parts: list[Form], where: Space) -> Form:
         record, new = parts
-        present, record = unwrap(record)
         if not isinstance(record, Record):
             raise FieldError(f"Field {name!r} can be set on records only, not on an array of numbers.")
         if below:
-            new = with_field(record[name] if name in record else Record({}), new, below, where)
-        return option(present, record.with_fields({name: settled(new, where)}))
+            new = with_field(record[name] if name in record else Record({}), new, below, where, guard)
+        return record.with_fields({name: settled(new, where)})
 
-    if below and isinstance(form, Record):
-        return leaf([form, value], at)
-    levels = _levels(form)
-    return broadcast([form, value], at, leaf, options=False, depth=levels)
-
-
-def _levels(form: Form) -> int:
-    levels = 0
-    while isinstance(form, Option | List):
-        levels += isinstance(form, List)
-        form = form.content
-    return levels
+    return broadcast([form, value], at, leaf, stop=lambda forms: isinstance(forms[0], Record), guard=guard)
 
 
 HOOKS["getitem"] = getitem

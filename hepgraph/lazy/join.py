@@ -19,25 +19,27 @@ def settled(form: Form, at: Space) -> Form:
     return form
 
 
-def joined(parts: Sequence[List], at: Space) -> List:
-    """The lists of several forms of one space, one after the other."""
+def joined(parts: Sequence[List], at: Space, booleans: bool = False) -> List:
+    """The lists of several forms of one space, one after the other; `booleans` may become numbers."""
     if len(parts) == 1:
         return parts[0]
     s = space("concat", at, tuple(part.space for part in parts))
-    return List(s, _merged([part.content for part in parts], s))
+    return List(s, _merged([part.content for part in parts], s, booleans))
 
 
-def _merged(contents: Sequence[Form], s: Space) -> Form:
+def _merged(contents: Sequence[Form], s: Space, booleans: bool) -> Form:
     """One content out of those of all parts of a concatenation."""
     if any(isinstance(content, Option) for content in contents):
         pairs = [unwrap(content) for content in contents]
         masks = [full(True, _part(s, i)) if valid is TRUE else valid for i, (valid, _) in enumerate(pairs)]
-        return option(merged(s, masks, BOOL), _merged([inner for _, inner in pairs], s))
+        return option(merged(s, masks, BOOL), _merged([inner for _, inner in pairs], s, booleans))
     if all(isinstance(content, Scalar) for content in contents):
         nodes = [settled(content, _part(s, i)).node for i, content in enumerate(contents)]  # type: ignore[union-attr]
         dtypes = {node.dtype for node in nodes}
         if TEXT in dtypes and len(dtypes) > 1:
             raise UnsupportedError("strings and numbers cannot be in the same lists")
+        if BOOL in dtypes and len(dtypes) > 1 and not booleans:
+            raise UnsupportedError("booleans and numbers cannot be in the same lists; use ak.values_astype first")
         dtype = next(iter(dtypes)) if len(dtypes) == 1 else np.result_type(*dtypes)
         return Scalar(merged(s, nodes, dtype))
     if all(isinstance(content, List) for content in contents):
@@ -47,14 +49,14 @@ def _merged(contents: Sequence[Form], s: Space) -> Form:
             m = map_("part", s, content.space.parent, (), i)  # type: ignore[arg-type]
             below = pulled(content.space, m)
             inner.append(List(below, move(content.content, inc(below)), content.size))
-        whole = joined(inner, s)
+        whole = joined(inner, s, booleans)
         sizes = {content.size for content in contents if isinstance(content, List)}
         return List(whole.space, whole.content, sizes.pop() if len(sizes) == 1 else None)
     if all(isinstance(content, Record) for content in contents):
         records = [content for content in contents if isinstance(content, Record)]
         names = {record.name for record in records}
         is_tuple = all(record.tuple for record in records)
-        return Record(_Common(records, s), names.pop() if len(names) == 1 else None, is_tuple)
+        return Record(_Common(records, s, booleans), names.pop() if len(names) == 1 else None, is_tuple)
     raise UnsupportedError("records and numbers cannot be in the same lists")
 
 
@@ -67,14 +69,14 @@ def _part(s: Space, i: int) -> Space:
 class _Common(Mapping[str, Form]):
     """The fields that all records of a concatenation have; each is merged when it is read."""
 
-    __slots__ = ("names", "records", "space")
+    __slots__ = ("booleans", "names", "records", "space")
 
-    def __init__(self, records: Sequence[Record], s: Space) -> None:
-        self.records, self.space = tuple(records), s
+    def __init__(self, records: Sequence[Record], s: Space, booleans: bool) -> None:
+        self.records, self.space, self.booleans = tuple(records), s, booleans
         self.names = [name for name in records[0] if all(name in record for record in records[1:])]
 
     def __getitem__(self, name: str) -> Form:
-        return _merged([record[name] for record in self.records], self.space)
+        return _merged([record[name] for record in self.records], self.space, self.booleans)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

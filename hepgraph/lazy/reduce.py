@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,10 +27,11 @@ from hepgraph.graph.canonical import (
     take,
     up,
 )
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, lengths, move, option, unwrap
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, lengths, move, option, unwrap
 from hepgraph.graph.node import Node, Space, literal, map_, space
 from hepgraph.interpret import reduced_dtype
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy
+from hepgraph.ops import MOMENTS
 
 Level = Callable[[List, Space], Form]
 
@@ -49,10 +51,24 @@ def level_of(x: Lazy, axis: Any) -> int:
     """The axis counted from the rows (0), for a lazy array; raises if there is no such axis."""
     if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
         raise UnsupportedError(f"axis={axis!r} is not supported for lazy arrays; give a number")
+    if axis < 0 and uneven(x._form):
+        raise UnsupportedError(
+            f"axis={axis} is another level in each field of these records, whose fields differ in depth; give a positive axis "
+            "or take a field first"
+        )
     level = int(axis) if axis >= 0 else x.ndim + int(axis)
     if not 0 <= level < max(x.ndim, 1):
         raise ShapeError(f"axis={axis} exceeds the depth of this array ({x.ndim})")
     return level
+
+
+def uneven(form: Form) -> bool:
+    """Whether there are records whose fields have different depths."""
+    while isinstance(form, Option | List):
+        form = form.content
+    if not isinstance(form, Record):
+        return False
+    return len({deepest(form[name]) for name in form}) > 1 or any(uneven(form[name]) for name in form)
 
 
 def at_level(form: Form, at: Space, level: int, change: Level) -> Form:
@@ -86,7 +102,7 @@ def present(lists: List) -> tuple[Space, Node]:
             "four-vectors use .sum(axis=1)"
         )
     if isinstance(content, List):
-        raise _NotInnermost
+        raise NotInnermost
     assert isinstance(content, Scalar)
     if valid is TRUE:
         return lists.space, content.node
@@ -94,7 +110,7 @@ def present(lists: List) -> tuple[Space, Node]:
     return some, take(inc(some), content.node)
 
 
-class _NotInnermost(Exception):
+class NotInnermost(Exception):
     """A reduction over lists of lists, which awkward does by columns of positions."""
 
 
@@ -150,6 +166,8 @@ def _reducer(name: str, over: Callable[[Space, Node], Form], plain: Any) -> Call
         if not isinstance(array, Lazy) or initial is not None:
             return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims, "initial": initial})
         if _over_rows(array, axis, name):
+            if keepdims:
+                raise UnsupportedError(f"ak.{name} over the whole dataset gives one number; leave out keepdims=True")
             form = over(*everything(array))
             return Lazy(_with_identity(form, name, mask_identity, everything(array)[0]), TOTAL)
 
@@ -159,8 +177,9 @@ def _reducer(name: str, over: Callable[[Space, Node], Form], plain: Any) -> Call
 
         try:
             form = at_level(array._form, array._rows, level_of(array, axis), change)
-        except _NotInnermost:
-            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims})
+        except NotInnermost:
+            options = {} if mask_identity is None else {"mask_identity": mask_identity}
+            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims, **options})
         return Lazy(form, array._rows, array._guard)
 
     FUNCTIONS[plain] = rule
@@ -204,8 +223,13 @@ def mean_of(s: Space, x: Node) -> Node:
 
 
 def _variance(s: Space, x: Node, ddof: int) -> Node:
-    away = apply("subtract", [_double(x), take(up(s), mean_of(s, x))])
-    squares = reduce("sum", apply("multiply", [away, away]), np.dtype(float))
+    if x.dtype.kind == "c":
+        raise UnsupportedError("the variance of complex numbers cannot be recorded; use hg.map_partitions")
+    if s.parent is TOTAL:  # the mean is not known before all was read
+        squares = apply("m2", [reduce("moments", x, MOMENTS)])
+    else:
+        away = apply("subtract", [_double(x), take(up(s), mean_of(s, x))])
+        squares = reduce("sum", apply("multiply", [away, away]), np.dtype(float))
     n = count(s)
     result = apply("divide", [squares, n])
     if ddof:
@@ -265,8 +289,13 @@ _unweighted("var", ak.var, _variance)
 _unweighted("std", ak.std, lambda s, x, ddof: apply("sqrt", [_variance(s, x, ddof)]))
 
 
-def _ptp(array: Lazy, axis: Any = None, **options: Any) -> Any:
-    return FUNCTIONS[ak.max](array, axis=axis, **options) - FUNCTIONS[ak.min](array, axis=axis, **options)
+def _ptp(array: Any, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True, **_: Any) -> Any:
+    """The largest minus the smallest."""
+    options = {"axis": axis, "keepdims": keepdims, "mask_identity": True}
+    result = FUNCTIONS[ak.max](array, **options) - FUNCTIONS[ak.min](array, **options)
+    if mask_identity:
+        return result
+    return FUNCTIONS[ak.fill_none](result, 0, axis=None if result._rows is TOTAL else -1)
 
 
 FUNCTIONS[ak.ptp] = _ptp
@@ -288,15 +317,20 @@ def nan_to_none(array: Lazy, **_: Any) -> Lazy:
     return Lazy(change(array._form, leaf), array._rows, array._guard)
 
 
-def _nan_version(plain: Any) -> Callable[..., Any]:
-    return lambda array, *args, **kwargs: FUNCTIONS[plain](nan_to_none(array), *args, **kwargs)
+def _nan_version(nan: Any, plain: Any) -> Callable[..., Any]:
+    default = inspect.signature(nan).parameters["mask_identity"].default
+
+    def rule(array: Any, *args: Any, mask_identity: bool | None = default, **kwargs: Any) -> Any:
+        return FUNCTIONS[plain](nan_to_none(array), *args, mask_identity=mask_identity, **kwargs)
+
+    return rule
 
 
 for _nan, _usual in {
     ak.nansum: ak.sum, ak.nanprod: ak.prod, ak.nanmin: ak.min, ak.nanmax: ak.max, ak.nanmean: ak.mean,
     ak.nanvar: ak.var, ak.nanstd: ak.std,
 }.items():  # fmt: skip
-    FUNCTIONS[_nan] = _nan_version(_usual)
+    FUNCTIONS[_nan] = _nan_version(_nan, _usual)
 
 
 def _arg(kind: str, plain: Any) -> Callable[..., Any]:
@@ -309,7 +343,7 @@ def _arg(kind: str, plain: Any) -> Callable[..., Any]:
         def change(lists: List, at: Space) -> Form:
             valid, content = unwrap(lists.content)
             if isinstance(content, List):
-                raise _NotInnermost
+                raise NotInnermost
             some, key = present(lists)
             m = map_("pick", at, some, (key,), (kind, 1, None))
             place = ordinal(lists.space)
@@ -319,8 +353,9 @@ def _arg(kind: str, plain: Any) -> Callable[..., Any]:
 
         try:
             form = at_level(array._form, array._rows, level_of(array, axis), change)
-        except _NotInnermost:
-            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims})
+        except NotInnermost:
+            options = {"axis": axis, "keepdims": keepdims, "mask_identity": mask_identity}
+            return HOOKS["opaque"](plain, (array,), options)
         return Lazy(form, array._rows, array._guard)
 
     FUNCTIONS[plain] = rule
@@ -340,8 +375,8 @@ def _or_minus_one(m: Any, chosen: Node) -> Node:
 
 _arg("argmin", ak.argmin)
 _arg("argmax", ak.argmax)
-FUNCTIONS[ak.nanargmin] = _nan_version(ak.argmin)
-FUNCTIONS[ak.nanargmax] = _nan_version(ak.argmax)
+FUNCTIONS[ak.nanargmin] = _nan_version(ak.nanargmin, ak.argmin)
+FUNCTIONS[ak.nanargmax] = _nan_version(ak.nanargmax, ak.argmax)
 
 
 @function(ak.num)

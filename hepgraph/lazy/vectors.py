@@ -11,7 +11,7 @@ and awkward's functions only, so they serve eager arrays as well as lazy ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import awkward as ak
@@ -67,8 +67,15 @@ def _has(record: Record) -> set[str]:
 def _need(v: Any, least: int, what: str) -> None:
     if dimension(v) < least:
         kind = {2: "a vector in the plane (pt and phi, or x and y)", 3: "a three-vector", 4: "a four-vector"}[least]
+        if not v.fields:
+            raise FieldError(f"{what} needs {kind}; this is an array of numbers, without fields.")
         names = ", ".join(ak.fields(v)[:10]) if not isinstance(v, Lazy) else ", ".join(v.fields[:10])
         raise FieldError(f"{what} needs {kind}; this record has the fields {names or 'none'}.")
+
+
+def _where(condition: Any, a: Any, b: Any) -> Any:
+    """`ak.where`, for single numbers too."""
+    return ak.where(condition, a, b) if isinstance(condition, ak.Array) else (a if condition else b)
 
 
 # coordinates
@@ -125,7 +132,7 @@ def eta(v: Any) -> Any:
     if mine is not None:
         return -np.log(np.tan(0.5 * mine))
     along = own(v, "z")
-    return ak.where(along == 0, along * 0, np.arcsinh(along / rho(v)))
+    return _where(along == 0, along * 0, np.arcsinh(along / rho(v)))
 
 
 def theta(v: Any) -> Any:
@@ -339,7 +346,7 @@ def boost(v: Any, by: Any) -> Any:
     gamma = 1 / np.sqrt(1 - b2)
     along = bx * x(v) + by_ * y(v) + bz * z(v)
     energy = t(v)
-    factor = ak.where(b2 > 0, (gamma - 1) / b2, 0.0) * along + gamma * energy
+    factor = _where(b2 > 0, (gamma - 1) / b2, 0.0) * along + gamma * energy
     return vector4(x(v) + factor * bx, y(v) + factor * by_, z(v) + factor * bz, gamma * (energy + along))
 
 
@@ -471,7 +478,7 @@ for _f, _least, _names in METHODS:
 
 
 def _is_vector(a: Any) -> bool:
-    return isinstance(a, ak.Array) and bool(dimension(a))
+    return isinstance(a, ak.Array | ak.Record) and bool(dimension(a))
 
 
 def _add(a: Any, b: Any) -> Any:
@@ -517,18 +524,10 @@ def _guarded(rule: Callable[..., Any]) -> Callable[..., Any]:
     return tried
 
 
-def _register(rules: Sequence[tuple[str, Callable[..., Any]]]) -> None:
-    for name, rule in rules:
-        UFUNCS[name] = _guarded(rule)
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "add": _add, "subtract": _subtract, "multiply": _multiply, "divide": _divide, "negative": _negative,
+    "absolute": _absolute,
+}  # fmt: skip
 
-
-_register(
-    [
-        ("add", _add),
-        ("subtract", _subtract),
-        ("multiply", _multiply),
-        ("divide", _divide),
-        ("negative", _negative),
-        ("absolute", _absolute),
-    ]
-)
+for _name, _rule in OPERATORS.items():
+    UFUNCS[_name] = _guarded(_rule)

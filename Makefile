@@ -1,0 +1,64 @@
+# `make` says what there is. Everything is installed into .venv; a second call installs nothing.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first Python that runs and is new enough: a pyenv shim may exist for a version that does not run.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then command -v "$$python"; break; fi; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help adl test lint bench clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-14s%s\n", $$1, $$2 }'
+
+adl: $(VENV)/.installed ## run the eight ADL benchmark queries on data/sample.root and plot them in adl.png
+	$(BIN)/python -m hepgraph adl data/sample.root --plot adl.png
+
+# pytest comes last, so that its closing line is the last thing printed.
+test: lint ## lint, then the tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-test ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed-test ## every script of benchmarks/, one after the other
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+clean: ## remove .venv and all that was built or cached
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis adl.png
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.created
+	$(PIP) install -e .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.created
+	$(PIP) install -e '.[dask,notebook,remote,yaml]' --group test
+	@touch $(VENV)/.installed $@
+
+# pip >= 25.1 knows dependency groups.
+$(VENV)/.created:
+	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+		python='$(PYTHON)'; \
+		if [ -z "$$python" ]; then \
+			echo 'hepgraph needs Python 3.11 or newer, and none was found: install one, or say "make PYTHON=/path/to/python3".' >&2; \
+			exit 1; \
+		fi; \
+		if ! "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "hepgraph needs Python 3.11 or newer, and $$python is none that runs: say \"make PYTHON=/path/to/python3\"." >&2; \
+			exit 1; \
+		fi; \
+		if ! "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1; then \
+			echo "$$python has no venv module: install it (Debian and Ubuntu: apt install python3-venv), or say \"make PYTHON=/path/to/python3\"." >&2; \
+			exit 1; \
+		fi; \
+		echo "Making $(VENV) with $$python"; \
+		"$$python" -m venv $(VENV); \
+	fi
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@

@@ -1,0 +1,54 @@
+"""What starting costs: `import hepgraph`, and the first plot from a cold Python, each beside `import awkward`.
+
+usage: python benchmarks/startup.py [REPEAT]
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PLOT = """
+import matplotlib
+matplotlib.use("Agg")
+import awkward as ak, hepgraph as hg
+import matplotlib.pyplot as plt
+events = hg.from_root({sample!r}, schema="nanoaod")
+a, b = ak.unzip(ak.combinations(events.Muon, 2))
+h = hg.Hist.new.Reg(60, 60, 120, name="mass", label="Dimuon mass [GeV]").Double().fill((a + b).mass)
+h.compute().plot()
+plt.savefig({out!r})
+"""
+
+
+def seconds(code: str) -> float:
+    """The wall time of a fresh Python that runs some code."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    repeat = int(sys.argv[1]) if len(sys.argv) > 1 else 7
+    with tempfile.TemporaryDirectory() as folder:
+        plot = PLOT.format(sample=str(ROOT / "data" / "sample.root"), out=str(Path(folder) / "first.png"))
+        cases = {"python": "pass", "import awkward": "import awkward", "import hepgraph": "import hepgraph", "first plot": plot}
+        times: dict[str, list[float]] = {name: [] for name in cases}
+        for _ in range(repeat + 1):
+            for name, code in cases.items():
+                times[name].append(seconds(code))
+    empty = statistics.median(times["python"][1:])
+    base = statistics.median(times["import awkward"][1:]) - empty
+    print(f"whole process, median of {repeat} in turn; less an empty Python; ratio to import awkward")
+    for name, each in times.items():
+        median = statistics.median(each[1:])
+        print(f"  {name:<16}{median:7.2f} s   {median - empty:6.2f} s   {(median - empty) / base:5.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,465 @@
+"""From the results of a pass to a tree of loops and conditions: plain data, that can be printed.
+
+The tree runs once for each event. An *action* is something done for each element of a space: add to a sum, keep the best
+so far, store in scratch, fill a histogram. What an action needs and cannot compute on the spot (a reduction over a list,
+the winner of a pick, values that are looked up at random) is a *need*, and itself made by an action; needs are placed at
+the innermost level at which they are valid, under the conditions of those who ask for them, and actions that walk the
+same lists share the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TypeAlias
+
+from hepgraph.errors import HepgraphError
+from hepgraph.graph.canonical import TOTAL, conjuncts
+from hepgraph.graph.node import Item, Map, Node, Space
+from hepgraph.graph.show import names_of, words
+
+
+class NotLowered(HepgraphError):
+    """Something in a graph that the kernel has no rule for; the interpreter takes that result."""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos."""
+
+    kind: str
+    item: Item
+
+    @property
+    def at(self) -> Space:
+        """The space under whose cursor it is valid."""
+        match self.kind, self.item:
+            case "reduce", Node(space=at):
+                return _some(at)
+            case "pick", Map(src=src):
+                return src
+            case "scratch", Node(space=at):
+                return _some(_some(at).parent)
+            case _, Space(parent=parent):
+                return _some(parent)
+        raise AssertionError(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something done for each element of `space`: towards a need, or towards the result with this number."""
+
+    space: Space
+    uses: tuple[Node, ...]
+    need: Need | None = None
+    part: int = 0
+    result: int = -1
+
+
+@dataclass(slots=True)
+class Begin:
+    """Sets a need to its starting value."""
+
+    need: Need
+
+
+@dataclass(slots=True)
+class Loop:
+    """For each element of a space that belongs to the current element of its parent."""
+
+    space: Space
+    body: list[Step] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class If:
+    """Under a condition."""
+
+    mask: Node
+    body: list[Step] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Bind:
+    """Says that the current element is also one of a filter (or of a space with the same elements)."""
+
+    space: Space
+
+
+Step: TypeAlias = Begin | Loop | If | Bind | Action
+
+
+def schedule(actions: Sequence[Action], staged: frozenset[Node], events: Space) -> list[Step]:
+    """The tree for one event."""
+    return _Scheduler(staged).build(frozenset({events, TOTAL}), [(a, None) for a in actions], frozenset())
+
+
+_CHEAP = 3
+
+
+class _Scheduler:
+    def __init__(self, staged: frozenset[Node]) -> None:
+        self.staged = staged
+        self.needs_of = lru_cache(maxsize=None)(self._needs_of)
+        self.cost = lru_cache(maxsize=None)(self._cost)
+        self.closure = lru_cache(maxsize=None)(self._closure)
+
+    # what an expression needs
+
+    def _needs_of(self, node: Node) -> frozenset[Need]:
+        if node in self.staged or node.op in ("literal", "full", "load", "ordinal"):
+            return frozenset()
+        match node.op:
+            case "count":
+                return self._count_needs(_space(node.args[0]))
+            case "reduce":
+                return frozenset({Need("reduce", node)})
+            case "merge":
+                return frozenset({Need("scratch", node)})
+            case "defined":
+                return self._map_needs(_map(node.args[0]))
+            case "take":
+                m, x = _map(node.args[0]), _node(node.args[1])
+                return self._map_needs(m) | self.looked_up(m, x)
+            case "call" | "output" | "output_valid" | "load_valid" | "list_valid":
+                raise NotLowered(f"{node.op} is not compiled")
+        return frozenset().union(*(self.needs_of(_node(arg)) for arg in node.args))
+
+    def _count_needs(self, s: Space) -> frozenset[Need]:
+        match s.kind:
+            case "leaf" | "one":
+                return frozenset()
+            case "filter":
+                return frozenset({Need("count", s)})
+            case "comb":
+                return self._count_needs(_space(s.args[0]))
+            case "cart" | "concat":
+                return frozenset().union(*(self._count_needs(_space(part)) for part in s.args))
+        raise NotLowered(f"the length of {s.kind} is not compiled")
+
+    def _map_needs(self, m: Map) -> frozenset[Need]:
+        match m.kind:
+            case int() | "up" | "inc" | "only":
+                return frozenset()
+            case "pick":
+                must = m.args[m.param[1] :]  # type: ignore[index]
+                return frozenset({Need("pick", m)}).union(*(self.needs_of(_node(a)) for a in must))
+            case "gather":
+                needs = frozenset().union(*(self.needs_of(_node(a)) for a in m.args))
+                return needs | self._position_needs(m.dst)
+        raise NotLowered(f"a map of kind {m.kind} is not compiled")
+
+    def _position_needs(self, s: Space) -> frozenset[Need]:
+        """What it takes to find an element of a space by its position."""
+        match s.kind:
+            case "leaf" | "concat":
+                return self._count_needs(s)
+            case "filter":
+                return frozenset({Need("pos", s), Need("count", s)})
+        raise NotLowered(f"looking up in {s.kind} is not compiled")
+
+    def looked_up(self, m: Map, x: Node) -> frozenset[Need]:
+        """What it takes to have x at where a map leads."""
+        if m.kind in ("up", "inc", "only"):
+            return self.needs_of(x)
+        if self.in_scratch(m, x):
+            return frozenset({Need("scratch", x)})
+        return self.needs_of(x)
+
+    def in_scratch(self, m: Map, x: Node) -> bool:
+        """Whether values that a map looks up at random are better stored first."""
+        if x.op == "literal" or x.op == "full" or isinstance(m.kind, str) and m.kind in ("up", "inc", "only"):
+            return False
+        own = _chain(m.dst)
+        local = any(need.at in own for need in self.needs_of(x))
+        if local:
+            return True
+        return isinstance(m.kind, int) and self.cost(x) > _CHEAP
+
+    def _cost(self, node: Node) -> int:
+        if node in self.staged or node.op in ("load", "ordinal"):
+            return 1
+        if node.op in ("literal", "full"):
+            return 0
+        if node.op in ("reduce", "merge", "count", "defined"):
+            return 1
+        below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
+        return below if node.op == "take" else below + (20 if node.op in _DEAR else 1)
+
+    # what an action needs, with the conditions on the way to it, and what those need in turn
+
+    def _closure(self, action: Action) -> frozenset[Need]:
+        found: set[Need] = set()
+        stack = [*self._asked(action)]
+        while stack:
+            need = stack.pop()
+            if need not in found:
+                found.add(need)
+                for made in self.makers(need):
+                    stack.extend(self._asked(made))
+        return frozenset(found)
+
+    def _asked(self, action: Action) -> frozenset[Need]:
+        asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
+        asked |= self.route_needs(action.space)
+        if action.need is not None and action.need.kind == "scratch" and _node(action.need.item).op == "merge":
+            whole = _some(_node(action.need.item).space)
+            asked = asked.union(*(self._count_needs(_space(p)) for p in whole.args[: action.part]))
+        return asked
+
+    def route_needs(self, s: Space) -> frozenset[Need]:
+        """What the loops and conditions that lead to a space need."""
+        found: frozenset[Need] = frozenset()
+        for step in self.route(s, frozenset({TOTAL})):
+            if isinstance(step, If):
+                found |= self.needs_of(step.mask)
+            elif isinstance(step, Loop):
+                found |= self.loop_needs(step.space)
+        return found
+
+    def loop_needs(self, s: Space) -> frozenset[Need]:
+        """What a loop over a space needs before it starts."""
+        match s.kind:
+            case "leaf" | "events":
+                return frozenset()
+            case "concat":
+                return self._count_needs(s)
+            case "comb" | "cart":
+                bases = [_space(arg) for arg in s.args]
+                return frozenset().union(*(self._position_needs(base) for base in bases))
+            case "pull":
+                return self._pull_needs(s)
+        raise NotLowered(f"a loop over {s.kind} is not compiled")
+
+    def _pull_needs(self, s: Space) -> frozenset[Need]:
+        base, m = _space(s.args[0]), _map(s.args[1])
+        found = self._map_needs(m)
+        while base.kind == "filter":
+            mask = _node(base.args[1])
+            if any(need.at in _chain(base) for need in self.needs_of(mask)):
+                return found | self._position_needs(base)
+            found |= self.needs_of(mask)
+            base = _space(base.args[0])
+        if base.kind not in ("leaf", "concat"):
+            raise NotLowered(f"a list of lists over {base.kind} is not compiled")
+        return found | self._count_needs(base)
+
+    def makers(self, need: Need) -> tuple[Action, ...]:
+        """The actions that make a need."""
+        match need.kind, need.item:
+            case "reduce", Node(args=(x,)):
+                return (Action(_some(_node(x).space), (_node(x),), need),)
+            case "count", Space() as s:
+                return (Action(s, (), need),)
+            case "pick", Map() as m:
+                kind, keys, _ = m.param  # type: ignore[misc]
+                if kind == "at" and m.dst.kind in ("leaf", "concat"):
+                    return ()
+                return (Action(m.dst, tuple(_node(a) for a in m.args[:keys]), need),)
+            case "scratch", Node(op="merge") as x:
+                whole = _some(x.space)
+                parts = zip(whole.args, x.args, strict=True)
+                return tuple(Action(_space(p), (_node(v),), need, i) for i, (p, v) in enumerate(parts))
+            case "scratch", Node() as x:
+                return (Action(_some(x.space), (x,), need),)
+            case "pos", Space() as s:
+                return (Action(s, (), need),)
+        raise AssertionError(need.kind)
+
+    # the way to a space
+
+    def route(self, s: Space, live: frozenset[Space]) -> list[Loop | If | Bind]:
+        """The loops and conditions that lead from the current elements to one of a space."""
+        if s in live:
+            return []
+        match s.kind:
+            case "filter":
+                base = _space(s.args[0])
+                steps = self.route(base, live)
+                masks = sorted(conjuncts(_node(s.args[1])), key=self.cost)
+                for mask in masks:
+                    inner = mask
+                    while inner.op == "take" and _map(inner.args[0]).kind == "up":
+                        inner = _node(inner.args[1])
+                    self._insert(steps, inner, live)
+                return [*steps, Bind(s)]
+            case "flat" | "one":
+                below = _space(s.args[0]) if s.kind == "flat" else _some(s.parent)
+                return [*self.route(below, live), Bind(s)]
+            case "events" | "leaf" | "concat" | "comb" | "cart" | "pull":
+                return [*self.route(_some(s.parent), live), Loop(s)]
+        raise NotLowered(f"{s.kind} is not compiled")
+
+    def _insert(self, steps: list[Loop | If | Bind], mask: Node, live: frozenset[Space]) -> None:
+        """Puts a condition where its space is first known, after the cheaper conditions there."""
+        if mask.space in live:
+            place = 0
+        else:
+            place = next(i for i, step in enumerate(steps) if not isinstance(step, If) and step.space is mask.space) + 1
+        while place < len(steps) and isinstance(step := steps[place], If) and self.cost(step.mask) <= self.cost(mask):
+            if step.mask is mask:
+                return
+            place += 1
+        steps.insert(place, If(mask))
+
+    # building
+
+    def build(
+        self, live: frozenset[Space], actions: Sequence[tuple[Action, list[Loop | If | Bind] | None]], done: frozenset[Need]
+    ) -> list[Step]:
+        """The steps for actions, given the spaces whose current elements are known and the needs that are there."""
+        steps: list[Step] = []
+        direct: list[Action] = []
+        groups: dict[tuple[str, Item], list[tuple[Action, list[Loop | If | Bind] | None]]] = {}
+        for action, route in actions:
+            way = self.route(action.space, live) if route is None else route
+            if not way:
+                direct.append(action)
+                continue
+            first = way[0]
+            key = ("if", first.mask) if isinstance(first, If) else (type(first).__name__, first.space)
+            groups.setdefault(key, []).append((action, way))
+        now = self._now(live, direct, groups)
+        done = self._provide(live, now, done, steps)
+        steps.extend(direct)
+        for (kind, item), members in groups.items():
+            inside = [(action, way[1:]) for action, way in members if way is not None]
+            match kind, item:
+                case "if", Node() as mask:
+                    steps.append(If(mask, self.build(live, inside, done)))
+                case "Bind", Space() as s:
+                    steps.append(Bind(s))
+                    steps.extend(self.build(live | {s}, inside, done))
+                case _, Space() as s:
+                    steps.append(Loop(s, self.build(live | _bound(s), inside, done)))
+        return steps
+
+    def _now(
+        self,
+        live: frozenset[Space],
+        direct: Sequence[Action],
+        groups: dict[tuple[str, Item], list[tuple[Action, list[Loop | If | Bind] | None]]],
+    ) -> set[Need]:
+        """The needs to be made at this level: of what is done here, of the conditions, of loops, of several branches."""
+        now: set[Need] = set()
+        for action in direct:
+            now |= {need for node in action.uses for need in self.needs_of(node)}
+            now |= self._asked(action)
+        later: dict[Need, int] = {}
+        for (kind, item), members in groups.items():
+            inside = frozenset().union(*(self.closure(action) for action, _ in members))
+            if kind == "if":
+                now |= self.needs_of(_node(item))
+                for need in inside:
+                    later[need] = later.get(need, 0) + 1
+            else:
+                now |= inside
+        return {need for need in now if need.at in live} | {n for n, count in later.items() if count > 1 and n.at in live}
+
+    def _provide(
+        self, live: frozenset[Space], now: Iterable[Need], done: frozenset[Need], steps: list[Step]
+    ) -> frozenset[Need]:
+        """Makes needs, those first that others rest on; each round shares its loops."""
+        waiting = {need for need in now if need not in done}
+        while True:
+            more = {
+                below
+                for need in waiting
+                for made in self.makers(need)
+                for below in self.closure(made)
+                if below.at in live and below not in done
+            }
+            if more <= waiting:
+                break
+            waiting |= more
+        while waiting:
+            ready = [
+                need
+                for need in waiting
+                if not any(b in waiting for made in self.makers(need) for b in self.closure(made) if b is not need)
+            ]
+            if not ready:
+                raise NotLowered("needs that rest on each other")
+            ready.sort(key=lambda need: (need.kind, str(need.item)))
+            steps.extend(Begin(need) for need in ready)
+            made = [(action, None) for need in ready for action in self.makers(need)]
+            steps.extend(self.build(live, made, done))
+            done |= frozenset(ready)
+            waiting -= set(ready)
+        return done
+
+
+_DEAR = frozenset(
+    "sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 arcsinh arccosh arctanh exp exp2 expm1 log log2 log10 log1p "
+    "power hypot cbrt float_power remainder fmod".split()
+)
+
+
+def _bound(s: Space) -> frozenset[Space]:
+    """The spaces whose current element is known inside of a loop over a space."""
+    if s.kind == "pull":
+        return frozenset({s, *_chain(_space(s.args[0]))})
+    return frozenset({s})
+
+
+def _chain(s: Space) -> tuple[Space, ...]:
+    """A space and those that it is a selection of."""
+    found = [s]
+    while s.kind in ("filter", "flat"):
+        s = _space(s.args[0])
+        found.append(s)
+    return tuple(found)
+
+
+def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
+    """The tree as indented text."""
+    names = names_of(roots)
+    out: list[str] = []
+
+    def walk(part: Sequence[Step], deep: int) -> None:
+        pad = "  " * deep
+        for step in part:
+            match step:
+                case Begin(need):
+                    out.append(f"{pad}begin {_need_words(need, names)}")
+                case Loop(s, body):
+                    out.append(f"{pad}for each of {names.get(s, s.kind)}:")
+                    walk(body, deep + 1)
+                case If(mask, body):
+                    out.append(f"{pad}if {words(mask, names)}:")
+                    walk(body, deep + 1)
+                case Bind(s):
+                    out.append(f"{pad}(one of {names.get(s, s.kind)})")
+                case Action():
+                    what = _need_words(step.need, names) if step.need else f"result {step.result}"
+                    uses = ", ".join(names.get(node, node.op) for node in step.uses)
+                    out.append(f"{pad}{what} <- {uses}" if uses else f"{pad}{what}")
+
+    walk(steps, 0)
+    return "\n".join(out)
+
+
+def _need_words(need: Need, names: dict[Item, str]) -> str:
+    name = names.get(need.item, need.item.kind if isinstance(need.item, Space | Map) else need.item.op)
+    return f"{need.kind} {name}"
+
+
+def _some(s: Space | None) -> Space:
+    assert s is not None
+    return s
+
+
+def _space(item: Item) -> Space:
+    assert isinstance(item, Space)
+    return item
+
+
+def _map(item: Item) -> Map:
+    assert isinstance(item, Map)
+    return item
+
+
+def _node(item: Item) -> Node:
+    assert isinstance(item, Node)
+    return item

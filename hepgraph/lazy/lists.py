@@ -1,0 +1,225 @@
+"""Functions that rearrange lists: firsts, flatten, pad, sort, and their like."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.canonical import (
+    TOTAL,
+    TRUE,
+    apply,
+    conjunction,
+    conjuncts,
+    filtered,
+    flattened,
+    inc,
+    lift,
+    ordinal,
+    take,
+    up,
+)
+from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, unwrap
+from hepgraph.graph.node import Space, literal, map_, space
+from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy
+from hepgraph.lazy.missing import drop_none
+from hepgraph.lazy.reduce import NotInnermost, at_level, function, level_of
+
+
+@function(ak.local_index)
+def local_index(array: Lazy, axis: Any = -1, **_: Any) -> Lazy:
+    """The position of each element in its list."""
+    level = level_of(array, axis)
+    if level == 0:
+        if array._rows.kind != "events" or array._guard:
+            raise UnsupportedError(
+                "the position of a selected row depends on the whole dataset; use ak.local_index before cuts"
+            )
+        return Lazy(Scalar(ordinal(array._rows)), array._rows)
+
+    def lists(inner: List, at: Space) -> Form:
+        return List(inner.space, Scalar(ordinal(inner.space)), inner.size)
+
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+
+
+@function(ak.firsts)
+def firsts(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+    """The first element of each list, None where it is empty."""
+    level = level_of(array, axis)
+    if level == 0:
+        raise UnsupportedError("the first row of a dataset is .head(1)[0]")
+
+    def lists(form: List, at: Space) -> Form:
+        return moved_option(form.content, map_("pick", at, form.space, (), ("at", 0, 0)))
+
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+
+
+@function(ak.singletons)
+def singletons(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
+    """A list of one element for each value, an empty one for each None."""
+
+    def single(form: Form, at: Space) -> Form:
+        valid, inner = unwrap(form)
+        if valid is TRUE and isinstance(inner, Record):
+            return Record({name: single(inner[name], at) for name in inner}, inner.name, inner.tuple)
+        one = space("one", at)
+        some = filtered(one, take(up(one), valid)) if valid is not TRUE else one
+        moved = move(inner, up(one))
+        return List(some, move(moved, inc(some)) if some is not one else moved)
+
+    level = level_of(array, axis)
+    if level == 0:
+        return Lazy(single(array._form, array._rows), array._rows, array._guard)
+
+    def lists(form: List, at: Space) -> Form:
+        return List(form.space, single(form.content, form.space), form.size)
+
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+
+
+@function(ak.flatten)
+def flatten(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+    """One list level less; with axis=None none at all, and no None."""
+    if axis is None:
+        return ravel(array, drop=True)
+    level = level_of(array, axis)
+    if level == 0:
+        return drop_none(array, axis=0)
+    if level == 1:
+        valid, inner = unwrap(array._form)
+        if not isinstance(inner, List):
+            raise ShapeError("only lists can be flattened; this record holds its lists in its fields")
+        masks = [lift(mask, inner.space) for mask in (*array._guard, *conjuncts(valid))]
+        return Lazy(inner.content, inner.space, conjuncts(conjunction(masks, inner.space)))
+
+    def lists(form: List, at: Space) -> Form:
+        valid, inner = unwrap(form.content)
+        if not isinstance(inner, List):
+            raise ShapeError(f"axis={axis} exceeds the depth of this array")
+        s, content = inner.space, inner.content
+        if valid is not TRUE:
+            s = filtered(s, lift(valid, s))
+            content = move(content, inc(s))
+        flat = flattened(s, at)
+        return List(flat, move(content, inc(flat)))
+
+    return Lazy(at_level(array._form, array._rows, level - 1, lists), array._rows, array._guard)
+
+
+@function(ak.ravel)
+def ravel(array: Lazy, drop: bool = False, **_: Any) -> Lazy:
+    """All numbers as one flat array."""
+    result = array
+    if result.fields and len(result.fields) > 1:
+        raise UnsupportedError("the fields of records would follow one another; take one field first")
+    while isinstance(unwrap(result._form)[1], List):
+        result = flatten(result, axis=1)
+    return drop_none(result) if drop else result
+
+
+@function(ak.pad_none)
+def pad_none(array: Lazy, target: int, axis: Any = 1, *, clip: bool = False, **_: Any) -> Lazy:
+    """Lists of at least (with clip: exactly) `target` elements, padded with None."""
+    level = level_of(array, axis)
+    if level == 0:
+        raise UnsupportedError("a dataset cannot be padded; use axis=1")
+
+    def lists(form: List, at: Space) -> Form:
+        pad = space("pad", at, (form.space,), (int(target), bool(clip)))
+        return List(pad, moved_option(form.content, inc(pad)), int(target) if clip else None)
+
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+
+
+def _order(lists: List, at: Space, ascending: bool, stable: bool) -> Space:
+    valid, key = unwrap(lists.content)
+    if isinstance(key, List):
+        raise NotInnermost
+    if not isinstance(key, Scalar):
+        raise UnsupportedError("only numbers can be sorted; sort records by x[ak.argsort(x.pt, axis=1)]")
+    args = (lists.space, key.node) if valid is TRUE else (lists.space, key.node, valid)
+    return space("perm", at, args, (bool(ascending), bool(stable)))
+
+
+def _needs_lists(array: Lazy, axis: Any, name: str) -> int:
+    level = level_of(array, axis)
+    if level == 0:
+        raise UnsupportedError(f"{name} of the rows needs the whole dataset at once; use axis=1, or compute first")
+    return level
+
+
+@function(ak.argsort)
+def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True, **_: Any) -> Lazy:
+    """The positions that would sort each list."""
+
+    def lists(form: List, at: Space) -> Form:
+        order = _order(form, at, ascending, stable)
+        return List(order, Scalar(take(inc(order), ordinal(form.space))), form.size)
+
+    level = _needs_lists(array, axis, "ak.argsort")
+    try:
+        form = at_level(array._form, array._rows, level, lists)
+    except NotInnermost:
+        return HOOKS["opaque"](ak.argsort, (array,), {"axis": axis, "ascending": ascending, "stable": stable})
+    return Lazy(form, array._rows, array._guard)
+
+
+@function(ak.sort)
+def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True, **_: Any) -> Lazy:
+    """Each list sorted."""
+
+    def lists(form: List, at: Space) -> Form:
+        order = _order(form, at, ascending, stable)
+        return List(order, move(form.content, inc(order)), form.size)
+
+    level = _needs_lists(array, axis, "ak.sort")
+    try:
+        form = at_level(array._form, array._rows, level, lists)
+    except NotInnermost:
+        return HOOKS["opaque"](ak.sort, (array,), {"axis": axis, "ascending": ascending, "stable": stable})
+    return Lazy(form, array._rows, array._guard)
+
+
+@function(ak.unflatten)
+def unflatten(array: Any, counts: Any, axis: Any = 0, **_: Any) -> Lazy:
+    """A flat array as lists of the given lengths; they must add up to what there is."""
+    if not isinstance(counts, Lazy):
+        raise UnsupportedError("ak.unflatten needs lazy counts, one for each event, such as ak.num(jets)")
+    level = level_of(array, axis)
+    lengths = unwrap(counts._form)[1]
+    if level == 0:
+        if not isinstance(lengths, Scalar):
+            raise ShapeError("ak.unflatten with axis=0 needs one number for each event")
+        if lengths is not counts._form:
+            raise UnsupportedError("ak.unflatten needs a length for each event; there are None among these")
+        n = lengths.node
+        if (
+            n.op == "count"
+            and n.args[0] is array._rows
+            and set(array._guard) == {lift(g, array._rows) for g in counts._guard}
+        ):
+            return Lazy(List(array._rows, array._form), counts._rows, counts._guard)
+        some = filtered(array._rows, conjunction(array._guard, array._rows))
+        flat = flattened(some, TOTAL)
+        form = move(move(array._form, inc(some)) if some is not array._rows else array._form, inc(flat))
+        if counts._guard:
+            n = apply("where", [conjunction(counts._guard, counts._rows), n, literal(np.int64(0))])
+        split = space("split", counts._rows, (flat, n))
+        return Lazy(List(split, move(form, inc(split))), counts._rows, counts._guard)
+    if level != 1 or not isinstance(lengths, List):
+        raise UnsupportedError("ak.unflatten is recorded for axis 0 and 1 only; use hg.map_partitions")
+    inner, present = unwrap(array._form)[1], unwrap(lengths.content)[1]
+    if not isinstance(inner, List) or not isinstance(present, Scalar):
+        raise ShapeError("ak.unflatten with axis=1 needs a list of numbers for each event")
+    split = space("split", lengths.space, (inner.space, present.node))
+    return Lazy(List(lengths.space, List(split, move(inner.content, inc(split)))), array._rows, array._guard)
+
+
+NUMPY_FUNCTIONS[np.sort] = FUNCTIONS[ak.sort]
+NUMPY_FUNCTIONS[np.argsort] = FUNCTIONS[ak.argsort]
+NUMPY_FUNCTIONS[np.ravel] = FUNCTIONS[ak.ravel]

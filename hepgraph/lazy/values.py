@@ -1,0 +1,203 @@
+"""Values element by element: choices, constants, other types, rounding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.canonical import (
+    BOOL,
+    TRUE,
+    apply,
+    both,
+    filtered,
+    full,
+    inc,
+    lift,
+    up,
+)
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
+from hepgraph.graph.node import Literal, Node, Space, literal
+from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, together
+from hepgraph.lazy.broadcast import broadcast, common_lists, elementwise, realigned
+from hepgraph.lazy.join import joined, settled
+from hepgraph.lazy.missing import typed
+from hepgraph.lazy.reduce import function
+
+
+@function(ak.where)
+def where(condition: Any, *args: Any, **_: Any) -> Lazy:
+    """One value or the other for each element."""
+    if len(args) != 2:
+        raise UnsupportedError("ak.where needs three arguments; positions of true elements are ak.local_index(x)[x]")
+    forms, rows, guard = together([condition, *args])
+    return Lazy(choose(*forms, rows, guard), rows, guard)
+
+
+def choose(condition: Form, a: Form, b: Form, at: Space, guard: tuple[Node, ...]) -> Form:
+    """One form or the other, as a condition says: whole lists where it has no lists itself."""
+    valid, test = unwrap(condition)
+    if isinstance(test, Scalar):
+        yes = test.node if test.node.dtype == BOOL else apply("not_equal", [test.node, literal(0)])
+        return _chosen(valid, yes, a, b, at)
+    if not isinstance(test, List):
+        raise ShapeError("the condition of ak.where must be an array of booleans")
+    forms = [condition, a, b]
+    if any(isinstance(form, Option) and (form is condition or isinstance(form.content, List)) for form in forms):
+        raise UnsupportedError("ak.where cannot choose between missing lists; use ak.drop_none or ak.mask")
+    lists = [form for form in forms if isinstance(form, List)]
+    target = common_lists(lists, at)
+    parts = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
+    size = next((form.size for form in lists if form.space is target), None)
+    return List(target, choose(*parts, target, guard), size)
+
+
+def _chosen(valid: Node, yes: Node, first: Form, second: Form, at: Space) -> Form:
+    (va, a), (vb, b) = unwrap(first), unwrap(second)
+    missing = not (valid is va is vb is TRUE)
+    if isinstance(a, Scalar) and isinstance(b, Scalar):
+        if missing and not (va is TRUE and vb is TRUE):
+            valid = both(valid, apply("where", [yes, va, vb]))
+        return option(_everywhere(valid, at), Scalar(apply("where", [yes, _strong(a.node), _strong(b.node)])))
+    if isinstance(a, List) and isinstance(b, List) and not missing:
+        no = apply("logical_not", [yes])
+        return joined([_where_true(a, yes), _where_true(b, no)], at, booleans=True)
+    if isinstance(a, Record) and isinstance(b, Record) and not missing and set(a) == set(b) and a.tuple == b.tuple:
+        fields = {name: _chosen(TRUE, yes, a[name], b[name], at) for name in a}
+        return Record(fields, a.name if a.name == b.name else None, a.tuple)
+    raise UnsupportedError(
+        "ak.where would mix numbers, lists or records of different kinds (a union), or missing lists; choose between "
+        "arrays of the same type, field by field for records"
+    )
+
+
+def _where_true(lists: List, test: Node) -> List:
+    kept = filtered(lists.space, lift(test, lists.space))
+    return List(kept, move(lists.content, inc(kept)))
+
+
+def _everywhere(valid: Node, at: Space) -> Node:
+    return full(valid.param.value, at) if valid.space is None and valid is not TRUE else valid
+
+
+def _strong(node: Node) -> Node:
+    return typed(node.param.value) if node.op == "literal" else node
+
+
+def _constant(value: Any) -> Any:
+    def rule(array: Lazy, *, dtype: Any = None, **_: Any) -> Lazy:
+        return full_like(array, value, dtype=dtype)
+
+    return rule
+
+
+@function(ak.full_like)
+def full_like(array: Lazy, fill_value: Any, *, dtype: Any = None, **_: Any) -> Lazy:
+    """The same value everywhere, with the shape (and dtype) of another array."""
+
+    def leaf(form: Form, at: Space) -> Form:
+        match form:
+            case Option(valid, content):
+                return option(valid, leaf(content, at))
+            case List(s, content, size):
+                return List(s, leaf(content, s), size)
+            case Record():
+                return Record({name: leaf(form[name], at) for name in form}, form.name, form.tuple)
+            case Scalar(x):
+                kind = np.dtype(dtype) if dtype is not None else x.dtype
+                return Scalar(full(np.asarray(fill_value).astype(kind)[()], at))
+
+    return Lazy(leaf(array._form, array._rows), array._rows, array._guard)
+
+
+FUNCTIONS[ak.zeros_like] = _constant(0)
+FUNCTIONS[ak.ones_like] = _constant(1)
+
+
+@function(ak.values_astype)
+def values_astype(array: Lazy, to: Any, **_: Any) -> Lazy:
+    """The numbers with another dtype."""
+    kind = np.dtype(to)
+
+    def leaf(form: Form) -> Form:
+        if isinstance(form, Record):
+            return Record({name: change(form[name], leaf) for name in form}, form.name, form.tuple)
+        assert isinstance(form, Scalar)
+        return form if form.node.dtype == kind else Scalar(apply("astype", [form.node], (kind.str,)))
+
+    return Lazy(change(array._form, leaf), array._rows, array._guard)
+
+
+def _unary(op: str) -> Any:
+    def rule(array: Lazy, *args: Any, **kwargs: Any) -> Lazy:
+        forms, rows, guard = together([array])
+        return Lazy(elementwise(op, forms, rows, guard, args), rows, guard)
+
+    return rule
+
+
+FUNCTIONS[ak.real], FUNCTIONS[ak.imag] = _unary("real"), _unary("imag")
+
+
+@function(ak.angle)
+def angle(val: Lazy, deg: bool = False, **_: Any) -> Lazy:
+    """The angle of complex numbers in radians (or degrees)."""
+    result = _unary("angle")(val)
+    return result * (180 / np.pi) if deg else result  # type: ignore[no-any-return]
+
+
+@function(ak.round)
+def round_(array: Lazy, decimals: int = 0, **_: Any) -> Lazy:
+    """The numbers rounded to some decimals."""
+    return _unary("round")(array, decimals)  # type: ignore[no-any-return]
+
+
+def _keyed(value: float | None) -> Literal | None:
+    """A parameter that is another for 0.0 and -0.0, and the same for every NaN."""
+    return None if value is None else Literal(float(value), ("float", repr(float(value))))
+
+
+@function(ak.nan_to_num)
+def nan_to_num(
+    array: Lazy, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None, **_: Any
+) -> Lazy:
+    """NaN and infinities replaced by numbers."""
+    return _unary("nan_to_num")(array, *(_keyed(x) for x in (nan, posinf, neginf)))  # type: ignore[no-any-return]
+
+
+@function(ak.isclose)
+def isclose(a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False, **_: Any) -> Lazy:
+    """Whether two arrays agree within tolerances."""
+    forms, rows, guard = together([a, b])
+    return Lazy(elementwise("isclose", forms, rows, guard, (_keyed(rtol), _keyed(atol), bool(equal_nan))), rows, guard)
+
+
+@function(ak.broadcast_arrays)
+def broadcast_arrays(*arrays: Any, depth_limit: int | None = None, **_: Any) -> list[Lazy]:
+    """Each array with the lists of all."""
+    forms, rows, guard = together(arrays)
+    results = []
+    for i in range(len(forms)):
+
+        def leaf(parts: list[Form], at: Space, i: int = i) -> Form:
+            return settled(parts[i], at)
+
+        depth = None if depth_limit is None else depth_limit - 1
+        results.append(Lazy(broadcast(forms, rows, leaf, depth=depth, guard=guard), rows, guard))
+    return results
+
+
+NUMPY_FUNCTIONS[np.where] = where
+NUMPY_FUNCTIONS[np.round] = lambda a, decimals=0: round_(a, decimals)
+NUMPY_FUNCTIONS[np.around] = NUMPY_FUNCTIONS[np.round]
+NUMPY_FUNCTIONS[np.clip] = lambda a, a_min=None, a_max=None, **k: np.minimum(
+    np.maximum(a, a_min if a_min is not None else k.get("min", -np.inf)),
+    a_max if a_max is not None else k.get("max", np.inf),
+)
+NUMPY_FUNCTIONS[np.ones_like] = FUNCTIONS[ak.ones_like]
+NUMPY_FUNCTIONS[np.zeros_like] = FUNCTIONS[ak.zeros_like]
+NUMPY_FUNCTIONS[np.full_like] = FUNCTIONS[ak.full_like]
+NUMPY_FUNCTIONS[np.broadcast_arrays] = broadcast_arrays

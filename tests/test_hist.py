@@ -1,0 +1,614 @@
+"""Lazy histograms against plain `hist` filled with the same eager data."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import re
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import awkward as ak
+import boost_histogram as bh
+import hist
+import mplhep
+import numpy as np
+import pytest
+
+import hepgraph as hg
+from hepgraph.errors import FillError, LazyError
+
+N = 60
+RNG = np.random.default_rng(7)
+COUNTS = RNG.integers(0, 4, N)
+EVENTS = ak.Array(
+    {
+        "x": RNG.normal(0, 2, N),
+        "u": RNG.exponential(3, N) + 0.01,
+        "n": RNG.integers(-3, 8, N),
+        "b": RNG.random(N) < 0.4,
+        "s": RNG.choice(["ee", "mumu", "emu"], N).tolist(),
+        "w": RNG.integers(-2, 6, N) / 4,
+        "v": RNG.integers(1, 6, N) / 4,
+        "q": RNG.integers(0, 5, N) / 2,
+        "j": ak.unflatten(RNG.normal(0, 2, COUNTS.sum()), COUNTS),
+        "jw": ak.unflatten(RNG.integers(0, 9, COUNTS.sum()) / 8, COUNTS),
+        "o": ak.Array([None if i % 7 == 3 else i / 10 for i in range(N)]),
+        "ow": ak.Array([None if i % 11 == 3 else 2.0 for i in range(N)]),
+    }
+)
+
+AXES = {
+    "regular": (hist.axis.Regular(10, -3, 3, name="a", label="A [GeV]"), "x"),
+    "no flow": (hist.axis.Regular(10, -3, 3, name="a", underflow=False, overflow=False), "x"),
+    "circular": (hist.axis.Regular(10, -1, 1, name="a", circular=True), "x"),
+    "log": (hist.axis.Regular(10, 0.1, 20, name="a", transform=hist.axis.transform.log), "u"),
+    "sqrt": (hist.axis.Regular(10, 0.1, 20, name="a", transform=hist.axis.transform.sqrt), "u"),
+    "variable": (hist.axis.Variable([-3, -1, 0.5, 4], name="a"), "x"),
+    "variable circular": (hist.axis.Variable([-3, -1, 0.5, 4], name="a", circular=True), "x"),
+    "integer": (hist.axis.Integer(-1, 6, name="a"), "n"),
+    "boolean": (hist.axis.Boolean(name="a"), "b"),
+    "int category": (hist.axis.IntCategory([1, 5, 2], name="a"), "n"),
+    "string category": (hist.axis.StrCategory(["mumu", "ee"], name="a"), "s"),
+    "growing regular": (hist.axis.Regular(2, -0.5, 0.5, name="a", growth=True), "x"),
+    "growing integer": (hist.axis.Integer(0, 1, name="a", growth=True), "n"),
+    "growing variable": (hist.axis.Variable([0, 0.5, 1], name="a", growth=True), "x"),
+    "growing int category": (hist.axis.IntCategory([], name="a", growth=True), "n"),
+    "growing string category": (hist.axis.StrCategory([], name="a", growth=True), "s"),
+}
+
+STORAGES = {
+    "Double": (hist.storage.Double, False, False),
+    "Double, weighted": (hist.storage.Double, True, False),
+    "Int64": (hist.storage.Int64, False, False),
+    "AtomicInt64": (hist.storage.AtomicInt64, False, False),
+    "Unlimited": (hist.storage.Unlimited, False, False),
+    "Unlimited, weighted": (hist.storage.Unlimited, True, False),
+    "Weight": (hist.storage.Weight, False, False),
+    "Weight, weighted": (hist.storage.Weight, True, False),
+    "Mean": (hist.storage.Mean, False, True),
+    "Mean, weighted": (hist.storage.Mean, True, True),
+    "WeightedMean": (hist.storage.WeightedMean, False, True),
+    "WeightedMean, weighted": (hist.storage.WeightedMean, True, True),
+}
+
+
+def lazy(npartitions=1, array=EVENTS):
+    return hg.from_awkward(array, npartitions=npartitions)
+
+
+def plain(values):
+    return values.to_list() if values.layout.parameter("__array__") == "string" else np.asarray(values)
+
+
+def same(got, expected):
+    """Both histograms have the same axes, in the same order of categories, and the same bins, flow included."""
+    assert type(got) is hist.Hist
+    assert got.storage_type is expected.storage_type
+    for mine, theirs in zip(got.axes, expected.axes, strict=True):
+        assert type(mine) is type(theirs)
+        assert mine.name == theirs.name
+        assert mine.label == theirs.label
+        if isinstance(theirs, bh.axis.Regular | bh.axis.Variable):
+            np.testing.assert_allclose(mine.edges, theirs.edges, atol=1e-12)
+            assert mine.traits == theirs.traits
+        else:
+            assert list(mine) == list(theirs)
+    mine, theirs = got.view(flow=True), expected.view(flow=True)
+    if theirs.dtype.names is None:
+        np.testing.assert_array_equal(mine, theirs)
+    for name in theirs.dtype.names or ():
+        exact = expected.storage_type is hist.storage.Weight  # means are rounded
+        np.testing.assert_allclose(mine[name], theirs[name], rtol=0 if exact else 1e-12, atol=0 if exact else 1e-14)
+
+
+# eager data, axis by axis and storage by storage
+
+
+@pytest.mark.parametrize("npartitions", [1, 2, 7])
+@pytest.mark.parametrize("kind", AXES)
+def test_axes(kind, npartitions):
+    axis, field = AXES[kind]
+    expected = hist.Hist(axis).fill(plain(EVENTS[field]))
+    h = hg.Hist(axis).fill(lazy(npartitions)[field])
+    same(h.compute(), expected)
+    same(h.compute(), expected)
+
+
+@pytest.mark.parametrize("npartitions", [1, 5])
+@pytest.mark.parametrize("kind", AXES)
+@pytest.mark.parametrize("storage", STORAGES)
+def test_storages(storage, kind, npartitions):
+    make, weighted, sampled = STORAGES[storage]
+    axis, field = AXES[kind]
+    more = {"weight": "v" if sampled else "w"} if weighted else {}
+    more |= {"sample": "q"} if sampled else {}
+    expected = hist.Hist(axis, storage=make()).fill(
+        plain(EVENTS[field]), **{name: np.asarray(EVENTS[part]) for name, part in more.items()}
+    )
+    events = lazy(npartitions)
+    h = hg.Hist(axis, storage=make()).fill(events[field], **{name: events[part] for name, part in more.items()})
+    same(h.compute(), expected)
+
+
+@pytest.mark.parametrize("npartitions", [1, 4])
+@pytest.mark.parametrize("first", AXES)
+def test_two_axes(first, npartitions):
+    one, field = AXES[first]
+    for kind in ("regular", "growing regular", "growing string category", "growing variable", "boolean"):
+        axis, other = AXES[kind]
+        two = copy.deepcopy(axis)
+        two.__dict__["name"] = "second"
+        expected = hist.Hist(one, two, storage=hist.storage.Weight())
+        expected.fill(plain(EVENTS[field]), plain(EVENTS[other]), weight=np.asarray(EVENTS.w))
+        events = lazy(npartitions)
+        h = hg.Hist(one, two, storage=hist.storage.Weight()).fill(
+            second=events[other], a=events[field], weight=events.w
+        )
+        same(h.compute(), expected)
+
+
+def test_three_axes():
+    axes = [hist.axis.Regular(3, -2, 2, name="x"), hist.axis.Integer(0, 4, name="n"), hist.axis.Boolean(name="b")]
+    expected = hist.Hist(*axes).fill(np.asarray(EVENTS.x), n=np.asarray(EVENTS.n), b=np.asarray(EVENTS.b))
+    events = lazy(3)
+    same(hg.Hist(*axes).fill(events.x, b=events.b, n=events.n).compute(), expected)
+
+
+def test_constructor_by_name():
+    h = hg.Hist.new.Reg(4, 0, 2, name="m", label="$m$").StrCat(["a"], name="c").Weight()
+    h.fill(lazy(2).x, "a", weight=0.5)
+    expected = hist.Hist.new.Reg(4, 0, 2, name="m", label="$m$").StrCat(["a"], name="c").Weight()
+    same(h.compute(), expected.fill(np.asarray(EVENTS.x), "a", weight=0.5))
+
+
+def test_scalars_are_repeated():
+    axes = [hist.axis.StrCategory([], growth=True, name="c"), hist.axis.Regular(3, -2, 2, name="x")]
+    events = lazy(3)
+    h = hg.Hist(*axes, hist.axis.Integer(0, 3, name="i")).fill("data", events.x, 1, weight=2)
+    expected = hist.Hist(*axes, hist.axis.Integer(0, 3, name="i")).fill("data", np.asarray(EVENTS.x), 1, weight=2)
+    same(h.compute(), expected)
+
+
+def test_several_fills():
+    axis = hist.axis.Regular(10, -3, 3, name="x")
+    events = lazy(4)
+    h = hg.Hist(axis)
+    for cut in (-1, 0, 1):
+        assert h.fill(events.x[events.x > cut]) is h
+    expected = hist.Hist(axis)
+    for cut in (-1, 0, 1):
+        expected.fill(np.asarray(EVENTS.x[EVENTS.x > cut]))
+    same(h.compute(), expected)
+
+
+@pytest.mark.parametrize("npartitions", [1, 2, 7, 60])
+def test_the_order_of_new_categories_is_that_of_the_fills(npartitions):
+    axes = [hist.axis.StrCategory([], growth=True, name="s"), hist.axis.IntCategory([], growth=True, name="n")]
+    h, expected = hg.Hist(*axes), hist.Hist(*axes)
+    events = lazy(npartitions)
+    for cut in (3, 1, -9):
+        h.fill(events.s[events.n > cut], events.n[events.n > cut])
+        some = EVENTS[EVENTS.n > cut]
+        expected.fill(some.s.to_list(), np.asarray(some.n))
+        h.fill(f"above {cut}", events.n)
+        expected.fill(f"above {cut}", np.asarray(EVENTS.n))
+    same(h.compute(), expected)
+
+
+# jagged values
+
+
+def test_jagged_with_event_values_and_weights():
+    axes = [hist.axis.Regular(10, -3, 3, name="j"), hist.axis.Integer(-3, 8, name="n")]
+    flat = {name: np.asarray(ak.flatten(ak.broadcast_arrays(EVENTS[name], EVENTS.j)[0])) for name in ("n", "w")}
+    expected = hist.Hist(*axes, storage=hist.storage.Weight())
+    expected.fill(np.asarray(ak.flatten(EVENTS.j)), flat["n"], weight=flat["w"])
+    events = lazy(7)
+    h = hg.Hist(*axes, storage=hist.storage.Weight()).fill(events.j, events.n, weight=events.w)
+    same(h.compute(), expected)
+
+
+def test_jagged_weights_and_samples():
+    axis = hist.axis.Regular(10, -3, 3, name="j")
+    j, weight = (np.asarray(ak.flatten(EVENTS[name])) for name in ("j", "jw"))
+    some = weight != 0
+    events = lazy(7)
+    expected = hist.Hist(axis, storage=hist.storage.WeightedMean())
+    expected.fill(j[some], weight=weight[some], sample=j[some])
+    h = hg.Hist(axis, storage=hist.storage.WeightedMean()).fill(events.j, weight=events.jw, sample=events.j)
+    same(h.compute(), expected)
+
+
+@pytest.mark.parametrize("npartitions", [1, 2, 3])
+def test_entries_of_no_weight_do_not_spoil_a_mean(npartitions):
+    events = lazy(npartitions, ak.Array({"x": [0.5, 0.5, 0.5], "s": ["a", "a", "b"], "w": [0.0, 1.0, 0.0]}))
+    h = hg.Hist.new.Reg(1, 0, 1, name="x").StrCat(["a", "b"], name="s").Mean()
+    h.fill(events.x, events.s, weight=events.w, sample=events.x)
+    assert h.compute().values().tolist() == [[0.5, 0.0]]
+
+
+def test_deeper_lists():
+    deep = ak.Array([[[1.0, 2.0], []], [], [[0.5]], [[], [2.5, 2.5]]])
+    weight = ak.Array([[1.0, 2.0], [], [3.0], [4.0, 5.0]])
+    events = hg.from_awkward(ak.zip({"deep": deep, "weight": weight}, depth_limit=1), npartitions=3)
+    h = hg.Hist.new.Reg(3, 0, 3, name="x").Double().fill(events.deep, weight=events.weight)
+    assert h.compute().values().tolist() == [3.0, 1.0, 1.0 + 2 * 5.0]
+
+
+def test_combinations_and_masks():
+    events = lazy(5)
+    pair = ak.combinations(events.j[events.j > -1], 2, fields=["a", "b"])
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(pair.a + pair.b)
+    eager = ak.combinations(EVENTS.j[EVENTS.j > -1], 2, fields=["a", "b"])
+    same(h.compute(), hist.Hist.new.Reg(10, -3, 3, name="x").Double().fill(np.asarray(ak.flatten(eager.a + eager.b))))
+
+
+def test_jagged_flattened_beforehand_is_the_same():
+    events = lazy(4)
+    one = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(events.j)
+    two = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(ak.flatten(events.j))
+    same(one.compute(), two.compute())
+
+
+def test_fill_flattened():
+    record = ak.zip({"x": EVENTS.x, "n": EVENTS.n})
+    axes = [hist.axis.Integer(-3, 8, name="n"), hist.axis.Regular(10, -3, 3, name="x")]
+    expected = hist.Hist(*axes).fill(np.asarray(EVENTS.n), np.asarray(EVENTS.x))
+    same(hg.Hist(*axes).fill_flattened(lazy(3, record)).compute(), expected)
+    same(hg.Hist(*axes).fill_flattened(n=lazy(3, record).n, x=0.5).compute(), hist.Hist(*axes).fill(record.n, x=0.5))
+    assert hg.Hist(axes[0]).fill_flattened(ak.Array([[1], [2, 2]])).sum() == 3
+
+
+# None
+
+
+def test_none_on_an_axis_is_not_filled():
+    events = lazy(4)
+    h = hg.Hist.new.Reg(6, 0, 6, name="o").Reg(3, -3, 3, name="x").Double().fill(events.o, events.x, weight=events.w)
+    kept = EVENTS[~ak.is_none(EVENTS.o)]
+    expected = hist.Hist.new.Reg(6, 0, 6, name="o").Reg(3, -3, 3, name="x").Double()
+    same(h.compute(), expected.fill(ak.to_numpy(kept.o).data, np.asarray(kept.x), weight=np.asarray(kept.w)))
+
+
+def test_none_in_lists_is_not_filled():
+    array = ak.Array([[1.0, None], None, [], [None, 2.0, 2.0]])
+    h = hg.Hist.new.Reg(3, 0, 3, name="x").Double().fill(hg.from_awkward(array, npartitions=2))
+    assert h.compute().values(flow=True).tolist() == [0, 0, 1, 2, 0]
+
+
+def test_first_of_each_list():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(ak.firsts(lazy(4).j))
+    assert h.compute().sum(flow=True) == np.count_nonzero(COUNTS)
+
+
+def test_none_weight_is_an_error():
+    events = lazy(4)
+    h = hg.Hist.new.Reg(6, 0, 6, name="x").Double().fill(events.x, weight=events.ow)
+    with pytest.raises(FillError, match=r"None.*ak\.fill_none") as caught:
+        h.compute()
+    assert "test_hist.py" in str(caught.value)
+    filled = hg.Hist.new.Reg(6, 0, 6, name="x").Double().fill(events.x, weight=ak.fill_none(events.ow, 0.0))
+    same(
+        filled.compute(),
+        hist.Hist.new.Reg(6, 0, 6, name="x")
+        .Double()
+        .fill(np.asarray(EVENTS.x), weight=np.asarray(ak.fill_none(EVENTS.ow, 0.0))),
+    )
+
+
+def test_none_sample_is_an_error():
+    h = hg.Hist.new.Reg(6, 0, 6, name="x").Mean().fill(lazy(2).x, sample=lazy(2).ow)
+    with pytest.raises(FillError, match="None"):
+        h.compute()
+
+
+def test_none_weight_where_nothing_is_filled_is_no_error():
+    events = lazy(4)
+    h = hg.Hist.new.Reg(6, 0, 6, name="x").Double().fill(ak.mask(events.x, ~ak.is_none(events.ow)), weight=events.ow)
+    assert h.compute().sum(flow=True) == 2.0 * ak.sum(~ak.is_none(EVENTS.ow))
+
+
+# partitions and datasets
+
+
+def test_empty_partitions_and_empty_data():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(lazy(100).x)
+    assert lazy(100).npartitions == 100
+    same(h.compute(), hist.Hist.new.Reg(10, -3, 3, name="x").Double().fill(np.asarray(EVENTS.x)))
+    nothing = hg.Hist.new.Reg(10, -3, 3, name="x").StrCat([], name="s", growth=True).Weight()
+    nothing.fill(lazy(2, EVENTS[:0]).x, lazy(2, EVENTS[:0]).s)
+    assert nothing.compute().sum(flow=True).value == 0
+
+
+@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
+def test_executors(executor):
+    axes = [AXES["growing string category"][0], hist.axis.Regular(2, -1, 1, name="x", growth=True)]
+    events = lazy(9)
+    h = hg.Hist(*axes, storage=hist.storage.Weight()).fill(events.s, events.x, weight=events.w)
+    expected = hist.Hist(*axes, storage=hist.storage.Weight())
+    same(h.compute(executor=executor), expected.fill(EVENTS.s.to_list(), EVENTS.x, weight=EVENTS.w))
+
+
+def test_two_datasets_in_one_histogram():
+    one, two = EVENTS[:25], EVENTS[25:]
+    h = hg.Hist.new.StrCat([], growth=True, name="d").Reg(10, -3, 3, name="x").Double()
+    expected = hist.Hist.new.StrCat([], growth=True, name="d").Reg(10, -3, 3, name="x").Double()
+    for name, part, npartitions in (("one", one, 3), ("two", two, 2), ("again", one, 3)):
+        h.fill(name, lazy(npartitions, part).x)
+        expected.fill(name, np.asarray(part.x))
+    same(h.compute(), expected)
+
+
+# nothing gets lost
+
+
+def test_look_then_add_a_fill():
+    events = lazy(3)
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(events.x)
+    assert h.compute().sum(flow=True) == N
+    h.fill(events.x)
+    assert h.compute().sum(flow=True) == 2 * N
+    assert h.compute().sum(flow=True) == 2 * N
+
+
+def test_the_computed_histogram_is_plain_and_apart():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(lazy().x)
+    one = h.compute()
+    assert type(one) is hist.Hist
+    assert not hasattr(one, "fills")
+    one.fill([0.0] * 100)
+    one.axes[0].label = "changed"
+    assert h.compute().sum(flow=True) == N
+    assert h.compute().axes[0].label == "x"
+
+
+def test_eager_and_lazy_fills_mix():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double()
+    h.fill([0.0, 1.0])
+    assert h.sum() == 2
+    h.fill(lazy(2).x)
+    h.fill([2.0])
+    assert h.compute().sum(flow=True) == N + 3
+    assert h.compute().sum(flow=True) == N + 3
+
+
+def test_eager_only_is_plain_hist():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(EVENTS.x)
+    assert isinstance(h, hist.Hist)
+    assert h.values().sum() == h.sum()
+    assert type(h[1:4]) is hg.Hist
+    assert (h + h).sum() == 2 * h.sum()
+    assert (h * 2).sum() == 2 * h.sum()
+    same(h.compute(), hist.Hist.new.Reg(10, -3, 3, name="x").Double().fill(EVENTS.x))
+
+
+def test_eager_values_with_lazy_weights():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(np.asarray(EVENTS.x), weight=lazy(4).w)
+    expected = hist.Hist.new.Reg(10, -3, 3, name="x").Double()
+    same(h.compute(), expected.fill(np.asarray(EVENTS.x), weight=np.asarray(EVENTS.w)))
+
+
+LOOKS = {
+    "values": lambda h: h.values(),
+    "variances": lambda h: h.variances(),
+    "counts": lambda h: h.counts(),
+    "density": lambda h: h.density(),
+    "view": lambda h: h.view(),
+    "sum": lambda h: h.sum(),
+    "empty": lambda h: h.empty(),
+    "plot": lambda h: h.plot(),
+    "plot1d": lambda h: h.plot1d(),
+    "plot_ratio": lambda h: h.plot_ratio(h),
+    "show": lambda h: h.show(),
+    "to_numpy": lambda h: h.to_numpy(),
+    "project": lambda h: h.project("x"),
+    "profile": lambda h: h.profile("x"),
+    "integrate": lambda h: h.integrate("x"),
+    "sort": lambda h: h.sort("x"),
+    "stack": lambda h: h.stack("x"),
+    "allclose": lambda h: h.allclose(h),
+    "T": lambda h: h.T,
+    "getitem": lambda h: h[0],
+    "slice": lambda h: h[1:3],
+    "setitem": lambda h: h.__setitem__(0, 3.0),
+    "iterate": lambda h: list(h),
+    "asarray": lambda h: np.asarray(h),
+    "add a number": lambda h: h + 1,
+    "add a number in place": lambda h: h.__iadd__(1),
+    "scale": lambda h: h * 2,
+    "scale from the left": lambda h: 2 * h,
+    "scale in place": lambda h: h.__imul__(2),
+    "divide": lambda h: h / 2,
+    "subtract": lambda h: h - h,
+    "to hist": lambda h: hist.Hist(h),
+    "to boost": lambda h: bh.Histogram(h),
+    "to uhi": lambda h: h._to_uhi_(),
+    "mplhep": lambda h: mplhep.histplot(h),
+}
+
+
+@pytest.mark.parametrize("how", LOOKS)
+def test_a_lazy_histogram_shows_nothing(how):
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(lazy(2).x)
+    with pytest.raises(LazyError, match=r"1 lazy fill .*\.compute\(\)"):
+        LOOKS[how](h)
+    assert h.compute().sum(flow=True) == N
+
+
+def test_every_public_method_refuses():
+    from inspect import getattr_static
+
+    allowed = {"fill", "fill_flattened", "copy", "reset", "compute", "visualize"}
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(lazy(2).x)
+    for name in dir(hist.Hist):
+        if name.startswith("_") or name in allowed or not callable(getattr_static(hist.Hist, name)):
+            continue
+        with pytest.raises(LazyError):
+            getattr(h, name)()
+
+
+def test_what_may_be_asked_of_a_lazy_histogram():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x", label="$x$").Weight().fill(lazy(2).x)
+    assert (h.ndim, h.shape, h.axes[0].label, h.storage_type) == (1, (10,), "$x$", hist.storage.Weight)
+    assert "1 lazy fill: .compute()" in repr(h)
+    assert "1 lazy fill" in h._repr_html_()
+    assert "2 lazy fills" in str(h.fill(lazy(2).x))
+    assert h.visualize().svg.startswith("<svg")
+
+
+def test_from_columns_still_works():
+    h = hg.Hist.from_columns({"x": [0.5, 1.5]}, (hist.axis.Regular(2, 0, 2, name="x"),))
+    assert h.values().tolist() == [1, 1]
+
+
+def test_reset():
+    h = hg.Hist.new.Reg(10, -3, 3, name="x").Double().fill(lazy(2).x)
+    h.reset()
+    assert h.sum() == 0
+    assert h.compute().sum() == 0
+
+
+# copies
+
+
+def one_fill(npartitions=3):
+    return hg.Hist.new.Reg(10, -3, 3, name="x", label="X").Weight().fill(lazy(npartitions).x, weight=2.0)
+
+
+COPIES = {
+    "copy method": lambda h: h.copy(),
+    "shallow": lambda h: h.copy(deep=False),
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda h: pickle.loads(pickle.dumps(h)),
+    "constructor": hg.Hist,
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_copies_keep_fills_and_go_their_own_way(how):
+    h = one_fill()
+    other = COPIES[how](h)
+    assert type(other) is hg.Hist
+    assert other == h
+    same(other.compute(), h.compute())
+    other.fill(lazy(3).x)
+    assert other != h
+    assert other.compute().sum(flow=True).value == 3 * N
+    assert h.compute().sum(flow=True).value == 2 * N
+
+
+def test_pickles_in_another_process():
+    h = one_fill().fill([0.0])
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        same(pool.submit(pickle.loads, pickle.dumps(h)).result().compute(), h.compute())
+        same(pool.submit(hg.compute, h, executor="serial").result(), h.compute())
+
+
+# sums
+
+
+def test_sum_of_lazy_histograms():
+    a, b = one_fill(2), one_fill(3)
+    total = a + b
+    assert total.compute().sum(flow=True).value == 4 * N
+    assert (len(a.fills), len(b.fills)) == (1, 1)
+    assert sum([a, b, a]).compute().sum(flow=True).value == 6 * N
+
+
+def test_sum_with_eager_histograms():
+    eager = hist.Hist.new.Reg(10, -3, 3, name="x", label="X").Weight().fill([0.0, 0.0])
+    for total in (one_fill() + eager, eager + one_fill(), sum([one_fill(), eager]), one_fill() + hg.Hist(eager)):
+        assert total.compute().sum(flow=True).value == 2 * N + 2
+    assert (hg.Hist(eager) + eager).sum().value == 4
+
+
+def test_in_place_sum_is_seen_by_every_holder():
+    h = one_fill()
+    alias = h
+    h += one_fill(4)
+    h += hist.Hist.new.Reg(10, -3, 3, name="x", label="X").Weight().fill([0.0])
+    assert alias is h
+    assert alias.compute().sum(flow=True).value == 4 * N + 1
+    eager = hg.Hist.new.Reg(10, -3, 3, name="x", label="X").Weight()
+    eager += one_fill()
+    assert eager.compute().sum(flow=True).value == 2 * N
+
+
+def test_sum_of_grown_histograms():
+    cat = hg.Hist.new.StrCat([], growth=True, name="s").Double()
+    one, two = cat.copy().fill(["a"]), cat.copy().fill(["b", "a"])
+    lazily = cat.copy().fill(lazy(2).s)
+    total = (one + two + lazily).compute()
+    assert list(total.axes[0])[:2] == ["a", "b"]
+    assert total.sum() == N + 3
+
+
+# fill errors, at the fill
+
+
+def new():
+    return hg.Hist.new.Reg(10, -3, 3, name="mass").Int(0, 5, name="count").Double()
+
+
+X = lazy(2)
+WRONG = {
+    "unknown axis": (lambda: new().fill(X.x, coutn=X.n), r"no axis 'coutn'.*\n.*count"),
+    "too many": (lambda: new().fill(X.x, X.n, X.n), r"3 values for 2 axes \(mass, count\)"),
+    "too few": (lambda: new().fill(X.x), r"No values for axis count"),
+    "twice": (lambda: new().fill(X.x, X.n, mass=X.x), r"'mass' was given twice"),
+    "a string": (lambda: new().fill("a", X.n), r"'mass' \(Regular\) takes real numbers, not strings"),
+    "strings": (lambda: new().fill(X.s, X.n), r"'mass' \(Regular\) takes real numbers, not strings"),
+    "fractions": (lambda: new().fill(X.x, X.x), r"'count' \(Integer\) takes whole numbers.*not float64"),
+    "a fraction": (lambda: new().fill(X.x, 1.5), r"'count' \(Integer\) takes whole numbers"),
+    "complex": (lambda: new().fill(X.x * 1j, X.n), r"takes real numbers, not complex128"),
+    "None": (lambda: new().fill(X.x, None), r"'count' was given None"),
+    "records": (lambda: new().fill(X, X.n), r"'mass' was given records \(x, u, n, b"),
+    "weight records": (lambda: new().fill(X.x, X.n, weight=X), r"weight= was given records"),
+    "weight strings": (lambda: new().fill(X.x, X.n, weight=X.s), r"weight= takes real numbers, not strings"),
+    "other masks": (lambda: new().fill(X.x[X.x > 0], X.n[X.x > 1]), r"cut by different masks"),
+    "weight not cut": (lambda: new().fill(X.x[X.x > 0], X.n[X.x > 0], weight=X.w), r"cut by different masks"),
+    "other lists": (lambda: new().fill(X.j[X.j > 0], X.n, weight=X.jw), r"do not go together"),
+    "flattened beside events": (lambda: new().fill(ak.flatten(X.j), X.n), r"do not go together"),
+    "wrong length": (lambda: new().fill(X.x, np.arange(5)), r"5 entries, the dataset 60"),
+    "other dataset": (lambda: new().fill(X.x, lazy(2, EVENTS[:30]).n), r"do not go together"),
+    "reduction": (lambda: new().fill(X.x, X.n, weight=ak.sum(X.w)), r"do not go together"),
+    "numbers to strings": (
+        lambda: hg.Hist.new.StrCat(["a"], name="s").Double().fill(X.n),
+        r"'s' \(StrCategory\) takes strings, not int64",
+    ),
+    "weights to Int64": (
+        lambda: hg.Hist.new.Reg(2, 0, 1, name="x").Int64().fill(X.x, weight=X.w),
+        r"Int64 storage counts entries and takes no weights",
+    ),
+    "sample to Double": (lambda: new().fill(X.x, X.n, sample=X.x), r"Double storage takes no sample="),
+    "no sample": (lambda: hg.Hist.new.Reg(2, 0, 1, name="x").Mean().fill(X.x), r"give it as sample="),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_fill_errors(case):
+    make, message = WRONG[case]
+    with pytest.raises(FillError, match=re.compile(message, re.DOTALL)):
+        make()
+
+
+def test_a_refused_fill_leaves_nothing_behind():
+    h = new().fill(X.x, X.n)
+    with pytest.raises(FillError):
+        h.fill(X.x, X.x)
+    assert len(h.fills) == 1
+
+
+def test_lists_of_other_lengths_are_found_while_running():
+    events = hg.from_awkward(ak.zip({"a": ak.Array([[1.0], [2.0]]), "b": ak.Array([[1.0, 2.0], []])}, depth_limit=1))
+    with pytest.raises((FillError, hg.errors.ShapeError)):
+        hg.Hist.new.Reg(3, 0, 3, name="a").Double().fill(events.a, weight=events.b).compute()
+
+
+def test_ak_array_methods_are_not_shadowed():
+    """The names of fields never win over what a histogram needs."""
+    events = lazy(2, ak.zip({"values": EVENTS.x, "fill": EVENTS.n}))
+    h = hg.Hist.new.Reg(10, -3, 3, name="values").Double().fill(events["values"])
+    assert h.compute().sum(flow=True) == N

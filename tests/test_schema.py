@@ -1,0 +1,775 @@
+"""Schemas: columns as collections, cross-references, constants, users' own schema files, nested Parquet."""
+
+import re
+import time
+from functools import lru_cache
+from itertools import combinations
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import uproot
+
+import hepgraph as hg
+from hepgraph import errors
+from hepgraph.schema import available, load
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+NANO = ["nano_dy.root", "nano_dimuon.root", "nano_tt_v12.root", "nano_dy.parquet", "nano_dy_rntuple.root"]
+
+
+def data(name):
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    return path
+
+
+def compute(tree):
+    return hg.compute(tree, executor="serial", progress=False)
+
+
+def same(a, b):
+    return ak.array_equal(a, b, equal_nan=True, dtype_exact=True, check_parameters=False)
+
+
+# the files of the project
+
+
+@lru_cache(maxsize=8)
+def nano(name):
+    return hg.open(data(name), schema="nanoaod")
+
+
+@lru_cache(maxsize=8)
+def branches_of(path):
+    if path.suffix == ".parquet":
+        return ak.from_parquet(path)
+    with uproot.open(path) as file:
+        return file["Events"].arrays()
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_every_field_of_every_collection(name):
+    path = data(name)
+    wanted = branches_of(path)
+    events = nano(name)
+    fields = {}
+    for collection in events.fields:
+        if collection.startswith("_"):  # collections of RNTuple files without names of their own
+            continue
+        held = events[collection]
+        if held.fields:
+            fields.update({f"{collection}_{field}": held[field] for field in held.fields})
+        else:
+            fields[collection] = held
+    aliased = fields.pop("CorrT1METJet_pt", None)
+    assert set(fields) == {branch for branch in wanted.fields if not branch.startswith("_")}
+    if aliased is not None:
+        assert same(compute(aliased), wanted["CorrT1METJet_rawPt"])
+    got = compute(fields)
+    wrong = [branch for branch in fields if not same(got[branch], wanted[branch])]
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", NANO)
+def test_collections_as_a_whole(name):
+    path = data(name)
+    wanted = branches_of(path)
+    muons = compute(nano(name).repartition(3).Muon)
+    assert all(same(muons[field], wanted[f"Muon_{field}"]) for field in muons.fields)
+    assert muons.layout.content.parameter("__record__") == "Muon"
+
+
+def test_nameless_collections_of_an_rntuple_do_not_disturb():
+    events = nano("nano_dy_rntuple.root")
+    odd = [name for name in events.fields if name.startswith("_")]
+    assert odd
+    assert events.Muon.fields == nano("nano_dy.root").Muon.fields
+    assert same(compute(events[odd[0]][events[odd[0]].fields[0]]), compute(events[events[odd[0]].fields[0]]))
+
+
+@pytest.mark.parametrize("name", ["nano_dy.root", "nano_dy.parquet", "nano_dy_rntuple.root"])
+def test_the_full_names_of_branches_work_beside_collections(name):
+    events = nano(name)
+    assert "Jet_pt" not in events.fields
+    got = compute({"a": events.Jet_pt, "b": events.Jet.pt, "c": events["Jet_pt"], "n": events.nJet, "m": events.MET_pt})
+    assert same(got["a"], got["b"])
+    assert same(got["a"], got["c"])
+    assert got["n"].to_list() == ak.num(got["b"]).to_list()
+    assert compute(events.Jet_pt[events.Jet.eta > 0]).to_list() == compute(events.Jet.pt[events.Jet_eta > 0]).to_list()
+    assert list(hg.necessary_columns(events.Jet_pt)) == list(hg.necessary_columns(events.Jet.pt))
+
+
+def test_tracing_on_a_large_file_is_quick(capsys):
+    from hepgraph.processors import adl
+
+    path = data("nano_dimuon.root")
+    start = time.perf_counter()
+    events = hg.open(path, schema="nanoaod")
+    opened = time.perf_counter()
+    adl.Query8().process(events)
+    traced = time.perf_counter()
+    columns = len(events.source.columns)
+    with capsys.disabled():
+        print(f"\n  {columns} branches: opened in {opened - start:.2f} s, query 8 traced in {traced - opened:.3f} s")
+
+
+# cross-references, against slow loops
+
+
+@pytest.fixture(params=["nano_dy.root", "nano_dy.parquet", "nano_dy_rntuple.root"])
+def events(request):
+    return nano(request.param).repartition(3)
+
+
+@pytest.fixture(scope="module")
+def eager():
+    return branches_of(data("nano_dy.root"))
+
+
+def pointed(eager, collection, index, target, field):
+    """For each element, the field of the element that its index points to, None for -1 and beyond the end."""
+    values = eager[f"{target}_{field}"].to_list()
+    return [
+        [values[event][i] if 0 <= i < len(values[event]) else None for i in indices]
+        for event, indices in enumerate(eager[f"{collection}_{index}"].to_list())
+    ]
+
+
+DIRECT = [
+    ("Muon", "matched_jet", "jetIdx", "Jet"),
+    ("Muon", "matched_gen", "genPartIdx", "GenPart"),
+    ("Muon", "matched_fsrPhoton", "fsrPhotonIdx", "FsrPhoton"),
+    ("Electron", "matched_photon", "photonIdx", "Photon"),
+    ("Electron", "matched_jet", "jetIdx", "Jet"),
+    ("Electron", "matched_gen", "genPartIdx", "GenPart"),
+    ("Photon", "matched_electron", "electronIdx", "Electron"),
+    ("Photon", "matched_jet", "jetIdx", "Jet"),
+    ("Photon", "matched_gen", "genPartIdx", "GenPart"),
+    ("Tau", "matched_jet", "jetIdx", "Jet"),
+    ("Tau", "matched_gen", "genPartIdx", "GenPart"),
+    ("Jet", "matched_gen", "genJetIdx", "GenJet"),
+    ("Jet", "matched_electron1", "electronIdx1", "Electron"),
+    ("GenPart", "parent", "genPartIdxMother", "GenPart"),
+    ("GenVisTau", "parent", "genPartIdxMother", "GenPart"),
+]
+
+
+def test_references_to_one_element(events, eager):
+    got = compute({(c, name): getattr(events[c], name).pt for c, name, _, _ in DIRECT})
+    for collection, name, index, target in DIRECT:
+        assert got[collection, name].to_list() == pointed(eager, collection, index, target, "pt"), (collection, name)
+
+
+def test_references_that_only_newer_files_have():
+    eager, events = branches_of(data("nano_tt_v12.root")), nano("nano_tt_v12.root")
+    more = [
+        ("FatJet", "matched_gen", "genJetAK8Idx", "GenJetAK8"),
+        ("Jet", "matched_gen", "genJetIdx", "GenJet"),
+        ("Muon", "matched_gen", "genPartIdx", "GenPart"),
+    ]
+    there = [row for row in more if f"{row[0]}_{row[2]}" in eager.fields]
+    got = compute({row[:2]: getattr(events[row[0]], row[1]).pt for row in there})
+    for collection, name, index, target in there:
+        assert got[collection, name].to_list() == pointed(eager, collection, index, target, "pt"), (collection, name)
+    assert there
+
+
+SEVERAL = [
+    ("Jet", "matched_electrons", ["electronIdx1", "electronIdx2"], "Electron"),
+    ("Jet", "matched_muons", ["muonIdx1", "muonIdx2"], "Muon"),
+    ("FatJet", "subjets", ["subJetIdx1", "subJetIdx2"], "SubJet"),
+]
+
+
+def test_references_to_several_elements(events, eager):
+    got = compute({(c, name): getattr(events[c], name).pt for c, name, _, _ in SEVERAL})
+    for collection, name, indices, target in SEVERAL:
+        each = [pointed(eager, collection, index, target, "pt") for index in indices]
+        wanted = [
+            [[v for v in row if v is not None] for row in zip(*rows, strict=True)] for rows in zip(*each, strict=True)
+        ]
+        assert got[collection, name].to_list() == wanted, (collection, name)
+
+
+def children(eager, field):
+    out = []
+    for mothers, values in zip(
+        eager["GenPart_genPartIdxMother"].to_list(), eager[f"GenPart_{field}"].to_list(), strict=True
+    ):
+        out.append([[v for m, v in zip(mothers, values, strict=True) if m == i] for i in range(len(mothers))])
+    return out
+
+
+def test_children_and_parents(events, eager):
+    gen = events.GenPart
+    got = compute(
+        {
+            "children": gen.children.pdgId,
+            "grand": gen.parent.parent.pdgId,
+            "back": gen.children.parent.pdgId,
+            "up": gen.parent.children.pdgId,
+        }
+    )
+    assert got["children"].to_list() == children(eager, "pdgId")
+    mothers, ids = eager["GenPart_genPartIdxMother"].to_list(), eager["GenPart_pdgId"].to_list()
+    grand = []
+    for m, v in zip(mothers, ids, strict=True):
+        above = [m[i] if i >= 0 else -1 for i in m]
+        grand.append([v[i] if i >= 0 else None for i in above])
+    assert got["grand"].to_list() == grand
+    own = [[[v] * len(c) for v, c in zip(a, b, strict=True)] for a, b in zip(ids, children(eager, "pdgId"), strict=True)]
+    assert got["back"].to_list() == own
+    kids = children(eager, "pdgId")
+    wanted = [[kids[e][i] if i >= 0 else None for i in m] for e, m in enumerate(mothers)]
+    assert got["up"].to_list() == wanted
+
+
+def test_references_after_cuts(events, eager):
+    """References still point at the elements of the whole collection."""
+    few = events[ak.num(events.Electron) >= 1]
+    mu = few.Muon[few.Muon.pt > 5]
+    good = events.Jet[events.Jet.pt > 20]
+    got = compute(
+        {
+            "mu": mu.matched_jet.pt,
+            "el": few.Electron[few.Electron.pt > 5].matched_photon.eta,
+            "jets": good.matched_electrons.pt,
+            "gen": good[ak.num(good) >= 2].matched_gen.pt,
+            "kids": events.GenPart[events.GenPart.pt > 5].children.pt,
+            "sorted": good[ak.argsort(good.eta)].matched_gen.pt,
+            "leading": ak.firsts(good).matched_gen.pt,
+        }
+    )
+    keep = (ak.num(eager["Electron_pt"]) >= 1).to_list()
+
+    def cut(rows, masks):
+        return [[v for v, m in zip(row, mask, strict=True) if m] for row, mask in zip(rows, masks, strict=True)]
+
+    def some(rows, which):
+        return [row for row, k in zip(rows, which, strict=True) if k]
+
+    full = pointed(eager, "Muon", "jetIdx", "Jet", "pt")
+    assert got["mu"].to_list() == some(cut(full, (eager["Muon_pt"] > 5).to_list()), keep)
+    full = pointed(eager, "Electron", "photonIdx", "Photon", "eta")
+    assert got["el"].to_list() == some(cut(full, (eager["Electron_pt"] > 5).to_list()), keep)
+    hard = (eager["Jet_pt"] > 20).to_list()
+    a, b = (pointed(eager, "Jet", f"electronIdx{i}", "Electron", "pt") for i in (1, 2))
+    pairs = [[[v for v in x if v is not None] for x in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
+    assert got["jets"].to_list() == cut(pairs, hard)
+    full = cut(pointed(eager, "Jet", "genJetIdx", "GenJet", "pt"), hard)
+    assert got["gen"].to_list() == some(full, [sum(h) >= 2 for h in hard])
+    assert got["kids"].to_list() == cut(children(eager, "pt"), (eager["GenPart_pt"] > 5).to_list())
+    etas = cut(eager["Jet_eta"].to_list(), hard)
+    assert got["sorted"].to_list() == [
+        [v for _, v in sorted(zip(e, f, strict=True), key=lambda pair: pair[0])] for e, f in zip(etas, full, strict=True)
+    ]
+    assert got["leading"].to_list() == [f[0] if f else None for f in full]
+
+
+def test_references_in_combinations(events, eager):
+    pair = ak.combinations(events.Jet, 2, fields=["a", "b"])
+    cross = ak.cartesian({"m": events.Muon, "j": events.Jet})
+    got = compute(
+        {
+            "a": pair.a.matched_gen.pt,
+            "el": pair.b.matched_electrons.pt,
+            "mass": (pair.a.matched_gen + pair.b.matched_gen).mass,
+            "same": ak.sum(cross.m.matched_jet.pt == cross.j.pt, axis=1),
+            "near": events.Muon.nearest(events.Jet).matched_gen.pt,
+        }
+    )
+    gen = pointed(eager, "Jet", "genJetIdx", "GenJet", "pt")
+    assert got["a"].to_list() == [[x for x, _ in combinations(row, 2)] for row in gen]
+    a, b = (pointed(eager, "Jet", f"electronIdx{i}", "Electron", "pt") for i in (1, 2))
+    pairs = [[[v for v in x if v is not None] for x in zip(*rows, strict=True)] for rows in zip(a, b, strict=True)]
+    assert got["el"].to_list() == [[y for _, y in combinations(row, 2)] for row in pairs]
+    known = [[x is not None and y is not None for x, y in combinations(row, 2)] for row in gen]
+    assert ak.is_none(got["mass"], axis=1).to_list() == [[not k for k in row] for row in known]
+    jets = pointed(eager, "Muon", "jetIdx", "Jet", "pt")
+    wanted = [
+        sum(m == j for m in mine for j in all_ if m is not None)
+        for mine, all_ in zip(jets, eager["Jet_pt"].to_list(), strict=True)
+    ]
+    assert got["same"].to_list() == wanted
+
+
+def test_references_read_what_they_need(events):
+    assert set(hg.necessary_columns(events.Muon.matched_jet.pt)) <= {"Muon_jetIdx", "nMuon", "Jet_pt", "nJet"}
+    assert "Jet_phi" not in hg.necessary_columns(events.Muon.matched_jet.pt)
+
+
+@pytest.mark.parametrize("bad", [99, 1, -2])
+def test_an_index_beyond_the_list_is_none(tmp_path, bad):
+    """Skimmed files point at jets that were not kept; NanoEvents gives None there too."""
+    path = flat(tmp_path / "a.parquet", Muon_jetIdx=[[0, bad], []], Muon_pt=[[1.0, 2.0], []], Jet_pt=[[5.0], [6.0, 7.0]])
+    events = hg.from_parquet(path, schema="nanoaod")
+    assert compute(events.Muon.matched_jet.pt).to_list() == [[5.0, None], []]
+
+
+# small files
+
+
+def flat(path, **branches):
+    pq.write_table(pa.table(branches), path)
+    return str(path)
+
+
+def test_constants_stand_in_and_overwrite_nothing(tmp_path):
+    without = hg.from_parquet(
+        flat(tmp_path / "a.parquet", nPhoton=[1, 0], Photon_pt=[[5.0], []], Photon_eta=[[1.0], []], Photon_phi=[[0.5], []]),
+        schema="nanoaod",
+    )
+    assert compute(without.Photon.mass).to_list() == [[0.0], []]
+    assert compute(without.Photon.charge).to_list() == [[0], []]
+    assert "mass" not in without.Photon.fields
+    assert compute(without.Photon.energy).to_list()[0][0] == pytest.approx(5.0 * np.cosh(1.0))
+    given = hg.from_parquet(
+        flat(tmp_path / "b.parquet", nPhoton=[1, 0], Photon_pt=[[5.0], []], Photon_mass=[[0.25], []], Photon_charge=[[3], []]),
+        schema="nanoaod",
+    )
+    assert compute(given.Photon.mass).to_list() == [[0.25], []]
+    assert compute(given.Photon.charge).to_list() == [[3], []]
+
+
+def test_references_overwrite_nothing(tmp_path):
+    path = flat(
+        tmp_path / "a.parquet",
+        Muon_jetIdx=[[0, -1]],
+        Muon_matched_jet=[[7.0, 8.0]],
+        Jet_pt=[[1.0]],
+    )
+    assert compute(hg.from_parquet(path, schema="nanoaod").Muon.matched_jet).to_list() == [[7.0, 8.0]]
+
+
+def test_fields_of_the_schema_overwrite_nothing(tmp_path):
+    path = flat(tmp_path / "a.parquet", CorrT1METJet_rawPt=[[1.0]], CorrT1METJet_pt=[[2.0]])
+    assert compute(hg.from_parquet(path, schema="nanoaod").CorrT1METJet.pt).to_list() == [[2.0]]
+    path = flat(tmp_path / "b.parquet", CorrT1METJet_rawPt=[[1.0]])
+    assert compute(hg.from_parquet(path, schema="nanoaod").CorrT1METJet.pt).to_list() == [[1.0]]
+
+
+def test_unknown_collections_are_vectors(tmp_path):
+    path = flat(
+        tmp_path / "a.parquet",
+        nWobble=[2, 0],
+        Wobble_pt=[[10.0, 20.0], []],
+        Wobble_eta=[[0.5, -0.5], []],
+        Wobble_phi=[[0.0, 1.0], []],
+        Wobble_mass=[[1.0, 2.0], []],
+        Blob_x=[1.0, 2.0],
+        Blob_y=[1.0, 2.0],
+        Blob_z=[1.0, 2.0],
+        Blob_t=[5.0, 6.0],
+    )
+    events = hg.from_parquet(path, schema="nanoaod")
+    pair = ak.combinations(events.Wobble, 2, fields=["a", "b"])
+    got = compute({"mass": (pair.a + pair.b).mass, "blob": events.Blob.mass, "dr": pair.a.delta_r(pair.b)})
+    vector = pytest.importorskip("vector")
+    a = vector.obj(pt=10.0, eta=0.5, phi=0.0, mass=1.0)
+    b = vector.obj(pt=20.0, eta=-0.5, phi=1.0, mass=2.0)
+    assert got["mass"].to_list() == [[pytest.approx((a + b).mass)], []]
+    assert got["dr"].to_list() == [[pytest.approx(a.deltaR(b))], []]
+    assert got["blob"].to_list() == [pytest.approx(np.sqrt(25 - 3.0)), pytest.approx(np.sqrt(36 - 12.0))]
+
+
+def test_names_with_several_underscores(tmp_path):
+    """`nProton_multiRP` counts `Proton_multiRP_*`: two collections with lengths of their own."""
+    path = flat(
+        tmp_path / "a.parquet",
+        nProton_multiRP=[1, 2],
+        Proton_multiRP_xi=[[0.1], [0.2, 0.3]],
+        nProton_singleRP=[2, 0],
+        Proton_singleRP_xi=[[0.4, 0.5], []],
+        Jet_pt_raw=[[1.0, 2.0], []],
+        nJet=[2, 0],
+    )
+    events = hg.from_parquet(path, schema="nanoaod")
+    assert compute(events.Proton_multiRP.xi).to_list() == [[0.1], [0.2, 0.3]]
+    assert compute(events.Proton_singleRP.xi).to_list() == [[0.4, 0.5], []]
+    assert compute(events.Proton_multiRP_xi).to_list() == [[0.1], [0.2, 0.3]]
+    assert compute(events.Jet.pt_raw).to_list() == [[1.0, 2.0], []]
+    assert compute(events.nProton_multiRP).to_list() == [1, 2]
+
+
+def test_a_column_with_the_name_of_a_collection(tmp_path):
+    path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0], []], Jet=[7.0, 8.0], Met=[1.0, 2.0], Met_x=[3.0, 4.0])
+    events = hg.from_parquet(path, schema="nanoaod")
+    got = compute({"jet": events.Jet, "pt": events.Jet_pt, "met": events.Met, "x": events.Met_x})
+    assert {name: values.to_list() for name, values in got.items()} == {
+        "jet": [7.0, 8.0],
+        "pt": [[1.0], []],
+        "met": [1.0, 2.0],
+        "x": [3.0, 4.0],
+    }
+    assert {"Jet", "Met"} <= set(events.fields)
+
+
+def test_lists_of_different_lengths_in_one_collection(tmp_path):
+    """Without a count branch, nothing says that the lists of a collection agree: it is checked while running."""
+    path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0], [2.0, 3.0]], Jet_eta=[[1.0, 4.0], [2.0]])
+    events = hg.from_parquet(path, schema="nanoaod")
+    assert compute(events.Jet.pt).to_list() == [[1.0], [2.0, 3.0]]
+    with pytest.raises(errors.HepgraphError, match="Jet"):
+        compute(events.Jet.pt + events.Jet.eta)
+    with pytest.raises(errors.HepgraphError, match="Jet"):
+        compute(events.Jet[events.Jet.pt > 0].eta)
+    with pytest.raises(errors.HepgraphError, match="Jet"):
+        compute(events.Jet.eta)
+
+
+def test_counts_that_do_not_agree_with_the_lists(tmp_path):
+    """The count branch says one thing, the lists another: an error, not a wrong number."""
+    path = flat(tmp_path / "a.parquet", nJet=[1, 2], Jet_pt=[[1.0, 2.0], [3.0]], Jet_eta=[[1.0, 2.0], [3.0]])
+    events = hg.from_parquet(path, schema="nanoaod")
+    for x in (events.Jet.pt, events.Jet.pt + events.Jet.eta, ak.sum(events.Jet.pt, axis=1), events.Jet.pt[events.Jet.eta > 0]):
+        with pytest.raises(errors.HepgraphError, match="Jet"):
+            compute(x)
+
+
+def test_lists_and_single_values_in_one_collection(tmp_path):
+    path = flat(tmp_path / "a.parquet", nJet=[1, 2], Jet_pt=[[1.0], [3.0, 4.0]], Jet_flag=[True, False])
+    events = hg.from_parquet(path, schema="nanoaod")
+    assert compute(events.Jet.pt).to_list() == [[1.0], [3.0, 4.0]]
+    assert compute(events.Jet_flag).to_list() == [True, False]
+    assert events.fields == ["Jet", "Jet_flag", "nJet"]
+    assert events.Jet.fields == ["pt"]
+
+
+def test_lists_that_are_none(tmp_path):
+    path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0], None, []], Jet_eta=[[3.0], None, []])
+    events = hg.from_parquet(path, schema="nanoaod")
+    got = compute({"pt": events.Jet_pt, "jet": events.Jet.eta, "n": ak.num(events.Jet), "sum": events.Jet.pt + events.Jet.eta})
+    assert got["pt"].to_list() == [[1.0], None, []]
+    assert got["jet"].to_list() == [[3.0], None, []]
+    assert got["n"].to_list() == [1, None, 0]
+    assert got["sum"].to_list() == [[4.0], None, []]
+    counted = flat(tmp_path / "b.parquet", nJet=[1, 0, 0], Jet_pt=[[1.0], None, []])
+    events = hg.from_parquet(counted, schema="nanoaod")
+    got = compute({"pt": events.Jet_pt, "jet": events.Jet.pt, "n": ak.num(events.Jet)})
+    assert got["pt"].to_list() == [[1.0], None, []]
+    assert got["jet"].to_list() == [[1.0], [], []]
+    assert got["n"].to_list() == [1, 0, 0]
+
+
+# users' own schemas
+
+HZZ = """
+name = "hzz"
+extends = "base"
+separator = "_"
+counts = "N{name}"
+
+[collections.Muon]
+record = "Lepton"
+fields = { px = "Muon_Px", py = "Muon_Py", pz = "Muon_Pz", E = "Muon_E", charge = "Muon_Charge" }
+constants = { spin = 0.5, pdgId = 13 }
+
+[collections.Electron]
+counts = "NElectron"
+fields = { px = "Electron_Px", py = "Electron_Py", pz = "Electron_Pz", E = "Electron_E" }
+"""
+
+
+def written(tmp_path, text, name="mine.toml"):
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def test_a_schema_of_ones_own(tmp_path):
+    path = data("HZZ-zstd.root")
+    events = hg.from_root(path, schema=written(tmp_path, HZZ)).repartition(3)
+    with uproot.open(path) as file:
+        e = file["events"].arrays(["Muon_Px", "Muon_Py", "Muon_Pz", "Muon_E", "Muon_Charge", "NMuon"])
+    pair = ak.combinations(events.Muon, 2, fields=["a", "b"])
+    got = compute(
+        {
+            "pt": events.Muon.pt,
+            "mass": (pair.a + pair.b).mass,
+            "old": events.Muon.Px,
+            "spin": events.Muon.spin,
+            "id": events.Muon.pdgId,
+            "charge": events.Muon.charge,
+            "n": ak.num(events.Muon),
+        }
+    )
+    assert ak.all(np.isclose(got["pt"], np.hypot(e.Muon_Px, e.Muon_Py)), axis=None)
+    assert got["old"].to_list() == e.Muon_Px.to_list()
+    assert got["charge"].to_list() == e.Muon_Charge.to_list()
+    assert got["n"].to_list() == e.NMuon.to_list()
+    assert set(ak.flatten(got["spin"]).to_list()) == {0.5}
+    assert set(ak.flatten(got["id"]).to_list()) == {13}
+    mu = ak.zip({k: e[f"Muon_{k.upper() if k == 'e' else k.title()}"] for k in ("px", "py", "pz", "e")})
+    p = ak.combinations(mu, 2, fields=["a", "b"])
+    s = {k: p.a[k] + p.b[k] for k in ("px", "py", "pz", "e")}
+    mass2 = s["e"] ** 2 - s["px"] ** 2 - s["py"] ** 2 - s["pz"] ** 2
+    assert ak.all(np.isclose(got["mass"], np.sqrt(np.maximum(mass2, 0)), atol=0.2), axis=None)
+    assert str(events.Muon.type).startswith("## * var * Lepton[")
+
+
+def test_references_of_ones_own_schema(tmp_path):
+    text = """
+name = "mine"
+extends = "nanoaod"
+[collections.Track]
+constants = { mass = 0.139 }
+[[references]]
+from = "Track"
+index = ["a", "b"]
+to = "Jet"
+name = "jets"
+[[references]]
+from = "Jet"
+index = "a"
+to = "Track"
+name = "tracks"
+inverse = true
+[[references]]
+from = "Lone"
+index = "jet"
+to = "Jet"
+name = "jet_"
+"""
+    path = flat(
+        tmp_path / "a.parquet",
+        Track_a=[[0, -1, 1], []],
+        Track_b=[[1, -1, -1], []],
+        Track_pt=[[1.0, 2.0, 3.0], []],
+        Jet_pt=[[10.0, 20.0], [30.0]],
+        Lone_jet=[1, -1],
+        Lone_w=[1.0, 2.0],
+    )
+    events = hg.from_parquet(path, schema=written(tmp_path, text))
+    got = compute(
+        {
+            "jets": events.Track.jets.pt,
+            "tracks": events.Jet.tracks.pt,
+            "mass": events.Track.mass,
+            "lone": events.Lone.jet_.pt,
+        }
+    )
+    assert got["jets"].to_list() == [[[10.0, 20.0], [], [20.0]], []]
+    assert got["tracks"].to_list() == [[[1.0], [3.0]], [[]]]
+    assert got["lone"].to_list() == [20.0, None]
+    assert got["mass"].to_list() == [[pytest.approx(0.139)] * 3, []]
+    assert "float32" in str(got["mass"].type)
+
+
+def test_a_schema_with_fields_from_single_values(tmp_path):
+    text = 'name="m"\nextends="nanoaod"\n[collections.Jet]\nfields={rho="rho"}\n'
+    path = flat(tmp_path / "a.parquet", nJet=[1, 2], Jet_pt=[[1.0], [2.0, 3.0]], rho=[5.0, 6.0])
+    events = hg.from_parquet(path, schema=written(tmp_path, text))
+    assert compute(events.Jet.rho).to_list() == [[5.0], [6.0, 6.0]]
+
+
+def test_a_schema_with_a_collection_out_of_nothing_but_fields(tmp_path):
+    text = 'name="m"\n[collections.Mu]\nfields={px="muX", py="muY"}\n[collections.Met]\nfields={pt="etmiss", phi="phimiss"}\n'
+    path = flat(tmp_path / "a.parquet", muX=[[3.0], []], muY=[[4.0], []], etmiss=[1.0, 2.0], phimiss=[0.0, 0.5])
+    events = hg.from_parquet(path, schema=written(tmp_path, text))
+    assert compute(events.Mu.pt).to_list() == [[5.0], []]
+    assert compute(events.Met.px).to_list() == [1.0, pytest.approx(2 * np.cos(0.5))]
+    assert {"Mu", "Met", "muX"} <= set(events.fields)
+
+
+def test_a_schema_file_that_was_changed_is_read_again(tmp_path):
+    path = flat(tmp_path / "a.parquet", nJet=[1, 2], Jet_pt=[[1.0], [2.0, 3.0]])
+    mine = written(tmp_path, 'name="m"\nextends="nanoaod"\n[collections.Jet]\nconstants={mass=1.0}\n')
+    assert compute(hg.from_parquet(path, schema=mine).Jet.mass).to_list() == [[1.0], [1.0, 1.0]]
+    mine.write_text('name="m"\nextends="nanoaod"\n[collections.Jet]\nconstants={mass=2.0}\n')
+    assert compute(hg.from_parquet(path, schema=mine).Jet.mass).to_list() == [[2.0], [2.0, 2.0]]
+
+
+def test_a_schema_may_extend_a_file_beside_it(tmp_path):
+    written(tmp_path, 'name="below"\nseparator="_"\ncounts="n{name}"\n[collections.Jet]\nconstants={mass=1.0}\n', "below.toml")
+    mine = written(tmp_path, 'name="m"\nextends="below.toml"\n')
+    path = flat(tmp_path / "a.parquet", nJet=[1], Jet_pt=[[1.0]])
+    assert compute(hg.from_parquet(path, schema=mine).Jet.mass).to_list() == [[1.0]]
+
+
+def test_schemas_that_come_along():
+    assert available() == ["base", "nanoaod"]
+    assert load("nanoaod").separator == "_"
+    assert load(load("base")) is load("base")
+    assert load("nanoaod") is load("nanoaod")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('name="m"\nseperator="_"', "unknown key 'seperator'"),
+        ('name="m"\n[collections.Jet]\ncount="nJet"', r"unknown key 'count' in \[collections.Jet\]"),
+        ('name="m"\n[[references]]\nfrom="a"\nindex="b"\nto="c"', "without name"),
+        ('name="m"\n[[references]]\nfrom="a"\nindx="b"\nto="c"\nname="d"', "unknown key 'indx'"),
+        ("name=", "not valid TOML"),
+        ('name=""', "must be a string"),
+        ('separator="_"', "has no name"),
+        ('name="m"\nextends="nanoaot"', "No schema 'nanoaot'"),
+        ('name="m"\nseparator=3', "separator"),
+        ('name="m"\nseparator=""', "separator"),
+        ('name="m"\ncounts="nothing"', "counts"),
+        ('name="m"\ncollections=3', "collections"),
+        ('name="m"\n[collections]\nJet=3', "collections.Jet"),
+        ('name="m"\n[collections.Jet]\nfields="pt"', "fields"),
+        ('name="m"\n[collections.Jet]\nconstants={mass="heavy"}', "mass"),
+        ('name="m"\nreferences=3', "references"),
+        ('name="m"\n[[references]]\nfrom="a"\nindex=3\nto="c"\nname="d"', "index"),
+        ('name="m"\nextends="mine.toml"', "extends itself"),
+    ],
+)
+def test_schema_files_that_are_wrong(tmp_path, text, says):
+    path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0]])
+    with pytest.raises(errors.SchemaError, match=says):
+        hg.from_parquet(path, schema=written(tmp_path, text))
+
+
+def test_schemas_that_do_not_fit_the_data(tmp_path):
+    path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0]], Jet_eta=[[1.0]], nothing=[1.0])
+    missing = written(tmp_path, 'name="m"\nextends="nanoaod"\n[collections.Jet]\ncounts="nJets"\n', "a.toml")
+    with pytest.raises(errors.SchemaError, match="count branch 'nJets' of collection Jet is not in"):
+        hg.from_parquet(path, schema=missing)
+    wrong = written(tmp_path, 'name="m"\nextends="nanoaod"\n[collections.Jet]\ncounts="nothing"\n', "b.toml")
+    with pytest.raises(errors.SchemaError, match="must hold integers"):
+        hg.from_parquet(path, schema=wrong)
+    field = written(tmp_path, 'name="m"\nextends="nanoaod"\n[collections.Jet]\nfields={p="Jet_Pt"}\n', "c.toml")
+    with pytest.raises(errors.SchemaError, match="(?s)'Jet_Pt', which is not in.*Nearest names: Jet_pt"):
+        hg.from_parquet(path, schema=field).Jet.p
+    with pytest.raises(errors.SchemaError, match="(?s)No schema 'nanoaot'.*nanoaod"):
+        hg.from_parquet(path, schema="nanoaot")
+    with pytest.raises(errors.SchemaError, match="No schema file"):
+        hg.from_parquet(path, schema=str(tmp_path / "none.toml"))
+
+
+# nested Parquet
+
+MUON = pa.struct([("pt", pa.float32()), ("eta", pa.float32()), ("phi", pa.float32()), ("mass", pa.float32()), ("charge", pa.int32())])
+
+
+def particle(rng, none):
+    if none and rng.random() < 0.15:
+        return None
+    return {
+        "pt": float(rng.exponential(30)),
+        "eta": float(rng.normal(0, 1.5)),
+        "phi": float(rng.uniform(-3, 3)),
+        "mass": float(rng.uniform(0.1, 5)),
+        "charge": int(rng.choice([-1, 1])),
+    }
+
+
+@pytest.fixture(scope="module", params=["plain", "nullable lists", "nullable records"])
+def nested(request, tmp_path_factory):
+    """A Parquet file with lists of records, without and with options on the lists or the records."""
+    rng = np.random.default_rng(3)
+    lists, records = request.param == "nullable lists", request.param == "nullable records"
+
+    def column():
+        rows = []
+        for _ in range(60):
+            absent = lists and rng.random() < 0.15
+            rows.append(None if absent else [particle(rng, records) for _ in range(rng.integers(0, 4))])
+        kind = pa.list_(pa.field("item", MUON, nullable=records))
+        return pa.field("x", kind, nullable=lists), pa.array(rows, kind)
+
+    columns = {name: column() for name in ("Muon", "Electron")}
+    met = pa.struct([("pt", pa.float32()), ("phi", pa.float32())])
+    values = [{"pt": float(rng.exponential(20)), "phi": float(rng.uniform(-3, 3))} for _ in range(60)]
+    schema = pa.schema([*(field.with_name(name) for name, (field, _) in columns.items()), pa.field("MET", met, nullable=False)])
+    table = pa.Table.from_arrays([*(array for _, array in columns.values()), pa.array(values, met)], schema=schema)
+    path = tmp_path_factory.mktemp("nested") / "a.parquet"
+    pq.write_table(table, path, row_group_size=13)
+    return path
+
+
+EXPRESSIONS = {
+    "MET": lambda e: e.MET.pt,
+    "pt": lambda e: e.Muon.pt,
+    "num": lambda e: ak.num(e.Muon),
+    "cut": lambda e: e.Muon[e.Muon.pt > 20].eta,
+    "event": lambda e: e.MET.pt[ak.num(e.Muon) >= 2],
+    "sum": lambda e: ak.sum(e.Muon.pt, axis=1),
+    "pairs": lambda e: ak.combinations(e.Muon, 2, fields=["a", "b"]).a.pt,
+    "opposite": lambda e: (lambda p: (p.a.pt * p.b.pt)[p.a.charge != p.b.charge])(ak.combinations(e.Muon, 2, fields=["a", "b"])),
+    "masses": lambda e: (lambda p: np.sqrt(2 * p.a.pt * p.b.pt * (np.cosh(p.a.eta - p.b.eta) - np.cos(p.a.phi - p.b.phi))))(
+        ak.combinations(e.Muon, 2, fields=["a", "b"])
+    ),
+    "both": lambda e: ak.concatenate([e.Muon, e.Electron], axis=1).pt,
+    "both cut": lambda e: (lambda x: x[x.pt > 15].charge)(ak.concatenate([e.Muon, e.Electron], axis=1)),
+    "leading": lambda e: ak.firsts(e.Muon).pt,
+    "largest": lambda e: ak.max(e.Muon.pt, axis=1),
+    "filled": lambda e: ak.fill_none(ak.firsts(e.Muon.pt), -1.0),
+    "drop": lambda e: ak.drop_none(e.Muon.pt, axis=1),
+    "dropped pairs": lambda e: ak.num(ak.combinations(ak.drop_none(e.Muon, axis=1), 2)),
+    "product": lambda e: ak.cartesian({"m": e.Muon.pt, "e": e.Electron.pt}).e,
+    "broadcast": lambda e: e.Muon.pt * e.MET.pt,
+    "flat": lambda e: ak.num(ak.flatten(ak.concatenate([e.Muon, e.Electron], axis=1).pt[:, :1], axis=1), axis=0),
+    "whole": lambda e: ak.sum(e.Muon.pt > 20, axis=None),
+}
+
+
+def eager_nested(path):
+    """The file as awkward reads it, with 64-bit lists: `ak.drop_none` of awkward 2.14 has no kernel for 32-bit ones."""
+
+    def wide(layout, **_):
+        if isinstance(layout, ak.contents.ListOffsetArray):
+            inside = ak.transform(wide, layout.content, highlevel=False)
+            return ak.contents.ListOffsetArray(ak.index.Index64(layout.offsets.data.astype(np.int64)), inside)
+        return None
+
+    return ak.transform(wide, ak.from_parquet(path))
+
+
+def records_of_none(request):
+    """A column knows of its values, not of its records, that they may be None: an absent record has absent fields."""
+    if "nullable records" in request.node.name:
+        request.applymarker(pytest.mark.xfail(reason="ak.drop_none does not drop records that are None", strict=True))
+
+
+def plain_type(array):
+    """The type without options: files say of columns that they may be None, hepgraph only of those that are somewhere."""
+    return re.sub(r"\?|option\[|\]", "", str(array.type)).replace("int32", "int64")
+
+
+@pytest.mark.parametrize("schema", ["base", "nanoaod"])
+@pytest.mark.parametrize("name", EXPRESSIONS)
+def test_nested_parquet_equals_eager_awkward(nested, schema, name, request):
+    if name == "dropped pairs":
+        records_of_none(request)
+    wanted = EXPRESSIONS[name](eager_nested(nested))
+    for parts in (1, 4):
+        events = hg.from_parquet(nested, schema=schema).repartition(parts)
+        got = EXPRESSIONS[name](events).compute(executor="serial", progress=False)
+        if not isinstance(wanted, ak.Array):
+            assert got == wanted
+            continue
+        assert plain_type(got) == plain_type(wanted)
+        assert ak.num(ak.drop_none(ak.flatten(got, axis=None)), axis=0) == ak.num(ak.flatten(wanted, axis=None), axis=0)
+        assert got.to_list() == ak.Array(wanted).to_list() or ak.almost_equal(
+            ak.from_iter(got.to_list()), ak.from_iter(wanted.to_list()), rtol=1e-6
+        )
+
+
+@pytest.mark.parametrize("schema", ["base", "nanoaod"])
+def test_vectors_of_nested_parquet(nested, schema, request):
+    records_of_none(request)
+    events = hg.from_parquet(nested, schema=schema)
+    mu = ak.drop_none(events.Muon, axis=1)
+    pair = ak.combinations(mu, 2, fields=["a", "b"])
+    e = ak.drop_none(eager_nested(nested).Muon, axis=1)
+    p = ak.combinations(e, 2, fields=["a", "b"])
+    vector = pytest.importorskip("vector")
+    vector.register_awkward()
+    a, b = (ak.with_name(x, "Momentum4D") for x in (p.a, p.b))
+    got = (pair.a + pair.b).mass.compute(executor="serial", progress=False)
+    assert ak.all(np.isclose(got, (a + b).mass, rtol=1e-4, atol=1e-2), axis=None)
+    assert ak.num(got, axis=0) == 60
+
+
+def test_nested_parquet_reads_only_the_fields_it_needs(nested):
+    events = hg.from_parquet(nested, schema="nanoaod")
+    assert list(hg.necessary_columns(events.Muon.pt[events.Muon.charge > 0])) == ["Muon.charge", "Muon.pt"]
+    assert compute(events["Muon.pt"]).to_list() == compute(events.Muon.pt).to_list()
