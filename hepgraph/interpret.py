@@ -112,7 +112,7 @@ class Interpreter:
     def operation(self, item: Node) -> Array:
         """A row of the table of operations."""
         args = [arg.param.value if arg.op == "literal" else self.values[arg] for arg in item.args]  # type: ignore[union-attr]
-        result = OPS[item.op].meaning(*args, *item.param)
+        result: Array = OPS[item.op].meaning(*args, *item.param)
         return result if result.dtype == item.dtype else result.astype(item.dtype)
 
     def size(self, space: Space) -> int:
@@ -215,6 +215,7 @@ def _perm(i: Interpreter, item: Space) -> Extent:
 def _flat(i: Interpreter, item: Space) -> Extent:
     base = item.args[0]
     assert isinstance(base, Space)
+    at: Space | None
     offsets, at = i.values[base].offsets, base.parent
     while at is not item.parent:
         assert at is not None
@@ -233,6 +234,7 @@ def _pad(i: Interpreter, item: Space) -> Extent:
 
 
 def _split(i: Interpreter, item: Space) -> Extent:
+    assert item.parent is not None
     base, counts = i.values[item.args[0]], i.values[item.args[1]]
     above = i.values[item.parent].offsets
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -320,7 +322,8 @@ def _match(i: Interpreter, item: Map) -> Array:
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
         raise ShapeError(
-            f"cannot broadcast nested lists: at entry {first} of the partition one has {dst.counts[first]} elements and "
+            f"cannot broadcast nested lists: at entry {first} of the partition one has {dst.counts[first]} "
+            "elements and "
             f"the other {src.counts[first]}"
         )
     local = np.arange(len(src)) - np.repeat(src.offsets[:-1], src.counts)
@@ -396,7 +399,7 @@ def _ordinal(i: Interpreter, item: Node) -> Array:
     if item.space.kind == "events":
         entries, first = i.provider.entries(item.space.param)
         return np.arange(first, first + entries)
-    extent = i.values[item.space]
+    extent: Extent = i.values[item.space]
     return np.arange(len(extent)) - np.repeat(extent.offsets[:-1], extent.counts)
 
 
@@ -470,7 +473,8 @@ def _output_valid(i: Interpreter, item: Node) -> Array:
 
 
 _NODES: dict[str, Callable[[Interpreter, Node], Any]] = {
-    "literal": _literal, "full": _full, "load": _load, "load_valid": _load_valid, "list_valid": _load_valid, "take": _take, "defined": _defined,
+    "literal": _literal, "full": _full, "load": _load, "load_valid": _load_valid, "list_valid": _load_valid,
+    "take": _take, "defined": _defined,
     "ordinal": _ordinal, "count": _count, "reduce": _reduce, "merge": _merge, "call": _call, "output": _output,
     "output_valid": _output_valid,
 }  # fmt: skip

@@ -34,7 +34,8 @@ def _astype(x: Any, to: Any) -> Any:
 
 
 def _nan_to_num(x: Any, *numbers: Any) -> Any:
-    nan, posinf, neginf = (None if number is None else number.value for number in numbers)
+    nan, posinf, neginf = (None if number is None else float(number.value) for number in numbers)
+    assert nan is not None
     return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
 

@@ -231,7 +231,7 @@ def test_records_and_texts(tmp_path):
 
 def test_not_a_root_file(tmp_path):
     (tmp_path / "x.root").write_bytes(b"<html>please log in</html>")
-    with pytest.raises(errors.DamagedFileError, match=r"Cannot open .*x\.root") as caught:
+    with pytest.raises(errors.DamagedFileError, match=r"x\.root is neither a ROOT nor a Parquet file") as caught:
         open_root(tmp_path / "x.root")
     assert caught.value.__cause__ is not None
     (tmp_path / "e.root").write_bytes(b"")

@@ -1,4 +1,4 @@
-"""Every function of awkward that can be called on a lazy array: it gives what eager awkward gives, or says what to do."""
+"""Every function of awkward on a lazy array: it gives what eager awkward gives, or says what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hepgraph.lazy.array import Lazy
 
 DATA = ak.Array(
     [
-        {"x": 1.5, "n": 2, "b": True, "o": None, "s": "a", "f": [1.0, -2.0], "i": [0, 1], "of": [None, 1.0], "nn": [[1.0], []],
+        {"x": 1.5, "n": 2, "b": True, "o": None, "s": "a", "f": [1.0, -2.0], "i": [0, 1], "of": [None, 1.0],
+         "nn": [[1.0], []],
          "jet": [{"pt": 50.0, "q": 1}, {"pt": 20.0, "q": -1}], "mu": [{"pt": 5.0, "z": 1}], "c": 1 + 2j},
         {"x": -0.5, "n": 0, "b": False, "o": 2.5, "s": "bc", "f": [], "i": [], "of": [], "nn": [],
          "jet": [], "mu": [], "c": 2j},
@@ -119,7 +120,8 @@ REFUSED = {
     "to_list": "compute", "to_numpy": "compute", "to_json": "compute", "to_buffers": "compute", "to_arrow": "compute",
     "to_arrow_table": "compute", "to_parquet": "compute", "to_feather": "compute", "to_dataframe": "compute",
     "to_torch": "compute", "to_jax": "compute", "to_cupy": "compute", "to_cudf": "compute", "to_tensorflow": "compute",
-    "to_raggedtensor": "compute", "to_rdataframe": "compute", "to_parquet_row_groups": "compute", "materialize": "compute",
+    "to_raggedtensor": "compute", "to_rdataframe": "compute", "to_parquet_row_groups": "compute", "materialize": "
+    ""compute",
     "to_safetensors": "compute", "strings_astype": "meta",
     "enforce_type": "compute",
 }  # fmt: skip
@@ -390,9 +392,9 @@ def test_lazy_errors() -> None:
     for ask in (bool, len, list, float, int, complex, iter, np.asarray, lambda v: 1 in v, np.array, lambda v: [*v]):
         with pytest.raises(LazyError, match=r"compute"):
             ask(x)
-    with pytest.raises(LazyError, match="ak.where"):
+    with pytest.raises(LazyError, match=r"ak\.where"):
         x.x = 1 if x > 0 else 2
-    with pytest.raises(LazyError, match="ak.num"):
+    with pytest.raises(LazyError, match=r"ak\.num"):
         len(x)
     with pytest.raises(LazyError):
         sorted(x)
@@ -465,7 +467,8 @@ TOTALS: dict[str, Any] = {
     "sum": lambda e: ak.sum(e.f), "var": lambda e: ak.var(e.f), "std": lambda e: ak.std(e.x, ddof=1),
     "mean": lambda e: ak.mean(e.of), "max": lambda e: ak.max(e.f), "ratio": lambda e: ak.sum(e.x) / ak.num(e.x, axis=0),
     "none": lambda e: ak.max(e.f[e.f > 100]), "any": lambda e: ak.any(e.b), "num": lambda e: ak.num(e[e.b], axis=0),
-    "count": lambda e: ak.count(e.of), "flat": lambda e: ak.sum(ak.flatten(e.f), axis=0), "min": lambda e: ak.min(e.x, axis=0),
+    "count": lambda e: ak.count(e.of), "flat": lambda e: ak.sum(ak.flatten(e.f), axis=0),
+    "min": lambda e: ak.min(e.x, axis=0),
 }  # fmt: skip
 
 

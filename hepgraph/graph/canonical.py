@@ -120,13 +120,14 @@ def take(m: Map, x: Node) -> Node:
                 return take(up(m.src), value)
             if m.src.kind == "pull" and m.kind == "inc":
                 return take(up(m.src), take(_map(m.src.args[1]), value))
-            if m.kind == "pick" and not m.args[m.param[1] :]:  # type: ignore[index]
+            if m.kind == "pick" and not m.args[m.param[1] :]:
                 return value
     if x.op == "full":
         return full(_literal(x).value, m.src)
     if m.dst is TOTAL and m.kind == "up":
         raise UnsupportedError(
-            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in the same "
+            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in "
+            "the same "
             "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
         )
     return node("take", (m, x), m.src, x.dtype)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uproot
 
-from hepgraph.errors import DamagedFileError, DisagreementError, MissingTreeError, SourceError, suggestion
+from hepgraph.errors import DamagedFileError, DisagreementError, MissingTreeError, SourceError, nearest, suggestion
 from hepgraph.io.files import Options, edge, sniff
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles
@@ -62,9 +62,13 @@ def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
         with edge(path):
             # a dict keeps uproot from looking for a tree's name in the path; caches would hold on to what was read
             file = uproot.open({path: None}, array_cache=None, object_cache=None, **options)
-    except DamagedFileError:
-        if (kind := sniff(path, options)) != "root":  # raises by itself for what is neither
-            raise DamagedFileError(f"{path} is a {kind.capitalize()} file, not a ROOT file.") from None
+    except DamagedFileError as error:
+        try:
+            kind = sniff(path, options)
+        except DamagedFileError as better:
+            raise better from error
+        if kind != "root":
+            raise DamagedFileError(f"{path} is a {kind.capitalize()} file, not a ROOT file.") from error
         raise
     try:
         with edge(path):
@@ -96,7 +100,8 @@ def choose(path: str, tree: str | None, classes: Mapping[str, str]) -> str:
             raise MissingTreeError(f"{wanted!r} in {path} is a {classes[wanted]}, not a tree. {_listed(trees)}")
         if not trees:
             raise MissingTreeError(_none(path))
-        raise MissingTreeError(f"No tree {tree!r} in {path}.\n{suggestion(wanted, trees)} {_listed(trees)}")
+        near = f"{suggestion(wanted, trees)} " if nearest(wanted, trees) else ""
+        raise MissingTreeError(f"No tree {tree!r} in {path}.\n{near}{_listed(trees)}")
     if usual := [name for name in USUAL if name in trees]:
         return usual[0]
     if len(trees) == 1:

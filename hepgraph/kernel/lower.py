@@ -7,7 +7,7 @@ needs them; LLVM hoists what does not change out of loops.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -146,6 +146,9 @@ class Lowered:
         self.error = self.variable("i32")
         i = self.variable("i64")
         self.do(f"store i32 0, ptr {self.error}")
+        flat = [step for step in self.steps if isinstance(step, Loop) and _is_flat(step)]
+        for step in flat:
+            self.flat(step)
         self.do(f"store i64 %start, ptr {i}")
         head, body, done = self.block("head"), self.block("body"), self.block("done")
         self.do(f"br label %{head}")
@@ -159,7 +162,7 @@ class Lowered:
         for space in _event_spaces(self.steps):
             env[space] = events
         self.event = events
-        self.walk(self.steps, env)
+        self.walk([step for step in self.steps if step not in flat], env)
         self.do(f"store i64 {self.emit(f'add i64 {at}, 1')}, ptr {i}")
         self.do(f"br label %{head}")
         self.start(done)
@@ -173,7 +176,7 @@ class Lowered:
         extra = ", " if params else ""
         return "\n".join(
             [
-                *self.declared,
+                *_unique(self.declared),
                 *self.constants,
                 f"define internal i32 @body(i64 %start, i64 %stop, i64 %first{extra}{params}) {{",
                 "entry:",
@@ -187,6 +190,12 @@ class Lowered:
                 "}",
             ]
         )
+
+    def flat(self, step: Loop) -> None:
+        """A loop over all elements of the block at once, where it does not matter to which event they belong."""
+        pointer = self.slot(Slot("offsets", step.space, INT))
+        low, high = self.load(pointer, "%start", INT), self.load(pointer, "%stop", INT)
+        self.range(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}))
 
     def walk(self, steps: Sequence[Step], env: Env) -> None:
         """Writes steps in order."""
@@ -804,6 +813,52 @@ def _event_spaces(steps: Sequence[Step]) -> set[Space]:
                     note(step.space)
 
     walk(steps)
+    return found
+
+
+def _is_flat(loop: Loop) -> bool:
+    """Whether a loop over a list of the events only makes results, out of nothing but the list's own columns."""
+    if loop.space.kind != "leaf" or loop.space.parent is None or loop.space.parent.kind != "events":
+        return False
+    own = {loop.space}
+
+    def free(steps: Sequence[Step]) -> bool:
+        for step in steps:
+            match step:
+                case Bind(space):
+                    own.add(space)
+                case If(mask, body):
+                    if not (_own(mask, own) and free(body)):
+                        return False
+                case Action(need=None, uses=uses):
+                    if not all(_own(node, own) for node in uses):
+                        return False
+                case _:
+                    return False
+        return True
+
+    return free(loop.body)
+
+
+def _own(node: Node, spaces: set[Space]) -> bool:
+    """Whether a node is calculated from columns of these spaces, element by element."""
+    if node.space is None:
+        return True
+    if node.space not in spaces or node.op in ("ordinal", "reduce", "count", "defined", "merge"):
+        return False
+    if node.op == "take":
+        m = _map(node.args[0])
+        return m.kind == "inc" and _own(_node(node.args[1]), spaces)
+    return all(_own(_node(arg), spaces) for arg in node.args)
+
+
+def _unique(texts: Iterable[str]) -> list[str]:
+    """The lines of declarations, each declared function once."""
+    found: list[str] = []
+    for text in texts:
+        for line in text.splitlines():
+            if not (line.startswith("declare") and line in found):
+                found.append(line)
     return found
 
 

@@ -183,12 +183,28 @@ def _negative(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     return e.emit(f"fneg {t} {args[0]}" if dtype.kind == "f" else f"sub {t} 0, {args[0]}")
 
 
+# fmod, without the call where nothing is to be done
+_REST = """declare TYPE @llvm.fabs.fSIZE(TYPE)
+define internal TYPE @restSIZE(TYPE %a, TYPE %b) alwaysinline {
+  %x = call TYPE @llvm.fabs.fSIZE(TYPE %a)
+  %y = call TYPE @llvm.fabs.fSIZE(TYPE %b)
+  %small = fcmp olt TYPE %x, %y
+  br i1 %small, label %same, label %other
+same:
+  ret TYPE %a
+other:
+  %r = frem TYPE %a, %b
+  ret TYPE %r
+}"""
+
+
 def _remainder(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     """Python's %: the sign is that of the divisor."""
     a, b = args
     t = llvm_type(dtype)
     if dtype.kind == "f":
-        mod = e.emit(f"frem {t} {a}, {b}")
+        e.declare(_REST.replace("TYPE", t).replace("SIZE", str(8 * dtype.itemsize)))
+        mod = e.emit(f"call {t} @rest{8 * dtype.itemsize}({t} {a}, {t} {b})")
         negative_b = e.emit(f"fcmp olt {t} {b}, 0.0")
         negative_m = e.emit(f"fcmp olt {t} {mod}, 0.0")
         differ = e.emit(f"xor i1 {negative_b}, {negative_m}")

@@ -95,7 +95,7 @@ def schedule(actions: Sequence[Action], staged: frozenset[Node], events: Space) 
     return _Scheduler(staged).build(frozenset({events, TOTAL}), [(a, None) for a in actions], frozenset())
 
 
-_CHEAP = 3
+_CHEAP = 1
 
 
 class _Scheduler:
@@ -104,6 +104,7 @@ class _Scheduler:
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
         self.closure = lru_cache(maxsize=None)(self._closure)
+        self.dear = lru_cache(maxsize=None)(self._dear)
 
     # what an expression needs
 
@@ -186,6 +187,18 @@ class _Scheduler:
             return 1
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
         return below if node.op == "take" else below + (20 if node.op in _DEAR else 1)
+
+    def _dear(self, mask: Node) -> tuple[int, int]:
+        """How dear a condition is: the loops that it needs, then its own operations."""
+        loops: set[Need] = set()
+        stack = [*self.needs_of(mask)]
+        while stack:
+            need = stack.pop()
+            if need not in loops:
+                loops.add(need)
+                for made in self.makers(need):
+                    stack += [below for node in made.uses for below in self.needs_of(node)]
+        return len(loops), self.cost(mask)
 
     # what an action needs, with the conditions on the way to it, and what those need in turn
 
@@ -277,7 +290,7 @@ class _Scheduler:
             case "filter":
                 base = _space(s.args[0])
                 steps = self.route(base, live)
-                masks = sorted(conjuncts(_node(s.args[1])), key=self.cost)
+                masks = sorted(conjuncts(_node(s.args[1])), key=self.dear)
                 for mask in masks:
                     inner = mask
                     while inner.op == "take" and _map(inner.args[0]).kind == "up":
@@ -297,7 +310,7 @@ class _Scheduler:
             place = 0
         else:
             place = next(i for i, step in enumerate(steps) if not isinstance(step, If) and step.space is mask.space) + 1
-        while place < len(steps) and isinstance(step := steps[place], If) and self.cost(step.mask) <= self.cost(mask):
+        while place < len(steps) and isinstance(step := steps[place], If) and self.dear(step.mask) <= self.dear(mask):
             if step.mask is mask:
                 return
             place += 1
@@ -355,7 +368,15 @@ class _Scheduler:
                     later[need] = later.get(need, 0) + 1
             else:
                 now |= inside
-        return {need for need in now if need.at in live} | {n for n, count in later.items() if count > 1 and n.at in live}
+        found = {need for need in now if need.at in live} | {n for n, count in later.items() if count > 1 and n.at in live}
+        walked = {made.space for need in found for made in self.makers(need)}
+        for need in later:  # what is needed later, but costs nothing in a loop that runs now anyway
+            makers = self.makers(need)
+            if need not in found and need.at in live and makers and all(made.space in walked for made in makers):
+                asked = {below for made in makers for node in made.uses for below in self.needs_of(node)}
+                if all(below in found for below in asked if below.at in live):
+                    found.add(need)
+        return found
 
     def _provide(
         self, live: frozenset[Space], now: Iterable[Need], done: frozenset[Need], steps: list[Step]

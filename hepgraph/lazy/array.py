@@ -6,6 +6,7 @@ It holds a form, the space of its rows, and the masks that its rows must pass (t
 
 from __future__ import annotations
 
+import linecache
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -216,7 +217,8 @@ class Lazy(ak.Array):  # type: ignore[misc]
 
     def __iter__(self) -> NoReturn:
         raise LazyError(
-            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at .head(), or use "
+            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at "
+            ".head(), or use "
             ".compute() first."
         )
 
@@ -467,7 +469,8 @@ def attached(arg: Any, like: Lazy) -> Lazy:
     """An eager array beside the events of a lazy one."""
     if not isinstance(arg, ak.Array | np.ndarray | list | tuple):
         raise UnsupportedError(
-            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays with one "
+            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays "
+            "with one "
             "entry for each event do"
         )
     try:
@@ -482,12 +485,14 @@ def different_rows(a: Lazy, b: Lazy) -> Exception:
     """The error for two arrays whose rows are not the same things."""
     if a._rows is b._rows is TOTAL:
         return UnsupportedError(
-            "These are reductions over different datasets, which are known only after each was read. Compute them first: "
+            "These are reductions over different datasets, which are known only after each was read. Compute "
+            "them first: "
             "a, b = hg.compute([a, b]), then combine a and b."
         )
     if TOTAL in (a._rows, b._rows):
         return UnsupportedError(
-            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in the same "
+            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in "
+            "the same "
             "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
         )
     if a._rows.kind == b._rows.kind == "events":
@@ -508,13 +513,18 @@ def different_masks(a: Lazy, b: Lazy) -> Exception:
         own = [mask for mask in x._guard if mask not in other._guard]
         if not own:
             return "was not cut by it"
-        return "was cut by the mask " + " and the mask ".join(f"{mask.op}{at_line(mask.line)}" for mask in own)
+        return "was cut by the mask of " + " and that of ".join(_line_of(mask) for mask in own)
 
     return ShapeError(
         "Two arrays cut by different masks: their rows do not correspond.\n"
         f"  the first {said(a, b)}\n  the second {said(b, a)}\n"
         "Apply the same event masks to both."
     )
+
+
+def _line_of(mask: Node) -> str:
+    code = linecache.getline(mask.line[0], mask.line[1]).strip() if mask.line else ""
+    return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"
 
 
 def in_rows(x: Lazy, like: Lazy) -> Form:

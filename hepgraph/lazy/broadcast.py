@@ -30,9 +30,9 @@ def broadcast(
 ) -> Form:
     """One form out of several of the same space: their lists matched level by level, `leaf` applied below them.
 
-    What is None in any of them is None in the result, and `leaf` sees no options; without `options`, those below the last
-    lists stay. `depth` ends it after so many list levels, `stop` where it says so of the forms of a level. The lengths of
-    lists are compared only in rows that pass the guard.
+    What is None in any of them is None in the result, and `leaf` sees no options; without `options`, those below the
+    last lists stay. `depth` ends it after so many list levels, `stop` where it says so of the forms of a level. The
+    lengths of lists are compared only in rows that pass the guard.
     """
     if depth == 0 or (stop is not None and stop(forms)):
         return leaf(list(forms), at)
@@ -55,6 +55,28 @@ def broadcast(
     contents = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
     below = None if depth is None else depth - 1
     return List(target, broadcast(contents, target, leaf, options=options, depth=below, stop=stop, guard=guard), size)
+
+
+def not_as_numpy(forms: Sequence[Form]) -> None:
+    """Refuses arrays without lists of any length but of different depths: awkward would pair all rows with all rows."""
+    depths = {_regular(form) for form in forms if not (isinstance(form, Scalar) and form.node.space is None)}
+    if len(depths) > 1 and None not in depths:
+        raise UnsupportedError(
+            "One of these arrays has lists of a fixed length (from keepdims=True or np.newaxis), the other none, and awkward "
+            "would broadcast them as NumPy does, every row with every row. Leave out keepdims, or use ak.from_regular first."
+        )
+
+
+def _regular(form: Form) -> int | None:
+    """The depth of an array whose lists all have a fixed length, else None."""
+    depth = 0
+    while isinstance(form, Option | List):
+        if isinstance(form, List):
+            if form.size is None:
+                return None
+            depth += 1
+        form = form.content
+    return depth
 
 
 def common_lists(lists: Sequence[List], at: Space) -> Space:
@@ -94,13 +116,14 @@ def realigned(form: List, target: Space, guard: tuple[Node, ...] = ()) -> Form:
 
 
 def alignment(src: Space, dst: Space, guard: tuple[Node, ...] = ()) -> Map:
-    """The map from the elements of one list to those at the same place of another; raises if they do not go together."""
+    """The map from the elements of one list to those at the same place of another; raises if there is none."""
     if shape(src) is shape(dst):
         return map_("align", src, dst)
     if _from_data(src) and _from_data(dst) and src.parent is dst.parent and src.parent is not None:
         return map_("match", src, dst, (conjunction(guard, src.parent),))
     raise ShapeError(
-        "These lists do not go together: they were cut or combined differently, so that their elements do not correspond.\n"
+        "These lists do not go together: they were cut or combined differently, so that their elements do not "
+        "correspond.\n"
         f"  one is {describe(dst)}\n  the other is {describe(src)}\n"
         "Apply the same masks to both, or put both in one record before cutting it."
     )
@@ -154,7 +177,7 @@ def _short(s: Item | None) -> str:
     if not isinstance(s, Space):
         return "?"
     if s.kind == "leaf":
-        name = str(s.param[1])  # type: ignore[index]
+        name = str(s.param[1])
         return name[1:] if len(name) > 1 and name[0] == "n" and name[1].isupper() else name
     names = {"filter": "selected {}", "comb": "combinations of {}", "perm": "sorted {}"}
     below = next((arg for arg in s.args if isinstance(arg, Space)), None)
@@ -186,4 +209,5 @@ def elementwise(
             nodes.append(part.node)
         return Scalar(apply(op, nodes, param))
 
+    not_as_numpy(forms)
     return broadcast(forms, at, leaf, guard=guard)

@@ -51,7 +51,8 @@ def getitem(x: Lazy, where: Any) -> Any:
             raise UnsupportedError("a single True or False is no slice of a lazy array")
         case int() | np.integer():
             raise LazyError(
-                f"Row {where} of a lazy array is not known before it is computed; look at rows with .head(n)[{where}], or "
+                f"Row {where} of a lazy array is not known before it is computed; look at rows with "
+                f".head(n)[{where}], or "
                 f"take the element {where} of each list with x[:, {where}]."
             )
         case None:
@@ -61,7 +62,8 @@ def getitem(x: Lazy, where: Any) -> Any:
         case _:
             if isinstance(where, list | np.ndarray) and len(where) and np.asarray(where).dtype.kind in "iu":
                 raise UnsupportedError(
-                    "Rows cannot be picked by their numbers: which partition holds them depends on the whole dataset. Cut "
+                    "Rows cannot be picked by their numbers: which partition holds them depends on the whole "
+                    "dataset. Cut "
                     "with a mask, look at .head(), or use .compute() first."
                 )
             return _by_array(x, attached(where, x))
@@ -96,7 +98,8 @@ def _by_array(x: Lazy, index: Lazy) -> Lazy:
         raise different_masks(x, index)
     if _is_regular(index._form):
         raise UnsupportedError(
-            "All lists of this slice have the same fixed length, and awkward takes such a slice as NumPy does: for whole "
+            "All lists of this slice have the same fixed length, and awkward takes such a slice as NumPy does: "
+            "for whole "
             "rows. Say that it is one of lists: x[ak.from_regular(index)]."
         )
     return Lazy(_by_lists(x._form, index._form, x._rows, x._guard), x._rows, x._guard)
@@ -115,7 +118,8 @@ def _by_rows(x: Lazy, index: Lazy) -> Lazy:
         raise UnsupportedError("records cannot be used as a slice")
     if content.node.dtype != BOOL:
         raise UnsupportedError(
-            "An array with one integer per event picks whole events, in an order that depends on the whole dataset. To take "
+            "An array with one integer per event picks whole events, in an order that depends on the whole "
+            "dataset. To take "
             "one element of each list, keep the list: ak.argmax(x, axis=1, keepdims=True) or ak.singletons(index)."
         )
     if set(x._guard) != set(index._guard):
@@ -337,7 +341,8 @@ def _rows_slice(x: Lazy, cut: slice) -> Lazy:
         return x
     if x._rows.kind != "events" or x._guard:
         raise UnsupportedError(
-            "Which rows a slice of a selection holds depends on the whole dataset. Slice the events before the selection, "
+            "Which rows a slice of a selection holds depends on the whole dataset. Slice the events before the "
+            "selection, "
             "look at the first rows with .head(n), or compute first."
         )
     start, stop, step = cut.indices(x.source.entries)
@@ -362,7 +367,8 @@ def setitem(x: Lazy, where: Any, what: Any) -> None:
     path = (where,) if isinstance(where, str) else where
     if not (isinstance(path, tuple | list) and path and all(isinstance(name, str) for name in path)):
         raise LazyError(
-            "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some elements, use "
+            "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some "
+            "elements, use "
             "ak.where(mask, new, old)."
         )
     forms, rows, guard = together([x, what])

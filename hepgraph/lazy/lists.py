@@ -165,7 +165,8 @@ def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool
     try:
         form = at_level(array._form, array._rows, level, lists)
     except NotInnermost:
-        return HOOKS["opaque"](ak.argsort, (array,), {"axis": axis, "ascending": ascending, "stable": stable})
+        options = {"axis": axis, "ascending": ascending, "stable": stable}
+        return HOOKS["opaque"](ak.argsort, (array,), options)  # type: ignore[no-any-return]
     return Lazy(form, array._rows, array._guard)
 
 
@@ -181,7 +182,8 @@ def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = 
     try:
         form = at_level(array._form, array._rows, level, lists)
     except NotInnermost:
-        return HOOKS["opaque"](ak.sort, (array,), {"axis": axis, "ascending": ascending, "stable": stable})
+        options = {"axis": axis, "ascending": ascending, "stable": stable}
+        return HOOKS["opaque"](ak.sort, (array,), options)  # type: ignore[no-any-return]
     return Lazy(form, array._rows, array._guard)
 
 
@@ -198,11 +200,8 @@ def unflatten(array: Any, counts: Any, axis: Any = 0, **_: Any) -> Lazy:
         if lengths is not counts._form:
             raise UnsupportedError("ak.unflatten needs a length for each event; there are None among these")
         n = lengths.node
-        if (
-            n.op == "count"
-            and n.args[0] is array._rows
-            and set(array._guard) == {lift(g, array._rows) for g in counts._guard}
-        ):
+        rows = array._rows
+        if n.op == "count" and n.args[0] is rows and set(array._guard) == {lift(g, array._rows) for g in counts._guard}:
             return Lazy(List(array._rows, array._form), counts._rows, counts._guard)
         some = filtered(array._rows, conjunction(array._guard, array._rows))
         flat = flattened(some, TOTAL)

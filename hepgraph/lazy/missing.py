@@ -95,6 +95,7 @@ def fill_none(array: Any, value: Any, axis: Any = -1, **_: Any) -> Any:
             )
         if valid is TRUE or level not in (None, depth):
             return form
+        assert isinstance(inner, Scalar)
         return Scalar(apply("where", [valid, inner.node, typed(value)]))
 
     return Lazy(fill(array._form, 0, array._rows), array._rows, array._guard)

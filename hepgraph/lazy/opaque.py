@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import awkward as ak
@@ -66,8 +67,12 @@ class Call:
         """Calls the function on one partition; `values` are those of the node's arguments."""
         passed = values[0]
         arrays = []
+
+        def value_of(slot: Any) -> Any:
+            return values[slot.index]
+
         for form in self.forms:
-            layout = build(form, lambda slot: values[slot.index], len(passed))
+            layout = build(form, value_of, len(passed))
             arrays.append(as_awkward(layout))
         args = _fill(self.args, arrays)
         kwargs = _fill(self.kwargs, arrays)
@@ -88,7 +93,8 @@ class Call:
                 found[name].count("?") + found[name].count("option") and _new_none(data[name], found[name], column)
             ):
                 raise ShapeError(
-                    f"{self.title} returned {found[name]}, but {column.type} when it was recorded; give an example with meta="
+                    f"{self.title} returned {found[name]}, but {column.type} when it was recorded; give an "
+                    "example with meta="
                 )
         where = passed.inc if self.masked else None
         return Returned(data, self.columns, where, len(values[1]) if self.masked else len(passed))
@@ -141,7 +147,7 @@ class Returned:
         assert values is not None
         if column.text:
             raw, offsets = values.tobytes(), data.offsets[-1]
-            values = np.array([raw[a:b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True)], dtype=TEXT)
+            values = np.array([raw[a:b].decode() for a, b in pairwise(offsets)], dtype=TEXT)
         elif values.dtype != column.dtype:
             values = values.astype(column.dtype)
         return self._spread(values, len(column.levels))
@@ -193,7 +199,8 @@ def as_array(result: Any, title: str) -> ak.Array:
     if isinstance(result, dict) and result and all(isinstance(v, ak.Array | np.ndarray) for v in result.values()):
         return ak.zip(result, depth_limit=1)
     raise UnsupportedError(
-        f"{title} returned {type(result).__name__}; a recorded function must return one array (of records for several values)"
+        f"{title} returned {type(result).__name__}; a recorded function must return one array (of records for "
+        "several values)"
     )
 
 
@@ -268,8 +275,10 @@ def _example(function: Any, template: Any, forms: Sequence[Form], title: str) ->
         except Exception as error:
             if title.startswith("ak."):
                 raise UnsupportedError(
-                    f"{title} fails on rows of empty lists and zeros, on which it is tried to learn what it returns: {error}\n"
-                    f"Use hg.map_partitions(function, ..., meta=array), with an example of the result, or .compute() first."
+                    f"{title} fails on rows of empty lists and zeros, on which it is tried to learn what it "
+                    f"returns: {error}\n"
+                    "Use hg.map_partitions(function, ..., meta=array), with an example of the result, or "
+                    ".compute() first."
                 ) from error
             error.add_note(
                 f"while trying {title} on three rows of empty lists and zeros, to learn what it returns; "
@@ -279,7 +288,8 @@ def _example(function: Any, template: Any, forms: Sequence[Form], title: str) ->
     result = as_array(result, title)
     if title.startswith("ak.") and len(result) != 3:
         raise UnsupportedError(
-            f"{title} does not give one entry for each event, so its result would depend on how the data are partitioned. "
+            f"{title} does not give one entry for each event, so its result would depend on how the data are "
+            "partitioned. "
             "Use .compute() first."
         )
     return ak.to_layout(result)
@@ -372,7 +382,8 @@ def of_awkward(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> An
         axis = 1
     if axis is None or axis == 0 or (isinstance(axis, int) and axis < 0 and axis + deep <= 0):
         raise UnsupportedError(
-            f"ak.{name} with axis={axis} depends on the whole dataset at once, and cannot be recorded; use axis=1 for each "
+            f"ak.{name} with axis={axis} depends on the whole dataset at once, and cannot be recorded; use axis=1 "
+            "for each "
             "event, or .compute() first."
         )
     return record(function, args, {k: v for k, v in kwargs.items() if v is not None})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import awkward as ak
 import numpy as np
@@ -36,10 +36,13 @@ from hepgraph.ops import MOMENTS
 Level = Callable[[List, Space], Form]
 
 
-def function(*names: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+Rule = TypeVar("Rule", bound=Callable[..., Any])
+
+
+def function(*names: Any) -> Callable[[Rule], Rule]:
     """Registers what an awkward function does to lazy arrays."""
 
-    def register(rule: Callable[..., Any]) -> Callable[..., Any]:
+    def register(rule: Rule) -> Rule:
         for name in names:
             FUNCTIONS[name] = rule
         return rule
@@ -53,7 +56,8 @@ def level_of(x: Lazy, axis: Any) -> int:
         raise UnsupportedError(f"axis={axis!r} is not supported for lazy arrays; give a number")
     if axis < 0 and uneven(x._form):
         raise UnsupportedError(
-            f"axis={axis} is another level in each field of these records, whose fields differ in depth; give a positive axis "
+            f"axis={axis} is another level in each field of these records, whose fields differ in depth; give a "
+            "positive axis "
             "or take a field first"
         )
     level = int(axis) if axis >= 0 else x.ndim + int(axis)
@@ -148,7 +152,8 @@ def _over_rows(x: Lazy, axis: Any, name: str) -> bool:
     if x.ndim == 1:
         return True
     raise UnsupportedError(
-        f"ak.{name}(..., axis=0) of lists adds up what stands at the same place in different events. Use axis=1 for each "
+        f"ak.{name}(..., axis=0) of lists adds up what stands at the same place in different events. Use axis=1 "
+        "for each "
         f"event, or axis=None for everything."
     )
 
@@ -341,9 +346,6 @@ def _arg(kind: str, plain: Any) -> Callable[..., Any]:
             )
 
         def change(lists: List, at: Space) -> Form:
-            valid, content = unwrap(lists.content)
-            if isinstance(content, List):
-                raise NotInnermost
             some, key = present(lists)
             m = map_("pick", at, some, (key,), (kind, 1, None))
             place = ordinal(lists.space)

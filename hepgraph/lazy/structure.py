@@ -148,7 +148,8 @@ def concatenate(arrays: Any, axis: Any = 0, **_: Any) -> Lazy:
     level = level_of(lazy, axis)
     if level == 0:
         raise UnsupportedError(
-            "Datasets cannot be concatenated lazily (axis=0). Open them together, hg.from_root([a, b]), or fill the same "
+            "Datasets cannot be concatenated lazily (axis=0). Open them together, hg.from_root([a, b]), or fill "
+            "the same "
             "histogram from each."
         )
 

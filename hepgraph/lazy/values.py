@@ -22,7 +22,7 @@ from hepgraph.graph.canonical import (
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
 from hepgraph.graph.node import Literal, Node, Space, literal
 from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, together
-from hepgraph.lazy.broadcast import broadcast, common_lists, elementwise, realigned
+from hepgraph.lazy.broadcast import broadcast, common_lists, elementwise, not_as_numpy, realigned
 from hepgraph.lazy.join import joined, settled
 from hepgraph.lazy.missing import typed
 from hepgraph.lazy.reduce import function
@@ -34,7 +34,9 @@ def where(condition: Any, *args: Any, **_: Any) -> Lazy:
     if len(args) != 2:
         raise UnsupportedError("ak.where needs three arguments; positions of true elements are ak.local_index(x)[x]")
     forms, rows, guard = together([condition, *args])
-    return Lazy(choose(*forms, rows, guard), rows, guard)
+    not_as_numpy(forms)
+    test, yes, no = forms
+    return Lazy(choose(test, yes, no, rows, guard), rows, guard)
 
 
 def choose(condition: Form, a: Form, b: Form, at: Space, guard: tuple[Node, ...]) -> Form:
@@ -52,7 +54,7 @@ def choose(condition: Form, a: Form, b: Form, at: Space, guard: tuple[Node, ...]
     target = common_lists(lists, at)
     parts = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
     size = next((form.size for form in lists if form.space is target), None)
-    return List(target, choose(*parts, target, guard), size)
+    return List(target, choose(parts[0], parts[1], parts[2], target, guard), size)
 
 
 def _chosen(valid: Node, yes: Node, first: Form, second: Form, at: Space) -> Form:
@@ -179,6 +181,7 @@ def isclose(a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan:
 def broadcast_arrays(*arrays: Any, depth_limit: int | None = None, **_: Any) -> list[Lazy]:
     """Each array with the lists of all."""
     forms, rows, guard = together(arrays)
+    not_as_numpy(forms)
     results = []
     for i in range(len(forms)):
 

@@ -1,7 +1,7 @@
 """Four-vectors, three-vectors and vectors in the plane: any record with the coordinates is one.
 
-Coordinates are found by their names: `pt, phi` or `x, y` (px, py); `eta`, `theta` or `z` (pz); `mass` (m, M, tau) or `E`
-(energy, e, t). Energies, momenta and masses are in GeV as the files have them, lengths in cm, angles in radians. Both
+Coordinates are found by their names: `pt, phi` or `x, y` (px, py); `eta`, `theta` or `z` (pz); `mass` (m, M, tau) or
+`E` (energy, e, t). Energies, momenta and masses are in GeV as the files have them, lengths in cm, angles in radians. Both
 dialects of names are understood: scikit-hep vector's (deltaR, px, E) and NanoEvents' (delta_r, nearest, metric_table).
 
 The formulas are those of scikit-hep vector (`vector._compute`), term by term, so that float32 rounding agrees; sums are
@@ -277,7 +277,7 @@ def vector3(a: Any, b: Any, c: Any) -> Any:
     return ak.zip({"x": a, "y": b, "z": c}, with_name="Momentum3D", optiontype_outside_record=True)
 
 
-def vector4(a: Any, b: Any, c: Any, d: Any, charge: Any = None) -> Any:
+def vector4(a: Any, b: Any, c: Any, d: Any, *, charge: Any = None) -> Any:
     """A four-vector from x, y, z and t, perhaps with a charge."""
     fields = {"x": a, "y": b, "z": c, "t": d}
     if charge is not None:
