@@ -37,7 +37,8 @@ def main() -> None:
     repeat = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     with tempfile.TemporaryDirectory() as folder:
         plot = PLOT.format(sample=str(ROOT / "data" / "sample.root"), out=str(Path(folder) / "first.png"))
-        cases = {"python": "pass", "import awkward": "import awkward", "import hepgraph": "import hepgraph", "first plot": plot}
+        imports = {f"import {name}": f"import {name}" for name in ("awkward", "hepgraph")}
+        cases = {"python": "pass", **imports, "first plot": plot}
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(repeat + 1):
             for name, code in cases.items():

@@ -15,9 +15,9 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+from hepgraph.processors.adl import Query8
 
 import hepgraph as hg
-from hepgraph.processors.adl import Query8
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 
@@ -84,7 +84,8 @@ def main() -> None:
         start = time.perf_counter()
         size = len(pickle.dumps(x))
         packed = time.perf_counter() - start
-        print(f"  {2 * n:6d} operations: {1e6 * traced / 2 / n:6.1f} us each, pickled in {1e3 * packed:.0f} ms, {size / 1e6:.1f} MB")
+        each = 1e6 * traced / (2 * n)
+        print(f"  {2 * n:6d} operations: {each:6.1f} us each, pickled in {1e3 * packed:.0f} ms, {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

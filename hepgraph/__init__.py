@@ -38,6 +38,16 @@ from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.opaque import map_partitions
 from hepgraph.processor import Processor, Runner, run
 
+_RULES = (
+    _combine,
+    _index,
+    _lists,
+    _missing,
+    _structure,
+    _values,
+    _vectors,
+)  # importing them fills the tables of lazy arrays
+
 __version__ = "0.1.0"
 
 __all__ = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import numbers
+import operator
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -28,7 +30,7 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
         case (_, None):
             return a
         case (Mapping(), Mapping()):
-            out: Any = dict(a) if type(a) is dict or not isinstance(a, MutableMapping) else a
+            out: Any = copy.copy(a) if isinstance(a, MutableMapping) else dict(a)
             for key, value in b.items():
                 inside = f"{where}[{key!r}]"
                 out[key] = accumulate(out[key], value, inside) if key in out else value
@@ -39,35 +41,52 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
         case (bool() | np.bool_(), _) | (_, bool() | np.bool_()):
             raise _no(a, b, where)
         case (numbers.Number() | np.ndarray(), numbers.Number() | np.ndarray()):
-            if np.shape(a) != np.shape(b):
+            x, y = np.asarray(a), np.asarray(b)
+            if x.shape != y.shape:
                 raise _no(a, b, where)
-            return a + b
+            return x + y if x.ndim else operator.add(a, b)
         case (ak.Array(), ak.Array()):
             return ak.concatenate([a, b])
         case (list(), list()) | (set(), set()):
             return a + b if isinstance(a, list) else a | b
-        case (tuple(), tuple()) if len(a) == len(b):
-            return tuple(accumulate(x, y, f"{where}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True)))
-        case _ if type(a) is type(b) and not isinstance(a, str | bytes) and hasattr(a, "__add__"):
+        case (tuple(), tuple()) if len(a) == len(b) and type(a) is type(b):
+            parts = [accumulate(x, y, f"{where}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True))]
+            return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
+        case _ if type(a) is type(b) and not isinstance(a, str | bytes | tuple) and hasattr(a, "__add__"):
             return a + b
         case _:
             raise _no(a, b, where)
 
 
+_WANTED = (
+    "A processor returns a dict (nested as you like) of histograms, numbers, arrays, lists, sets, or lazy values of "
+    "those."
+)
+
+
 def _no(a: Any, b: Any, where: str) -> ProcessorError:
-    place = f"output{where}"
-    return ProcessorError(
-        f"{place} does not add up: {type(a).__name__} and {type(b).__name__}. A processor returns a dict (nested as you "
-        "like) of histograms, numbers, arrays, lists, sets, or lazy values of those."
-    )
+    return ProcessorError(f"output{where} does not add up: {type(a).__name__} and {type(b).__name__}. {_WANTED}")
 
 
 def _same_axes(a: Any, b: Any, where: str) -> None:
-    same = a.ndim == b.ndim and all(
-        type(x) is type(y) and (x == y or x.traits.growth) for x, y in zip(a.axes, b.axes, strict=True)
-    )
+    same = a.ndim == b.ndim and all(_fit(x, y) for x, y in zip(a.axes, b.axes, strict=True))
     if not same or a.storage_type is not b.storage_type:
-        raise ProcessorError(f"output{where} does not add up: two histograms with different axes or storages.\n  {a!r}\n  {b!r}")
+        raise ProcessorError(
+            f"output{where} does not add up: two histograms with different axes or storages.\n  {a!r}\n  {b!r}"
+        )
+
+
+def _fit(x: Any, y: Any) -> bool:
+    """Whether two axes are the same, or have grown from the same."""
+    if x == y:
+        return True
+    if type(x) is not type(y) or x.traits != y.traits or not x.traits.growth or x.__dict__ != y.__dict__:
+        return False
+    if isinstance(x, bh.axis.Regular):
+        one, two = ((axis.edges[-1] - axis.edges[0]) / len(axis) for axis in (x, y))
+        shift = (x.edges[0] - y.edges[0]) / one
+        return bool(np.isclose(one, two) and np.isclose(shift, round(shift), atol=1e-6))
+    return not isinstance(x, bh.axis.Variable)
 
 
 def check(output: Any, where: str = "") -> None:
@@ -76,21 +95,17 @@ def check(output: Any, where: str = "") -> None:
         case None if not where:
             raise ProcessorError("process() returned None; return a dict of histograms and other results.")
         case None:
-            raise ProcessorError(f"output{where} is None; return a dict of histograms and other results, none of them None.")
+            raise ProcessorError(
+                f"output{where} is None; return a dict of histograms and other results, none of them None."
+            )
         case Mapping():
             for key, value in output.items():
                 check(value, f"{where}[{key!r}]")
-        case str() | bytes() | bool():
-            raise ProcessorError(
-                f"output{where} does not add up: a {type(output).__name__}. A processor returns a dict (nested as you like) "
-                "of histograms, numbers, arrays, lists, sets, or lazy values of those."
-            )
+        case str() | bytes() | bool() | np.bool_():
+            raise ProcessorError(f"output{where} does not add up: a {type(output).__name__}. {_WANTED}")
         case list() | tuple() | set() | numbers.Number() | np.ndarray() | np.generic() | ak.Array() | bh.Histogram():
             pass
         case _ if hasattr(output, "__add__"):
             pass
         case _:
-            raise ProcessorError(
-                f"output{where} does not add up: {type(output).__name__} has no +. A processor returns a dict (nested as you "
-                "like) of histograms, numbers, arrays, lists, sets, or lazy values of those."
-            )
+            raise ProcessorError(f"output{where} does not add up: {type(output).__name__} has no +. {_WANTED}")

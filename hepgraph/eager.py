@@ -14,7 +14,6 @@ import boost_histogram as bh
 from hepgraph.accumulate import accumulate, check
 from hepgraph.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.errors import ProcessorError
-from hepgraph.graph.node import Item
 from hepgraph.hist import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
@@ -28,12 +27,6 @@ _LEAST = 1000  # ... and never gets fewer events than this at a time
 @dataclass(frozen=True)
 class EagerSink:
     """The whole output of a processor."""
-
-    wants: tuple[Item, ...] = ()
-
-    def collect(self, value: Any) -> Any:
-        """The output itself."""
-        return value
 
     def combine(self, a: Any, b: Any) -> Any:
         """Two outputs added up."""

@@ -77,6 +77,7 @@ def from_parquet(
 
 def open(
     files: Any,
+    tree: str | None = None,
     *,
     schema: str | Path | Schema | None = None,
     step_size: int | str = STEP_SIZE,
@@ -85,17 +86,26 @@ def open(
 ) -> Lazy:
     """Lazy events of ROOT or Parquet files, whichever they are; columns like `nMuon` and `Muon_pt` mean NanoAOD.
 
+    The arguments are those of `from_root`; Parquet files have no trees, so that `tree` says nothing of them.
+
     >>> import hepgraph as hg
     >>> "Muon" in hg.open("data/sample.parquet").fields
     True
     """
     found = io_files.resolve(files, storage_options=storage_options)
     kind = io_files.sniff(found[0][0], storage_options=storage_options)
-    opener: Any = from_root if kind == "root" else from_parquet
-    events = opener(files, schema="base", step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source: Source
+    if kind == "root":
+        from hepgraph.io.root import open_root
+
+        source = open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    else:
+        from hepgraph.io.parquet import open_parquet
+
+        source = open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
     if schema is None:
-        schema = "nanoaod" if looks_like_nanoaod(events.source) else "base"
-    return events if schema == "base" else from_source(events.source, schema)
+        schema = "nanoaod" if looks_like_nanoaod(source) else "base"
+    return from_source(source, schema)
 
 
 def looks_like_nanoaod(source: Source) -> bool:
@@ -130,8 +140,8 @@ def attach(array: Any, like: Lazy) -> Lazy:
         array = ak.Array(np.asarray(array)) if not isinstance(array, list | tuple) else ak.Array(list(array))
     if like._rows.kind != "events" or like._guard:
         raise UnsupportedError(
-            "An eager array can be combined with lazy events only before any are cut away, for then its entries correspond "
-            "to the events. Apply the selection afterwards."
+            "An eager array can be combined with lazy events only before any are cut away, for then its entries "
+            "correspond to the events. Apply the selection afterwards."
         )
     entries = like.source.entries
     if len(array) != entries:

@@ -47,8 +47,7 @@ def explain(tree: Any) -> Explanation:
     made, places = passes(tree)
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
-    for each in made:
-        parts.append(_pass_text(each))
+    parts += [_pass_text(each) for each in made]
     return Explanation("\n\n".join(parts))
 
 

@@ -63,7 +63,9 @@ def _dataset(name: Any, entry: Any, tree: str | None) -> Dataset:
     if isinstance(files, str | Path):
         files = [files]
     if not isinstance(files, list | tuple | Mapping):
-        raise FilesetError(f"The files of dataset {name!r} must be a list or a dict {{path: tree}}, not {type(files).__name__}.")
+        raise FilesetError(
+            f"The files of dataset {name!r} must be a list or a dict {{path: tree}}, not {type(files).__name__}."
+        )
     if not files:
         raise FilesetError(f"Dataset {name!r} has no files.")
     if isinstance(files, Mapping):
@@ -74,10 +76,22 @@ def _dataset(name: Any, entry: Any, tree: str | None) -> Dataset:
 def _tree_of(name: str, path: Any, value: Any) -> Any:
     """The tree of one file: a name, or a dict of coffea's preprocessed filesets."""
     if isinstance(value, Mapping):
+        _check_steps(name, path, value)
         value = value.get("object_path")
     if value is not None and not isinstance(value, str):
         raise FilesetError(f"The tree of {path} in dataset {name!r} must be a string, not {value!r}.")
     return value
+
+
+def _check_steps(name: str, path: Any, value: Mapping[str, Any]) -> None:
+    """Raises for a preprocessed file of which only some entries are wanted: hepgraph makes its own steps, over all."""
+    steps = sorted(value.get("steps") or ())
+    ends = [0, *(stop for _, stop in steps)]
+    if steps and ([start for start, _ in steps] != ends[:-1] or ends[-1] != value.get("num_entries", ends[-1])):
+        raise FilesetError(
+            f"The steps of {path} in dataset {name!r} leave some of its entries out; hepgraph reads whole files. "
+            "Cut the events in the processor, or give the file without steps."
+        )
 
 
 def _from_file(path: Path) -> Any:

@@ -400,7 +400,7 @@ def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
     arrays = {i: part for i, part in enumerate(parts) if not plain[i]}
     try:
         forms, rows, guard = together(list(arrays.values()))
-        whole = broadcast(forms, rows, _entry, options=False)
+        whole = broadcast(forms, rows, _entry, options=False, guard=guard)
     except HepgraphError as error:
         raise FillError(f"The arguments of this fill do not go together.\n{error}") from error
     masks: list[Node] = list(guard)

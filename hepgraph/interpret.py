@@ -400,7 +400,8 @@ def _ordinal(i: Interpreter, item: Node) -> Array:
         entries, first = i.provider.entries(item.space.param)
         return np.arange(first, first + entries)
     extent: Extent = i.values[item.space]
-    return np.arange(len(extent)) - np.repeat(extent.offsets[:-1], extent.counts)
+    local: Array = np.arange(len(extent)) - np.repeat(extent.offsets[:-1], extent.counts)
+    return local
 
 
 def _count(i: Interpreter, item: Node) -> Array:

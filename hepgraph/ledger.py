@@ -49,7 +49,7 @@ class Report:
     @property
     def seconds(self) -> float:
         """Seconds of reading and computing, added over all workers."""
-        return sum(row.read_seconds + row.compute_seconds for row in self.rows)
+        return float(sum(row.read_seconds + row.compute_seconds for row in self.rows))
 
     @property
     def complete(self) -> bool:

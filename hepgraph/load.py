@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ def needs_of(order: Iterable[Item]) -> Needs:
             else:
                 lists.append((origin, name, level))
         elif isinstance(item, Space) and item.kind == "events":
-            found.setdefault(item.param, {})  # type: ignore[arg-type]
+            found.setdefault(item.param, {})
     for origin, name, level in lists:
         have = found.setdefault(origin, {})
         if not any(_has_level(origin.source.columns[column], name, level) for column in have):
@@ -78,6 +79,7 @@ class Loaded:
         """The offsets of a list level; level None: from a column of lengths."""
         if level is None:
             lengths = self.data[origin][column].values
+            assert lengths is not None
             return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         return self._holder(origin, column, level).offsets[level]
 
@@ -94,7 +96,7 @@ class Loaded:
         if not origin.source.columns[column].text:
             return data.values
         raw, offsets = data.values.tobytes(), data.offsets[-1]
-        texts = [raw[a:b].decode() for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        texts = [raw[a:b].decode() for a, b in pairwise(offsets)]
         return np.array(texts, dtype=TEXT)
 
     def valid(self, origin: Origin, column: str, level: int | None) -> Array | None:

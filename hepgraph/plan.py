@@ -19,7 +19,7 @@ import numpy as np
 from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
-from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered
+from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Need, Origin, Partition
 from hepgraph.kernel.engine import Compiled, Output, compile_outputs
@@ -31,7 +31,17 @@ from hepgraph.weaver import behaved
 Value = Callable[[Item], Any]
 
 
-class Sink(Protocol):
+class Adds(Protocol):
+    """How partial results become one."""
+
+    def combine(self, a: Any, b: Any) -> Any:
+        """Two partial results, a from before b, as one; may use a up."""
+
+    def finish(self, partial: Any) -> Any:
+        """The result."""
+
+
+class Sink(Adds, Protocol):
     """One result of a pass."""
 
     @property
@@ -40,12 +50,6 @@ class Sink(Protocol):
 
     def collect(self, value: Value) -> Any:
         """The partial result of one partition."""
-
-    def combine(self, a: Any, b: Any) -> Any:
-        """Two partial results, a from before b, as one; may use a up."""
-
-    def finish(self, partial: Any) -> Any:
-        """The result."""
 
     def output(self) -> Output | str:
         """What the kernel has to make, or why it cannot."""
@@ -125,9 +129,12 @@ class TotalSink:
         return made
 
     def finish(self, partial: Any) -> Any:
-        seeds = {part: value.astype(part.dtype) for part, value in zip(self.parts, partial, strict=True)}
+        nothing: Any = _Nothing()
+        seeds: dict[Item, Any] = {
+            part: value.astype(part.dtype) for part, value in zip(self.parts, partial, strict=True)
+        }
         wanted = list(dict.fromkeys(items(self.form)))
-        values = dict(zip(wanted, Interpreter(_Nothing(), seeds).run([*wanted, TOTAL]), strict=False))
+        values = dict(zip(wanted, Interpreter(nothing, seeds).run([*wanted, TOTAL]), strict=False))
         return behaved(build(self.form, values.__getitem__, 1))[0]
 
 
@@ -139,7 +146,7 @@ class AnyPass(Protocol):
     """A walk over the partitions of one dataset that gives partial results."""
 
     @property
-    def sinks(self) -> tuple[Sink, ...]:
+    def sinks(self) -> tuple[Adds, ...]:
         """How the partial results add up."""
 
     def partitions(self) -> tuple[Partition, ...]:
@@ -152,10 +159,8 @@ class AnyPass(Protocol):
 class _Nothing:
     """The provider of a graph that reads nothing."""
 
-    def entries(self, origin: Any) -> tuple[int, int]:
-        raise LazyError("nothing is read any more")
-
-    offsets = values = valid = levels = entries  # type: ignore[assignment]
+    def __getattr__(self, name: str) -> Any:
+        raise LazyError(f"nothing is read any more ({name})")
 
 
 @dataclass(frozen=True)
@@ -173,9 +178,7 @@ class Pass:
             outputs: list[Output | str] = ["the interpreter was asked for"] * len(self.sinks)
         else:
             outputs = [sink.output() for sink in self.sinks]
-        events = _events(self.origin)
-        assert isinstance(events, Space)
-        return compile_outputs(self.origin, outputs, events)
+        return compile_outputs(self.origin, outputs, _events(self.origin))
 
     @property
     def wants(self) -> list[Item]:
@@ -254,15 +257,13 @@ def _thawed(data: bytes) -> Pass:
     return Pass(*loads(data))
 
 
-def _events(origin: Origin) -> Item:
-    from hepgraph.graph.node import space
-
+def _events(origin: Origin) -> Space:
     return space("events", TOTAL, (), origin)
 
 
 def _bytes(data: Any) -> int:
     values = 0 if data.values is None else data.values.nbytes
-    return values + sum(offsets.nbytes for offsets in data.offsets)
+    return int(values + sum(offsets.nbytes for offsets in data.offsets))
 
 
 @dataclass(frozen=True)
@@ -310,7 +311,7 @@ class Merger:
         return self._waiting[(-1, 0)][0]
 
 
-def combine_all(sinks: Sequence[Sink]) -> Callable[[Any, Any], Any]:
+def combine_all(sinks: Sequence[Adds]) -> Callable[[Any, Any], Any]:
     """How two lists of partial results add up."""
     return lambda a, b: [sink.combine(x, y) for sink, x, y in zip(sinks, a, b, strict=True)]
 

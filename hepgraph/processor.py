@@ -103,12 +103,13 @@ def run(
 
 
 def _open(dataset: Dataset, tree: str | None, schema: Any, step_size: int | str, options: Any) -> Lazy:
-    files = dataset.files
-    name = dataset.tree or tree
-    if name is not None and not isinstance(files, Mapping):
-        files = {path: name for path in files}
     return open_events(
-        files, schema=schema, step_size=step_size, metadata=dataset.metadata, storage_options=options
+        dataset.files,
+        dataset.tree or tree,
+        schema=schema,
+        step_size=step_size,
+        metadata=dataset.metadata,
+        storage_options=options,
     )
 
 

@@ -403,8 +403,8 @@ class RecordFields(Mapping[str, Form]):
         column = layout.origin.source.columns.get(column_name)
         if column is None:
             raise SchemaError(
-                f"Schema {layout.schema.name}: field {name} of {self.name} is to come from {column_name!r}, which is not "
-                f"in {layout.origin.source.name}.\n{suggestion(column_name, layout.origin.source.columns)}"
+                f"Schema {layout.schema.name}: field {name} of {self.name} is to come from {column_name!r}, which "
+                f"is not in {layout.origin.source.name}.\n{suggestion(column_name, layout.origin.source.columns)}"
             )
         if self.at is self.events.at:
             return column_form(layout.origin, column, self.at, 0)

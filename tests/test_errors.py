@@ -179,7 +179,9 @@ def test_zero_entries_give_empty_histograms(tmp_path):
             events = hg.open(path, schema="nanoaod").repartition(parts)
             pair = ak.combinations(events.Muon, 2, fields=["a", "b"])
             h = hg.Hist.new.Reg(3, 0, 100, name="m").Double().fill(ak.flatten((pair.a + pair.b).mass))
-            out = compute({"h": h, "n": ak.num(events, axis=0), "pt": events.Muon.pt, "sum": ak.sum(events.MET.pt, axis=0)})
+            out = compute(
+                {"h": h, "n": ak.num(events, axis=0), "pt": events.Muon.pt, "sum": ak.sum(events.MET.pt, axis=0)}
+            )
             assert out["h"].sum(flow=True) == 0
             assert out["n"] == 0
             assert out["pt"].to_list() == []
@@ -536,10 +538,15 @@ def test_no_mistake_is_a_warning():
 
 
 def test_every_error_is_also_a_builtin():
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HepgraphError)]
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.HepgraphError)
+    ]
     for kind in kinds:
         if kind is not errors.HepgraphError:
-            assert any(base.__module__ == "builtins" and base not in (Exception, BaseException, object) for base in kind.__mro__)
+            assert any(
+                base.__module__ == "builtins" and base not in (Exception, BaseException, object)
+                for base in kind.__mro__
+            )
             assert str(kind("a message")) == "a message"
 
 

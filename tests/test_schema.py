@@ -222,7 +222,9 @@ def test_children_and_parents(events, eager):
         above = [m[i] if i >= 0 else -1 for i in m]
         grand.append([v[i] if i >= 0 else None for i in above])
     assert got["grand"].to_list() == grand
-    own = [[[v] * len(c) for v, c in zip(a, b, strict=True)] for a, b in zip(ids, children(eager, "pdgId"), strict=True)]
+    own = [
+        [[v] * len(c) for v, c in zip(a, b, strict=True)] for a, b in zip(ids, children(eager, "pdgId"), strict=True)
+    ]
     assert got["back"].to_list() == own
     kids = children(eager, "pdgId")
     wanted = [[kids[e][i] if i >= 0 else None for i in m] for e, m in enumerate(mothers)]
@@ -266,7 +268,8 @@ def test_references_after_cuts(events, eager):
     assert got["kids"].to_list() == cut(children(eager, "pt"), (eager["GenPart_pt"] > 5).to_list())
     etas = cut(eager["Jet_eta"].to_list(), hard)
     assert got["sorted"].to_list() == [
-        [v for _, v in sorted(zip(e, f, strict=True), key=lambda pair: pair[0])] for e, f in zip(etas, full, strict=True)
+        [v for _, v in sorted(zip(e, f, strict=True), key=lambda pair: pair[0])]
+        for e, f in zip(etas, full, strict=True)
     ]
     assert got["leading"].to_list() == [f[0] if f else None for f in full]
 
@@ -306,7 +309,9 @@ def test_references_read_what_they_need(events):
 @pytest.mark.parametrize("bad", [99, 1, -2])
 def test_an_index_beyond_the_list_is_none(tmp_path, bad):
     """Skimmed files point at jets that were not kept; NanoEvents gives None there too."""
-    path = flat(tmp_path / "a.parquet", Muon_jetIdx=[[0, bad], []], Muon_pt=[[1.0, 2.0], []], Jet_pt=[[5.0], [6.0, 7.0]])
+    path = flat(
+        tmp_path / "a.parquet", Muon_jetIdx=[[0, bad], []], Muon_pt=[[1.0, 2.0], []], Jet_pt=[[5.0], [6.0, 7.0]]
+    )
     events = hg.from_parquet(path, schema="nanoaod")
     assert compute(events.Muon.matched_jet.pt).to_list() == [[5.0, None], []]
 
@@ -321,7 +326,13 @@ def flat(path, **branches):
 
 def test_constants_stand_in_and_overwrite_nothing(tmp_path):
     without = hg.from_parquet(
-        flat(tmp_path / "a.parquet", nPhoton=[1, 0], Photon_pt=[[5.0], []], Photon_eta=[[1.0], []], Photon_phi=[[0.5], []]),
+        flat(
+            tmp_path / "a.parquet",
+            nPhoton=[1, 0],
+            Photon_pt=[[5.0], []],
+            Photon_eta=[[1.0], []],
+            Photon_phi=[[0.5], []],
+        ),
         schema="nanoaod",
     )
     assert compute(without.Photon.mass).to_list() == [[0.0], []]
@@ -329,7 +340,13 @@ def test_constants_stand_in_and_overwrite_nothing(tmp_path):
     assert "mass" not in without.Photon.fields
     assert compute(without.Photon.energy).to_list()[0][0] == pytest.approx(5.0 * np.cosh(1.0))
     given = hg.from_parquet(
-        flat(tmp_path / "b.parquet", nPhoton=[1, 0], Photon_pt=[[5.0], []], Photon_mass=[[0.25], []], Photon_charge=[[3], []]),
+        flat(
+            tmp_path / "b.parquet",
+            nPhoton=[1, 0],
+            Photon_pt=[[5.0], []],
+            Photon_mass=[[0.25], []],
+            Photon_charge=[[3], []],
+        ),
         schema="nanoaod",
     )
     assert compute(given.Photon.mass).to_list() == [[0.25], []]
@@ -426,7 +443,12 @@ def test_counts_that_do_not_agree_with_the_lists(tmp_path):
     """The count branch says one thing, the lists another: an error, not a wrong number."""
     path = flat(tmp_path / "a.parquet", nJet=[1, 2], Jet_pt=[[1.0, 2.0], [3.0]], Jet_eta=[[1.0, 2.0], [3.0]])
     events = hg.from_parquet(path, schema="nanoaod")
-    for x in (events.Jet.pt, events.Jet.pt + events.Jet.eta, ak.sum(events.Jet.pt, axis=1), events.Jet.pt[events.Jet.eta > 0]):
+    for x in (
+        events.Jet.pt,
+        events.Jet.pt + events.Jet.eta,
+        ak.sum(events.Jet.pt, axis=1),
+        events.Jet.pt[events.Jet.eta > 0],
+    ):
         with pytest.raises(errors.HepgraphError, match="Jet"):
             compute(x)
 
@@ -443,7 +465,9 @@ def test_lists_and_single_values_in_one_collection(tmp_path):
 def test_lists_that_are_none(tmp_path):
     path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0], None, []], Jet_eta=[[3.0], None, []])
     events = hg.from_parquet(path, schema="nanoaod")
-    got = compute({"pt": events.Jet_pt, "jet": events.Jet.eta, "n": ak.num(events.Jet), "sum": events.Jet.pt + events.Jet.eta})
+    got = compute(
+        {"pt": events.Jet_pt, "jet": events.Jet.eta, "n": ak.num(events.Jet), "sum": events.Jet.pt + events.Jet.eta}
+    )
     assert got["pt"].to_list() == [[1.0], None, []]
     assert got["jet"].to_list() == [[3.0], None, []]
     assert got["n"].to_list() == [1, None, 0]
@@ -568,7 +592,8 @@ def test_a_schema_with_fields_from_single_values(tmp_path):
 
 
 def test_a_schema_with_a_collection_out_of_nothing_but_fields(tmp_path):
-    text = 'name="m"\n[collections.Mu]\nfields={px="muX", py="muY"}\n[collections.Met]\nfields={pt="etmiss", phi="phimiss"}\n'
+    text = 'name="m"\n[collections.Mu]\nfields={px="muX", py="muY"}\n'
+    text += '[collections.Met]\nfields={pt="etmiss", phi="phimiss"}\n'
     path = flat(tmp_path / "a.parquet", muX=[[3.0], []], muY=[[4.0], []], etmiss=[1.0, 2.0], phimiss=[0.0, 0.5])
     events = hg.from_parquet(path, schema=written(tmp_path, text))
     assert compute(events.Mu.pt).to_list() == [[5.0], []]
@@ -585,7 +610,11 @@ def test_a_schema_file_that_was_changed_is_read_again(tmp_path):
 
 
 def test_a_schema_may_extend_a_file_beside_it(tmp_path):
-    written(tmp_path, 'name="below"\nseparator="_"\ncounts="n{name}"\n[collections.Jet]\nconstants={mass=1.0}\n', "below.toml")
+    written(
+        tmp_path,
+        'name="below"\nseparator="_"\ncounts="n{name}"\n[collections.Jet]\nconstants={mass=1.0}\n',
+        "below.toml",
+    )
     mine = written(tmp_path, 'name="m"\nextends="below.toml"\n')
     path = flat(tmp_path / "a.parquet", nJet=[1], Jet_pt=[[1.0]])
     assert compute(hg.from_parquet(path, schema=mine).Jet.mass).to_list() == [[1.0]]
@@ -636,9 +665,9 @@ def test_schemas_that_do_not_fit_the_data(tmp_path):
     with pytest.raises(errors.SchemaError, match="must hold integers"):
         hg.from_parquet(path, schema=wrong)
     field = written(tmp_path, 'name="m"\nextends="nanoaod"\n[collections.Jet]\nfields={p="Jet_Pt"}\n', "c.toml")
-    with pytest.raises(errors.SchemaError, match="(?s)'Jet_Pt', which is not in.*Nearest names: Jet_pt"):
+    with pytest.raises(errors.SchemaError, match=r"(?s)'Jet_Pt', which is not in.*Nearest names: Jet_pt"):
         hg.from_parquet(path, schema=field).Jet.p
-    with pytest.raises(errors.SchemaError, match="(?s)No schema 'nanoaot'.*nanoaod"):
+    with pytest.raises(errors.SchemaError, match=r"(?s)No schema 'nanoaot'.*nanoaod"):
         hg.from_parquet(path, schema="nanoaot")
     with pytest.raises(errors.SchemaError, match="No schema file"):
         hg.from_parquet(path, schema=str(tmp_path / "none.toml"))
@@ -646,7 +675,9 @@ def test_schemas_that_do_not_fit_the_data(tmp_path):
 
 # nested Parquet
 
-MUON = pa.struct([("pt", pa.float32()), ("eta", pa.float32()), ("phi", pa.float32()), ("mass", pa.float32()), ("charge", pa.int32())])
+MUON = pa.struct(
+    [("pt", pa.float32()), ("eta", pa.float32()), ("phi", pa.float32()), ("mass", pa.float32()), ("charge", pa.int32())]
+)
 
 
 def particle(rng, none):
@@ -678,7 +709,9 @@ def nested(request, tmp_path_factory):
     columns = {name: column() for name in ("Muon", "Electron")}
     met = pa.struct([("pt", pa.float32()), ("phi", pa.float32())])
     values = [{"pt": float(rng.exponential(20)), "phi": float(rng.uniform(-3, 3))} for _ in range(60)]
-    schema = pa.schema([*(field.with_name(name) for name, (field, _) in columns.items()), pa.field("MET", met, nullable=False)])
+    schema = pa.schema(
+        [*(field.with_name(name) for name, (field, _) in columns.items()), pa.field("MET", met, nullable=False)]
+    )
     table = pa.Table.from_arrays([*(array for _, array in columns.values()), pa.array(values, met)], schema=schema)
     path = tmp_path_factory.mktemp("nested") / "a.parquet"
     pq.write_table(table, path, row_group_size=13)
@@ -693,10 +726,12 @@ EXPRESSIONS = {
     "event": lambda e: e.MET.pt[ak.num(e.Muon) >= 2],
     "sum": lambda e: ak.sum(e.Muon.pt, axis=1),
     "pairs": lambda e: ak.combinations(e.Muon, 2, fields=["a", "b"]).a.pt,
-    "opposite": lambda e: (lambda p: (p.a.pt * p.b.pt)[p.a.charge != p.b.charge])(ak.combinations(e.Muon, 2, fields=["a", "b"])),
-    "masses": lambda e: (lambda p: np.sqrt(2 * p.a.pt * p.b.pt * (np.cosh(p.a.eta - p.b.eta) - np.cos(p.a.phi - p.b.phi))))(
+    "opposite": lambda e: (lambda p: (p.a.pt * p.b.pt)[p.a.charge != p.b.charge])(
         ak.combinations(e.Muon, 2, fields=["a", "b"])
     ),
+    "masses": lambda e: (
+        lambda p: np.sqrt(2 * p.a.pt * p.b.pt * (np.cosh(p.a.eta - p.b.eta) - np.cos(p.a.phi - p.b.phi)))
+    )(ak.combinations(e.Muon, 2, fields=["a", "b"])),
     "both": lambda e: ak.concatenate([e.Muon, e.Electron], axis=1).pt,
     "both cut": lambda e: (lambda x: x[x.pt > 15].charge)(ak.concatenate([e.Muon, e.Electron], axis=1)),
     "leading": lambda e: ak.firsts(e.Muon).pt,
@@ -730,7 +765,7 @@ def records_of_none(request):
 
 
 def plain_type(array):
-    """The type without options: files say of columns that they may be None, hepgraph only of those that are somewhere."""
+    """The type without options: awkward has them wherever the file's schema allows None, hepgraph where some are."""
     return re.sub(r"\?|option\[|\]", "", str(array.type)).replace("int32", "int64")
 
 

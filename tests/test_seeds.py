@@ -213,7 +213,7 @@ def test_persist(lazy_events, eager):
     cut = lazy_events.muon[lazy_events.muon.pt > 20]
     kept = cut.persist(progress=False)
     assert isinstance(kept, hg.Lazy)
-    assert kept.npartitions == lazy_events.npartitions or kept.npartitions >= 1
+    assert kept.npartitions == lazy_events.npartitions
     plain = eager.muon[eager.muon.pt > 20]
     assert same(kept.pt.compute(progress=False), plain.pt)
     with_more = (kept.pt * 2).compute(progress=False)
@@ -225,9 +225,12 @@ def test_necessary_columns_of_a_histogram(lazy_events):
     columns = hda.necessary_columns(h)
     assert all(isinstance(size, int) for size in columns.values())
     assert any(name.endswith("pt") for name in columns)
-    assert h.compute(progress=False).sum(flow=True) == ak.num(ak.flatten(masses(lazy_events)).compute(progress=False), axis=0)
+    assert h.compute(progress=False).sum(flow=True) == ak.num(
+        ak.flatten(masses(lazy_events)).compute(progress=False), axis=0
+    )
 
 
+# fmt: off
 def query8(events):
     """The slide "Practicalities: Writing Code (2)", but for its imports."""
     events["Electron", "pdgId"] = -11 * events.Electron.charge
@@ -239,7 +242,7 @@ def query8(events):
     events = events[dak.num(events.leptons) >= 3]
     pair = dak.argcombinations(events.leptons, 2, fields=["l1", "l2"])
     pair = pair[(events.leptons[pair.l1].pdgId == -events.leptons[pair.l2].pdgId)]
-    x = events.leptons[pair.l1] + events.leptons[pair.l2]
+    x = events.leptons[pair.l1] + events.leptons[pair.l2]  # noqa: F841
 
     pair = pair[
         dak.singletons(
@@ -268,7 +271,8 @@ def query8(events):
         .Double()
         .fill(mt)
     )
-    return q8_hist
+    return q8_hist  # noqa: RET504
+# fmt: on
 
 
 COLUMNS = sorted(
@@ -311,7 +315,7 @@ def test_the_slide_is_in_the_seed_word_for_word():
     slide = seed.read_text()
     code = inspect.getsource(query8).split('"""', 2)[2].split("return q8_hist")[0].replace("\\\\", "\\")
     for line in code.splitlines():
-        assert line.strip() in slide, line
+        assert line.partition("  #")[0].strip() in slide, line
 
 
 # seeds 003 and 004: coffea's call shape

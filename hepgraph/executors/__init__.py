@@ -26,7 +26,8 @@ def pick(executor: Any = None) -> Executor:
         case None:
             return Threads()
         case str() if executor in _NAMES:
-            return _NAMES[executor]()
+            named: Executor = _NAMES[executor]()
+            return named
         case str() if executor in ("sync", "synchronous", "single-threaded", "iterative"):
             return Serial()
         case str():
@@ -36,9 +37,10 @@ def pick(executor: Any = None) -> Executor:
         case concurrent.futures.Executor():
             return Futures(executor)
         case type() if issubclass(executor, Executor):
-            return executor()
+            made: Executor = executor()
+            return made
         case _:
             raise TypeError(
-                f"{type(executor).__name__} is no executor; give a name ({', '.join(_NAMES)}), an object of hg.executors, or "
-                "a concurrent.futures.Executor"
+                f"{type(executor).__name__} is no executor; give a name ({', '.join(_NAMES)}), "
+                "an object of hg.executors, or a concurrent.futures.Executor"
             )

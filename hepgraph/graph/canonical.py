@@ -145,7 +145,7 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
 
     Raises UnsupportedError if NumPy has no such operation for these types.
     """
-    kinds = tuple(arg.param if arg.op == "literal" else arg.dtype for arg in args)
+    kinds = tuple(_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args)
     try:
         dtype = result_dtype(op, kinds, param)
     except (TypeError, ValueError, OverflowError) as error:
@@ -166,6 +166,21 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     for m in reversed(moves):
         result = take(m, result)
     return result
+
+
+def _kind(given: Literal) -> Literal | np.dtype[Any]:
+    """What decides the dtype that a literal leads to: of most, the value does not matter."""
+    value = given.value
+    if type(value) is float:
+        return _FLOAT
+    if type(value) is int and 0 <= value <= 127:
+        return _SMALL
+    if isinstance(value, np.generic) and value.dtype.kind in "biufc":
+        return value.dtype
+    return given
+
+
+_FLOAT, _SMALL = Literal(1.0, ("float", "1.0")), Literal(1, ("int", "1"))
 
 
 def _shared_map(args: Sequence[Node], at: Space) -> Map | None:

@@ -1,7 +1,8 @@
 """The shape of a lazy array: lists, records and options around nodes. None of it reaches the graph.
 
 A form belongs to a space and mirrors awkward's own layouts: `Scalar` is one node; `Option` a boolean node beside a
-form; `List` a child space with the form of its elements; `Record` named forms. A record is moved by remembering the map: its
+form; `List` a child space with the form of its elements; `Record` named forms. A record is moved by remembering the
+map: its
 fields are moved when they are read, so that a jet of 500 fields costs nothing.
 """
 

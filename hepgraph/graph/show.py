@@ -63,7 +63,8 @@ def names_of(order: Iterable[Item]) -> dict[Item, str]:
                 used[base] = used.get(base, 0) + 1
                 names[item] = base if used[base] == 1 else f"{base}.{used[base]}"
             case Node() if item.op == "literal":
-                names[item] = repr(item.param.value) if not isinstance(item.param.value, np.generic) else str(item.param.value)
+                value = item.param.value
+                names[item] = str(value) if isinstance(value, np.generic) else repr(value)
             case Node():
                 number += 1
                 names[item] = f"%{number}"
@@ -78,17 +79,17 @@ def space_name(s: Space, names: dict[Item, str]) -> str:
         case "total" | "events":
             return s.kind
         case "leaf":
-            name = str(s.param[1])  # type: ignore[index]
-            counted = s.param[2] is None and name[:1] == "n"  # type: ignore[index]
+            name = str(s.param[1])
+            counted = s.param[2] is None and name[:1] == "n"
             return (name[1:] if counted else name) or "lists"
         case "comb":
-            return f"{_root(s, names)}^{s.param[0]}"  # type: ignore[index]
+            return f"{_root(s, names)}^{s.param[0]}"
         case "cart":
             return " x ".join(names.get(part, "?") for part in s.args)
         case "concat":
             return " + ".join(dict.fromkeys(names.get(part, "?") for part in s.args))
         case "one":
-            return f"one a {names.get(s.parent, '?')}"  # type: ignore[arg-type]
+            return f"one a {names[s.parent] if s.parent in names else '?'}"
         case _:
             return f"{s.kind} {_root(s, names)}"
 
@@ -110,7 +111,7 @@ def map_name(m: Map, names: dict[Item, str]) -> str:
         case "up" | "inc" | "only" | "align" | "part":
             return f"{m.kind} from {src}"
         case "pick":
-            kind, keys, k = m.param  # type: ignore[misc]
+            kind, _, k = m.param
             return f"element {k}" if kind == "at" else f"{kind} of {names.get(m.args[0], '?')}"
         case _:
             return f"index {names.get(m.args[0], '?')}"
@@ -138,7 +139,7 @@ def words(item: Item, names: dict[Item, str]) -> str:
         case Node("full"):
             return f"{item.param.value} everywhere"
         case Node("ordinal"):
-            return f"position in {n(item.space)}"  # type: ignore[arg-type]
+            return f"position in {n(item.space) if item.space else '?'}"
         case Node("count", (s,)):
             return f"length of {n(s)}"
         case Node("defined", (m,)):
@@ -168,11 +169,11 @@ def _space_words(s: Space, n: object) -> str:
         case "events":
             return "the entries"
         case "leaf":
-            return f"lists of {s.param[1]}"  # type: ignore[index]
+            return f"lists of {s.param[1]}"
         case "filter":
             return f"{name(s.args[0])} where {name(s.args[1])}"
         case "comb":
-            k, again = s.param  # type: ignore[misc]
+            k, again = s.param
             return f"{k}-combinations of {name(s.args[0])}" + (", with replacement" if again else "")
         case "cart":
             return "all of " + " with all of ".join(name(part) for part in s.args)
@@ -216,7 +217,7 @@ _COLORS = {"read": "#dcecf9", "step": "#ffffff", "call": "#f9d9d9", "sink": "#fd
 
 
 def picture(roots: Sequence[Item], labels: Sequence[str]) -> str:
-    """The graph as an SVG from top to bottom: what is read, the lines of the user's code, the results by their labels."""
+    """The graph as an SVG from top to bottom: reads, lines of the user's code, results with labels."""
     order = [item for item in ordered(roots) if not (isinstance(item, Node) and item.op == "literal")]
     names = names_of(order)
     boxes: list[_Box] = []
@@ -271,7 +272,7 @@ def _label(box: _Box, key: object, names: dict[Item, str]) -> None:
     if isinstance(key, tuple) and key[0] == "read":
         box.kind = "read"
         columns = [item.param[1] for item in box.items if isinstance(item, Node)]
-        lists = [item.param[1] for item in box.items if isinstance(item, Space)]  # type: ignore[index]
+        lists = [item.param[1] for item in box.items if isinstance(item, Space)]
         box.lines = [f"read {key[1]}", *_wrapped(list(dict.fromkeys([*columns, *lists])))]
         box.title = ", ".join([*columns, *lists])
         return

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from functools import lru_cache
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 
+from hepgraph.kernel import cache
+
 _lock = threading.Lock()
+_known: weakref.WeakValueDictionary[str, Native] = weakref.WeakValueDictionary()
+compiled = 0  # how many modules this process gave to LLVM; tests count them
+loaded = 0  # and how many came from disk
 
 
 @lru_cache(maxsize=1)
@@ -22,22 +29,68 @@ def _target() -> tuple[Any, str, str]:
 def _machine() -> Any:
     """A target machine; the engine that uses it owns it."""
     target, cpu, features = _target()
-    return target.create_target_machine(cpu=cpu, features=features, opt=2)
+    return target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+
+
+def name_of(text: str, level: int) -> str:
+    """What object code is kept under: the text, the machine, and the versions of all that made it."""
+    from hepgraph import __version__
+
+    target, cpu, features = _target()
+    versions = f"{llvmlite.__version__} {'.'.join(map(str, llvm.llvm_version_info))} {__version__} {level}"
+    return cache.key(text, target.triple, cpu, features, versions)
+
+
+def optimised(text: str, level: int = 2) -> Any:
+    """The module after LLVM's passes, with the machine that it is for."""
+    machine = _machine()
+    module = llvm.parse_assembly(text)
+    module.triple = _target()[0].triple
+    module.data_layout = str(machine.target_data)
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=level))
+    builder.getModulePassManager().run(module, builder)
+    return module, machine
+
+
+def assembly(text: str, level: int = 2) -> str:
+    """The machine code to read."""
+    with _lock:
+        module, machine = optimised(text, level)
+        return machine.emit_assembly(module)  # type: ignore[no-any-return]
+
+
+def native(text: str, level: int = 2) -> Native:
+    """The compiled module: one that this process has, one from disk, or a fresh one."""
+    with _lock:
+        name = name_of(text, level)
+        found = _known.get(name)
+        if found is None:
+            found = _known[name] = Native(name, text, level)
+        return found
 
 
 class Native:
     """A compiled module; keep it as long as its function may be called."""
 
-    def __init__(self, text: str, level: int = 2) -> None:
-        with _lock:
-            machine = _machine()
-            module = llvm.parse_assembly(text)
-            module.verify()
-            options = llvm.create_pipeline_tuning_options(speed_level=level)
-            builder = llvm.create_pass_builder(machine, options)
-            builder.getModulePassManager().run(module, builder)
-            self._engine = llvm.create_mcjit_compiler(module, machine)
-            self._engine.finalize_object()
-            address = self._engine.get_function_address("kernel")
-        kind = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
-        self.kernel = kind(address)
+    def __init__(self, name: str, text: str, level: int) -> None:
+        global compiled, loaded
+        data = cache.read(name)
+        if data is None:
+            compiled += 1
+            module, machine = optimised(text, level)
+            data = machine.emit_object(module)
+            cache.write(name, data)
+        else:
+            loaded += 1
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
+        self._engine.finalize_object()
+        number, pointer = ctypes.c_int64, ctypes.c_void_p
+        kind = ctypes.CFUNCTYPE(ctypes.c_int32, number, number, number, pointer, pointer)
+        self.kernel = kind(self.address("kernel"))
+
+    def address(self, name: str) -> int:
+        """Where a function is."""
+        found = self._engine.get_function_address(name)
+        assert found, name
+        return int(found)

@@ -9,6 +9,7 @@ same lists share the loop.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -16,7 +17,7 @@ from typing import TypeAlias
 
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, conjuncts
-from hepgraph.graph.node import Item, Map, Node, Space
+from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.graph.show import names_of, words
 
 
@@ -90,21 +91,32 @@ class Bind:
 Step: TypeAlias = Begin | Loop | If | Bind | Action
 
 
-def schedule(actions: Sequence[Action], staged: frozenset[Node], events: Space) -> list[Step]:
-    """The tree for one event."""
-    return _Scheduler(staged).build(frozenset({events, TOTAL}), [(a, None) for a in actions], frozenset())
-
-
 _CHEAP = 1
 
 
-class _Scheduler:
-    def __init__(self, staged: frozenset[Node]) -> None:
+class Scheduler:
+    """Makes the tree for one event; `order` has all items of the graph, and numbers them."""
+
+    def __init__(self, staged: frozenset[Node], order: Sequence[Item]) -> None:
         self.staged = staged
+        self.number: dict[Item, str] = {item: f"{i:08}" for i, item in enumerate(order)}
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
         self.closure = lru_cache(maxsize=None)(self._closure)
         self.dear = lru_cache(maxsize=None)(self._dear)
+
+    def schedule(self, actions: Sequence[Action], events: Space) -> list[Step]:
+        """The tree for one event."""
+        return self.build(frozenset({events, TOTAL}), [(a, None) for a in actions], frozenset())
+
+    def place(self, item: Item) -> str:
+        """A key to sort items by that is the same in every process, whatever was traced before."""
+        for new in ordered([item], until=self.number.__contains__):
+            if new not in self.number:  # made while scheduling, as parts of conditions
+                what = new.op if isinstance(new, Node) else new.kind
+                text = f"{what} {new.param!r} {[self.number[below] for below in new.inputs]}"
+                self.number[new] = "x" + hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self.number[item]
 
     # what an expression needs
 
@@ -186,7 +198,7 @@ class _Scheduler:
         if node.op in ("reduce", "merge", "count", "defined"):
             return 1
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
-        return below if node.op == "take" else below + (20 if node.op in _DEAR else 1)
+        return below if node.op == "take" else below + (20 if node.op in DEAR else 1)
 
     def _dear(self, mask: Node) -> tuple[int, int]:
         """How dear a condition is: the loops that it needs, then its own operations."""
@@ -402,7 +414,7 @@ class _Scheduler:
             ]
             if not ready:
                 raise NotLowered("needs that rest on each other")
-            ready.sort(key=lambda need: (need.kind, str(need.item)))
+            ready.sort(key=lambda need: (need.kind, self.place(need.item)))
             steps.extend(Begin(need) for need in ready)
             made = [(action, None) for need in ready for action in self.makers(need)]
             steps.extend(self.build(live, made, done))
@@ -411,7 +423,7 @@ class _Scheduler:
         return done
 
 
-_DEAR = frozenset(
+DEAR = frozenset(
     "sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 arcsinh arccosh arctanh exp exp2 expm1 log log2 log10 log1p "
     "power hypot cbrt float_power remainder fmod".split()
 )

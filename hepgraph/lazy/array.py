@@ -351,6 +351,8 @@ class _NoLayout:
         return _typetracer()
 
     def __getattr__(self, name: str) -> NoReturn:
+        if name == "__wrapped__":  # asked of any object by inspect.unwrap
+            raise AttributeError(name)
         raise LazyError(f"A lazy array has no layout ({name}) before it is computed; use .compute() first.")
 
 

@@ -36,8 +36,14 @@ def broadcast(
     """
     if depth == 0 or (stop is not None and stop(forms)):
         return leaf(list(forms), at)
-    deep = any(isinstance(unwrap(form)[1], List) for form in forms)
-    if (options or deep) and any(isinstance(form, Option) for form in forms):
+    deep = optional = False
+    for form in forms:
+        if isinstance(form, Option):
+            optional = True
+            deep = deep or isinstance(form.content, List)
+        elif isinstance(form, List):
+            deep = True
+    if optional and (options or deep):
         pairs = [unwrap(form) for form in forms]
         valid = TRUE
         for mask, _ in pairs:
@@ -59,11 +65,14 @@ def broadcast(
 
 def not_as_numpy(forms: Sequence[Form]) -> None:
     """Refuses arrays without lists of any length but of different depths: awkward would pair all rows with all rows."""
+    if all(isinstance(form, Scalar) or (isinstance(form, List) and form.size is None) for form in forms):
+        return
     depths = {_regular(form) for form in forms if not (isinstance(form, Scalar) and form.node.space is None)}
     if len(depths) > 1 and None not in depths:
         raise UnsupportedError(
-            "One of these arrays has lists of a fixed length (from keepdims=True or np.newaxis), the other none, and awkward "
-            "would broadcast them as NumPy does, every row with every row. Leave out keepdims, or use ak.from_regular first."
+            "One of these arrays has lists of a fixed length (by keepdims=True or np.newaxis), the other none; awkward"
+            " would broadcast them as NumPy does, every row with every row. Leave out keepdims, or use ak.from_regular"
+            " first."
         )
 
 

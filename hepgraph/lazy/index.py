@@ -152,14 +152,14 @@ def _by_lists(form: Form, index: Form, at: Space, guard: tuple[Node, ...]) -> Fo
 def _cut(lists: List, index: List, at: Space, guard: tuple[Node, ...]) -> Form:
     present, values = unwrap(index.content)
     if isinstance(values, List):  # one level deeper
-        content = realigned(lists, index.space, guard)
+        content = realigned(List(lists.space, lists.content), index.space, guard)
         deeper = _by_lists(content, index.content, index.space, guard)
         return List(index.space, deeper)
     if not isinstance(values, Scalar):
         raise UnsupportedError("records cannot be used as a slice; use one of their fields")
     if values.node.dtype == BOOL:
         target = lists.space
-        moved = realigned(index, target, guard)
+        moved = realigned(List(index.space, index.content), target, guard)
         present, values = unwrap(moved)
         assert isinstance(values, Scalar)
         if present is TRUE:
@@ -289,7 +289,7 @@ def _sliced(form: List, cut: slice, at: Space) -> Form:
     if cut.start is None and cut.stop is None and step == 1:
         return form
     position = ordinal(form.space)
-    length = lift(count(form.space) if form.size is None else count(form.space), form.space)
+    length = lift(count(form.space), form.space)
     if step < 0:
         order = space("perm", at, (form.space, position), (False, True))
         reverse = List(order, move(form.content, inc(order)), form.size)

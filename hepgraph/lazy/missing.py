@@ -32,7 +32,7 @@ def is_none(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
     def mark(form: Form, at: Space) -> Form:
         valid, inner = unwrap(form)
         if valid is TRUE and isinstance(inner, Record):
-            return Record({name: mark(inner[name], at) for name in inner}, inner.name, inner.tuple)
+            raise UnsupportedError("no record here is None; ask one of its fields: ak.is_none(x.pt, axis=...)")
         return Scalar(full(False, at) if valid is TRUE else apply("logical_not", [valid]))
 
     level = level_of(array, axis)

@@ -1,8 +1,9 @@
 """Four-vectors, three-vectors and vectors in the plane: any record with the coordinates is one.
 
 Coordinates are found by their names: `pt, phi` or `x, y` (px, py); `eta`, `theta` or `z` (pz); `mass` (m, M, tau) or
-`E` (energy, e, t). Energies, momenta and masses are in GeV as the files have them, lengths in cm, angles in radians. Both
-dialects of names are understood: scikit-hep vector's (deltaR, px, E) and NanoEvents' (delta_r, nearest, metric_table).
+`E` (energy, e, t). Energies, momenta and masses are in GeV as the files have them, lengths in cm, angles in radians.
+Both dialects of names are understood: scikit-hep vector's (deltaR, px, E) and NanoEvents' (delta_r, nearest,
+metric_table).
 
 The formulas are those of scikit-hep vector (`vector._compute`), term by term, so that float32 rounding agrees; sums are
 the exception: they are kept in x, y, z, t, where vector converts back and forth. They are written with NumPy's ufuncs
