@@ -1,7 +1,8 @@
 """From the loop tree to LLVM: one function over a range of events, no Python object touched.
 
-The function is `i32 kernel(i64 start, i64 stop, ptr arguments)`; `Slot` says what each argument points to. It returns 0,
-or 1 where something was out of range (the interpreter then says what). Values are named once in the innermost block that
+The function is `i32 kernel(start, stop, first, arguments, sizes)`; `Slot` says what each argument points to. It returns
+0, or 1 where something was out of range (the interpreter then says what). `sizes` is looked at only by code with checks:
+the first index and the length of each argument; before it, a report of what was out of bounds. Values are named once in the innermost block that
 needs them; LLVM hoists what does not change out of loops.
 """
 
@@ -15,8 +16,9 @@ import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Item, Map, Node, Space
+from hepgraph.kernel.fills import checked
 from hepgraph.kernel.scalar import cast, constant, literal, llvm_type, operation, stored_type
-from hepgraph.kernel.schedule import Action, Begin, Bind, If, Loop, Need, NotLowered, Step
+from hepgraph.kernel.schedule import Action, Begin, Bind, If, Loop, Need, NotLowered, Scheduler, Step
 
 INT = np.dtype(np.int64)
 BOOL = np.dtype(bool)
@@ -45,41 +47,20 @@ class Cursor:
 Env = dict[Space, Cursor]
 
 
-@dataclass
-class Axis:
-    """One axis of a histogram as the kernel fills it: kinds regular, variable, integer, boolean, constant."""
-
-    kind: str
-    bins: int
-    low: float = 0.0
-    high: float = 1.0
-    under: int = 1
-    stride: int = 1
-    edges: Any = None
-
-
-@dataclass
-class Target:
-    """A fill: its axes, the nodes or numbers that fill them, and what is stored."""
-
-    axes: Sequence[Axis]
-    values: Sequence[Any]
-    weight: Any
-    sink: Any
-    squares: bool
-    counts: bool
-
-
 class Lowered:
     """The code of one loop tree, and its arguments."""
 
-    def __init__(self, steps: Sequence[Step], staged: frozenset[Node], in_scratch: Any, targets: Sequence[Any]) -> None:
-        self.steps, self.staged, self.in_scratch, self.targets = steps, staged, in_scratch, targets
+    def __init__(
+        self, steps: Sequence[Step], scheduler: Scheduler, targets: Sequence[Any], check: bool = False
+    ) -> None:
+        self.steps, self.targets, self.check = steps, targets, check
+        self.staged, self.in_scratch = scheduler.staged, scheduler.in_scratch
         self.lines: list[str] = []
         self.top: list[str] = []
         self.declared: dict[str, None] = {}
         self.slots: dict[Slot, str] = {}
-        self.constants: list[str] = []
+        self.constants: dict[str, str] = {}
+        self.functions: dict[str, str] = {}
         self.number = 0
         self.scopes: list[dict[Any, Any]] = [{}]
         self.state: dict[Any, Any] = {}
@@ -124,9 +105,28 @@ class Lowered:
         """The pointer of an argument."""
         return self.slots.setdefault(slot, f"%p{len(self.slots)}")
 
+    def place(self, slot: Slot) -> int:
+        """The number of an argument."""
+        return int(self.slot(slot)[2:])
+
+    def fail(self, test: str) -> None:
+        """Under a condition, the interpreter has to say what is wrong."""
+        old = self.emit(f"load i32, ptr {self.error}")
+        self.do(f"store i32 {self.emit(f'select i1 {test}, i32 1, i32 {old}')}, ptr {self.error}")
+
+    def within(self, pointer: str, index: str) -> str:
+        """An index that was checked, where checks are asked for."""
+        if not self.check:
+            return index
+        slot = int(pointer[2:])
+        places = [self.emit(f"getelementptr i64, ptr %sizes, i64 {2 * slot + k}") for k in (0, 1)]
+        low, size = (self.emit(f"load i64, ptr {place}") for place in places)
+        return checked(self, index, low, size, str(slot))
+
     def load(self, pointer: str, index: str, dtype: np.dtype[Any]) -> str:
         """An element of an array."""
         t = stored_type(dtype)
+        index = self.within(pointer, index)
         place = self.emit(f"getelementptr inbounds {t}, ptr {pointer}, i64 {index}")
         value = self.emit(f"load {t}, ptr {place}")
         return self.emit(f"icmp ne i8 {value}, 0") if dtype == BOOL else value
@@ -134,6 +134,7 @@ class Lowered:
     def store(self, pointer: str, index: str, value: str, dtype: np.dtype[Any]) -> None:
         """Sets an element of an array."""
         t = stored_type(dtype)
+        index = self.within(pointer, index)
         place = self.emit(f"getelementptr inbounds {t}, ptr {pointer}, i64 {index}")
         if dtype == BOOL:
             value = self.emit(f"zext i1 {value} to i8")
@@ -174,18 +175,21 @@ class Lowered:
             calls.append(f"  {name} = load ptr, ptr %q{k}")
         passed = ", ".join(f"ptr {name}" for name in self.slots.values())
         extra = ", " if params else ""
+        report = "  %report = getelementptr i64, ptr %sizes, i64 -2"
         return "\n".join(
             [
                 *_unique(self.declared),
-                *self.constants,
-                f"define internal i32 @body(i64 %start, i64 %stop, i64 %first{extra}{params}) {{",
+                *(f"{name} = private unnamed_addr constant {text}" for text, name in self.constants.items()),
+                *(f"define internal void @{name}{text}" for text, name in self.functions.items()),
+                f"define internal i32 @body(i64 %start, i64 %stop, i64 %first, ptr %sizes{extra}{params}) noinline {{",
                 "entry:",
                 *self.top,
+                *([report] if self.check else []),
                 *self.lines,
                 "}",
-                "define i32 @kernel(i64 %start, i64 %stop, i64 %first, ptr %table) {",
+                "define i32 @kernel(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {",
                 *calls,
-                f"  %r = call i32 @body(i64 %start, i64 %stop, i64 %first{extra}{passed})",
+                f"  %r = call i32 @body(i64 %start, i64 %stop, i64 %first, ptr %sizes{extra}{passed})",
                 "  ret i32 %r",
                 "}",
             ]
@@ -350,7 +354,7 @@ class Lowered:
             at = self.up(k)
             base = _space(space.args[0])
             own = inner[base]
-            self.walk(body, {**inner, **outer, space: Cursor(own.id, at, own.legs)})
+            self.walk(body, {**outer, space: Cursor(own.id, at, own.legs)})
             return
         first, *rest = chain
         test = self.value(_node(first.args[1]), inner)
@@ -394,7 +398,7 @@ class Lowered:
                 if m not in self.state:
                     self.state[m] = _Winner(self.variable("i1"), None, [])
                 self.do(f"store i1 false, ptr {self.state[m].found}")
-            case ("scratch" | "pos"), _:
+            case (("scratch" | "pos"), _):
                 pass
 
     def act(self, action: Action, env: Env) -> None:
@@ -623,6 +627,9 @@ class Lowered:
         match m.kind:
             case "up" | "only":
                 return env
+            case "inc" if m.src.kind == "pull":
+                above = self.follow(_map(m.src.args[1]), env)
+                return self.placed(m.dst, _without_position(env[m.src]), above)
             case "inc":
                 return env if m.dst in env else self.placed(m.dst, _without_position(env[m.src]), env)
             case int():

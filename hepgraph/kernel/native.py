@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import weakref
 from functools import lru_cache
@@ -26,24 +27,26 @@ def _target() -> tuple[Any, str, str]:
     return llvm.Target.from_default_triple(), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
-def _machine() -> Any:
+LEVEL = 2  # how much LLVM optimises
+
+
+def _machine(level: int) -> Any:
     """A target machine; the engine that uses it owns it."""
     target, cpu, features = _target()
-    return target.create_target_machine(cpu=cpu, features=features, opt=2, jit=True)
+    return target.create_target_machine(cpu=cpu, features=features, opt=level, jit=True)
 
 
 def name_of(text: str, level: int) -> str:
     """What object code is kept under: the text, the machine, and the versions of all that made it."""
-    from hepgraph import __version__
-
     target, cpu, features = _target()
-    versions = f"{llvmlite.__version__} {'.'.join(map(str, llvm.llvm_version_info))} {__version__} {level}"
+    own = getattr(sys.modules.get("hepgraph"), "__version__", "")
+    versions = f"{llvmlite.__version__} {'.'.join(map(str, llvm.llvm_version_info))} {own} {level}"
     return cache.key(text, target.triple, cpu, features, versions)
 
 
 def optimised(text: str, level: int = 2) -> Any:
     """The module after LLVM's passes, with the machine that it is for."""
-    machine = _machine()
+    machine = _machine(level)
     module = llvm.parse_assembly(text)
     module.triple = _target()[0].triple
     module.data_layout = str(machine.target_data)
@@ -59,8 +62,9 @@ def assembly(text: str, level: int = 2) -> str:
         return machine.emit_assembly(module)  # type: ignore[no-any-return]
 
 
-def native(text: str, level: int = 2) -> Native:
+def native(text: str, level: int | None = None) -> Native:
     """The compiled module: one that this process has, one from disk, or a fresh one."""
+    level = LEVEL if level is None else level
     with _lock:
         name = name_of(text, level)
         found = _known.get(name)
@@ -82,7 +86,7 @@ class Native:
             cache.write(name, data)
         else:
             loaded += 1
-        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine(level))
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(data))
         self._engine.finalize_object()
         number, pointer = ctypes.c_int64, ctypes.c_void_p

@@ -15,6 +15,7 @@ import numpy as np
 from hepgraph.kernel.schedule import NotLowered
 
 DType = np.dtype[Any]
+BOOL = np.dtype(bool)
 
 
 class Emitter(Protocol):
@@ -43,12 +44,12 @@ def llvm_type(dtype: DType) -> str:
 
 def stored_type(dtype: DType) -> str:
     """The type of a value in memory: booleans take a byte."""
-    return "i8" if dtype == bool else llvm_type(dtype)
+    return "i8" if dtype == BOOL else llvm_type(dtype)
 
 
 def constant(value: Any, dtype: DType) -> str:
     """A literal of a type."""
-    if dtype == bool:
+    if dtype == BOOL:
         return "true" if value else "false"
     if dtype.kind in "iu":
         return str(int(np.asarray(value).astype(dtype)))
@@ -63,9 +64,9 @@ def cast(e: Emitter, x: str, src: DType, dst: DType) -> str:
     if src == dst or (src.kind == dst.kind and src.itemsize == dst.itemsize):
         return x
     a, b = llvm_type(src), llvm_type(dst)
-    if dst == bool:
+    if dst == BOOL:
         return e.emit(f"fcmp une {a} {x}, 0.0" if src.kind == "f" else f"icmp ne {a} {x}, 0")
-    if src == bool:
+    if src == BOOL:
         return e.emit(f"uitofp i1 {x} to {b}" if dst.kind == "f" else f"zext i1 {x} to {b}")
     if src.kind == "f" and dst.kind == "f":
         return e.emit(f"{'fpext' if dst.itemsize > src.itemsize else 'fptrunc'} {a} {x} to {b}")
@@ -282,7 +283,15 @@ def _square(e: Emitter, args: Sequence[str], dtype: DType) -> str:
 
 
 def _logical(op: str) -> Rule:
-    return lambda e, args, _: e.emit(f"{op} i1 {args[0]}, {args[1]}")
+    def rule(e: Emitter, args: Sequence[str], dtype: DType) -> str:
+        a, b = (cast(e, x, dtype, BOOL) for x in args)
+        return e.emit(f"{op} i1 {a}, {b}")
+
+    return rule
+
+
+def _logical_not(e: Emitter, args: Sequence[str], dtype: DType) -> str:
+    return e.emit(f"xor i1 {cast(e, args[0], dtype, BOOL)}, true")
 
 
 def _bitwise(op: str) -> Rule:
@@ -293,11 +302,11 @@ def _bitwise(op: str) -> Rule:
 
 
 def _add(e: Emitter, args: Sequence[str], dtype: DType) -> str:
-    return e.emit(f"or i1 {args[0]}, {args[1]}") if dtype == bool else _infix("fadd", "add")(e, args, dtype)
+    return e.emit(f"or i1 {args[0]}, {args[1]}") if dtype == BOOL else _infix("fadd", "add")(e, args, dtype)
 
 
 def _multiply(e: Emitter, args: Sequence[str], dtype: DType) -> str:
-    return e.emit(f"and i1 {args[0]}, {args[1]}") if dtype == bool else _infix("fmul", "mul")(e, args, dtype)
+    return e.emit(f"and i1 {args[0]}, {args[1]}") if dtype == BOOL else _infix("fmul", "mul")(e, args, dtype)
 
 
 def _divide(e: Emitter, args: Sequence[str], dtype: DType) -> str:
@@ -305,7 +314,7 @@ def _divide(e: Emitter, args: Sequence[str], dtype: DType) -> str:
 
 
 def _not(e: Emitter, args: Sequence[str], dtype: DType) -> str:
-    return e.emit(f"xor {llvm_type(dtype)} {args[0]}, {'true' if dtype == bool else '-1'}")
+    return e.emit(f"xor {llvm_type(dtype)} {args[0]}, {'true' if dtype == BOOL else '-1'}")
 
 
 def _same(e: Emitter, args: Sequence[str], dtype: DType) -> str:
@@ -332,7 +341,7 @@ RULES: dict[str, Rule] = {
     "logical_and": _logical("and"),
     "logical_or": _logical("or"),
     "logical_xor": _logical("xor"),
-    "logical_not": lambda e, args, _: e.emit(f"xor i1 {args[0]}, true"),
+    "logical_not": _logical_not,
     "bitwise_and": _bitwise("and"),
     "bitwise_or": _bitwise("or"),
     "bitwise_xor": _bitwise("xor"),
@@ -354,10 +363,10 @@ RULES: dict[str, Rule] = {
     "hypot": _library("hypot"),
     "arctan2": _library("atan2"),
     "power": _library("pow"),
-    **{name: _library(name) for name in "sin cos tan sinh cosh tanh exp exp2 expm1 log log2 log10 log1p cbrt".split()},
+    **{name: _library(name) for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt"]},
     **{
         f"arc{name}": _library(f"a{name}")
-        for name in "sin cos tan sinh cosh tanh".split()
+        for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]
     },
 }  # fmt: skip
 
@@ -370,7 +379,7 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     if op == "where":
         (test, kind), *rest = args
         yes, no = (_as(e, arg, out) for arg in rest)
-        return e.emit(f"select i1 {cast(e, test, kind, np.dtype(bool))}, {llvm_type(out)} {yes}, {llvm_type(out)} {no}")
+        return e.emit(f"select i1 {cast(e, test, kind, BOOL)}, {llvm_type(out)} {yes}, {llvm_type(out)} {no}")
     rule = RULES.get(op)
     ufunc = getattr(np, op, None)
     if rule is None or not isinstance(ufunc, np.ufunc):

@@ -169,7 +169,10 @@ class Scheduler:
             case "leaf" | "concat":
                 return self._count_needs(s)
             case "filter":
-                return frozenset({Need("pos", s), Need("count", s)})
+                root = _chain(s)[-1]
+                if root.kind in ("leaf", "concat"):
+                    return frozenset({Need("pos", s), Need("count", s)})
+                raise NotLowered(f"looking up in a selection of {root.kind} is not compiled")
         raise NotLowered(f"looking up in {s.kind} is not compiled")
 
     def looked_up(self, m: Map, x: Node) -> frozenset[Need]:
@@ -182,7 +185,7 @@ class Scheduler:
 
     def in_scratch(self, m: Map, x: Node) -> bool:
         """Whether values that a map looks up at random are better stored first."""
-        if x.op == "literal" or x.op == "full" or isinstance(m.kind, str) and m.kind in ("up", "inc", "only"):
+        if x.op == "literal" or x.op == "full" or (isinstance(m.kind, str) and m.kind in ("up", "inc", "only")):
             return False
         own = _chain(m.dst)
         local = any(need.at in own for need in self.needs_of(x))
@@ -331,7 +334,10 @@ class Scheduler:
     # building
 
     def build(
-        self, live: frozenset[Space], actions: Sequence[tuple[Action, list[Loop | If | Bind] | None]], done: frozenset[Need]
+        self,
+        live: frozenset[Space],
+        actions: Sequence[tuple[Action, list[Loop | If | Bind] | None]],
+        done: frozenset[Need],
     ) -> list[Step]:
         """The steps for actions, given the spaces whose current elements are known and the needs that are there."""
         steps: list[Step] = []
@@ -357,7 +363,7 @@ class Scheduler:
                     steps.append(Bind(s))
                     steps.extend(self.build(live | {s}, inside, done))
                 case _, Space() as s:
-                    steps.append(Loop(s, self.build(live | _bound(s), inside, done)))
+                    steps.append(Loop(s, self.build(live | {s}, inside, done)))
         return steps
 
     def _now(
@@ -380,7 +386,9 @@ class Scheduler:
                     later[need] = later.get(need, 0) + 1
             else:
                 now |= inside
-        found = {need for need in now if need.at in live} | {n for n, count in later.items() if count > 1 and n.at in live}
+        found = {need for need in now if need.at in live} | {
+            n for n, count in later.items() if count > 1 and n.at in live
+        }
         walked = {made.space for need in found for made in self.makers(need)}
         for need in later:  # what is needed later, but costs nothing in a loop that runs now anyway
             makers = self.makers(need)
@@ -424,16 +432,35 @@ class Scheduler:
 
 
 DEAR = frozenset(
-    "sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 arcsinh arccosh arctanh exp exp2 expm1 log log2 log10 log1p "
-    "power hypot cbrt float_power remainder fmod".split()
+    [
+        "sin",
+        "cos",
+        "tan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "arcsin",
+        "arccos",
+        "arctan",
+        "arctan2",
+        "arcsinh",
+        "arccosh",
+        "arctanh",
+        "exp",
+        "exp2",
+        "expm1",
+        "log",
+        "log2",
+        "log10",
+        "log1p",
+        "power",
+        "hypot",
+        "cbrt",
+        "float_power",
+        "remainder",
+        "fmod",
+    ]
 )
-
-
-def _bound(s: Space) -> frozenset[Space]:
-    """The spaces whose current element is known inside of a loop over a space."""
-    if s.kind == "pull":
-        return frozenset({s, *_chain(_space(s.args[0]))})
-    return frozenset({s})
 
 
 def _chain(s: Space) -> tuple[Space, ...]:

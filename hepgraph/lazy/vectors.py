@@ -35,34 +35,42 @@ SPELLINGS = {
 }
 
 
+def system(v: Any) -> dict[str, str]:
+    """The coordinates that a record is a vector in, and the fields that hold them; empty for what is no vector.
+
+    A record may have more: a secondary vertex has a position x, y, z beside its momentum pt, eta, phi. Momenta win, and
+    pt, phi go with eta and mass, x, y with z and energy, where there is a choice.
+    """
+    if isinstance(v, Lazy):
+        record = record_of(v._form)
+        return {} if record is None else _system(record.__contains__)
+    return _system(set(ak.fields(v)).__contains__) if isinstance(v, ak.Array | ak.Record) else {}
+
+
+def _system(has: Callable[[str], bool]) -> dict[str, str]:
+    found = {c: name for c, spellings in SPELLINGS.items() if (name := next(filter(has, spellings), None)) is not None}
+    if "rho" in found and "phi" in found:
+        order = ("rho", "phi"), ("eta", "theta", "z"), ("tau", "t")
+    elif "x" in found and "y" in found:
+        order = ("x", "y"), ("z", "eta", "theta"), ("t", "tau")
+    else:
+        return {}
+    across, along, inside = order
+    chosen = [*across, *[c for c in along if c in found][:1]]
+    if len(chosen) == 3:
+        chosen += [c for c in inside if c in found][:1]
+    return {c: found[c] for c in chosen}
+
+
 def own(v: Any, coordinate: str) -> Any:
     """A coordinate that is a field of the record, else None."""
-    record = record_of(v._form) if isinstance(v, Lazy) else set(ak.fields(v))
-    if record is None:
-        return None
-    for name in SPELLINGS[coordinate]:
-        if name in record:
-            return v[name]
-    return None
+    name = system(v).get(coordinate)
+    return None if name is None else v[name]
 
 
 def dimension(v: Any) -> int:
     """2, 3 or 4 by the coordinates that there are; 0 for what is no vector."""
-    if isinstance(v, Lazy):
-        record = record_of(v._form)
-        has = _has(record) if record is not None else set()
-    else:
-        names = set(ak.fields(v)) if isinstance(v, ak.Array | ak.Record) else set()
-        has = {c for c, spellings in SPELLINGS.items() if names.intersection(spellings)}
-    if not ({"x", "y"} <= has or {"rho", "phi"} <= has):
-        return 0
-    if not has & {"z", "eta", "theta"}:
-        return 2
-    return 4 if has & {"t", "tau"} else 3
-
-
-def _has(record: Record) -> set[str]:
-    return {c for c, spellings in SPELLINGS.items() if any(name in record for name in spellings)}
+    return len(system(v))
 
 
 def _need(v: Any, least: int, what: str) -> None:

@@ -1,0 +1,314 @@
+"""Histogram fills as LLVM: boost's own arithmetic on regular, variable, boolean, integer and category axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import boost_histogram as bh
+import numpy as np
+
+from hepgraph.graph.node import Node
+from hepgraph.kernel.scalar import cast, constant
+from hepgraph.kernel.schedule import NotLowered
+
+DOUBLE = np.dtype(np.float64)
+INT = np.dtype(np.int64)
+SHORT = np.dtype(np.int32)
+MANY = 12  # so many fills share functions; fewer are written in place
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a histogram as the kernel fills it: kinds regular, variable, integer, boolean, category, constant."""
+
+    kind: str
+    bins: int
+    stride: int
+    low: float = 0.0
+    delta: float = 1.0
+    edges: tuple[float, ...] = ()
+
+    @property
+    def takes(self) -> np.dtype[Any] | None:
+        """The type of the values that it is filled with."""
+        match self.kind:
+            case "constant":
+                return None
+            case "regular" | "variable":
+                return DOUBLE
+        return SHORT
+
+
+@dataclass(frozen=True)
+class Target:
+    """A fill: the number of its histogram, its axes, what fills them, the weight, and how much is stored."""
+
+    number: int
+    axes: tuple[Axis, ...]
+    values: tuple[Any, ...]
+    weight: Any
+    squares: bool
+    size: int
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What is computed for each entry."""
+        return tuple(part for part in (*self.values, self.weight) if isinstance(part, Node))
+
+    def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
+        """The arrays of bins that are filled: counts (2), or sums of weights (0) and of their squares (1)."""
+        if self.weight is None:
+            return ((2, INT),)
+        return ((0, DOUBLE), (1, DOUBLE)) if self.squares else ((0, DOUBLE),)
+
+
+def target_of(number: int, empty: Any, fill: Any) -> Target:
+    """The fill of a histogram; raises NotLowered where boost must do it."""
+    if fill.must:
+        raise NotLowered("weights that may be None are not compiled")
+    storage = empty.storage_type
+    squares = issubclass(storage, bh.storage.Weight)
+    if not (squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
+        raise NotLowered(f"{storage.__name__} storage is not compiled")
+    axes = axes_of(empty)
+    values = [_axis_value(*each) for each in zip(axes, fill.args, empty.axes, strict=True)]
+    return Target(number, axes, tuple(values), fill.weight, squares, math.prod(axis.extent for axis in empty.axes))
+
+
+def axes_of(h: Any) -> tuple[Axis, ...]:
+    """The axes of a histogram as the kernel fills them; raises NotLowered for those that it does not."""
+    made: list[Axis] = []
+    stride = 1
+    for axis in h.axes:
+        traits = axis.traits
+        if traits.growth or traits.circular:
+            raise NotLowered("growing and circular axes are not compiled")
+        match axis:
+            case bh.axis.Regular() if axis.transform is None and traits.overflow and traits.underflow:
+                low = float(axis.edges[0])
+                made.append(Axis("regular", len(axis), stride, low, _width(axis, low)))
+            case bh.axis.Variable() if traits.overflow and traits.underflow:
+                made.append(Axis("variable", len(axis), stride, edges=tuple(map(float, axis.edges))))
+            case bh.axis.Boolean():
+                made.append(Axis("boolean", 2, stride))
+            case bh.axis.Integer() if traits.overflow and traits.underflow:
+                made.append(Axis("integer", len(axis), stride, float(axis.edges[0])))
+            case bh.axis.IntCategory() if traits.overflow:
+                made.append(Axis("category", len(axis), stride, edges=tuple(axis.bin(i) for i in range(len(axis)))))
+            case bh.axis.StrCategory():
+                made.append(Axis("constant", len(axis), stride))
+            case _:
+                raise NotLowered(f"an axis like {axis!r} is not compiled")
+        stride *= axis.extent
+    return tuple(made)
+
+
+def _width(axis: Any, low: float) -> float:
+    """The width that boost divides by, which an axis does not tell to the bit: the one that gives its own bins."""
+    edges = np.asarray(axis.edges)
+    probes = np.concatenate(
+        [edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf), [np.nan, np.inf, -np.inf]]
+    )
+    wanted = axis.index(probes)
+    width = float(edges[-1] - edges[0])
+    for guess in (width, float(np.nextafter(width, np.inf)), float(np.nextafter(width, 0))):
+        with np.errstate(all="ignore"):
+            z = (probes - low) / guess
+            inside = (z >= 0) & (z < 1)
+            got = np.where(inside, np.where(inside, z, 0) * len(axis), np.where(z < 0, -1, len(axis))).astype(np.int64)
+        if np.array_equal(got, wanted):
+            return guess
+    raise NotLowered(f"the bins of {axis!r} are not compiled")
+
+
+def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
+    """What fills an axis: a node, a number, or the number of the bin for a string."""
+    if axis.kind == "constant":
+        if not isinstance(value, str):
+            raise NotLowered("strings from columns are not compiled")
+        return list(real).index(value) if value in list(real) else len(real)
+    if isinstance(value, str):
+        raise NotLowered("a string on a number axis")
+    kind = (value.dtype if isinstance(value, Node) else np.asarray(value).dtype).kind
+    if kind not in {"regular": "iubf", "variable": "iubf", "boolean": "b"}.get(axis.kind, "iub"):
+        raise NotLowered(f"{kind!r} on an axis of kind {axis.kind} is not compiled")
+    return value
+
+
+class _Function:
+    """The code of a function of its own."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def emit(self, text: str) -> str:
+        name = f"%v{len(self.lines)}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+
+def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
+    """The code of one fill: a call of a function, which all fills of such axes share."""
+    from hepgraph.kernel.lower import Slot
+
+    args: list[str] = []
+    for axis, value in zip(target.axes, target.values, strict=True):
+        if axis.takes is not None:
+            args.append(f"{'double' if axis.takes == DOUBLE else 'i32'} {_value(e, axis, value, env)}")
+    if isinstance(target.weight, Node):
+        args.append(f"double {cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE)}")
+    elif target.weight is not None:
+        args.append(f"double {constant(float(target.weight), DOUBLE)}")
+    for part, dtype in target.parts():
+        args.append(f"ptr {e.slot(Slot('bins', target.number, dtype, part))}")
+    if e.check:
+        args += ["ptr %report", f"i64 {e.place(Slot('bins', target.number, *reversed(target.parts()[0])))}"]
+    e.do(f"call void @{_function(e, target, many)}({', '.join(args)})")
+
+
+def _value(e: Any, axis: Axis, value: Any, env: Any) -> str:
+    """The value of an axis, as the type that the axis takes."""
+    if isinstance(value, Node):
+        x, dtype = e.value(value, env), value.dtype
+    else:
+        dtype = np.asarray(value).dtype
+        x = constant(value, dtype)
+    assert axis.takes is not None
+    if axis.takes == SHORT and dtype.kind in "iu" and (dtype.itemsize > 4 or dtype == np.uint32):
+        kind = f"i{8 * dtype.itemsize}"
+        wrong = e.emit(f"icmp ugt {kind} {x}, {2**31 - 1}")
+        if dtype.kind == "i":
+            wrong = e.emit(f"icmp ugt {kind} {e.emit(f'add {kind} {x}, {2**31}')}, {2**32 - 1}")
+        e.fail(wrong)
+    return cast(e, x, dtype, axis.takes)
+
+
+def _function(e: Any, target: Target, many: bool) -> str:
+    """The name of the function that fills such a histogram, which is written if it is new."""
+    f = _Function()
+    params: list[str] = []
+    place = "0"
+    for i, (axis, value) in enumerate(zip(target.axes, target.values, strict=True)):
+        if axis.takes is not None:
+            params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
+        index = str(value) if axis.takes is None else _bin(e, f, axis, f"%x{i}")
+        scaled = index if axis.stride == 1 else f.emit(f"mul nsw i64 {index}, {axis.stride}")
+        place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
+    if target.weight is not None:
+        params.append("double %w")
+    params += [f"ptr noalias %bins{part}" for part, _ in target.parts()]
+    if e.check:
+        params += ["ptr noalias %report", "i64 %slot"]
+        place = checked(f, place, "0", str(target.size), "%slot")
+    for part, dtype in target.parts():
+        kind = "i64" if dtype == INT else "double"
+        amount = {0: "%w", 1: "", 2: "1"}[part] or f.emit("fmul double %w, %w")
+        at = f.emit(f"getelementptr inbounds {kind}, ptr %bins{part}, i64 {place}")
+        old = f.emit(f"load {kind}, ptr {at}")
+        new = f.emit(f"{'add' if dtype == INT else 'fadd'} {kind} {old}, {amount}")
+        f.do(f"store {kind} {new}, ptr {at}")
+    how = "noinline nounwind" if many else "alwaysinline nounwind"
+    body = "\n".join([f"({', '.join(params)}) {how} {{", *f.lines, "  ret void", "}"])
+    name: str = e.functions.setdefault(body, f"fill{len(e.functions)}")
+    return name
+
+
+def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
+    """An index that is safe to use; where it was not, the report says so."""
+    away = f.emit(f"sub i64 {index}, {low}")
+    fine = f.emit(f"icmp ult i64 {away}, {size}")
+    place = f.emit("getelementptr i64, ptr %report, i64 1")
+    for where, value in (("%report", slot), (place, index)):
+        old = f.emit(f"load i64, ptr {where}")
+        new = f.emit(f"select i1 {fine}, i64 {old}, i64 {value}")
+        f.do(f"store i64 {new}, ptr {where}")
+    return str(f.emit(f"select i1 {fine}, i64 {index}, i64 {low}"))
+
+
+def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
+    """The bin of a value on an axis, counted with the underflow bin if there is one."""
+    match axis.kind:
+        case "regular":
+            z = f.emit(f"fsub double {x}, {constant(axis.low, DOUBLE)}")
+            z = f.emit(f"fdiv double {z}, {constant(axis.delta, DOUBLE)}")
+            inside = f.emit(f"fcmp olt double {z}, 1.0")
+            above = f.emit(f"fcmp oge double {z}, 0.0")
+            scaled = f.emit(f"fmul double {z}, {constant(float(axis.bins), DOUBLE)}")
+            good = f.emit(f"and i1 {inside}, {above}")
+            clean = f.emit(f"select i1 {good}, double {scaled}, double 0.0")
+            index = f.emit(f"add i64 {f.emit(f'fptosi double {clean} to i64')}, 1")
+            low = f.emit(f"select i1 {above}, i64 {index}, i64 0")
+            return f.emit(f"select i1 {inside}, i64 {low}, i64 {axis.bins + 1}")
+        case "variable":
+            return _search(e, f, axis.edges, x)
+        case "boolean":
+            return f.emit(f"zext i32 {x} to i64")
+        case "integer":
+            z = f.emit(f"sub i32 {x}, {int(axis.low)}")  # wraps, as in boost
+            low = f.emit(f"icmp slt i32 {z}, 0")
+            high = f.emit(f"icmp sge i32 {z}, {axis.bins}")
+            wide = f.emit(f"add i64 {f.emit(f'sext i32 {z} to i64')}, 1")
+            index = f.emit(f"select i1 {high}, i64 {axis.bins + 1}, i64 {wide}")
+            return f.emit(f"select i1 {low}, i64 0, i64 {index}")
+        case "category":
+            index = str(axis.bins)
+            for i, known in enumerate(axis.edges):
+                same = f.emit(f"icmp eq i32 {x}, {int(known)}")
+                index = f.emit(f"select i1 {same}, i64 {i}, i64 {index}")
+            return index
+    raise AssertionError(axis.kind)
+
+
+def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
+    """How many edges are not above x, by halving without branches; NaN is above all."""
+    text = f"[{len(edges)} x double] [{', '.join(f'double {constant(v, DOUBLE)}' for v in edges)}]"
+    name = e.constants.setdefault(text, f"@edges{len(e.constants)}")
+
+    def step(base: str, ahead: int, by: int) -> str:
+        at = f.emit(f"add nsw i64 {base}, {ahead}")
+        edge = f.emit(f"load double, ptr {f.emit(f'getelementptr inbounds double, ptr {name}, i64 {at}')}")
+        beyond = f.emit(f"fcmp olt double {x}, {edge}")
+        return f.emit(f"select i1 {beyond}, i64 {base}, i64 {f.emit(f'add nsw i64 {base}, {by}')}")
+
+    base, size = "0", len(edges)
+    while size > 1:
+        half = size // 2
+        base = step(base, half, half)
+        size -= half
+    return step(base, 0, 1)
+
+
+def filled(output: Any, number: int, bins: Any) -> Any:
+    """A histogram with the bins of a kernel in it."""
+    h = output.empty.copy()
+    view = h.view(flow=True)
+
+    def shaped(part: int) -> Any:
+        found = bins.get((number, part))
+        return None if found is None else found.reshape(view.shape, order="F")
+
+    for part, names in ((0, ["value"]), (1, ["variance"]), (2, ["value", "variance"])):
+        more = shaped(part)
+        if more is None:
+            continue
+        if view.dtype.names:
+            for name in names:
+                view[name] += more
+        else:
+            view += more.astype(view.dtype)
+    if any(fill.weight is not None for fill in output.fills) and issubclass(h.storage_type, bh.storage.Double):
+        h.fill(*(_none(axis) for axis in h.axes), weight=np.zeros(0))  # variances are no longer those of counts
+    return h
+
+
+def _none(axis: Any) -> Any:
+    """No values at all, of a type that an axis takes."""
+    if isinstance(axis, bh.axis.StrCategory):
+        return np.zeros(0, "U1")
+    return np.zeros(0, np.int64 if isinstance(axis, bh.axis.Integer | bh.axis.IntCategory | bh.axis.Boolean) else float)
