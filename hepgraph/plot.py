@@ -5,6 +5,7 @@ matplotlib and mplhep are imported when a picture is drawn, not before; no confi
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -89,7 +90,7 @@ def grid(panels: Sequence[Panel] | Mapping[str, Any], title: str = "", ncols: in
 def draw(panel: Panel, ax: Any, logy: bool = False) -> None:
     """Draws one histogram into matplotlib axes."""
     if panel.title:
-        ax.set_title(panel.title, loc="left", wrap=True)
+        ax.set_title(textwrap.fill(panel.title, 50), loc="left")
     match panel.hist.ndim:
         case 1:
             _draw_one(panel, ax, logy)

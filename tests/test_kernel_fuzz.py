@@ -510,7 +510,9 @@ def computed(sinks: list[Any], how: str) -> tuple[Any, int, int]:
     passes_, places = passes(sinks, how)
     try:
         results = run_passes(passes_, pick("serial"), False, Report())
-    except (HepgraphError, ValueError) as error:
+    except Exception as error:
+        if how == "auto" and not isinstance(error, HepgraphError | ValueError | KeyError):
+            raise
         return type(error), 0, 0
     native = plain = 0
     for each in passes_:

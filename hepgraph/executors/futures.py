@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from hepgraph.executors.interface import Executor, Work
+from hepgraph.executors.shipped import Shipped
 
 
 def windowed(
@@ -39,7 +40,5 @@ class Futures(Executor):
         self.pool, self.window = pool, window
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        from hepgraph.executors.processes import Shipped
-
         processes = isinstance(self.pool, concurrent.futures.ProcessPoolExecutor)
         yield from windowed(self.pool, Shipped.of(work) if processes else work, tasks, self.window)

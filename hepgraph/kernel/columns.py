@@ -29,18 +29,13 @@ class Offsets:
         return self.known[leaf]
 
     def capacity(self, s: Space) -> int:
-        """The most elements that a list of a space can have."""
-        match s.kind:
-            case "leaf":
-                offsets = self.of(s)
-                return int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-            case "filter":
-                base = s.args[0]
-                assert isinstance(base, Space)
-                return self.capacity(base)
-            case "concat":
-                return sum(self.capacity(part) for part in s.args if isinstance(part, Space))
-        raise NotLowered(f"scratch for {s.kind} is not compiled")
+        """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
+        if s.kind == "one":
+            return 1
+        if s.kind == "leaf":
+            offsets = self.of(s)
+            return int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+        return sum(self.capacity(part) for part in _sources(s))
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
@@ -49,6 +44,22 @@ class Offsets:
         above = self.edges(s.parent, start, stop)  # type: ignore[arg-type]
         offsets = self.of(s)
         return int(offsets[above[0]]), int(offsets[above[1]])
+
+
+def _sources(s: Space) -> list[Space]:
+    """The spaces whose lists together have the elements of a space."""
+    parts = s.args if s.kind == "concat" else s.args[:1]
+    return [part for part in parts if isinstance(part, Space)]
+
+
+def bounded(s: Space) -> None:
+    """Raises NotLowered for spaces whose values are not to be stored: their lists can be longer than those of columns."""
+    if s.kind in ("leaf", "one"):
+        return
+    if s.kind not in ("filter", "pull", "concat"):
+        raise NotLowered(f"scratch for {s.kind} is not compiled")
+    for part in _sources(s):
+        bounded(part)
 
 
 def values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hepgraph.graph.canonical import filtered
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
-from hepgraph.kernel.columns import Offsets, Stage, staged_of, values_of
+from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
 from hepgraph.kernel.fills import MANY, filled, target_of, write_fill
 from hepgraph.kernel.lower import Env, Lowered, Slot
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
@@ -99,6 +99,9 @@ class Kernel:
         lowered = Lowered(self.steps, scheduler, self.targets, self.check)
         self.text = lowered.text()
         self.slots = list(lowered.slots)
+        for slot in self.slots:
+            if slot.kind == "scratch":
+                bounded(_scratch_space(slot.item))
         self.roots = roots
         self._native: Any = None
 

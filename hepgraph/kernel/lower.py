@@ -776,6 +776,8 @@ def _combined(e: Lowered, node: Node, old: str, x: str) -> str:
             down = node.param == "min"
             if floating:
                 better = e.emit(f"fcmp {'olt' if down else 'ogt'} {t} {x}, {old}")
+                if node.space is TOTAL:  # NaN wins over the dataset, and is ignored in lists
+                    better = e.emit(f"or i1 {better}, {e.emit(f'fcmp uno {t} {x}, {x}')}")
             else:
                 sign = "s" if node.dtype.kind == "i" else "u"
                 better = e.emit(f"icmp {sign}{'lt' if down else 'gt'} {t} {x}, {old}")

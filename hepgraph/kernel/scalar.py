@@ -388,12 +388,25 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     loop = ufunc.resolve_dtypes((*kinds, *([None] * ufunc.nout)))
     if len({kind.char for kind in loop[: ufunc.nin]}) > 1:
         raise NotLowered(f"{op} of mixed types {loop} is not compiled")
+    for arg in args:
+        if op in _COMPARISONS and isinstance(arg[0], _Value) and loop[0].kind in "iu" and not _fits(arg[0].value, loop[0]):
+            nothing = np.zeros((), loop[0])  # beyond the type: all values compare with it in the same way
+            both = [x[0].value if isinstance(x[0], _Value) else nothing for x in args]
+            return constant(bool(ufunc(*both)), BOOL)
     if op == "power" and isinstance(args[1][0], _Value) and args[1][0].value == 2 and loop[0].kind == "f":
         base = _as(e, args[0], loop[0])
         return e.emit(f"fmul {llvm_type(loop[0])} {base}, {base}")
     values = [_as(e, arg, kind) for arg, kind in zip(args, loop, strict=False)]
     result = rule(e, values, loop[0])
     return cast(e, result, loop[-1], out)
+
+
+_COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
+
+
+def _fits(value: Any, dtype: DType) -> bool:
+    info = np.iinfo(dtype)
+    return bool(info.min <= value <= info.max)
 
 
 class _Value:

@@ -1,0 +1,170 @@
+"""The kernel next to eager awkward on the same arrays in memory: the ADL queries, and a large analysis with variations.
+
+usage: python benchmarks/kernel.py [FILE [EVENTS]]   (NanoAOD-like ROOT or Parquet file; default: the embedded sample)
+
+Columns, in ms: trace (recording the query), schedule (loop tree and LLVM text), compile (LLVM, nothing cached), cached (the
+object from disk), kernel and eager (per 1M events in memory, best of several, interleaved), and eager / kernel.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+import hist
+import hepgraph as hg
+from hepgraph.compute import passes
+from hepgraph.kernel import native
+from hepgraph.load import Loaded
+from hepgraph.processors import adl
+from hepgraph.processors.adl import QUERIES, AllQueries
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
+NEEDED = {
+    "Jet": ["pt", "eta", "phi", "mass", "btag"],
+    "Muon": ["pt", "eta", "phi", "mass", "charge"],
+    "Electron": ["pt", "eta", "phi", "mass", "charge"],
+    "MET": ["pt", "phi"],
+}
+CHUNK = 100_000
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """The wall time of a call in ms, and what it gave."""
+    start = time.perf_counter()
+    result = work()
+    return 1e3 * (time.perf_counter() - start), result
+
+
+def variations(events: Any, shifts: int, axes: int) -> Any:
+    """Ten histograms of jets and dijets for each of several shifts of the jet energy."""
+    out = []
+    for shift in range(shifts):
+        scale = 1 + 0.005 * (shift - shifts // 2)
+        jets = ak.with_field(events.Jet, events.Jet.pt * scale, "pt")
+        jets = jets[(jets.pt > 30) & (abs(jets.eta) < 2.4)]
+        pairs = ak.combinations(jets, 2, fields=["a", "b"])
+        mass = (pairs.a + pairs.b).mass
+        some = ak.num(jets) >= 2
+        values = [jets.pt, jets.eta, jets.phi, mass, ak.sum(jets.pt, axis=1)[some], ak.num(jets)[some],
+                  events.MET.pt[some], ak.max(mass, axis=1), (pairs.a + pairs.b).pt, pairs.a.delta_r(pairs.b)]  # fmt: skip
+        for value in values[:axes]:
+            out.append(hg.Hist.new.Reg(50, 0, 300).Double().fill(value))
+    return out
+
+
+class Flat:
+    """An eager histogram that is filled with the numbers of an array, however deep; None is left out."""
+
+    def __init__(self, bins: int, low: float, high: float, *_: Any) -> None:
+        self.h = hist.Hist.new.Reg(bins, low, high).Double()
+
+    def fill(self, values: Any) -> Any:
+        return self.h.fill(ak.to_numpy(ak.drop_none(ak.flatten(values, axis=None))))
+
+
+def eagerly(work: Callable[[Any], Any], events: Any) -> Any:
+    """A query on eager arrays."""
+    lazy, adl.histogram = adl.histogram, Flat
+    try:
+        return work(copy.copy(events))
+    finally:
+        adl.histogram = lazy
+
+
+class Case:
+    """One analysis: its kernel on columns in memory, and eager awkward on the same."""
+
+    def __init__(self, name: str, events: Any, work: Callable[[Any], Any]) -> None:
+        self.name, self.work = name, work
+        self.trace, tree = timed(lambda: work(copy.copy(events)))
+        self.schedule = self.cached = self.cold = math.inf
+        for _ in range(3):
+            (self.each,) = passes(tree)[0]
+            with tempfile.TemporaryDirectory() as folder:
+                os.environ["HEPGRAPH_CACHE"] = folder
+                native._known.clear()
+                self.each.__dict__.pop("compiled", None)
+                both, compiled = timed(lambda: self.each.compiled)
+                assert compiled.kernel is not None
+                assert not compiled.plain, compiled.plain
+                text = compiled.kernel.text
+                self.lines = text.count("\n")
+                compiled.kernel._native = None
+                del compiled
+                self.each.__dict__.pop("compiled", None)
+                native._known.clear()
+                loaded, compiled = timed(lambda: self.each.compiled)
+                read, _ = timed(lambda: native.Native(native.name_of(text, native.LEVEL), text, native.LEVEL))
+            self.schedule = min(self.schedule, loaded - read)
+            self.cold, self.cached = min(self.cold, both - loaded + read), min(self.cached, read)
+        self.loaded = Loaded(self.each.origin, self.each.partitions()[0], self.each.needs())
+        self.kernel = self.eager = math.inf
+
+    def once(self, chunks: list[Any]) -> None:
+        """One more measurement of both."""
+        kernel = self.each.compiled.kernel
+        assert kernel is not None
+        self.kernel = min(self.kernel, *(timed(lambda: kernel.run(self.loaded))[0] for _ in range(3)))
+        if chunks:
+            with np.errstate(all="ignore"):
+                self.eager = min(self.eager, timed(lambda: [eagerly(self.work, chunk) for chunk in chunks])[0])
+
+    def row(self, million: float) -> str:
+        ratio = self.eager / self.kernel
+        return (
+            f"{self.name:14}{self.lines:7}{self.trace:9.1f}{self.schedule:10.1f}{self.cold:9.1f}{self.cached:8.1f}"
+            f"{self.kernel / million:10.2f}{self.eager / million:10.1f}{ratio:8.1f}"
+        )
+
+
+def main() -> None:
+    file = sys.argv[1] if len(sys.argv) > 1 else str(SAMPLE)
+    most = int(sys.argv[2]) if len(sys.argv) > 2 else 300_000
+    lazy = hg.open(file, schema="nanoaod")
+    parts = {name: ak.zip({f: lazy[name][f] for f in fields}, with_name="PtEtaPhiMCandidate") for name, fields in NEEDED.items()}
+    together = hg.compute(parts, progress=False)
+    data = ak.zip({name: ak.to_packed(part[:most]) for name, part in together.items()}, depth_limit=1)
+    million = len(data) / 1e6
+    events = hg.from_awkward(data)
+    from hepgraph.weaver import behaved
+
+    whole = behaved(data.layout)
+    chunks = [whole[i : i + CHUNK] for i in range(0, len(whole), CHUNK)]
+    print(f"{len(data)} events of {file}; kernel and eager in ms per 1M events")
+    print(f"{'':14}{'lines':>7}{'trace':>9}{'schedule':>10}{'compile':>9}{'cached':>8}{'kernel':>10}{'eager':>10}{'ratio':>8}")
+    cases = [Case(f"q{i + 1}", events, query().process) for i, query in enumerate(QUERIES)]
+    for _ in range(3):
+        for case in cases:
+            case.once(chunks)
+    for case in cases:
+        print(case.row(million))
+    mean = math.exp(sum(math.log(case.eager / case.kernel) for case in cases) / len(cases))
+    print(f"geometric mean of the ratios {mean:.1f}; least {min(case.eager / case.kernel for case in cases):.1f}")
+    together = Case("all eight", events, AllQueries().process)
+    large = Case("200 hist., 20", events, lambda e: variations(e, 20, 10))
+    ten = Case("10 variations", events, lambda e: variations(e, 10, 10))
+    one = Case("1 variation", events, lambda e: variations(e, 1, 10))
+    for _ in range(3):
+        for case in (together, large, ten, one):
+            case.once([])
+        for case in cases:
+            case.once([])
+    for case in (together, large, ten, one):
+        print(case.row(million))
+    print(f"eight in one kernel: {together.kernel / sum(case.kernel for case in cases):.2f} of the sum of the eight")
+    print(f"ten variations in one pass: {ten.kernel / one.kernel:.1f} times one")
+
+
+if __name__ == "__main__":
+    main()
