@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import textwrap
 import time
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.command(args)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  so that the flush at exit does not fail again
         return 0
     except (HepgraphError, OSError, ValueError) as error:
         if args.debug:

@@ -119,7 +119,8 @@ def compute(
     """
     if deprecated:
         raise TypeError(
-            f"compute() has no argument {', '.join(sorted(deprecated))}; there are executor=, engine=, progress=, report=. "
+            f"compute() has no argument {', '.join(sorted(deprecated))}; "
+            "there are executor=, engine=, progress=, report=. "
             + ("dask's scheduler= is executor= here." if "scheduler" in deprecated else "")
         )
     if engine not in ENGINES:

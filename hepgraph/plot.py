@@ -164,7 +164,7 @@ def entries(h: Any) -> float:
 
 
 def mean(h: Any) -> float:
-    """The mean of what is inside of the only axis of a histogram, by the centres of the bins; nan if there is nothing."""
+    """The mean of what is inside of the only axis of a histogram, by the centres of the bins; nan if nothing is."""
     values = h.counts() if h.kind != "COUNT" else h.values()
     total = float(np.sum(values))
     return float(np.sum(values * h.axes[0].centers)) / total if total else float("nan")

@@ -24,7 +24,7 @@ from hepgraph.schema import Schema
 class Processor:
     """An analysis: subclass it, write `process`, and run it with `hg.run`.
 
-    `process(events)` is called once a dataset with lazy events (`events.metadata["dataset"]` tells which), and returns a
+    `process(events)` is called once a dataset with lazy events (`events.metadata["dataset"]` tells which) and returns a
     dict, nested as you like, of lazy or plain values that add up. `postprocess(output)` is called once with the sum.
     """
 
@@ -44,7 +44,9 @@ def _callable(processor: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any
     process = getattr(processor, "process", None)
     if process is None:
         if not callable(processor):
-            raise ProcessorError(f"{type(processor).__name__} is no processor: it has no process(events) and cannot be called.")
+            raise ProcessorError(
+                f"{type(processor).__name__} is no processor: it has no process(events) and cannot be called."
+            )
         return processor, lambda out: out
     return process, getattr(processor, "postprocess", lambda out: out)
 
@@ -78,7 +80,8 @@ def run(
     process, postprocess = _callable(processor)
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-    opened = [(dataset, _open(dataset, tree, schema, step_size, storage_options)) for dataset in datasets(fileset, tree)]
+    named = datasets(fileset, tree)
+    opened = [(dataset, _open(dataset, tree, schema, step_size, storage_options)) for dataset in named]
     ledger = Report()
     traced: dict[str, Any] = {}
     eager: dict[str, EagerPass] = {}
@@ -144,7 +147,7 @@ def _compute(
 class Runner:
     """Runs processors in coffea's call shape: `Runner(...)(fileset, "Events", processor_instance=P())`.
 
-    With `savemetrics`, a call gives (output, metrics), metrics a dict of entries, bytesread, columns, processtime, chunks.
+    With `savemetrics`, a call gives (output, metrics), a dict of entries, bytesread, columns, processtime, chunks.
     """
 
     executor: Any = None
@@ -181,4 +184,3 @@ class Runner:
             "chunks": len(report.rows),
         }
         return out, metrics
-

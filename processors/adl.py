@@ -82,7 +82,7 @@ class Query6(hg.Processor):
 
 
 class Query7(hg.Processor):
-    """Plot the summed transverse momentum of jets with pt > 30 GeV and no lepton with pt > 10 GeV within 0.4 of them."""
+    """Plot the summed transverse momentum of jets with pt > 30 GeV and no lepton with pt > 10 GeV within 0.4."""
 
     ht = (100, 15, 200, "ht", "Sum of jet $p_T$ [GeV]")
 
@@ -95,8 +95,8 @@ class Query7(hg.Processor):
 
 
 class Query8(hg.Processor):
-    """In events with three leptons, plot the transverse mass of the missing energy and the hardest lepton that is not in
-    the same-flavour opposite-charge pair closest to the Z mass."""
+    """In events with three leptons, plot the transverse mass of the missing energy and the hardest lepton not in the
+    same-flavour opposite-charge pair closest to the Z mass."""
 
     mt = (100, 15, 250, "mt", "Lepton-MET transverse mass [GeV]")
 

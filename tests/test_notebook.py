@@ -30,4 +30,4 @@ def test_adl_notebook() -> None:
 def test_notebooks_are_stored_without_outputs() -> None:
     for path in NOTEBOOKS.glob("*.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
-            assert cell.cell_type != "code" or not cell.outputs, f"{path.name} holds outputs; clear them before a commit"
+            assert cell.cell_type != "code" or not cell.outputs, f"{path.name} holds outputs; clear them"

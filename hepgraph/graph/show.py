@@ -89,7 +89,7 @@ def space_name(s: Space, names: dict[Item, str]) -> str:
         case "concat":
             return " + ".join(dict.fromkeys(names.get(part, "?") for part in s.args))
         case "one":
-            return f"one a {names[s.parent] if s.parent in names else '?'}"
+            return f"one a {names[s.parent] if s.parent else '?'}"
         case _:
             return f"{s.kind} {_root(s, names)}"
 

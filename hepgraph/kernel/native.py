@@ -40,7 +40,7 @@ def name_of(text: str, level: int) -> str:
     """What object code is kept under: the text, the machine, and the versions of all that made it."""
     target, cpu, features = _target()
     own = getattr(sys.modules.get("hepgraph"), "__version__", "")
-    versions = f"{llvmlite.__version__} {'.'.join(map(str, llvm.llvm_version_info))} {own} {level}"
+    versions = f"{llvmlite.__version__} {'.'.join(map(str, llvm.llvm_version_info))} {own} {level} plain loops"
     return cache.key(text, target.triple, cpu, features, versions)
 
 
@@ -50,7 +50,10 @@ def optimised(text: str, level: int = 2) -> Any:
     module = llvm.parse_assembly(text)
     module.triple = _target()[0].triple
     module.data_layout = str(machine.target_data)
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=level))
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    # lists have a few elements: unrolled or vectorised loops take twice as long to compile, and no less to run
+    options.loop_unrolling = options.loop_vectorization = options.loop_interleaving = False
+    builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     return module, machine
 

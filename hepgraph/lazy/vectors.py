@@ -19,7 +19,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, UnsupportedError
-from hepgraph.graph.form import Record, record_of
+from hepgraph.graph.form import record_of
 from hepgraph.lazy.array import ATTRIBUTES, UFUNCS, Lazy
 
 SPELLINGS = {
