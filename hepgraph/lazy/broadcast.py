@@ -12,7 +12,7 @@ from typing import Any
 
 from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TRUE, apply, both, conjunction, up
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
 from hepgraph.graph.node import Item, Line, Map, Node, Space, map_
 
 Leaf = Callable[[list[Form], Space], Form]
@@ -205,7 +205,7 @@ def elementwise(
 ) -> Form:
     """An operation of the table on forms."""
 
-    def leaf(parts: list[Form], where: Space) -> Form:
+    def leaf(parts: list[Form], _: Space) -> Form:
         nodes: list[Node] = []
         for part in parts:
             if not isinstance(part, Scalar):
@@ -218,5 +218,9 @@ def elementwise(
             nodes.append(part.node)
         return Scalar(apply(op, nodes, param))
 
+    lone = [i for i, form in enumerate(forms) if not (isinstance(form, Scalar) and form.node.space is None)]
+    if len(lone) == 1:  # with numbers alone beside it, nothing is to be matched
+        (i,) = lone
+        return change(forms[i], lambda part: leaf([*forms[:i], part, *forms[i + 1 :]], at))
     not_as_numpy(forms)
     return broadcast(forms, at, leaf, guard=guard)
