@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (HepgraphError, OSError, ValueError) as error:
         if args.debug:
             raise
-        print(f"hepgraph: {error}", file=sys.stderr)
+        print(f"hepgraph: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 2
     return 0
 
@@ -70,9 +70,13 @@ def _adl(args: argparse.Namespace) -> None:
     texts: dict[str, str] = {}
     for number in wanted:
         query = QUERIES[number - 1]
-        for name, h in query().process(events[:]).items():
-            recorded[name] = h
-            texts[name] = " ".join((query.__doc__ or "").split())
+        try:
+            found = query().process(events[:])
+        except HepgraphError as error:
+            error.add_note(f"Query {number} needs columns as in NanoAOD; --queries 1,2 runs some of them.")
+            raise
+        recorded |= found
+        texts |= dict.fromkeys(found, " ".join((query.__doc__ or "").split()))
     needed = {name: len(hg.necessary_columns(h)) for name, h in recorded.items()}
     out, report = hg.compute(recorded, executor=args.executor, report=True)
     seconds = time.perf_counter() - start

@@ -13,6 +13,7 @@ from inspect import getattr_static
 from types import FunctionType
 from typing import Any
 
+import awkward as ak
 import boost_histogram as bh
 import hist
 import numpy as np
@@ -123,7 +124,7 @@ class HistSink:
         return Output("hist", self.empty, self.fills)
 
     def from_kernel(self, made: Any) -> dict[int, Any]:
-        return {self.places[0]: made}
+        return {self.places[0]: _counting(made, all(fill.weight is None for fill in self.fills))}
 
     def combine(self, a: dict[int, Any], b: dict[int, Any]) -> dict[int, Any]:
         return {i: a[i] + b[i] if isinstance(a[i], list) else merged(a[i], b[i]) for i in a}
@@ -163,6 +164,9 @@ class Hist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
         """
         given = [*args, *kwargs.values(), weight, sample]
         if not any(isinstance(part, Lazy) for part in given):
+            if any(isinstance(part, ak.Array) for part in given):
+                *args, weight, sample = _entries([*_by_axis(self, args, kwargs), weight, sample])  # type: ignore[assignment]
+                kwargs = {}
             super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
             return self
         ordered = _by_axis(self, args, kwargs)
@@ -279,15 +283,48 @@ def settled_part(h: Any) -> Any:
     return hist.Hist(own)
 
 
+def _entries(parts: Sequence[Any]) -> list[Any]:
+    """Eager arguments of a fill (the last two are weight and sample) as flat arrays, by the rules of lazy ones."""
+    arrays = (ak.Array, np.ndarray, list, tuple)
+    places = [i for i, part in enumerate(parts) if isinstance(part, arrays) and getattr(part, "ndim", 1) > 0]
+    try:
+        flat = ak.broadcast_arrays(*(parts[i] for i in places))
+    except ValueError as error:
+        raise FillError(f"The arguments of this fill do not go together.\n{error}") from error
+    while any(array.ndim > 1 for array in flat):
+        flat = [ak.flatten(array, axis=1) for array in flat]
+    there = np.ones(len(flat[0]), bool)
+    for i, array in zip(places, flat, strict=True):
+        if i < len(parts) - 2:
+            there &= ~ak.to_numpy(ak.is_none(array))
+    out = list(parts)
+    for i, array in zip(places, flat, strict=True):
+        kept = array[there]
+        if ak.any(ak.is_none(kept)):
+            missing = int(ak.sum(ak.is_none(kept)))
+            raise FillError(
+                f"The weight or sample of {missing} entries is None; say what it should be with ak.fill_none."
+            )
+        kept = ak.drop_none(kept)
+        out[i] = kept.to_list() if "string" in str(kept.type) else ak.to_numpy(kept)
+    return out
+
+
 def _refuse(h: Any, name: str) -> None:
     if h.fills:
         n = len(h.fills)
+        name = _SPELLED.get(name, name)
         raise LazyError(
             f"{name} of a histogram with {n} lazy fill{'s' if n > 1 else ''} would show it without "
             f"{'them' if n > 1 else 'it'}; use h.compute() first, and then what it gives."
         )
 
 
+_SPELLED = {
+    "__getitem__": "h[...]", "__setitem__": "h[...] = ...", "__array__": "np.asarray", "__mul__": "*", "__rmul__": "*",
+    "__truediv__": "/", "__itruediv__": "/=", "__imul__": "*=", "__sub__": "-", "__isub__": "-=", "__rsub__": "-",
+    "__rtruediv__": "/",
+}  # fmt: skip
 _SAFE = {
     "axes", "ndim", "shape", "size", "name", "label", "metadata", "storage_type", "storage", "fill", "fill_flattened",
     "copy", "reset", "compute", "visualize", "fills", "new",
@@ -451,11 +488,26 @@ def merged(a: Any, b: Any) -> Any:
         for i, (one, two) in enumerate(zip(a.axes, b.axes, strict=True))
         if isinstance(one, bh.axis.Regular | bh.axis.Integer) and one.traits.growth and not _same_edges(one, two)
     ]
+    known = _counts_only(a) and _counts_only(b)
     if not grown:
         a += b
-        return a
+        return _counting(a, known)
     wider = {i: _joined_axis(a.axes[i], b.axes[i]) for i in grown}
-    return _placed(a, wider) + _placed(b, wider)
+    return _counting(_placed(a, wider) + _placed(b, wider), known)
+
+
+def _counts_only(h: Any) -> bool:
+    """Whether the bins of a histogram of plain numbers are known to be numbers of entries, each its own variance."""
+    return bool(h.__dict__.get("_variance_known", True))
+
+
+def _counting(h: Any, known: bool) -> Any:
+    """The histogram, saying whether its bins are numbers of entries.
+
+    boost-histogram keeps this to itself, and forgets it in every sum: without it, a sum of counts has no variances.
+    """
+    h.__dict__["_variance_known"] = known
+    return h
 
 
 def _same_edges(one: Any, two: Any) -> bool:

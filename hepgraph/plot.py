@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+import boost_histogram as bh
 import numpy as np
 
 from hepgraph.compute import leaves
@@ -104,12 +105,12 @@ def _draw_one(panel: Panel, ax: Any, logy: bool) -> None:
     import mplhep
 
     h = panel.hist
-    if panel.data:
-        mplhep.histplot(h, ax=ax, histtype="errorbar", color="black", markersize=4, flow="none")
+    bars = {"histtype": "errorbar", "yerr": errors(h), "flow": "none", "ax": ax}
+    if panel.data or h.kind != "COUNT":
+        mplhep.histplot(h, color="black", markersize=4, **bars)
     else:
-        mplhep.histplot(h, ax=ax, histtype="fill", facecolor="#a8c8ec", edgecolor="#1f4e8c", linewidth=0.9, flow="none")
-        if _counts(h):
-            mplhep.histplot(h, ax=ax, histtype="errorbar", color="#1f4e8c", marker="none", elinewidth=0.7, flow="none")
+        mplhep.histplot(h, ax=ax, histtype="fill", facecolor="#c6dcf4", edgecolor="#1f4e8c", linewidth=0.9, flow="none")
+        mplhep.histplot(h, color="#1f4e8c", marker="none", elinewidth=0.7, **bars)
     axis = h.axes[0]
     ax.set_xlabel(label_of(axis), loc="right")
     ax.set_ylabel(_height(h), loc="top")
@@ -119,18 +120,34 @@ def _draw_one(panel: Panel, ax: Any, logy: bool) -> None:
         ax.set_ylim(bottom=0.5)
     else:
         ax.set_ylim(min(0.0, float(np.min(h.values(), initial=0.0))), 1.35 * top if top > 0 else 1.0)
-    if axis.traits.continuous:
-        ax.set_xlim(axis.edges[0], axis.edges[-1])
+    _ticks(axis, ax)
     ax.text(0.96, 0.94, summary(h), transform=ax.transAxes, ha="right", va="top", fontsize=9, linespacing=1.4)
 
 
 def _draw_two(h: Any, ax: Any) -> None:
     import mplhep
 
-    mplhep.hist2dplot(h, ax=ax, cmap="viridis", cmin=np.nextafter(0, 1), flow="none", rasterized=True)
+    made = mplhep.hist2dplot(
+        h, ax=ax, cmap="viridis", cmin=np.nextafter(0, 1), flow="none", cbar=False, rasterized=True
+    )
+    ax.figure.colorbar(made.pcolormesh, ax=ax, label="Entries" if h.kind == "COUNT" else "Mean")
     ax.set_xlabel(label_of(h.axes[0]), loc="right")
     ax.set_ylabel(label_of(h.axes[1]), loc="top")
-    ax.text(0.96, 0.94, summary(h), transform=ax.transAxes, ha="right", va="top", fontsize=9, linespacing=1.4)
+    ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 2.5}
+    place = {"transform": ax.transAxes, "ha": "right", "va": "top"}
+    ax.text(0.96, 0.95, summary(h), fontsize=9, linespacing=1.4, bbox=ground, **place)
+
+
+def _ticks(axis: Any, ax: Any) -> None:
+    """The ticks along an axis: by its edges and its scale, or one for each category."""
+    if axis.traits.continuous:
+        ax.set_xlim(axis.edges[0], axis.edges[-1])
+        if getattr(axis, "transform", None) == bh.axis.transform.log:
+            ax.set_xscale("log")
+        return
+    ax.tick_params(axis="x", which="minor", bottom=False, top=False)
+    if isinstance(axis, bh.axis.Boolean):
+        ax.set_xticks([0.5, 1.5], ["no", "yes"])
 
 
 def label_of(axis: Any) -> str:
@@ -138,10 +155,15 @@ def label_of(axis: Any) -> str:
     return str(axis.label or axis.name or "")
 
 
-def _counts(h: Any) -> bool:
-    """Whether the bins are numbers of entries: then the root of each is its error."""
-    values = h.values()
-    return h.kind == "COUNT" and bool(np.all(values >= 0)) and h.variances() is not None
+def errors(h: Any) -> Any:
+    """The error of each bin: the root of its variance, which for numbers of entries is the root of the number.
+
+    Of an empty bin, and where the storage knows no variance, it is zero.
+    """
+    found = h.variances()
+    if found is None:
+        return np.zeros(h.shape)
+    return np.sqrt(np.clip(np.nan_to_num(np.asarray(found, float)), 0, None))
 
 
 def _height(h: Any) -> str:

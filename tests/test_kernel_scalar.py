@@ -11,15 +11,16 @@ import numpy as np
 import pytest
 
 from hepgraph.kernel import native, scalar
-from hepgraph.kernel.lower import _unique
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.lower import unique_lines
 from hepgraph.kernel.scalar import RULES, cast, literal, operation, stored_type
+from hepgraph.kernel.schedule import NotLowered
 from hepgraph.ops import OPS, result_dtype
 
 DTYPES = [np.dtype(d) for d in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")]
+BOOL = np.dtype(bool)
 TRANSCENDENTAL = {
-    "sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt", "arcsin",
-    "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "arctan2", "hypot", "power",
+    "sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt",
+    "arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "arctan2", "hypot", "power",
 }  # fmt: skip
 
 
@@ -29,7 +30,18 @@ def values(dtype: np.dtype[Any]) -> Any:
         return np.array([False, True])
     if dtype.kind in "iu":
         info = np.iinfo(dtype)
-        some = [0, 1, 2, 3, 5, 7, info.max, info.max - 1, info.max // 2, *([-1, -2, -3, -7, info.min, info.min + 1] * (dtype.kind == "i"))]
+        some = [
+            0,
+            1,
+            2,
+            3,
+            5,
+            7,
+            info.max,
+            info.max - 1,
+            info.max // 2,
+            *([-1, -2, -3, -7, info.min, info.min + 1] * (dtype.kind == "i")),
+        ]
         return np.array(some, dtype)
     tiny, huge = np.finfo(dtype).tiny, np.finfo(dtype).max
     some = [0.0, 1.0, 0.5, 1.5, 2.5, 3.0, 7.0, 0.1, 1e-3, 1e10, 2.0**31, 2.0**52, 2.0**63, tiny, tiny / 8, huge, np.inf]
@@ -67,9 +79,9 @@ class Module:
         for k, dtype in enumerate(ins):
             t = stored_type(dtype)
             x = w.emit(f"load {t}, ptr {w.emit(f'getelementptr {t}, ptr %p{k}, i64 %i')}")
-            args.append(w.emit(f"icmp ne i8 {x}, 0") if dtype == bool else x)
+            args.append(w.emit(f"icmp ne i8 {x}, 0") if dtype == BOOL else x)
         result = rule(w, args)
-        if out == bool:
+        if out == BOOL:
             result = w.emit(f"zext i1 {result} to i8")
         t = stored_type(out)
         place = w.emit(f"getelementptr {t}, ptr %out, i64 %i")
@@ -79,7 +91,9 @@ class Module:
         self.texts.append(
             f"define void @{name}(i64 %n, ptr %out, {params}) {{\nentry:\n  br label %head\nhead:\n"
             "  %i = phi i64 [0, %entry], [%next, %body]\n  %more = icmp slt i64 %i, %n\n"
-            "  br i1 %more, label %body, label %done\nbody:\n" + "\n".join(w.lines) + f"\n  store {t} {result}, ptr {place}\n"
+            "  br i1 %more, label %body, label %done\nbody:\n"
+            + "\n".join(w.lines)
+            + f"\n  store {t} {result}, ptr {place}\n"
             "  %next = add i64 %i, 1\n  br label %head\ndone:\n  ret void\n}"
         )
         self.declared.update(w.declared)
@@ -87,7 +101,9 @@ class Module:
 
     def compile(self) -> None:
         llvm.initialize_native_target()
-        self.native = native.native("\n".join([*_unique(self.declared), "define void @kernel() {\n ret void\n}", *self.texts]))
+        self.native = native.native(
+            "\n".join([*unique_lines(self.declared), "define void @kernel() {\n ret void\n}", *self.texts])
+        )
 
     def call(self, name: str, arrays: list[Any], out: np.dtype[Any]) -> Any:
         result = np.zeros(len(arrays[0]), out)
@@ -130,7 +146,9 @@ def test_rule(name: str) -> None:
         except TypeError:
             continue
         try:
-            f = module.add(list(ins), out, lambda w, args: operation(w, name, list(zip(args, ins, strict=True)), (), out))
+            f = module.add(
+                list(ins), out, lambda w, args: operation(w, name, list(zip(args, ins, strict=True)), (), out)
+            )
         except NotLowered:
             continue
         todo.append((f, ins, out))
@@ -155,7 +173,9 @@ MIXED = [{"f", "d"}, {"i", "f"}, {"?", "f"}, {"l", "L"}, {"?", "i"}, {"B", "b"},
 LITERALS: list[Any] = [2, 0, -1, 1.5, True, np.float32(2.5), np.int8(3), 300, 0.5, np.nan]
 
 
-@pytest.mark.parametrize("name", ["add", "divide", "power", "remainder", "floor_divide", "less", "maximum", "logical_and"])
+@pytest.mark.parametrize(
+    "name", ["add", "divide", "power", "remainder", "floor_divide", "less", "maximum", "logical_and"]
+)
 def test_rule_with_literals(name: str) -> None:
     module = Module()
     todo = []
@@ -167,7 +187,9 @@ def test_rule_with_literals(name: str) -> None:
         except (TypeError, OverflowError, ValueError):
             continue
 
-        def rule(w: Any, args: Any, dtype: Any = dtype, value: Any = value, turned: Any = turned, out: Any = out) -> str:
+        def rule(
+            w: Any, args: Any, dtype: Any = dtype, value: Any = value, turned: Any = turned, out: Any = out
+        ) -> str:
             both = [(args[0], dtype), literal(value)]
             return operation(w, name, both[::-1] if turned else both, (), out)
 
@@ -197,7 +219,8 @@ def test_casts() -> None:
         try:
             f = module.add([src], dst, lambda w, args: cast(w, args[0], src, dst))
         except NotLowered:
-            assert src.kind == "f" and dst == np.uint64
+            assert src.kind == "f"
+            assert dst == np.uint64
             continue
         todo.append((f, src, dst))
     module.compile()

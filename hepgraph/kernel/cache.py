@@ -1,8 +1,8 @@
 """Object code on disk, by the hash of all that it depends on; safe to share between processes, and to lose.
 
-A file is executed only if it, and the directory it is in, belong to the user and cannot be written by others, and if its
-checksum is right. Nothing here ever raises because of the state of the disk: what cannot be read is compiled again, what
-cannot be written is not kept.
+A file is executed only if it, and the directory it is in, belong to the user and cannot be written by others, and if
+its checksum is right. Nothing here ever raises because of the state of the disk: what cannot be read is compiled
+again, what cannot be written is not kept.
 """
 
 from __future__ import annotations

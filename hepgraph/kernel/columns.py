@@ -20,6 +20,7 @@ class Offsets:
     def __init__(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self.known: dict[Space, Any] = {}
+        self.checked: dict[Space, list[Any]] = {}
 
     def of(self, leaf: Space) -> Any:
         """The offsets of a leaf."""
@@ -27,6 +28,15 @@ class Offsets:
             origin, column, level = leaf.param  # type: ignore[misc]
             self.known[leaf] = np.ascontiguousarray(self.loaded.offsets(origin, column, level), np.int64)
         return self.known[leaf]
+
+    def same(self, leaf: Space, own: Any) -> bool:
+        """Whether the lists of a column are those of a leaf; columns may share the very offsets."""
+        known = self.checked.setdefault(leaf, [])
+        if not any(own is other for other in known):
+            if not np.array_equal(self.of(leaf), own):
+                return False
+            known.append(own)
+        return True
 
     def capacity(self, s: Space) -> int:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
@@ -53,7 +63,7 @@ def _sources(s: Space) -> list[Space]:
 
 
 def bounded(s: Space) -> None:
-    """Raises NotLowered for spaces whose values are not to be stored: their lists can be longer than those of columns."""
+    """Raises NotLowered for spaces whose values are not to be stored: lists longer than those of columns."""
     if s.kind in ("leaf", "one"):
         return
     if s.kind not in ("filter", "pull", "concat"):
@@ -74,7 +84,7 @@ def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
     origin, column = item.param
     at = item.space
     for own in reversed(loaded.levels(origin, column)):
-        if at is None or at.kind != "leaf" or not np.array_equal(offsets.of(at), own):
+        if at is None or at.kind != "leaf" or not offsets.same(at, own):
             raise DisagreementError(f"the lists of column {column!r} have other lengths than those of its collection")
         at = at.parent
     assert item.space is not None

@@ -13,8 +13,9 @@ from hepgraph.graph.canonical import filtered
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
 from hepgraph.kernel.fills import MANY, filled, target_of, write_fill
-from hepgraph.kernel.lower import Env, Lowered, Slot
+from hepgraph.kernel.lower import Lowered, start_value
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
+from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 
 BLOCK = 16_384
@@ -45,23 +46,25 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
 
     Whatever else goes wrong while building is a bug, and raised.
     """
-    plain: dict[int, str] = {}
-    native: list[int] = []
-    for i, output in enumerate(outputs):
-        if isinstance(output, str):
-            plain[i] = output
-            continue
+    plain = {i: output for i, output in enumerate(outputs) if isinstance(output, str)}
+    wanted = {i: output for i, output in enumerate(outputs) if isinstance(output, Output)}
+    try:
+        kernel = Kernel(origin, list(wanted.values()), events)
+    except NotLowered:
+        for i, output in list(wanted.items()):
+            try:
+                Kernel(origin, [output], events)
+            except NotLowered as reason:
+                plain[i] = str(reason)
+                del wanted[i]
         try:
-            Kernel(origin, [output], events)
+            kernel = Kernel(origin, list(wanted.values()), events)
         except NotLowered as reason:
-            plain[i] = str(reason)
-        else:
-            native.append(i)
-    if not native:
+            return Compiled(None, (), plain | dict.fromkeys(wanted, f"together with the other results: {reason}"))
+    if not wanted:
         return Compiled(None, (), plain)
-    kernel = Kernel(origin, [o for i in native if isinstance(o := outputs[i], Output)], events)
     kernel.build()
-    return Compiled(kernel, tuple(native), plain)
+    return Compiled(kernel, tuple(wanted), plain)
 
 
 class Kernel:
@@ -246,10 +249,8 @@ def _count(e: Lowered, part: Node) -> None:
 
 
 def _total_start(part: Node) -> Any:
-    from hepgraph.kernel.lower import _start
-
     if part.op == "count":
         return np.zeros(1, np.int64)
     if part.param == "sum" and part.dtype.kind == "f":
         return np.zeros(1, np.longdouble)
-    return np.array([_start(part)], part.dtype)
+    return np.array([start_value(part)], part.dtype)

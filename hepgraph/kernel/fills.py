@@ -13,6 +13,7 @@ import numpy as np
 from hepgraph.graph.node import Node
 from hepgraph.kernel.scalar import cast, constant
 from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.writer import Slot, checked
 
 DOUBLE = np.dtype(np.float64)
 INT = np.dtype(np.int64)
@@ -155,8 +156,6 @@ class _Function:
 
 def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     """The code of one fill: a call of a function, which all fills of such axes share."""
-    from hepgraph.kernel.lower import Slot
-
     args: list[str] = []
     for axis, value in zip(target.axes, target.values, strict=True):
         if axis.takes is not None:
@@ -217,18 +216,6 @@ def _function(e: Any, target: Target, many: bool) -> str:
     body = "\n".join([f"({', '.join(params)}) {how} {{", *f.lines, "  ret void", "}"])
     name: str = e.functions.setdefault(body, f"fill{len(e.functions)}")
     return name
-
-
-def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
-    """An index that is safe to use; where it was not, the report says so."""
-    away = f.emit(f"sub i64 {index}, {low}")
-    fine = f.emit(f"icmp ult i64 {away}, {size}")
-    place = f.emit("getelementptr i64, ptr %report, i64 1")
-    for where, value in (("%report", slot), (place, index)):
-        old = f.emit(f"load i64, ptr {where}")
-        new = f.emit(f"select i1 {fine}, i64 {old}, i64 {value}")
-        f.do(f"store i64 {new}, ptr {where}")
-    return str(f.emit(f"select i1 {fine}, i64 {index}, i64 {low}"))
 
 
 def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:

@@ -317,9 +317,40 @@ def _not(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     return e.emit(f"xor {llvm_type(dtype)} {args[0]}, {'true' if dtype == BOOL else '-1'}")
 
 
+def _whole(name: str) -> Rule:
+    """Rounding, which leaves whole numbers as they are."""
+
+    def rule(e: Emitter, args: Sequence[str], dtype: DType) -> str:
+        return _intrinsic(name)(e, args, dtype) if dtype.kind == "f" else args[0]
+
+    return rule
+
+
+def _sign(e: Emitter, args: Sequence[str], dtype: DType) -> str:
+    t = llvm_type(dtype)
+    (x,) = args
+    if dtype.kind == "f":
+        above, below = e.emit(f"fcmp ogt {t} {x}, 0.0"), e.emit(f"fcmp olt {t} {x}, 0.0")
+        neither = e.emit(f"fcmp oeq {t} {x}, 0.0")
+        rest = e.emit(f"select i1 {neither}, {t} 0.0, {t} {x}")  # NaN stays
+        least = e.emit(f"select i1 {below}, {t} -1.0, {t} {rest}")
+        return e.emit(f"select i1 {above}, {t} 1.0, {t} {least}")
+    if dtype.kind not in "iu":
+        raise NotLowered(f"sign of {dtype} is not compiled")
+    some = e.emit(f"icmp ne {t} {x}, 0")
+    one = e.emit(f"zext i1 {some} to {t}")
+    if dtype.kind == "u":
+        return one
+    below = e.emit(f"icmp slt {t} {x}, 0")
+    return e.emit(f"select i1 {below}, {t} -1, {t} {one}")
+
+
 def _same(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     return args[0]
 
+
+_INVERTED = ("sin", "cos", "tan", "sinh", "cosh", "tanh")
+_PLAIN = (*_INVERTED, "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt")
 
 RULES: dict[str, Rule] = {
     "add": _add,
@@ -352,9 +383,10 @@ RULES: dict[str, Rule] = {
     "fmin": _extreme("ole", "sle", "ule", False),
     "square": _square,
     "sqrt": _intrinsic("sqrt"),
-    "floor": _intrinsic("floor"),
-    "ceil": _intrinsic("ceil"),
-    "trunc": _intrinsic("trunc"),
+    "floor": _whole("floor"),
+    "ceil": _whole("ceil"),
+    "trunc": _whole("trunc"),
+    "sign": _sign,
     "rint": _intrinsic("rint"),
     "copysign": _intrinsic("copysign"),
     "isnan": _isnan,
@@ -363,11 +395,8 @@ RULES: dict[str, Rule] = {
     "hypot": _library("hypot"),
     "arctan2": _library("atan2"),
     "power": _library("pow"),
-    **{name: _library(name) for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "cbrt"]},
-    **{
-        f"arc{name}": _library(f"a{name}")
-        for name in ["sin", "cos", "tan", "sinh", "cosh", "tanh"]
-    },
+    **{name: _library(name) for name in _PLAIN},
+    **{f"arc{name}": _library(f"a{name}") for name in _INVERTED},
 }  # fmt: skip
 
 
@@ -389,7 +418,12 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     if len({kind.char for kind in loop[: ufunc.nin]}) > 1:
         raise NotLowered(f"{op} of mixed types {loop} is not compiled")
     for arg in args:
-        if op in _COMPARISONS and isinstance(arg[0], _Value) and loop[0].kind in "iu" and not _fits(arg[0].value, loop[0]):
+        if (
+            op in _COMPARISONS
+            and isinstance(arg[0], _Value)
+            and loop[0].kind in "iu"
+            and not _fits(arg[0].value, loop[0])
+        ):
             nothing = np.zeros((), loop[0])  # beyond the type: all values compare with it in the same way
             both = [x[0].value if isinstance(x[0], _Value) else nothing for x in args]
             return constant(bool(ufunc(*both)), BOOL)

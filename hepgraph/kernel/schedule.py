@@ -1,10 +1,10 @@
 """From the results of a pass to a tree of loops and conditions: plain data, that can be printed.
 
-The tree runs once for each event. An *action* is something done for each element of a space: add to a sum, keep the best
-so far, store in scratch, fill a histogram. What an action needs and cannot compute on the spot (a reduction over a list,
-the winner of a pick, values that are looked up at random) is a *need*, and itself made by an action; needs are placed at
-the innermost level at which they are valid, under the conditions of those who ask for them, and actions that walk the
-same lists share the loop.
+The tree runs once for each event. An *action* is something done for each element of a space: add to a sum, keep the
+best so far, store in scratch, fill a histogram. What an action needs and cannot compute on the spot (a reduction over a
+list, the winner of a pick, values that are looked up at random) is a *need*, and itself made by an action; needs are
+placed at the innermost level at which they are valid, under the conditions of those who ask for them, and actions that
+walk the same lists share the loop.
 """
 
 from __future__ import annotations
@@ -372,7 +372,7 @@ class Scheduler:
         direct: Sequence[Action],
         groups: dict[tuple[str, Item], list[tuple[Action, list[Loop | If | Bind] | None]]],
     ) -> set[Need]:
-        """The needs to be made at this level: of what is done here, of the conditions, of loops, of several branches."""
+        """The needs to be made at this level: of what is done here, of conditions, of loops, of several branches."""
         now: set[Need] = set()
         for action in direct:
             now |= {need for node in action.uses for need in self.needs_of(node)}

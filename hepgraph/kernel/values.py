@@ -1,0 +1,244 @@
+"""The values of nodes at the current elements, and the elements that maps lead to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hepgraph.graph.node import Map, Node, Space
+from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
+from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, map_, node_, parent_, space_
+
+
+class Values(Writer):
+    """Writes the code of values."""
+
+    def __init__(self, scheduler: Scheduler, check: bool) -> None:
+        super().__init__(check)
+        self.staged, self.in_scratch = scheduler.staged, scheduler.in_scratch
+        self.state: dict[Any, Any] = {}
+
+    def bounds(self, space: Space, env: Env) -> tuple[str, str]:
+        """The first element of a list, and the one past its last."""
+        if space.kind == "concat":
+            return "0", self.length(space, env)
+        key = ("bounds", space, self.cursor(parent_(space), env))
+        found = self.known(key)
+        if found is None:
+            parent = self.cursor(parent_(space), env).id
+            pointer = self.slot(Slot("offsets", space, INT))
+            low = self.load(pointer, str(parent), INT)
+            high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
+            found = self.remember(key, (low, high))
+        return found  # type: ignore[no-any-return]
+
+    def element(self, space: Space, at: str, low: str) -> Cursor:
+        """The cursor of an element of a leaf or concatenation."""
+        return Cursor(id=at, ordinal=at if low == "0" else self.emit(f"sub nsw i64 {at}, {low}"))
+
+    def by_position(self, space: Space, k: str, env: Env) -> Cursor:
+        """The cursor of the k-th element of a list."""
+        match space.kind:
+            case "leaf":
+                low, _ = self.bounds(space, env)
+                return Cursor(id=self.emit(f"add nsw i64 {low}, {k}"), ordinal=k)
+            case "concat":
+                return Cursor(id=k, ordinal=k)
+            case "filter":
+                pointer = self.slot(Slot("scratch", Need("pos", space), INT))
+                return Cursor(id=self.load(pointer, k, INT), ordinal=k)
+        raise NotLowered(f"looking up in {space.kind} is not compiled")
+
+    def position(self, space: Space, env: Env) -> str:
+        """The position of the current element in its list."""
+        cursor = self.cursor(space, env)
+        if cursor.ordinal is None:
+            if space.kind == "leaf":
+                low, _ = self.bounds(space, env)
+                cursor.ordinal = self.emit(f"sub nsw i64 {cursor.id}, {low}")
+                return cursor.ordinal
+            raise NotLowered(f"the position in {space.kind} is not known here")
+        return cursor.ordinal
+
+    def cursor(self, space: Space, env: Env) -> Cursor:
+        """The current element of a space."""
+        found = env.get(space)
+        if found is None:
+            raise NotLowered(f"there is no current element of {space.kind} here")
+        return found
+
+    def value(self, node: Node, env: Env) -> str:
+        """The value of a node at the current elements."""
+        if node.space is None:
+            return constant(node.param.value, node.dtype)
+        if node.op == "full":
+            return constant(node.param.value, node.dtype)
+        key = (node, self.cursor(node.space, env))
+        found = self.known(key)
+        if found is None:
+            found = self.remember(key, self.fresh(node, env))
+        return found  # type: ignore[no-any-return]
+
+    def fresh(self, node: Node, env: Env) -> str:
+        """The code of a value."""
+        at = self.cursor(space_(node.space), env)
+        if node in self.staged or node.op == "load":
+            return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
+        match node.op:
+            case "ordinal":
+                if node.space is not None and node.space.kind == "events":
+                    return self.emit(f"add i64 {at.id}, %first")
+                return self.position(space_(node.space), env)
+            case "count":
+                return self.length(space_(node.args[0]), env)
+            case "reduce":
+                t = stored_type(node.dtype)
+                value = self.emit(f"load {t}, ptr {self.state[Need('reduce', node)]}")
+                return self.emit(f"icmp ne i8 {value}, 0") if node.dtype == BOOL else value
+            case "defined":
+                return str(self.reach(map_(node.args[0]), env).found)
+            case "merge":
+                pointer = self.slot(Slot("scratch", Need("scratch", node), node.dtype))
+                return self.load(pointer, str(at.id), node.dtype)
+            case "take":
+                m, x = map_(node.args[0]), node_(node.args[1])
+                inner = self.follow(m, env)
+                if self.in_scratch(m, x):
+                    pointer = self.slot(Slot("scratch", Need("scratch", x), x.dtype))
+                    return self.load(pointer, self.position(m.dst, inner), x.dtype)
+                return self.value(x, inner)
+        args: list[tuple[Any, Any]] = []
+        for arg in node.args:
+            assert isinstance(arg, Node)
+            args.append(literal(arg.param.value) if arg.op == "literal" else (self.value(arg, env), arg.dtype))
+        return operation(self, node.op, args, node.param or (), node.dtype)
+
+    def length(self, space: Space, env: Env) -> str:
+        """The number of elements of a space under the current element of its parent."""
+        match space.kind:
+            case "leaf":
+                low, high = self.bounds(space, env)
+                key = ("length", space, self.cursor(parent_(space), env))
+                return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
+            case "one":
+                return "1"
+            case "filter":
+                return self.emit(f"load i64, ptr {self.state[Need('count', space)]}")
+            case "concat":
+                total = "0"
+                for part in space.args:
+                    total = self.emit(f"add nsw i64 {total}, {self.length(space_(part), env)}")
+                return total
+            case "cart":
+                total = "1"
+                for part in space.args:
+                    total = self.emit(f"mul nsw i64 {total}, {self.length(space_(part), env)}")
+                return total
+            case "comb":
+                n, again = space.param  # type: ignore[misc]
+                size = self.length(space_(space.args[0]), env)
+                total = size
+                for k in range(1, n):
+                    step = self.emit(f"add nsw i64 {size}, {k if again else -k}")
+                    total = self.emit(f"sdiv i64 {self.emit(f'mul nsw i64 {total}, {step}')}, {k + 1}")
+                few = self.emit(f"icmp slt i64 {size}, {1 if again else n}")
+                return self.emit(f"select i1 {few}, i64 0, i64 {total}")
+        raise NotLowered(f"the length of {space.kind} is not compiled")
+
+    def follow(self, m: Map, env: Env) -> Env:
+        """The current elements as seen from where a map leads."""
+        match m.kind:
+            case "up" | "only":
+                return env
+            case "inc" if m.src.kind == "pull":
+                above = self.follow(map_(m.src.args[1]), env)
+                return self.placed(m.dst, without_position(env[m.src]), above)
+            case "inc":
+                return env if m.dst in env else self.placed(m.dst, without_position(env[m.src]), env)
+            case int():
+                return self.placed(m.dst, env[m.src].legs[m.kind], env)
+        return self.placed(m.dst, self.reach(m, env), env)
+
+    def placed(self, space: Space, cursor: Cursor, env: Env) -> Env:
+        """The current elements with one more, and those that it is a selection of."""
+        found = {**env, space: cursor}
+        while space.kind in ("filter", "flat"):
+            space = space_(space.args[0])
+            cursor = self.known(("base", cursor)) or self.remember(("base", cursor), without_position(cursor))
+            found[space] = cursor
+        return found
+
+    def reach(self, m: Map, env: Env) -> Cursor:
+        """Where a partial map leads, and whether it does."""
+        key = ("reach", m, self.cursor(m.src, env))
+        found = self.known(key)
+        if found is None:
+            found = self.remember(key, self.picked(m, env) if m.kind == "pick" else self.gathered(m, env))
+        return found  # type: ignore[no-any-return]
+
+    def picked(self, m: Map, env: Env) -> Cursor:
+        """The winner of a pick."""
+        kind, _, k = m.param  # type: ignore[misc]
+        if kind == "at" and m.dst.kind in ("leaf", "concat"):
+            size = self.length(m.dst, env)
+            at = str(k) if k >= 0 else self.emit(f"add nsw i64 {size}, {k}")
+            inside = self.emit(f"icmp slt i64 {at}, {size}")
+            if k < 0:
+                inside = self.emit(f"icmp sge i64 {at}, 0")
+            at = self.emit(f"select i1 {inside}, i64 {at}, i64 0")
+            cursor = self.by_position(m.dst, at, env)
+            return self.safe(Cursor(cursor.id, cursor.ordinal, (), inside), m.dst)
+        winner: Winner = self.state[m]
+        seen = self.emit(f"load i1, ptr {winner.found}")
+        places = iter(winner.places)
+        if winner.shape is None:
+            raise NotLowered("a pick without candidates")
+        cursor = _rebuilt(winner.shape, lambda: self.emit(f"load i64, ptr {next(places)}"))
+        cursor.found = seen
+        return self.safe(cursor, m.dst)
+
+    def gathered(self, m: Map, env: Env) -> Cursor:
+        """The element that an index points to."""
+        index_node = node_(m.args[0])
+        index = cast(self, self.value(index_node, env), index_node.dtype, INT)
+        size = self.length(m.dst, env)
+        if m.param:
+            negative = self.emit(f"icmp slt i64 {index}, 0")
+            wrapped = self.emit(f"add nsw i64 {index}, {size}")
+            index = self.emit(f"select i1 {negative}, i64 {wrapped}, i64 {index}")
+        low = self.emit(f"icmp sge i64 {index}, 0")
+        high = self.emit(f"icmp slt i64 {index}, {size}")
+        inside = self.emit(f"and i1 {low}, {high}")
+        at = self.emit(f"select i1 {inside}, i64 {index}, i64 0")
+        cursor = self.by_position(m.dst, at, env)
+        return self.safe(Cursor(cursor.id, cursor.ordinal, cursor.legs, inside), m.dst)
+
+    def safe(self, cursor: Cursor, space: Space) -> Cursor:
+        """A cursor that may be read from even where nothing was found: it then points to some element that exists."""
+        return Cursor(*self._guarded(cursor, space, str(cursor.found)), cursor.found)
+
+    def _guarded(self, cursor: Cursor, space: Space, found: str) -> tuple[str | None, str | None, tuple[Cursor, ...]]:
+        while space.kind in ("filter", "flat", "pull"):
+            space = space_(space.args[0])
+        spare = "0"
+        if space.kind == "leaf":
+            key = ("spare", space)
+            spare = self.known(key) or self.remember(key, self.load(self.slot(Slot("spare", space, INT)), "0", INT))
+        number, ordinal = cursor.id, cursor.ordinal
+        if number is not None:
+            number = self.emit(f"select i1 {found}, i64 {number}, i64 {spare}")
+        if ordinal is not None:
+            ordinal = self.emit(f"select i1 {found}, i64 {ordinal}, i64 0")
+        bases = [space_(space.args[0])] * len(cursor.legs) if space.kind == "comb" else [space_(a) for a in space.args]
+        legs = tuple(Cursor(*self._guarded(leg, base, found)) for leg, base in zip(cursor.legs, bases, strict=False))
+        return number, ordinal, legs
+
+
+def _rebuilt(shape: Cursor, fresh: Any) -> Cursor:
+    number = None if shape.id is None else fresh()
+    ordinal = None if shape.ordinal is None else fresh()
+    return Cursor(number, ordinal, tuple(_rebuilt(leg, fresh) for leg in shape.legs))
+
+
+def without_position(cursor: Cursor) -> Cursor:
+    return Cursor(cursor.id, None, cursor.legs, cursor.found)

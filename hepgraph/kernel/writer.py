@@ -1,0 +1,180 @@
+"""The writer of LLVM text: names, blocks, arguments, and the values that are known where one is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hepgraph.graph.node import Item, Map, Node, Space
+from hepgraph.kernel.scalar import stored_type
+
+INT = np.dtype(np.int64)
+BOOL = np.dtype(bool)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What an argument of the kernel points to: kinds offsets, values, scratch, total, bins."""
+
+    kind: str
+    item: Any
+    dtype: np.dtype[Any]
+    part: int = 0
+
+
+@dataclass(eq=False)
+class Cursor:
+    """The current element of a space: its number in its column (or scratch), its position in its list, its members."""
+
+    id: str | None = None
+    ordinal: str | None = None
+    legs: tuple[Cursor, ...] = ()
+    found: str | None = None
+
+
+Env = dict[Space, Cursor]
+
+
+@dataclass
+class Winner:
+    """Where the best element so far of a pick is kept."""
+
+    found: str
+    best: str | None
+    places: list[str]
+    shape: Cursor | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Writer:
+    """Text under way, the scopes that values are known in, and the arguments."""
+
+    def __init__(self, check: bool) -> None:
+        self.check = check
+        self.lines: list[str] = []
+        self.top: list[str] = []
+        self.declared: dict[str, None] = {}
+        self.slots: dict[Slot, str] = {}
+        self.constants: dict[str, str] = {}
+        self.functions: dict[str, str] = {}
+        self.number = 0
+        self.scopes: list[dict[Any, Any]] = [{}]
+        self.label = "entry"
+        self.error = self.variable("i32")
+
+    def emit(self, text: str) -> str:
+        """Writes an instruction that gives a value."""
+        self.number += 1
+        name = f"%v{self.number}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        """Writes an instruction that gives none."""
+        self.lines.append(f"  {text}")
+
+    def declare(self, text: str) -> None:
+        """Declares an external function, once."""
+        self.declared[text] = None
+
+    def block(self, name: str) -> str:
+        """A fresh label."""
+        self.number += 1
+        return f"{name}{self.number}"
+
+    def start(self, label: str) -> None:
+        """Begins a block."""
+        self.lines.append(f"{label}:")
+        self.label = label
+
+    def variable(self, kind: str) -> str:
+        """A place on the stack; LLVM makes a register of it."""
+        self.number += 1
+        name = f"%a{self.number}"
+        self.top.append(f"  {name} = alloca {kind}")
+        return name
+
+    def slot(self, slot: Slot) -> str:
+        """The pointer of an argument."""
+        return self.slots.setdefault(slot, f"%p{len(self.slots)}")
+
+    def place(self, slot: Slot) -> int:
+        """The number of an argument."""
+        return int(self.slot(slot)[2:])
+
+    def fail(self, test: str) -> None:
+        """Under a condition, the interpreter has to say what is wrong."""
+        old = self.emit(f"load i32, ptr {self.error}")
+        self.do(f"store i32 {self.emit(f'select i1 {test}, i32 1, i32 {old}')}, ptr {self.error}")
+
+    def within(self, pointer: str, index: str) -> str:
+        """An index that was checked, where checks are asked for."""
+        if not self.check:
+            return index
+        slot = int(pointer[2:])
+        places = [self.emit(f"getelementptr i64, ptr %sizes, i64 {2 * slot + k}") for k in (0, 1)]
+        low, size = (self.emit(f"load i64, ptr {place}") for place in places)
+        return checked(self, index, low, size, str(slot))
+
+    def load(self, pointer: str, index: str, dtype: np.dtype[Any]) -> str:
+        """An element of an array."""
+        t = stored_type(dtype)
+        index = self.within(pointer, index)
+        place = self.emit(f"getelementptr inbounds {t}, ptr {pointer}, i64 {index}")
+        value = self.emit(f"load {t}, ptr {place}")
+        return self.emit(f"icmp ne i8 {value}, 0") if dtype == BOOL else value
+
+    def store(self, pointer: str, index: str, value: str, dtype: np.dtype[Any]) -> None:
+        """Sets an element of an array."""
+        t = stored_type(dtype)
+        index = self.within(pointer, index)
+        place = self.emit(f"getelementptr inbounds {t}, ptr {pointer}, i64 {index}")
+        if dtype == BOOL:
+            value = self.emit(f"zext i1 {value} to i8")
+        self.do(f"store {t} {value}, ptr {place}")
+
+    def known(self, key: Any) -> Any:
+        """What was computed before, in this block or one around it."""
+        for scope in reversed(self.scopes):
+            if key in scope:
+                return scope[key]
+        return None
+
+    def remember(self, key: Any, value: Any) -> Any:
+        """Keeps a value for the rest of this block."""
+        self.scopes[-1][key] = value
+        return value
+
+
+def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
+    """An index that is safe to use; where it was not, the report says so."""
+    away = f.emit(f"sub i64 {index}, {low}")
+    fine = f.emit(f"icmp ult i64 {away}, {size}")
+    place = f.emit("getelementptr i64, ptr %report, i64 1")
+    for where, value in (("%report", slot), (place, index)):
+        old = f.emit(f"load i64, ptr {where}")
+        new = f.emit(f"select i1 {fine}, i64 {old}, i64 {value}")
+        f.do(f"store i64 {new}, ptr {where}")
+    return str(f.emit(f"select i1 {fine}, i64 {index}, i64 {low}"))
+
+
+def space_(item: Item | None) -> Space:
+    assert isinstance(item, Space)
+    return item
+
+
+def map_(item: Item) -> Map:
+    assert isinstance(item, Map)
+    return item
+
+
+def node_(item: Item) -> Node:
+    assert isinstance(item, Node)
+    return item
+
+
+def parent_(space: Space) -> Space:
+    assert space.parent is not None
+    return space.parent

@@ -1,0 +1,186 @@
+"""Fills and reductions of the kernel against boost-histogram and NumPy, where it matters most: on the edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import hist
+import numpy as np
+import pytest
+
+import hepgraph as hg
+from hepgraph.compute import passes
+
+EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
+AXES = {
+    "regular": lambda: hist.axis.Regular(7, -0.3, 1.1),
+    "thirds": lambda: hist.axis.Regular(3, 0.1, 0.7),
+    "wide": lambda: hist.axis.Regular(1000, -1e9, 3.3e9),
+    "narrow": lambda: hist.axis.Regular(5, 1.0, 1.0 + 1e-12),
+    "down": lambda: hist.axis.Regular(5, 3.0, -1.0),
+    "variable": lambda: hist.axis.Variable(EDGES),
+    "one": lambda: hist.axis.Variable([0.0, 1.0]),
+    "many": lambda: hist.axis.Variable(np.cumsum(np.linspace(0.1, 2, 41))),
+}
+WHOLE = {
+    "integer": lambda: hist.axis.Integer(-2, 5),
+    "high": lambda: hist.axis.Integer(2**31 - 10, 2**31 - 3),
+    "category": lambda: hist.axis.IntCategory([3, -1, 7, 0]),
+}
+
+
+def compiled(tree: Any) -> Any:
+    """The result, which a kernel must have made."""
+    for each in passes(tree)[0]:
+        assert not each.compiled.plain, each.compiled.plain
+    out, report = hg.compute(tree, executor="serial", progress=False, report=True)
+    assert {row.how for row in report.rows} == {"kernel"}
+    return out
+
+
+def points(axis: Any) -> Any:
+    """All edges of an axis, what is next to them, and the rest."""
+    edges = np.asarray(axis.edges, float)
+    near = [edges, np.nextafter(edges, -np.inf), np.nextafter(edges, np.inf), (edges[1:] + edges[:-1]) / 2]
+    return np.concatenate([*near, [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e300, -1e300, 5e-324]])
+
+
+@pytest.mark.parametrize("name", AXES)
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "i8", "u8", "?"])
+def test_real_axes(name: str, dtype: str) -> None:
+    axis = AXES[name]()
+    x = points(axis)
+    with np.errstate(all="ignore"):
+        x = x.astype(dtype) if dtype[0] == "f" else np.clip(np.nan_to_num(x), 0, 2**31 - 1).astype(dtype)
+    h = hg.Hist(axis).fill(hg.from_awkward(ak.Array(x), npartitions=3))
+    wanted = hist.Hist(AXES[name]()).fill(x)
+    got = h.compute(executor="serial", progress=False) if name == "down" or name == "narrow" else compiled(h)
+    assert np.array_equal(got.view(flow=True), wanted.view(flow=True))
+    assert got == wanted
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "i8", "u1", "u4", "u8", "?"])
+def test_whole_axes(name: str, dtype: str) -> None:
+    numbers = [*range(-5, 9), 2**31 - 1, -(2**31), 2**31 - 10, 2**31 - 3, 127, -128]
+    kind = np.dtype(dtype)
+    if kind.kind in "iu":
+        info = np.iinfo(kind)
+        numbers = [n for n in numbers if info.min <= n <= info.max]
+    x = np.array(numbers).astype(kind)
+    got = compiled(hg.Hist(WHOLE[name]()).fill(hg.from_awkward(ak.Array(x), npartitions=2)))
+    assert np.array_equal(got.view(flow=True), hist.Hist(WHOLE[name]()).fill(x).view(flow=True))
+
+
+def test_booleans_and_strings() -> None:
+    x = np.array([True, False, True])
+    b = hg.from_awkward(ak.Array(x))
+    h = hg.Hist(hist.axis.Boolean(), hist.axis.StrCategory(["a", "b"]))
+    h.fill(b, "b").fill(~b, "a").fill(b, "c")
+    wanted = hist.Hist(hist.axis.Boolean(), hist.axis.StrCategory(["a", "b"])).fill(x, "b").fill(~x, "a").fill(x, "c")
+    assert compiled(h) == wanted
+
+
+@pytest.mark.parametrize("dtype", ["i8", "u8", "u4"])
+def test_integers_that_boost_refuses(dtype: str) -> None:
+    x = hg.from_awkward(ak.Array(np.array([1, 2**31], dtype)))
+    for axis in (hist.axis.Integer(0, 4), hist.axis.IntCategory([1])):
+        with pytest.raises(ValueError, match="32-bit"):
+            hg.Hist(axis).fill(x).compute(executor="serial", progress=False)
+
+
+@pytest.mark.parametrize("storage", [hist.storage.Double, hist.storage.Weight, hist.storage.Int64])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_storages(storage: Any, weighted: bool) -> None:
+    if weighted and storage is hist.storage.Int64:
+        pytest.skip("takes no weights")
+    rng = np.random.default_rng(1)
+    x, w = rng.normal(size=1000), rng.normal(size=1000)
+    events = hg.from_awkward(ak.zip({"x": x, "w": w}))
+    options = {"weight": events.w} if weighted else {}
+    got = compiled(hg.Hist(hist.axis.Regular(9, -2, 2), storage=storage()).fill(events.x, **options))
+    wanted = hist.Hist(hist.axis.Regular(9, -2, 2), storage=storage()).fill(x, **({"weight": w} if weighted else {}))
+    assert got == wanted
+    if storage is hist.storage.Weight:
+        assert np.array_equal(got.variances(flow=True), wanted.variances(flow=True))
+
+
+def test_one_axis_of_each_kind_at_once() -> None:
+    rng = np.random.default_rng(2)
+    data = ak.zip({"a": rng.normal(size=500), "b": rng.integers(-3, 9, 500), "c": rng.random(500) < 0.3})
+    events = hg.from_awkward(data, npartitions=4)
+
+    def axes() -> Any:
+        return [AXES["regular"](), WHOLE["integer"](), hist.axis.Boolean(), AXES["variable"](), WHOLE["category"]()]
+
+    columns = [data.a, data.b, data.c, data.a, data.b]
+    lazy = [events.a, events.b, events.c, events.a, events.b]
+    assert compiled(hg.Hist(*axes()).fill(*lazy)) == hist.Hist(*axes()).fill(*map(ak.to_numpy, columns))
+
+
+@pytest.mark.parametrize("dtype", ["i1", "i4", "i8", "u1", "u8", "f4", "f8", "?"])
+@pytest.mark.parametrize("kind", ["sum", "prod", "any", "all", "min", "max", "count_nonzero", "count"])
+def test_reductions(dtype: str, kind: str) -> None:
+    rng = np.random.default_rng(3)
+    counts = rng.integers(0, 4, 60)
+    flat = rng.integers(0, 5, counts.sum()).astype(dtype)
+    if dtype[0] == "f":
+        flat[::7] = np.nan
+        flat[3::11] = np.inf
+        flat[5::13] = -0.0
+    elif dtype != "?":
+        flat[::9] = np.iinfo(dtype).max
+        flat[4::9] = np.iinfo(dtype).min
+    x = ak.unflatten(flat, counts)
+    events = hg.from_awkward(x, npartitions=3)
+    options = {"mask_identity": False} if kind in ("min", "max") else {}
+    with np.errstate(all="ignore"):
+        wanted = getattr(ak, kind)(x, axis=1, **options)
+    y = getattr(ak, kind)(events, axis=1, **options)
+    axes = [hist.axis.Variable([-np.inf, -1e4, -200, -2, -0.5, 0.5, 1.5, 3.5, 200, 1e4, 1e10, np.inf])]
+    got = compiled(hg.Hist(*axes).fill(y))
+    assert np.array_equal(got.view(flow=True), hist.Hist(*axes).fill(ak.to_numpy(wanted)).view(flow=True))
+
+
+def test_shared_parts_count_once() -> None:
+    x = hg.from_awkward(ak.Array([[1.0], [], [2.0, 3.0]]))
+    n, again = ak.num(x, axis=0), ak.num(x, axis=0)
+    assert compiled([n, again, ak.mean(x), ak.sum(x)][:2]) == [3, 3]
+
+
+def test_threads_give_the_same_bits() -> None:
+    rng = np.random.default_rng(4)
+    x = hg.from_awkward(ak.Array(rng.normal(size=20_000)), npartitions=16)
+    h = hg.Hist(AXES["regular"](), storage=hist.storage.Weight()).fill(x, weight=x * 1e-3)
+    one = hg.compute(h, executor="serial", progress=False)
+    for _ in range(3):
+        assert hg.compute(h, executor="threads", progress=False) == one
+
+
+def test_many_fills_share_functions() -> None:
+    x = hg.from_awkward(ak.Array(np.linspace(-1, 2, 100)))
+    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(30)]
+    (each,) = passes(fills)[0]
+    text = each.compiled.kernel.text
+    assert text.count("define internal void @fill") == 1
+    assert "noinline" in text
+    for k, h in enumerate(compiled(fills)):
+        assert h == hist.Hist(hist.axis.Regular(10, 0, 1)).fill(np.linspace(-1, 2, 100) * k)
+
+
+def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hepgraph.load import Loaded
+
+    monkeypatch.setenv("HEPGRAPH_KERNEL_CHECK", "1")
+    x = hg.from_awkward(ak.Array([[1.0, 2.0], [3.0]]))
+    (each,) = passes(hg.Hist(hist.axis.Regular(10, 0, 5)).fill(x))[0]
+    assert each.run(each.partitions()[0])
+    loaded = Loaded(each.origin, each.partitions()[0], each.needs())
+    monkeypatch.setattr(Loaded, "levels", lambda *_: [])
+    monkeypatch.setattr(Loaded, "offsets", lambda *_: np.array([0, 2, 3]))
+    (column,) = (data for data in loaded.data[each.origin].values() if data.values is not None)
+    monkeypatch.setattr("hepgraph.kernel.columns._check", lambda *_: None)
+    object.__setattr__(column, "values", column.values[:2])
+    with pytest.raises(AssertionError, match="looked at 2 of Slot"):
+        each.compiled.kernel.run(loaded)
