@@ -287,25 +287,21 @@ def _entries(parts: Sequence[Any]) -> list[Any]:
     """Eager arguments of a fill (the last two are weight and sample) as flat arrays, by the rules of lazy ones."""
     arrays = (ak.Array, np.ndarray, list, tuple)
     places = [i for i, part in enumerate(parts) if isinstance(part, arrays) and getattr(part, "ndim", 1) > 0]
+    values = [ak.Array(parts[i]) for i in places]
+    sure = [~ak.is_none(x, axis=-1) for x, i in zip(values, places, strict=True) if i >= len(parts) - 2]
+    values = [x if i < len(parts) - 2 else ak.fill_none(x, 0, axis=-1) for x, i in zip(values, places, strict=True)]
     try:
-        flat = ak.broadcast_arrays(*(parts[i] for i in places))
+        flat = ak.broadcast_arrays(*values, *sure)
     except ValueError as error:
         raise FillError(f"The arguments of this fill do not go together.\n{error}") from error
     while any(array.ndim > 1 for array in flat):
         flat = [ak.flatten(array, axis=1) for array in flat]
-    there = np.ones(len(flat[0]), bool)
-    for i, array in zip(places, flat, strict=True):
-        if i < len(parts) - 2:
-            there &= ~ak.to_numpy(ak.is_none(array))
+    flat = [array[~ak.is_none(flat[0])] for array in flat]  # None in one is None in all, after broadcasting
+    if missing := sum(int(ak.sum(~known)) for known in flat[len(values) :]):
+        raise FillError(f"The weight or sample of {missing} entries is None; say what it should be with ak.fill_none.")
     out = list(parts)
-    for i, array in zip(places, flat, strict=True):
-        kept = array[there]
-        if ak.any(ak.is_none(kept)):
-            missing = int(ak.sum(ak.is_none(kept)))
-            raise FillError(
-                f"The weight or sample of {missing} entries is None; say what it should be with ak.fill_none."
-            )
-        kept = ak.drop_none(kept)
+    for i, array in zip(places, flat, strict=False):
+        kept = ak.drop_none(array)
         out[i] = kept.to_list() if "string" in str(kept.type) else ak.to_numpy(kept)
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+import uproot
 import vector.backends.awkward as vectors
 from hepgraph.processors import adl
 
 import hepgraph as hg
+from hepgraph.graph.node import ordered
 from hepgraph.io.source import reads
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "data" / "Run2012B_SingleMu-1000.parquet"
+SEEDS = ROOT.parent / "shared" / "seeds"
 SAMPLES = [ROOT / "data" / "sample.root", ROOT / "data" / "sample.parquet"]
 real = pytest.mark.skipif(not REAL.is_file(), reason="needs ../shared/data, which is not there")
 
@@ -184,3 +188,78 @@ def test_as_processors_over_a_fileset() -> None:
         np.testing.assert_array_equal(h.values(flow=True), 2 * once[name].values(flow=True), err_msg=name)
     assert report.complete
     assert report.events == 16000
+
+
+# the slide "Practicalities: Writing Code (2)", as it stands
+
+
+def slide(events: Any) -> dict[str, Any]:
+    """What the code of the slide leaves behind: `dak` is awkward, `hda` is hepgraph."""
+    text = next(SEEDS.glob("002_*.txt")).read_text()
+    code = text.split("# Practicalities: Writing Code (2)")[1].split("```")[1]
+    names = {"dak": ak, "hda": hg, "np": np, "events": events}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "\ell" in a string that is not raw
+        made = compile(code, "slide.py", "exec")
+    exec(made, names)
+    names["again"] = lambda: exec(made, names)
+    return names
+
+
+@pytest.fixture
+def root_of_real(tmp_path: Path) -> Path:
+    """The real events as a ROOT file: lists of Electron and Muon, MET, and columns that query 8 has no use for."""
+    flat = ak.from_parquet(REAL)
+    arrays = {"MET_pt": flat.MET_pt, "MET_phi": flat.MET_phi, "MET_sumet": flat.MET_sumet}
+    fields = ("pt", "eta", "phi", "mass", "charge", "dxy")
+    for name in ("Electron", "Muon"):
+        arrays[name] = ak.zip({x: ak.drop_none(flat[f"{name}_{x}"]) for x in fields}, depth_limit=2)
+    arrays = {name: ak.to_packed(ak.fill_none(array, 0, axis=-1)) for name, array in arrays.items()}
+    path = tmp_path / "real.root"
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {name: array.type.content for name, array in arrays.items()}).extend(arrays)
+    return path
+
+
+@real
+@pytest.mark.skipif(not SEEDS.is_dir(), reason="needs ../shared/seeds, which is not there")
+@pytest.mark.parametrize("npartitions", [1, 3])
+@pytest.mark.parametrize("kind", ["root", "parquet"])
+def test_query_8_of_the_slide(kind: str, npartitions: int, root_of_real: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    class Slide(adl.Query8):
+        mt = (100, 0, 200, "mt", "")
+
+    path = REAL if kind == "parquet" else root_of_real
+    plt.switch_backend("agg")
+    names = slide(hg.open(path, schema="nanoaod").repartition(npartitions))
+    assert len(plt.gca().patches) == 1, "plot1d has drawn"
+    plt.close("all")
+    h = names["q8_hist"]
+    expected = hg.compute(Slide().process(hg.open(REAL, schema="nanoaod")), executor="serial")["q8"]
+    np.testing.assert_array_equal(h.compute().values(flow=True), expected.values(flow=True))
+    assert h.compute().sum(flow=True) == ENTRIES["q8"]
+    assert set(hg.necessary_columns(h)) == COLUMNS["q8"]
+    assert len(COLUMNS["q8"]) == 14
+    with reads() as seen:
+        h.compute(executor="serial")
+    assert {reading.column for reading in seen} == COLUMNS["q8"]
+
+
+@real
+@pytest.mark.skipif(not SEEDS.is_dir(), reason="needs ../shared/seeds, which is not there")
+def test_the_cell_run_twice_leaves_a_graph_of_the_same_size() -> None:
+    def size(h: Any) -> int:
+        return len(ordered([item for fill in h.fills for item in fill.wants]))
+
+    fresh = hg.open(REAL, schema="nanoaod")
+    names = slide(copy.copy(fresh))
+    once = names["q8_hist"]
+    names["events"] = copy.copy(fresh)
+    names["again"]()
+    assert size(names["q8_hist"]) == size(once)
+    assert names["q8_hist"].compute() == once.compute()
+    # on the events that the first run has cut already, masks that cut nothing more may be added, but nothing is lost
+    names["again"]()
+    assert names["q8_hist"].compute() == once.compute()
