@@ -57,8 +57,18 @@ def variations(events: Any, shifts: int, axes: int) -> Any:
         pairs = ak.combinations(jets, 2, fields=["a", "b"])
         mass = (pairs.a + pairs.b).mass
         some = ak.num(jets) >= 2
-        values = [jets.pt, jets.eta, jets.phi, mass, ak.sum(jets.pt, axis=1)[some], ak.num(jets)[some],
-                  events.MET.pt[some], ak.max(mass, axis=1), (pairs.a + pairs.b).pt, pairs.a.delta_r(pairs.b)]  # fmt: skip
+        values = [
+            *(
+                jets.pt,
+                jets.eta,
+                jets.phi,
+                mass,
+                (pairs.a + pairs.b).pt,
+                pairs.a.delta_r(pairs.b),
+                ak.max(mass, axis=1),
+            ),
+            *(ak.sum(jets.pt, axis=1)[some], ak.num(jets)[some], events.MET.pt[some]),
+        ]
         out += [hg.Hist.new.Reg(50, 0, 300).Double().fill(value) for value in values[:axes]]
     return out
 
@@ -150,7 +160,7 @@ def main() -> None:
     whole = behaved(data.layout)
     chunks = [whole[i : i + CHUNK] for i in range(0, len(whole), CHUNK)]
     print(f"{len(data)} events of {file}; kernel and eager in ms per 1M events")
-    print(print(" " * 14 + "".join(f"{name:>{width}}" for name, width in COLUMNS.items())))
+    print(" " * 14 + "".join(f"{name:>{width}}" for name, width in COLUMNS.items()))
     cases = [Case(f"q{i + 1}", events, query().process) for i, query in enumerate(QUERIES)]
     for _ in range(3):
         for case in cases:

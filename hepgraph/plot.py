@@ -12,7 +12,6 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import boost_histogram as bh
 import numpy as np
 
 from hepgraph.compute import leaves
@@ -124,13 +123,19 @@ def _draw_one(panel: Panel, ax: Any, logy: bool) -> None:
     ax.text(0.96, 0.94, summary(h), transform=ax.transAxes, ha="right", va="top", fontsize=9, linespacing=1.4)
 
 
-def _draw_two(h: Any, ax: Any) -> None:
-    import mplhep
-
-    made = mplhep.hist2dplot(
-        h, ax=ax, cmap="viridis", cmin=np.nextafter(0, 1), flow="none", cbar=False, rasterized=True
-    )
-    ax.figure.colorbar(made.pcolormesh, ax=ax, label="Entries" if h.kind == "COUNT" else "Mean")
+def _draw_two(h: Any, ax: Any) -> None:  # mplhep's own would open a window of pyplot
+    edges = [axis.edges if axis.traits.continuous else np.arange(len(axis) + 1) for axis in h.axes]
+    values = h.values().T
+    least = min(0.0, float(np.min(values)))
+    made = ax.pcolormesh(*edges, np.ma.masked_equal(values, 0), cmap="viridis", vmin=least, rasterized=True)
+    ax.figure.colorbar(made, ax=ax, label="Entries" if h.kind == "COUNT" else "Mean")
+    for axis, side, name in zip(h.axes, (ax.xaxis, ax.yaxis), "xy", strict=True):
+        if axis.traits.continuous:
+            if _logarithmic(axis):
+                ax.set(**{f"{name}scale": "log"})
+        else:
+            side.set_ticks(np.arange(len(axis)) + 0.5, [str(part) for part in axis])
+            ax.tick_params(axis=name, which="minor", length=0)
     ax.set_xlabel(label_of(h.axes[0]), loc="right")
     ax.set_ylabel(label_of(h.axes[1]), loc="top")
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 2.5}
@@ -138,15 +143,19 @@ def _draw_two(h: Any, ax: Any) -> None:
     ax.text(0.96, 0.95, summary(h), fontsize=9, linespacing=1.4, bbox=ground, **place)
 
 
+def _logarithmic(axis: Any) -> bool:
+    return repr(getattr(axis, "transform", None)) == "log"
+
+
 def _ticks(axis: Any, ax: Any) -> None:
     """The ticks along an axis: by its edges and its scale, or one for each category."""
     if axis.traits.continuous:
         ax.set_xlim(axis.edges[0], axis.edges[-1])
-        if getattr(axis, "transform", None) == bh.axis.transform.log:
+        if _logarithmic(axis):
             ax.set_xscale("log")
         return
-    ax.tick_params(axis="x", which="minor", bottom=False, top=False)
-    if isinstance(axis, bh.axis.Boolean):
+    ax.tick_params(axis="x", which="minor", length=0)
+    if type(axis).__name__ == "Boolean":
         ax.set_xticks([0.5, 1.5], ["no", "yes"])
 
 

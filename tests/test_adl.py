@@ -222,6 +222,7 @@ def root_of_real(tmp_path: Path) -> Path:
 
 
 @real
+@pytest.mark.filterwarnings("ignore:Integer weights indicate poissonian data")  # mplhep, where scipy is absent
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="needs ../shared/seeds, which is not there")
 @pytest.mark.parametrize("npartitions", [1, 3])
 @pytest.mark.parametrize("kind", ["root", "parquet"])
@@ -248,6 +249,7 @@ def test_query_8_of_the_slide(kind: str, npartitions: int, root_of_real: Path) -
 
 
 @real
+@pytest.mark.filterwarnings("ignore:Integer weights indicate poissonian data")  # mplhep, where scipy is absent
 @pytest.mark.skipif(not SEEDS.is_dir(), reason="needs ../shared/seeds, which is not there")
 def test_the_cell_run_twice_leaves_a_graph_of_the_same_size() -> None:
     def size(h: Any) -> int:

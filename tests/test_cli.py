@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,58 @@ def test_debug_raises() -> None:
 def test_alone_it_helps() -> None:
     done = subprocess.run([sys.executable, "-m", "hepgraph"], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "columns" in done.stdout
+
+
+@pytest.mark.parametrize("sample", ["sample.root", "sample.parquet"])
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_formats_and_executors_give_the_same(sample: str, executor: str, tmp_path: Path) -> None:
+    values, plain = tmp_path / "some.json", tmp_path / "plain.json"
+    assert main(["adl", SAMPLE, "--queries", "5,8", "--executor", "serial", "--json", str(plain)]) == 0
+    path = str(ROOT / "data" / sample)
+    options = ["--queries", "5,8", "--executor", executor, "--step-size", "3000", "--json", str(values)]
+    assert main(["adl", path, *options]) == 0
+    assert json.loads(values.read_text()) == json.loads(plain.read_text())
+
+
+def test_several_files_are_one_dataset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = shutil.copy(SAMPLE, tmp_path / "other.root")
+    assert main(["adl", SAMPLE, str(other), "--queries", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "16,000 events" in out
+    assert "and 1 more" in out
+    assert main(["adl", SAMPLE, SAMPLE]) == 2
+    assert "listed twice" in capsys.readouterr().err
+
+
+def test_columns_that_are_not_nanoaod(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import awkward as ak
+
+    path = tmp_path / "other.parquet"
+    ak.to_parquet(ak.Array({"energy": [1.0, 2.0]}), path)
+    assert main(["adl", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert "No field or method 'MET'" in err
+    assert "Query 1 needs columns as in NanoAOD" in err
+    assert "Traceback" not in err
+
+
+def test_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "cut.root"
+    path.write_bytes((ROOT / "data" / "sample.root").read_bytes()[:4000])
+    assert main(["adl", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert "cut.root" in err
+    assert "Traceback" not in err
+
+
+def test_a_terminal_gets_a_drawn_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert main(["adl", SAMPLE, "--queries", "1"]) == 0
+    assert "┃" in capsys.readouterr().out
+
+
+def test_a_wrong_option_is_said_by_argparse(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["adl"])
+    assert caught.value.code == 2
+    assert "FILE" in capsys.readouterr().err

@@ -433,6 +433,20 @@ def looked_up(p: Program, w: World) -> None:
 
 
 @rule
+def added(p: Program, w: World) -> None:
+    """A collection with one more field."""
+    c = p.tape.of(w.collections[-4:])
+    own = [x for x, of in w.elements if of is c]
+    if own:
+        w.collections.append(ak.with_field(c, p.tape.of(own), "new"))
+
+
+@rule
+def added_again(p: Program, w: World) -> None:
+    added(p, w)
+
+
+@rule
 def positions(p: Program, w: World) -> None:
     c = p.tape.of(w.collections[-4:])
     p.add(w, ak.local_index(c, axis=1), c)

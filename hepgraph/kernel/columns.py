@@ -25,7 +25,7 @@ class Offsets:
     def of(self, leaf: Space) -> Any:
         """The offsets of a leaf."""
         if leaf not in self.known:
-            origin, column, level = leaf.param  # type: ignore[misc]
+            origin, column, level = leaf.param
             self.known[leaf] = np.ascontiguousarray(self.loaded.offsets(origin, column, level), np.int64)
         return self.known[leaf]
 

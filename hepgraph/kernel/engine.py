@@ -140,9 +140,9 @@ class Kernel:
 
     def _checks(self, m: Map) -> list[Action]:
         """Where awkward would raise for an index out of range, so must we."""
-        masks = m.args[m.param[1] :] if m.kind == "pick" else m.args[1:]  # type: ignore[index]
+        masks = m.args[m.param[1] :] if m.kind == "pick" else m.args[1:]
         masks = tuple(mask for mask in masks if not (isinstance(mask, Node) and mask.op == "literal"))
-        asked = (m.kind == "gather" and bool(m.param)) or (m.kind == "pick" and len(m.args) > m.param[1])  # type: ignore[index]
+        asked = (m.kind == "gather" and bool(m.param)) or (m.kind == "pick" and len(m.args) > m.param[1])
         if not asked:
             return []
         at = m.src

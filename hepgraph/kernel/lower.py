@@ -155,7 +155,7 @@ class Lowered(Values):
 
     def combinations(self, space: Space, body: Sequence[Step], env: Env) -> None:
         """Nested loops over i < j < ... ."""
-        n, again = space.param  # type: ignore[misc]
+        n, again = space.param
         base = space_(space.args[0])
         size = self.length(base, env)
 
@@ -189,15 +189,19 @@ class Lowered(Values):
         base = space_(space.args[0])
         above = self.follow(map_(space.args[1]), env)
         chain = []
-        while base.kind == "filter":
+        while base.kind == "filter" and not self.walked(base):
             chain.append(base)
             base = space_(base.args[0])
-        low, high = self.bounds(base, above)
+        stored = base.kind == "filter"
+        low, high = ("0", self.length(base, above)) if stored else self.bounds(base, above)
         k = self.variable("i64")
         self.do(f"store i64 0, ptr {k}")
 
         def inside(at: str) -> None:
-            inner = {**above, base: self.element(base, at, low)}
+            if stored:
+                inner = self.placed(base, self.by_position(base, at, above), above)
+            else:
+                inner = {**above, base: self.element(base, at, low)}
             self.selected(list(reversed(chain)), space, body, inner, env, k)
 
         self.range(low, high, inside)
@@ -321,7 +325,7 @@ class Lowered(Values):
 
     def consider(self, m: Map, action: Action, env: Env) -> None:
         """Keeps the current element if it is the best so far."""
-        kind, keys, k = m.param  # type: ignore[misc]
+        kind, keys, k = m.param
         if keys > 1:
             raise NotLowered("a pick over optional values is not compiled")
         winner = self.state[m]

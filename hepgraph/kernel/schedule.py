@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, conjuncts
-from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered
 from hepgraph.graph.show import names_of, words
 
 
@@ -134,7 +134,8 @@ class Scheduler:
                 return self._map_needs(_map(node.args[0]))
             case "take":
                 m, x = _map(node.args[0]), _node(node.args[1])
-                return self._map_needs(m) | self.looked_up(m, x)
+                needs = self._map_needs(m) | self.looked_up(m, x)
+                return _around(m.src, needs) if m.kind == "inc" and m.src.kind == "pull" else needs
             case "call" | "output" | "output_valid" | "load_valid" | "list_valid":
                 raise NotLowered(f"{node.op} is not compiled")
         return frozenset().union(*(self.needs_of(_node(arg)) for arg in node.args))
@@ -156,7 +157,7 @@ class Scheduler:
             case int() | "up" | "inc" | "only":
                 return frozenset()
             case "pick":
-                must = m.args[m.param[1] :]  # type: ignore[index]
+                must = m.args[m.param[1] :]
                 return frozenset({Need("pick", m)}).union(*(self.needs_of(_node(a)) for a in must))
             case "gather":
                 needs = frozenset().union(*(self.needs_of(_node(a)) for a in m.args))
@@ -177,15 +178,18 @@ class Scheduler:
 
     def looked_up(self, m: Map, x: Node) -> frozenset[Need]:
         """What it takes to have x at where a map leads."""
-        if m.kind in ("up", "inc", "only"):
-            return self.needs_of(x)
         if self.in_scratch(m, x):
             return frozenset({Need("scratch", x)})
         return self.needs_of(x)
 
+    def walked(self, s: Space) -> bool:
+        """Whether a filter in a pulled list is walked by stored positions, as its mask takes loops of its own."""
+        return any(need.at in _chain(s) for need in self.needs_of(_node(s.args[1])))
+
     def in_scratch(self, m: Map, x: Node) -> bool:
         """Whether values that a map looks up at random are better stored first."""
-        if x.op == "literal" or x.op == "full" or (isinstance(m.kind, str) and m.kind in ("up", "inc", "only")):
+        near = m.kind in ("up", "only") or (m.kind == "inc" and m.src.kind != "pull")
+        if x.op in ("literal", "full") or near:
             return False
         own = _chain(m.dst)
         local = any(need.at in own for need in self.needs_of(x))
@@ -264,14 +268,13 @@ class Scheduler:
         base, m = _space(s.args[0]), _map(s.args[1])
         found = self._map_needs(m)
         while base.kind == "filter":
-            mask = _node(base.args[1])
-            if any(need.at in _chain(base) for need in self.needs_of(mask)):
-                return found | self._position_needs(base)
-            found |= self.needs_of(mask)
+            if self.walked(base):
+                return _around(s, found | self._position_needs(base))
+            found |= self.needs_of(_node(base.args[1]))
             base = _space(base.args[0])
         if base.kind not in ("leaf", "concat"):
             raise NotLowered(f"a list of lists over {base.kind} is not compiled")
-        return found | self._count_needs(base)
+        return _around(s, found | self._count_needs(base))
 
     def makers(self, need: Need) -> tuple[Action, ...]:
         """The actions that make a need."""
@@ -281,7 +284,7 @@ class Scheduler:
             case "count", Space() as s:
                 return (Action(s, (), need),)
             case "pick", Map() as m:
-                kind, keys, _ = m.param  # type: ignore[misc]
+                kind, keys, _ = m.param
                 if kind == "at" and m.dst.kind in ("leaf", "concat"):
                     return ()
                 return (Action(m.dst, tuple(_node(a) for a in m.args[:keys]), need),)
@@ -461,6 +464,14 @@ DEAR = frozenset(
         "fmod",
     ]
 )
+
+
+def _around(pull: Space, needs: frozenset[Need]) -> frozenset[Need]:
+    """The needs of what is in a pulled list; raises NotLowered for those of other elements than the current ones."""
+    around = {below for s in ancestors(pull) for below in _chain(s)}
+    if any(need.at not in around for need in needs):
+        raise NotLowered("a list of lists, with values of the lists that it is taken from, is not compiled")
+    return needs
 
 
 def _chain(s: Space) -> tuple[Space, ...]:

@@ -15,7 +15,7 @@ class Values(Writer):
 
     def __init__(self, scheduler: Scheduler, check: bool) -> None:
         super().__init__(check)
-        self.staged, self.in_scratch = scheduler.staged, scheduler.in_scratch
+        self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.state: dict[Any, Any] = {}
 
     def bounds(self, space: Space, env: Env) -> tuple[str, str]:
@@ -135,7 +135,7 @@ class Values(Writer):
                     total = self.emit(f"mul nsw i64 {total}, {self.length(space_(part), env)}")
                 return total
             case "comb":
-                n, again = space.param  # type: ignore[misc]
+                n, again = space.param
                 size = self.length(space_(space.args[0]), env)
                 total = size
                 for k in range(1, n):
@@ -178,7 +178,7 @@ class Values(Writer):
 
     def picked(self, m: Map, env: Env) -> Cursor:
         """The winner of a pick."""
-        kind, _, k = m.param  # type: ignore[misc]
+        kind, _, k = m.param
         if kind == "at" and m.dst.kind in ("leaf", "concat"):
             size = self.length(m.dst, env)
             at = str(k) if k >= 0 else self.emit(f"add nsw i64 {size}, {k}")
