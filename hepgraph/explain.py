@@ -36,8 +36,10 @@ class Explanation:
         return f"<pre>{html.escape(self.text)}</pre>"
 
 
-def explain(tree: Any) -> Explanation:
+def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
+
+    With `kernel`, the loops of the native kernel too.
 
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
@@ -47,11 +49,11 @@ def explain(tree: Any) -> Explanation:
     made, places = passes(tree)
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
-    parts += [_pass_text(each) for each in made]
+    parts += [_pass_text(each, kernel) for each in made]
     return Explanation("\n\n".join(parts))
 
 
-def _pass_text(each: Pass) -> str:
+def _pass_text(each: Pass, kernel: bool) -> str:
     source = each.origin.source
     columns = each.columns()
     ranges = source.partitions(list(columns))
@@ -60,7 +62,7 @@ def _pass_text(each: Pass) -> str:
     lines = [
         f"dataset {title + ': ' if title else ''}{source.name}: {source.entries:,} entries in {len(ranges)} "
         f"partition{'s' * (len(ranges) != 1)}",
-        f"engine: interpreter (NumPy and awkward), {sum(isinstance(i, Node) for i in order)} operations",
+        f"engine: {_engines(each)}; {sum(isinstance(item, Node) for item in order)} operations",
     ]
     total = sum(source.columns[name].bytes for name in columns)
     lines.append(f"reads {len(columns)} of {len(source.columns)} columns, {total / 1e6:.3g} MB on disk:")
@@ -75,7 +77,21 @@ def _pass_text(each: Pass) -> str:
         lines.append(f"opaque: {call.param.title} gets awkward arrays; the graph is cut there{where}")
     lines.append("steps:")
     lines += ["  " + line for line in steps(each.wants).splitlines()]
+    if kernel and each.compiled.kernel is not None:
+        lines += ["loops, for each event:", *("  " + line for line in str(each.compiled.kernel).splitlines())]
     return "\n".join(lines)
+
+
+def _engines(each: Pass) -> str:
+    """Which engine makes how many results, and why the interpreter makes some."""
+    reasons: dict[str, int] = {}
+    for reason in each.compiled.plain.values():
+        reasons[reason] = reasons.get(reason, 0) + 1
+    native = len(each.compiled.native)
+    parts = [f"the kernel ({native} result{'s' * (native != 1)})"] if native else []
+    for reason, count in reasons.items():
+        parts.append(f"the interpreter ({count} result{'s' * (count != 1)}: {reason})")
+    return " and ".join(parts)
 
 
 def _reasons(each: Pass) -> dict[str, str]:

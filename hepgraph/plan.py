@@ -82,7 +82,7 @@ class ArraySink:
         return a + b
 
     def output(self) -> Output | str:
-        return "arrays are made by the interpreter"
+        return "arrays are not compiled"
 
     def from_kernel(self, made: Any) -> Any:
         return made

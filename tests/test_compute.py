@@ -304,7 +304,7 @@ def test_explain(root_file):
     lines = str(hg.explain({"h": h, "n": ak.sum(ak.num(central))})).splitlines()
     assert lines[0] == "1 dataset, 2 results, 1 pass over the data"
     assert f"{root_file}: 100 entries in 4 partitions" in lines[2]
-    assert lines[3].startswith("engine: ")
+    assert lines[3].startswith("engine: the kernel (2 results); ")
     reading = next(i for i, line in enumerate(lines) if line.startswith("reads 3 of "))
     described = {line.split()[0]: line for line in lines[reading + 1 : reading + 4]}
     assert set(described) == {"Jet_eta", "Jet_pt", "nJet"}
@@ -312,6 +312,14 @@ def test_explain(root_file):
     assert "steps:" in lines
     assert hg.explain(h)._repr_html_().startswith("<pre>")
     assert str(hg.explain(h)) == repr(hg.explain(h))
+
+
+def test_explain_shows_the_loops_and_why_the_interpreter_is_used(root_file):
+    events = events_of(root_file)
+    h = hg.Hist.new.Reg(3, 0, 90, name="pt").Double().fill(events.Jet.pt[events.Jet.pt > 20])
+    text = str(hg.explain([h, events.MET.pt], kernel=True))
+    assert "the kernel (1 result) and the interpreter (1 result: arrays are not compiled)" in text
+    assert "for each of Jet:" in text[text.index("loops, for each event:") :]
 
 
 def test_explain_says_what_is_opaque(root_file):

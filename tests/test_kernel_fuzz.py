@@ -131,7 +131,7 @@ class Program:
         self.tape = tape
         self.sinks: list[Any] = []
         self.log: list[str] = []
-        self.exact = True
+        self.grown: Counter[str] = Counter()
         world = World([events[name] for name in "xyiukqsb"], [events.jet, events.mu, events.el])
         self.worlds = [world]
         self.nested = events.nn
@@ -172,6 +172,11 @@ class Program:
             return self.tape.of(w.events[-6:] if self.tape.below(2) else w.events), None
         c = self.tape.of(w.collections[-4:])
         return self.number_of(w, c), c
+
+    def grows(self, what: str, most: int) -> bool:
+        """Whether lists may be made longer once more; combinations of combinations of combinations fill the memory."""
+        self.grown[what] += 1
+        return self.grown[what] <= most
 
     def add(self, w: World, x: Any, c: Any) -> None:
         if kind(x):
@@ -376,7 +381,7 @@ def element(p: Program, w: World) -> None:
 def combinations(p: Program, w: World) -> None:
     c = p.tape.of(w.collections[-4:])
     n = p.tape.of([2, 2, 3])
-    if depth(c) == 1:
+    if depth(c) == 1 and p.grows("pairs", 2):
         again = p.tape.below(5) == 0
         w.collections.append(ak.combinations(c, n, replacement=again, fields=["a", "b", "c"][:n]))
 
@@ -384,7 +389,8 @@ def combinations(p: Program, w: World) -> None:
 @rule
 def products(p: Program, w: World) -> None:
     a, b = p.tape.of(w.collections[-4:]), p.tape.of(w.collections)
-    w.collections.append(ak.cartesian({"a": a, "b": b}))
+    if p.grows("pairs", 2):
+        w.collections.append(ak.cartesian({"a": a, "b": b}))
 
 
 @rule
@@ -413,7 +419,7 @@ def nested(p: Program, w: World) -> None:
 def joined(p: Program, w: World) -> None:
     a, b = p.tape.of(w.collections[-4:]), p.tape.of(w.collections[-5:])
     names = [name for name in a.fields if name in b.fields and name in ("pt", "eta", "mass", "charge", "id")]
-    if len(names) > 1 and depth(a) == depth(b) == 1:
+    if len(names) > 1 and depth(a) == depth(b) == 1 and p.grows("parts", 1):
         parts = [ak.zip({name: x[name] for name in names}) for x in (a, b)]
         w.collections.append(ak.concatenate(parts, axis=1))
 
@@ -455,6 +461,8 @@ def positions(p: Program, w: World) -> None:
 @rule
 def by_position(p: Program, w: World) -> None:
     c = p.tape.of(w.collections[-4:])
+    if not p.grows("pairs", 2):
+        return
     pairs = ak.argcombinations(c, 2, fields=["a", "b"])
     w.collections.append(ak.zip({"a": c[pairs.a], "b": c[pairs.b]}))
 

@@ -485,7 +485,7 @@ def _chain(s: Space) -> tuple[Space, ...]:
 
 def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
     """The tree as indented text."""
-    names = names_of(roots)
+    names = names_of(ordered(roots))
     out: list[str] = []
 
     def walk(part: Sequence[Step], deep: int) -> None:
