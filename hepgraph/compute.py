@@ -15,7 +15,7 @@ from hepgraph.ledger import Report
 from hepgraph.plan import AnyPass, ArraySink, Merger, Pass, Sink, combine_all, sink_of
 from hepgraph.progress import progress_bar
 
-ENGINES = ("auto", "interpreter")
+ENGINES = ("auto", "interpreter", "kernel")
 # kinds of lazy results other than arrays: how they split into sinks, and how they come back
 KINDS: dict[type, Callable[[Any], list[tuple[Origin, Sink]]]] = {}
 FINISH: dict[type, Callable[[Any, list[Any]], Any]] = {}
@@ -108,7 +108,8 @@ def compute(
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
     `executor`: "serial", "threads", "processes", an object of `hg.executors`, or a `concurrent.futures.Executor`.
-    `engine="interpreter"` takes the plain path by name. `progress`: shown in a terminal or notebook unless False.
+    `engine="interpreter"` takes the plain path by name, `engine="kernel"` compiles histograms and reductions to native
+    code (what it does not know still goes to the interpreter); "auto" is the interpreter today. `progress`: shown in a terminal or notebook unless False.
     With `report=True`, gives (results, report); the report has a row for each range.
 
     >>> import hepgraph as hg, awkward as ak

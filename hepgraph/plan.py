@@ -174,10 +174,10 @@ class Pass:
     @cached_property
     def compiled(self) -> Compiled:
         """Which results the kernel makes, and which the interpreter; made once in each process."""
-        if self.engine == "interpreter":
-            outputs: list[Output | str] = ["the interpreter was asked for"] * len(self.sinks)
-        else:
+        if self.engine == "kernel":
             outputs = [sink.output() for sink in self.sinks]
+        else:
+            outputs = ["it is the default engine; engine='kernel' compiles"] * len(self.sinks)
         return compile_outputs(self.origin, outputs, _events(self.origin))
 
     @property

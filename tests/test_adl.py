@@ -60,7 +60,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> None:
 
 
 @real
-@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
 @pytest.mark.parametrize("npartitions", [1, 2, 7])
 def test_entries_of_the_reference(npartitions: int, engine: str) -> None:
     out = results(REAL, npartitions, executor="serial", engine=engine)
@@ -147,7 +147,7 @@ def eager(path: Path) -> dict[str, Any]:
 
 @real
 @pytest.mark.filterwarnings("ignore:invalid value")  # vector takes the root of a negative number on the way
-@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
 def test_bin_by_bin_equal_to_eager_awkward(engine: str) -> None:
     expected = eager(REAL)
     for name, h in results(REAL, 2, executor="serial", engine=engine).items():

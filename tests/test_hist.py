@@ -198,7 +198,7 @@ def test_the_order_of_new_categories_is_that_of_the_fills(npartitions):
     same(h.compute(), expected)
 
 
-@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
 @pytest.mark.parametrize("npartitions", [1, 3])
 def test_counts_are_their_own_variances(npartitions, engine):
     events = lazy(npartitions)

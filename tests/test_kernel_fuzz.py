@@ -574,14 +574,14 @@ def computed(sinks: list[Any], how: str) -> tuple[Any, int, int]:
     try:
         results = run_passes(passes_, pick("serial"), False, Report())
     except Exception as error:
-        if how == "auto" and not isinstance(error, HepgraphError | ValueError | KeyError | MemoryError):
+        if how == "kernel" and not isinstance(error, HepgraphError | ValueError | KeyError | MemoryError):
             raise
         return type(error), 0, 0
     native = plain = 0
     for each in passes_:
         native += len(each.compiled.native)
         plain += len(each.compiled.plain)
-        if how == "auto":
+        if how == "kernel":
             reasons.update(each.compiled.plain.values())
     return [finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places], native, plain
 
@@ -616,7 +616,7 @@ def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
         with np.errstate(all="ignore"):
             p = program(tape, hg.from_awkward(dataset(seed, n), npartitions=parts))
             expected, _, _ = computed(p.sinks, "interpreter")
-            got, native, plain = computed(p.sinks, "auto")
+            got, native, plain = computed(p.sinks, "kernel")
     finally:
         engine.BLOCK = old
     made["programs"] += 1
