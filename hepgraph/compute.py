@@ -109,7 +109,8 @@ def compute(
 
     `executor`: "serial", "threads", "processes", an object of `hg.executors`, or a `concurrent.futures.Executor`.
     `engine="interpreter"` takes the plain path by name, `engine="kernel"` compiles histograms and reductions to native
-    code (what it does not know still goes to the interpreter); "auto" is the interpreter today. `progress`: shown in a terminal or notebook unless False.
+    code (what it does not know still goes to the interpreter); "auto" is the interpreter today. `progress`: shown in a
+    terminal or notebook unless False.
     With `report=True`, gives (results, report); the report has a row for each range.
 
     >>> import hepgraph as hg, awkward as ak
