@@ -105,7 +105,7 @@ class Case:
         self.trace, tree = timed(lambda: work(copy.copy(events)))
         self.schedule = self.cached = self.cold = math.inf
         for _ in range(3):
-            (self.each,) = passes(tree)[0]
+            (self.each,) = passes(tree, "kernel")[0]
             with tempfile.TemporaryDirectory() as folder:
                 os.environ["HEPGRAPH_CACHE"] = folder
                 native._known.clear()
@@ -151,7 +151,7 @@ def main() -> None:
         name: ak.zip({f: lazy[name][f] for f in fields}, with_name="PtEtaPhiMCandidate")
         for name, fields in NEEDED.items()
     }
-    together = hg.compute(parts, progress=False)
+    together = hg.compute(parts, engine="kernel", progress=False)
     data = ak.zip({name: ak.to_packed(part[:most]) for name, part in together.items()}, depth_limit=1)
     million = len(data) / 1e6
     events = hg.from_awkward(data)

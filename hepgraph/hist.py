@@ -24,7 +24,7 @@ from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lif
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
 from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
 from hepgraph.io.source import Origin
-from hepgraph.kernel.engine import Output
+from hepgraph.kernel.output import Output
 from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.join import settled

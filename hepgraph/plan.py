@@ -22,7 +22,7 @@ from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Need, Origin, Partition
-from hepgraph.kernel.engine import Compiled, Output, compile_outputs
+from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.load import Loaded, Needs, needs_of
 from hepgraph.ops import add_moments
@@ -174,11 +174,11 @@ class Pass:
     @cached_property
     def compiled(self) -> Compiled:
         """Which results the kernel makes, and which the interpreter; made once in each process."""
-        if self.engine == "kernel":
-            outputs = [sink.output() for sink in self.sinks]
-        else:
-            outputs = ["it is the default engine; engine='kernel' compiles"] * len(self.sinks)
-        return compile_outputs(self.origin, outputs, _events(self.origin))
+        if self.engine != "kernel":
+            return Compiled(None, (), dict.fromkeys(range(len(self.sinks)), "the default; engine='kernel' compiles"))
+        from hepgraph.kernel.engine import compile_outputs  # what most runs do not need is not imported
+
+        return compile_outputs(self.origin, [sink.output() for sink in self.sinks], _events(self.origin))
 
     @property
     def wants(self) -> list[Item]:

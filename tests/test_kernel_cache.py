@@ -158,7 +158,7 @@ kept = [events.Jet.pt[events.Jet.pt > k] for k in range(int(sys.argv[1]))]
 others = [ak.sum(events.Muon.pt * k, axis=1) for k in range(int(sys.argv[1]))]
 from hepgraph.processors.adl import AllQueries
 import hashlib
-(each,) = passes(AllQueries().process(events))[0]
+(each,) = passes(AllQueries().process(events), "kernel")[0]
 from hepgraph.kernel import native
 kernel = each.compiled.kernel
 print(hashlib.sha256(kernel.text.encode()).hexdigest(), native.compiled, native.loaded)

@@ -32,9 +32,9 @@ WHOLE = {
 
 def compiled(tree: Any) -> Any:
     """The result, which a kernel must have made."""
-    for each in passes(tree)[0]:
+    for each in passes(tree, "kernel")[0]:
         assert not each.compiled.plain, each.compiled.plain
-    out, report = hg.compute(tree, executor="serial", progress=False, report=True)
+    out, report = hg.compute(tree, executor="serial", progress=False, engine="kernel", report=True)
     assert {row.how for row in report.rows} == {"kernel"}
     return out
 
@@ -55,7 +55,11 @@ def test_real_axes(name: str, dtype: str) -> None:
         x = x.astype(dtype) if dtype[0] == "f" else np.clip(np.nan_to_num(x), 0, 2**31 - 1).astype(dtype)
     h = hg.Hist(axis).fill(hg.from_awkward(ak.Array(x), npartitions=3))
     wanted = hist.Hist(AXES[name]()).fill(x)
-    got = h.compute(executor="serial", progress=False) if name == "down" or name == "narrow" else compiled(h)
+    got = (
+        h.compute(executor="serial", progress=False, engine="kernel")
+        if name == "down" or name == "narrow"
+        else compiled(h)
+    )
     assert np.array_equal(got.view(flow=True), wanted.view(flow=True))
     assert got == wanted
 
@@ -87,7 +91,7 @@ def test_integers_that_boost_refuses(dtype: str) -> None:
     x = hg.from_awkward(ak.Array(np.array([1, 2**31], dtype)))
     for axis in (hist.axis.Integer(0, 4), hist.axis.IntCategory([1])):
         with pytest.raises(ValueError, match="32-bit"):
-            hg.Hist(axis).fill(x).compute(executor="serial", progress=False)
+            hg.Hist(axis).fill(x).compute(executor="serial", progress=False, engine="kernel")
 
 
 @pytest.mark.parametrize("storage", [hist.storage.Double, hist.storage.Weight, hist.storage.Int64])
@@ -153,15 +157,15 @@ def test_threads_give_the_same_bits() -> None:
     rng = np.random.default_rng(4)
     x = hg.from_awkward(ak.Array(rng.normal(size=20_000)), npartitions=16)
     h = hg.Hist(AXES["regular"](), storage=hist.storage.Weight()).fill(x, weight=x * 1e-3)
-    one = hg.compute(h, executor="serial", progress=False)
+    one = hg.compute(h, executor="serial", progress=False, engine="kernel")
     for _ in range(3):
-        assert hg.compute(h, executor="threads", progress=False) == one
+        assert hg.compute(h, executor="threads", progress=False, engine="kernel") == one
 
 
 def test_many_fills_share_functions() -> None:
     x = hg.from_awkward(ak.Array(np.linspace(-1, 2, 100)))
     fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(30)]
-    (each,) = passes(fills)[0]
+    (each,) = passes(fills, "kernel")[0]
     text = each.compiled.kernel.text
     assert text.count("define internal void @fill") == 1
     assert "noinline" in text
@@ -174,7 +178,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setenv("HEPGRAPH_KERNEL_CHECK", "1")
     x = hg.from_awkward(ak.Array([[1.0, 2.0], [3.0]]))
-    (each,) = passes(hg.Hist(hist.axis.Regular(10, 0, 5)).fill(x))[0]
+    (each,) = passes(hg.Hist(hist.axis.Regular(10, 0, 5)).fill(x), "kernel")[0]
     assert each.run(each.partitions()[0])
     loaded = Loaded(each.origin, each.partitions()[0], each.needs())
     monkeypatch.setattr(Loaded, "levels", lambda *_: [])

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,31 +13,13 @@ from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
 from hepgraph.kernel.fills import MANY, filled, target_of, write_fill
 from hepgraph.kernel.lower import Lowered, start_value
+from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 
 BLOCK = 16_384
 INT = np.dtype(np.int64)
-
-
-@dataclass(frozen=True)
-class Output:
-    """One result of a kernel: a histogram with its fills, or the parts of a reduction over the dataset."""
-
-    kind: str
-    empty: Any
-    fills: tuple[Any, ...] = ()
-    parts: tuple[Node, ...] = ()
-
-
-@dataclass(frozen=True)
-class Compiled:
-    """How the results of a pass are made: by a kernel, or, for the given reasons, by the interpreter."""
-
-    kernel: Kernel | None
-    native: tuple[int, ...]
-    plain: Mapping[int, str]
 
 
 def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space) -> Compiled:
