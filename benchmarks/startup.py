@@ -5,6 +5,7 @@ usage: python benchmarks/startup.py [REPEAT]
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# as users have it: byte code is kept from the first run, which does not count
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 PLOT = """
 import matplotlib
 matplotlib.use("Agg")
@@ -29,7 +32,7 @@ plt.savefig({out!r})
 def seconds(code: str) -> float:
     """The wall time of a fresh Python that runs some code."""
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=ENVIRONMENT)
     return time.perf_counter() - start
 
 
