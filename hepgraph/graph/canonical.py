@@ -13,7 +13,20 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.node import Item, Literal, Map, Node, Space, ancestors, literal, map_, node, space
+from hepgraph.graph.node import (
+    Literal,
+    Map,
+    Node,
+    Space,
+    ancestors,
+    as_map,
+    as_node,
+    as_space,
+    literal,
+    map_,
+    node,
+    space,
+)
 from hepgraph.ops import OPS, result_dtype
 
 BOOL = np.dtype(bool)
@@ -42,16 +55,11 @@ def inc(s: Space) -> Map:
 def leg(s: Space, i: int) -> Map:
     """The map from a combination or product to its i-th member's space."""
     base = s.args[0] if s.kind == "comb" else s.args[i]
-    return map_(i, s, _space(base))
+    return map_(i, s, as_space(base))
 
 
 def _base(s: Space) -> Space:
-    return _space(s.args[0])
-
-
-def _space(item: Item) -> Space:
-    assert isinstance(item, Space)
-    return item
+    return as_space(s.args[0])
 
 
 def filtered(base: Space, mask: Node) -> Space:
@@ -112,14 +120,14 @@ def take(m: Map, x: Node) -> Node:
     if x.space is not m.dst:
         raise ShapeError(f"cannot move a value of {x.space!r} along {m!r}")
     if x.op == "take":
-        inner, value = _map(x.args[0]), _node(x.args[1])
+        inner, value = as_map(x.args[0]), as_node(x.args[1])
         if inner.kind == "up":
             if m.kind == "only":
                 return value
             if m.kind not in ("up", "gather", "match") and m.src.parent is m.dst.parent:
                 return take(up(m.src), value)
             if m.src.kind == "pull" and m.kind == "inc":
-                return take(up(m.src), take(_map(m.src.args[1]), value))
+                return take(up(m.src), take(as_map(m.src.args[1]), value))
             if m.kind == "pick" and not m.args[m.param[1] :]:
                 return value
     if x.op == "full":
@@ -194,7 +202,7 @@ def _shared_map(args: Sequence[Node], at: Space) -> Map | None:
             continue
         if arg.op != "take":
             return None
-        m = _map(arg.args[0])
+        m = as_map(arg.args[0])
         if m.kind == "up":
             above = True
         elif found is None or found is m:
@@ -213,7 +221,7 @@ def _before(m: Map, arg: Node) -> Node:
         return arg
     if arg.op == "full":
         return full(_literal(arg).value, m.dst)
-    inner, value = _map(arg.args[0]), _node(arg.args[1])
+    inner, value = as_map(arg.args[0]), as_node(arg.args[1])
     return value if inner is m else take(up(m.dst), value)
 
 
@@ -234,7 +242,7 @@ def count(s: Space) -> Node:
     if s.kind == "perm":
         return count(_base(s))
     if s.kind == "pull":
-        m = _map(s.args[1])
+        m = as_map(s.args[1])
         return take(m, count(_base(s)))
     assert s.parent is not None
     if s.kind == "one":
@@ -280,11 +288,11 @@ def conjuncts(mask: Node) -> tuple[Node, ...]:
         moves = []
         inner = part
         while inner.op == "take":
-            moves.append(_map(inner.args[0]))
-            inner = _node(inner.args[1])
-        if inner.op in ("bitwise_and", "logical_and") and all(_node(arg).dtype == BOOL for arg in inner.args):
+            moves.append(as_map(inner.args[0]))
+            inner = as_node(inner.args[1])
+        if inner.op in ("bitwise_and", "logical_and") and all(as_node(arg).dtype == BOOL for arg in inner.args):
             for arg in reversed(inner.args):
-                moved = _node(arg)
+                moved = as_node(arg)
                 for m in reversed(moves):
                     moved = take(m, moved)
                 stack.append(moved)
@@ -304,7 +312,7 @@ def stays(m: Map, top: Space) -> bool:
         case "pick":
             return top in ancestors(m.src)
         case "inc" if m.src.kind == "pull":
-            return stays(_map(m.src.args[1]), top)
+            return stays(as_map(m.src.args[1]), top)
         case "inc" if m.src.kind == "split":
             return m.dst.parent is not None and top in ancestors(m.dst.parent)
         case "inc" if m.src.kind == "flat":
@@ -313,16 +321,6 @@ def stays(m: Map, top: Space) -> bool:
             return True
         case _:
             return m.src.parent is m.dst.parent or m.kind == "only"
-
-
-def _map(item: Item) -> Map:
-    assert isinstance(item, Map)
-    return item
-
-
-def _node(item: Item) -> Node:
-    assert isinstance(item, Node)
-    return item
 
 
 def _literal(item: Node) -> Literal:

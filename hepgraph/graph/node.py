@@ -121,6 +121,25 @@ class Node:
 
 Item: TypeAlias = Space | Map | Node
 
+
+def as_space(item: Item | None) -> Space:
+    """An input that is known to be a space."""
+    assert isinstance(item, Space)
+    return item
+
+
+def as_map(item: Item) -> Map:
+    """An input that is known to be a map."""
+    assert isinstance(item, Map)
+    return item
+
+
+def as_node(item: Item) -> Node:
+    """An input that is known to be a node."""
+    assert isinstance(item, Node)
+    return item
+
+
 _PLAIN = frozenset({"up", "inc", "align", "only", 0, 1, 2, 3})  # maps that cannot fail: no line is needed
 
 _known: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.node import Map, Node, Space
+from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
 from hepgraph.kernel.schedule import Action, Begin, Bind, If, Loop, Need, NotLowered, Scheduler, Step
 from hepgraph.kernel.values import Values
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, map_, node_, parent_, space_
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, parent_of
 
 
 class Lowered(Values):
@@ -156,7 +156,7 @@ class Lowered(Values):
     def combinations(self, space: Space, body: Sequence[Step], env: Env) -> None:
         """Nested loops over i < j < ... ."""
         n, again = space.param
-        base = space_(space.args[0])
+        base = as_space(space.args[0])
         size = self.length(base, env)
 
         def level(depth: int, legs: tuple[Cursor, ...], low: str) -> None:
@@ -177,7 +177,7 @@ class Lowered(Values):
         if depth == len(space.args):
             self.walk(body, {**env, space: Cursor(legs=legs)})
             return
-        base = space_(space.args[depth])
+        base = as_space(space.args[depth])
 
         def inside(at: str) -> None:
             self.product(space, body, env, depth + 1, (*legs, self.by_position(base, at, env)))
@@ -186,12 +186,12 @@ class Lowered(Values):
 
     def pull(self, space: Space, body: Sequence[Step], env: Env) -> None:
         """A loop over a list that belongs to where a map leads."""
-        base = space_(space.args[0])
-        above = self.follow(map_(space.args[1]), env)
+        base = as_space(space.args[0])
+        above = self.follow(as_map(space.args[1]), env)
         chain = []
         while base.kind == "filter" and not self.walked(base):
             chain.append(base)
-            base = space_(base.args[0])
+            base = as_space(base.args[0])
         stored = base.kind == "filter"
         low, high = ("0", self.length(base, above)) if stored else self.bounds(base, above)
         k = self.variable("i64")
@@ -212,17 +212,17 @@ class Lowered(Values):
         """The steps for an element of a pulled list, if it passes the filters on the way."""
         if not chain:
             at = self.up(k)
-            base = space_(space.args[0])
+            base = as_space(space.args[0])
             own = inner[base]
             self.walk(body, {**outer, space: Cursor(own.id, at, own.legs)})
             return
         first, *rest = chain
-        test = self.value(node_(first.args[1]), inner)
+        test = self.value(as_node(first.args[1]), inner)
         inside, after = self.block("then"), self.block("after")
         self.do(f"br i1 {test}, label %{inside}, label %{after}")
         self.start(inside)
         self.scopes.append({})
-        passed = inner[space_(first.args[0])]
+        passed = inner[as_space(first.args[0])]
         self.selected(rest, space, body, {**inner, first: Cursor(passed.id, None, passed.legs)}, outer, k)
         self.scopes.pop()
         self.do(f"br label %{after}")
@@ -231,8 +231,8 @@ class Lowered(Values):
     def bind(self, space: Space, env: Env) -> Env:
         """The current element as one of a filter, or of a space with the same elements."""
         if space.kind == "one":
-            return {**env, space: Cursor(id=env[parent_(space)].id, ordinal="0")}
-        below = env[space_(space.args[0])]
+            return {**env, space: Cursor(id=env[parent_of(space)].id, ordinal="0")}
+        below = env[as_space(space.args[0])]
         if _root(space).kind == "one":
             return {**env, space: Cursor(below.id, "0", below.legs)}
         if space.kind == "flat" or space not in self.counters:
@@ -276,9 +276,9 @@ class Lowered(Values):
             case "scratch", Node(op="merge") as node:
                 value = cast(self, self.value(action.uses[0], env), action.uses[0].dtype, node.dtype)
                 at = self.position(action.space, env)
-                whole = space_(node.space)
+                whole = as_space(node.space)
                 for part in whole.args[: action.part]:
-                    at = self.emit(f"add nsw i64 {at}, {self.length(space_(part), env)}")
+                    at = self.emit(f"add nsw i64 {at}, {self.length(as_space(part), env)}")
                 self.store(self.slot(Slot("scratch", need, node.dtype)), at, value, node.dtype)
             case "scratch", Node() as node:
                 at = self.position(action.space, env)
@@ -497,9 +497,9 @@ def _own(node: Node, spaces: set[Space]) -> bool:
     if node.space not in spaces or node.op in ("ordinal", "reduce", "count", "defined", "merge"):
         return False
     if node.op == "take":
-        m = map_(node.args[0])
-        return m.kind == "inc" and _own(node_(node.args[1]), spaces)
-    return all(_own(node_(arg), spaces) for arg in node.args)
+        m = as_map(node.args[0])
+        return m.kind == "inc" and _own(as_node(node.args[1]), spaces)
+    return all(_own(as_node(arg), spaces) for arg in node.args)
 
 
 def unique_lines(texts: Iterable[str]) -> list[str]:
@@ -515,5 +515,5 @@ def unique_lines(texts: Iterable[str]) -> list[str]:
 def _root(space: Space) -> Space:
     """The space that a selection is of."""
     while space.kind in ("filter", "flat"):
-        space = space_(space.args[0])
+        space = as_space(space.args[0])
     return space

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, conjuncts
-from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.show import names_of, words
 
 
@@ -125,20 +125,20 @@ class Scheduler:
             return frozenset()
         match node.op:
             case "count":
-                return self._count_needs(_space(node.args[0]))
+                return self._count_needs(as_space(node.args[0]))
             case "reduce":
                 return frozenset({Need("reduce", node)})
             case "merge":
                 return frozenset({Need("scratch", node)})
             case "defined":
-                return self._map_needs(_map(node.args[0]))
+                return self._map_needs(as_map(node.args[0]))
             case "take":
-                m, x = _map(node.args[0]), _node(node.args[1])
+                m, x = as_map(node.args[0]), as_node(node.args[1])
                 needs = self._map_needs(m) | self.looked_up(m, x)
                 return _around(m.src, needs) if m.kind == "inc" and m.src.kind == "pull" else needs
             case "call" | "output" | "output_valid" | "load_valid" | "list_valid":
                 raise NotLowered(f"{node.op} is not compiled")
-        return frozenset().union(*(self.needs_of(_node(arg)) for arg in node.args))
+        return frozenset().union(*(self.needs_of(as_node(arg)) for arg in node.args))
 
     def _count_needs(self, s: Space) -> frozenset[Need]:
         match s.kind:
@@ -147,9 +147,9 @@ class Scheduler:
             case "filter":
                 return frozenset({Need("count", s)})
             case "comb":
-                return self._count_needs(_space(s.args[0]))
+                return self._count_needs(as_space(s.args[0]))
             case "cart" | "concat":
-                return frozenset().union(*(self._count_needs(_space(part)) for part in s.args))
+                return frozenset().union(*(self._count_needs(as_space(part)) for part in s.args))
         raise NotLowered(f"the length of {s.kind} is not compiled")
 
     def _map_needs(self, m: Map) -> frozenset[Need]:
@@ -158,9 +158,9 @@ class Scheduler:
                 return frozenset()
             case "pick":
                 must = m.args[m.param[1] :]
-                return frozenset({Need("pick", m)}).union(*(self.needs_of(_node(a)) for a in must))
+                return frozenset({Need("pick", m)}).union(*(self.needs_of(as_node(a)) for a in must))
             case "gather":
-                needs = frozenset().union(*(self.needs_of(_node(a)) for a in m.args))
+                needs = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args))
                 return needs | self._position_needs(m.dst)
         raise NotLowered(f"a map of kind {m.kind} is not compiled")
 
@@ -184,7 +184,7 @@ class Scheduler:
 
     def walked(self, s: Space) -> bool:
         """Whether a filter in a pulled list is walked by stored positions, as its mask takes loops of its own."""
-        return any(need.at in _chain(s) for need in self.needs_of(_node(s.args[1])))
+        return any(need.at in _chain(s) for need in self.needs_of(as_node(s.args[1])))
 
     def in_scratch(self, m: Map, x: Node) -> bool:
         """Whether values that a map looks up at random are better stored first."""
@@ -235,9 +235,9 @@ class Scheduler:
     def _asked(self, action: Action) -> frozenset[Need]:
         asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
         asked |= self.route_needs(action.space)
-        if action.need is not None and action.need.kind == "scratch" and _node(action.need.item).op == "merge":
-            whole = _some(_node(action.need.item).space)
-            asked = asked.union(*(self._count_needs(_space(p)) for p in whole.args[: action.part]))
+        if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
+            whole = _some(as_node(action.need.item).space)
+            asked = asked.union(*(self._count_needs(as_space(p)) for p in whole.args[: action.part]))
         return asked
 
     def route_needs(self, s: Space) -> frozenset[Need]:
@@ -258,20 +258,20 @@ class Scheduler:
             case "concat":
                 return self._count_needs(s)
             case "comb" | "cart":
-                bases = [_space(arg) for arg in s.args]
+                bases = [as_space(arg) for arg in s.args]
                 return frozenset().union(*(self._position_needs(base) for base in bases))
             case "pull":
                 return self._pull_needs(s)
         raise NotLowered(f"a loop over {s.kind} is not compiled")
 
     def _pull_needs(self, s: Space) -> frozenset[Need]:
-        base, m = _space(s.args[0]), _map(s.args[1])
+        base, m = as_space(s.args[0]), as_map(s.args[1])
         found = self._map_needs(m)
         while base.kind == "filter":
             if self.walked(base):
                 return _around(s, found | self._position_needs(base))
-            found |= self.needs_of(_node(base.args[1]))
-            base = _space(base.args[0])
+            found |= self.needs_of(as_node(base.args[1]))
+            base = as_space(base.args[0])
         if base.kind not in ("leaf", "concat"):
             raise NotLowered(f"a list of lists over {base.kind} is not compiled")
         return _around(s, found | self._count_needs(base))
@@ -280,18 +280,18 @@ class Scheduler:
         """The actions that make a need."""
         match need.kind, need.item:
             case "reduce", Node(args=(x,)):
-                return (Action(_some(_node(x).space), (_node(x),), need),)
+                return (Action(_some(as_node(x).space), (as_node(x),), need),)
             case "count", Space() as s:
                 return (Action(s, (), need),)
             case "pick", Map() as m:
                 kind, keys, _ = m.param
                 if kind == "at" and m.dst.kind in ("leaf", "concat"):
                     return ()
-                return (Action(m.dst, tuple(_node(a) for a in m.args[:keys]), need),)
+                return (Action(m.dst, tuple(as_node(a) for a in m.args[:keys]), need),)
             case "scratch", Node(op="merge") as x:
                 whole = _some(x.space)
                 parts = zip(whole.args, x.args, strict=True)
-                return tuple(Action(_space(p), (_node(v),), need, i) for i, (p, v) in enumerate(parts))
+                return tuple(Action(as_space(p), (as_node(v),), need, i) for i, (p, v) in enumerate(parts))
             case "scratch", Node() as x:
                 return (Action(_some(x.space), (x,), need),)
             case "pos", Space() as s:
@@ -306,17 +306,17 @@ class Scheduler:
             return []
         match s.kind:
             case "filter":
-                base = _space(s.args[0])
+                base = as_space(s.args[0])
                 steps = self.route(base, live)
-                masks = sorted(conjuncts(_node(s.args[1])), key=self.dear)
+                masks = sorted(conjuncts(as_node(s.args[1])), key=self.dear)
                 for mask in masks:
                     inner = mask
-                    while inner.op == "take" and _map(inner.args[0]).kind == "up":
-                        inner = _node(inner.args[1])
+                    while inner.op == "take" and as_map(inner.args[0]).kind == "up":
+                        inner = as_node(inner.args[1])
                     self._insert(steps, inner, live)
                 return [*steps, Bind(s)]
             case "flat" | "one":
-                below = _space(s.args[0]) if s.kind == "flat" else _some(s.parent)
+                below = as_space(s.args[0]) if s.kind == "flat" else _some(s.parent)
                 return [*self.route(below, live), Bind(s)]
             case "events" | "leaf" | "concat" | "comb" | "cart" | "pull":
                 return [*self.route(_some(s.parent), live), Loop(s)]
@@ -384,7 +384,7 @@ class Scheduler:
         for (kind, item), members in groups.items():
             inside = frozenset().union(*(self.closure(action) for action, _ in members))
             if kind == "if":
-                now |= self.needs_of(_node(item))
+                now |= self.needs_of(as_node(item))
                 for need in inside:
                     later[need] = later.get(need, 0) + 1
             else:
@@ -478,7 +478,7 @@ def _chain(s: Space) -> tuple[Space, ...]:
     """A space and those that it is a selection of."""
     found = [s]
     while s.kind in ("filter", "flat"):
-        s = _space(s.args[0])
+        s = as_space(s.args[0])
         found.append(s)
     return tuple(found)
 
@@ -519,18 +519,3 @@ def _need_words(need: Need, names: dict[Item, str]) -> str:
 def _some(s: Space | None) -> Space:
     assert s is not None
     return s
-
-
-def _space(item: Item) -> Space:
-    assert isinstance(item, Space)
-    return item
-
-
-def _map(item: Item) -> Map:
-    assert isinstance(item, Map)
-    return item
-
-
-def _node(item: Item) -> Node:
-    assert isinstance(item, Node)
-    return item

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from hepgraph.graph.node import Map, Node, Space
+from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
 from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, map_, node_, parent_, space_
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, parent_of
 
 
 class Values(Writer):
@@ -22,10 +22,10 @@ class Values(Writer):
         """The first element of a list, and the one past its last."""
         if space.kind == "concat":
             return "0", self.length(space, env)
-        key = ("bounds", space, self.cursor(parent_(space), env))
+        key = ("bounds", space, self.cursor(parent_of(space), env))
         found = self.known(key)
         if found is None:
-            parent = self.cursor(parent_(space), env).id
+            parent = self.cursor(parent_of(space), env).id
             pointer = self.slot(Slot("offsets", space, INT))
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
@@ -81,27 +81,27 @@ class Values(Writer):
 
     def fresh(self, node: Node, env: Env) -> str:
         """The code of a value."""
-        at = self.cursor(space_(node.space), env)
+        at = self.cursor(as_space(node.space), env)
         if node in self.staged or node.op == "load":
             return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
             case "ordinal":
                 if node.space is not None and node.space.kind == "events":
                     return self.emit(f"add i64 {at.id}, %first")
-                return self.position(space_(node.space), env)
+                return self.position(as_space(node.space), env)
             case "count":
-                return self.length(space_(node.args[0]), env)
+                return self.length(as_space(node.args[0]), env)
             case "reduce":
                 t = stored_type(node.dtype)
                 value = self.emit(f"load {t}, ptr {self.state[Need('reduce', node)]}")
                 return self.emit(f"icmp ne i8 {value}, 0") if node.dtype == BOOL else value
             case "defined":
-                return str(self.reach(map_(node.args[0]), env).found)
+                return str(self.reach(as_map(node.args[0]), env).found)
             case "merge":
                 pointer = self.slot(Slot("scratch", Need("scratch", node), node.dtype))
                 return self.load(pointer, str(at.id), node.dtype)
             case "take":
-                m, x = map_(node.args[0]), node_(node.args[1])
+                m, x = as_map(node.args[0]), as_node(node.args[1])
                 inner = self.follow(m, env)
                 if self.in_scratch(m, x):
                     pointer = self.slot(Slot("scratch", Need("scratch", x), x.dtype))
@@ -118,7 +118,7 @@ class Values(Writer):
         match space.kind:
             case "leaf":
                 low, high = self.bounds(space, env)
-                key = ("length", space, self.cursor(parent_(space), env))
+                key = ("length", space, self.cursor(parent_of(space), env))
                 return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
             case "one":
                 return "1"
@@ -127,16 +127,16 @@ class Values(Writer):
             case "concat":
                 total = "0"
                 for part in space.args:
-                    total = self.emit(f"add nsw i64 {total}, {self.length(space_(part), env)}")
+                    total = self.emit(f"add nsw i64 {total}, {self.length(as_space(part), env)}")
                 return total
             case "cart":
                 total = "1"
                 for part in space.args:
-                    total = self.emit(f"mul nsw i64 {total}, {self.length(space_(part), env)}")
+                    total = self.emit(f"mul nsw i64 {total}, {self.length(as_space(part), env)}")
                 return total
             case "comb":
                 n, again = space.param
-                size = self.length(space_(space.args[0]), env)
+                size = self.length(as_space(space.args[0]), env)
                 total = size
                 for k in range(1, n):
                     step = self.emit(f"add nsw i64 {size}, {k if again else -k}")
@@ -151,7 +151,7 @@ class Values(Writer):
             case "up" | "only":
                 return env
             case "inc" if m.src.kind == "pull":
-                above = self.follow(map_(m.src.args[1]), env)
+                above = self.follow(as_map(m.src.args[1]), env)
                 return self.placed(m.dst, without_position(env[m.src]), above)
             case "inc":
                 return env if m.dst in env else self.placed(m.dst, without_position(env[m.src]), env)
@@ -163,7 +163,7 @@ class Values(Writer):
         """The current elements with one more, and those that it is a selection of."""
         found = {**env, space: cursor}
         while space.kind in ("filter", "flat"):
-            space = space_(space.args[0])
+            space = as_space(space.args[0])
             cursor = self.known(("base", cursor)) or self.remember(("base", cursor), without_position(cursor))
             found[space] = cursor
         return found
@@ -199,7 +199,7 @@ class Values(Writer):
 
     def gathered(self, m: Map, env: Env) -> Cursor:
         """The element that an index points to."""
-        index_node = node_(m.args[0])
+        index_node = as_node(m.args[0])
         index = cast(self, self.value(index_node, env), index_node.dtype, INT)
         size = self.length(m.dst, env)
         if m.param:
@@ -219,7 +219,7 @@ class Values(Writer):
 
     def _guarded(self, cursor: Cursor, space: Space, found: str) -> tuple[str | None, str | None, tuple[Cursor, ...]]:
         while space.kind in ("filter", "flat", "pull"):
-            space = space_(space.args[0])
+            space = as_space(space.args[0])
         spare = "0"
         if space.kind == "leaf":
             key = ("spare", space)
@@ -229,7 +229,9 @@ class Values(Writer):
             number = self.emit(f"select i1 {found}, i64 {number}, i64 {spare}")
         if ordinal is not None:
             ordinal = self.emit(f"select i1 {found}, i64 {ordinal}, i64 0")
-        bases = [space_(space.args[0])] * len(cursor.legs) if space.kind == "comb" else [space_(a) for a in space.args]
+        bases = (
+            [as_space(space.args[0])] * len(cursor.legs) if space.kind == "comb" else [as_space(a) for a in space.args]
+        )
         legs = tuple(Cursor(*self._guarded(leg, base, found)) for leg, base in zip(cursor.legs, bases, strict=False))
         return number, ordinal, legs
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.graph.node import Item, Map, Node, Space
+from hepgraph.graph.node import Space
 from hepgraph.kernel.scalar import stored_type
 
 INT = np.dtype(np.int64)
@@ -160,21 +160,6 @@ def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
     return str(f.emit(f"select i1 {fine}, i64 {index}, i64 {low}"))
 
 
-def space_(item: Item | None) -> Space:
-    assert isinstance(item, Space)
-    return item
-
-
-def map_(item: Item) -> Map:
-    assert isinstance(item, Map)
-    return item
-
-
-def node_(item: Item) -> Node:
-    assert isinstance(item, Node)
-    return item
-
-
-def parent_(space: Space) -> Space:
+def parent_of(space: Space) -> Space:
     assert space.parent is not None
     return space.parent
