@@ -177,18 +177,25 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
 
 
 def _kind(given: Literal) -> Literal | np.dtype[Any]:
-    """What decides the dtype that a literal leads to: of most, the value does not matter."""
+    """What decides the dtype that a literal leads to: of a NumPy scalar its dtype, of an integer what it fits in."""
     value = given.value
     if type(value) is float:
         return _FLOAT
-    if type(value) is int and 0 <= value <= 127:
-        return _SMALL
+    if type(value) is int:
+        return next(
+            (edge for edge in _EDGES if abs(value) <= abs(edge.value) and (value < 0) == (edge.value < 0)), given
+        )
     if isinstance(value, np.generic) and value.dtype.kind in "biufc":
         return value.dtype
     return given
 
 
-_FLOAT, _SMALL = Literal(1.0, ("float", "1.0")), Literal(1, ("int", "1"))
+_FLOAT = Literal(1.0, ("float", "1.0"))
+_EDGES = [  # the greatest and the least of each integer type
+    Literal(edge, ("int", repr(edge)))
+    for bits in (8, 16, 32, 64)
+    for edge in (2 ** (bits - 1) - 1, 2**bits - 1, -(2 ** (bits - 1)))
+]
 
 
 def _shared_map(args: Sequence[Node], at: Space) -> Map | None:

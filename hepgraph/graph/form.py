@@ -50,14 +50,17 @@ class Record:
     """Named forms for each element, and the maps along which they are still to be moved.
 
     `name` says what the record is. `fields` may answer to more names than it lists: references to other collections and
-    constants are there without being counted among the fields.
+    constants are there without being counted among the fields. `about` keeps what was worked out about the fields and
+    stays true wherever the record is moved.
     """
 
     fields: Mapping[str, Form]
     name: str | None = None
     tuple: bool = False
     maps: Maps = ()
+    about: dict[str, Any] = field(default_factory=dict)
     _moved: dict[str, Form] = field(default_factory=dict)
+    _before: Record | None = None
 
     def __getitem__(self, name: str) -> Form:
         found = self._moved.get(name)
@@ -65,11 +68,18 @@ class Record:
             if name not in self.fields:
                 hidden = getattr(self.fields, "hidden", ())
                 raise FieldError(f"No field {name!r} in {self.title}.\n{suggestion(name, self.fields, hidden)}")
-            found = self.fields[name]
-            for m in self.maps:
+            before = self._before
+            while before is not None and name not in before._moved:
+                before = before._before
+            found = self.fields[name] if before is None else before._moved[name]
+            for m in self.maps[0 if before is None else len(before.maps) :]:
                 found = move(found, m)
             self._moved[name] = found
         return found
+
+    def moved(self, m: Map) -> Record:
+        """The record along one more map."""
+        return Record(self.fields, self.name, self.tuple, (*self.maps, m), self.about, _before=self)
 
     def __contains__(self, name: str) -> bool:
         return name in self.fields
@@ -143,7 +153,7 @@ def move(form: Form, m: Map) -> Form:
             below = pulled(s, m)
             return List(below, move(content, inc(below)), None if m.partial else size)
         case Record():
-            return Record(form.fields, form.name, form.tuple, (*form.maps, m))
+            return form.moved(m)
 
 
 def moved_option(form: Form, m: Map) -> Form:
@@ -173,7 +183,10 @@ def deepest(form: Form) -> int:
         case List(_, content, _):
             return 1 + deepest(content)
         case Record():
-            return max((deepest(form[name]) for name in form), default=0)
+            depth = form.about.get("depth")
+            if depth is None:
+                depth = form.about["depth"] = max((deepest(below) for below in form.fields.values()), default=0)
+            return depth  # type: ignore[no-any-return]
         case _:
             return 0
 

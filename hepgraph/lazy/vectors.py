@@ -43,7 +43,12 @@ def system(v: Any) -> dict[str, str]:
     """
     if isinstance(v, Lazy):
         record = record_of(v._form)
-        return {} if record is None else _system(record.__contains__)
+        if record is None:
+            return {}
+        found = record.about.get("vector")
+        if found is None:
+            found = record.about["vector"] = _system(record.__contains__)
+        return found  # type: ignore[no-any-return]
     return _system(set(ak.fields(v)).__contains__) if isinstance(v, ak.Array | ak.Record) else {}
 
 
