@@ -1,4 +1,4 @@
-"""What starting costs: `import hepgraph`, and the first plot from a cold Python, each beside `import awkward`.
+"""What starting costs: `import hepgraph` and the first plot of a cold Python, beside `import awkward` and hist alone.
 
 usage: python benchmarks/startup.py [REPEAT]
 """
@@ -16,15 +16,29 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 # as users have it: byte code is kept from the first run, which does not count
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-PLOT = """
-import matplotlib
-matplotlib.use("Agg")
+MASS = """
 import awkward as ak, hepgraph as hg
-import matplotlib.pyplot as plt
 events = hg.from_root({sample!r}, schema="nanoaod")
 a, b = ak.unzip(ak.combinations(events.Muon, 2))
 h = hg.Hist.new.Reg(60, 60, 120, name="mass", label="Dimuon mass [GeV]").Double().fill((a + b).mass)
+"""
+PAGE = """
+from hepgraph.plot import grid
+grid({{"Dimuons": h.compute()}}, ncols=1).savefig({out!r})
+"""
+PYPLOT = """
+import matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
 h.compute().plot()
+plt.savefig({out!r})
+"""
+HIST = """
+import matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import hist
+hist.Hist.new.Reg(60, 60, 120, name="mass").Double().fill([90.0, 91.0]).plot()
 plt.savefig({out!r})
 """
 
@@ -39,9 +53,14 @@ def seconds(code: str) -> float:
 def main() -> None:
     repeat = int(sys.argv[1]) if len(sys.argv) > 1 else 7
     with tempfile.TemporaryDirectory() as folder:
-        plot = PLOT.format(sample=str(ROOT / "data" / "sample.root"), out=str(Path(folder) / "first.png"))
+        names = {"sample": str(ROOT / "data" / "sample.root"), "out": str(Path(folder) / "first.png")}
+        plots = {
+            "first picture (hepgraph.plot)": (MASS + PAGE).format(**names),
+            "first h.compute().plot()": (MASS + PYPLOT).format(**names),
+            "hist alone: h.plot()": HIST.format(**names),
+        }
         imports = {f"import {name}": f"import {name}" for name in ("awkward", "hepgraph")}
-        cases = {"python": "pass", **imports, "first plot": plot}
+        cases = {"python": "pass", **imports, **plots}
         times: dict[str, list[float]] = {name: [] for name in cases}
         for _ in range(repeat + 1):
             for name, code in cases.items():
@@ -51,7 +70,7 @@ def main() -> None:
     print(f"whole process, median of {repeat} in turn; less an empty Python; ratio to import awkward")
     for name, each in times.items():
         median = statistics.median(each[1:])
-        print(f"  {name:<16}{median:7.2f} s   {median - empty:6.2f} s   {(median - empty) / base:5.2f}")
+        print(f"  {name:<32}{median:7.2f} s   {median - empty:6.2f} s   {(median - empty) / base:5.2f}")
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def deepest(form: Form) -> int:
             depth = form.about.get("depth")
             if depth is None:
                 depth = form.about["depth"] = max((deepest(below) for below in form.fields.values()), default=0)
-            return depth  # type: ignore[no-any-return]
+            return depth
         case _:
             return 0
 

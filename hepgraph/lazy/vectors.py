@@ -45,10 +45,9 @@ def system(v: Any) -> dict[str, str]:
         record = record_of(v._form)
         if record is None:
             return {}
-        found = record.about.get("vector")
-        if found is None:
-            found = record.about["vector"] = _system(record.__contains__)
-        return found  # type: ignore[no-any-return]
+        if "vector" not in record.about:
+            record.about["vector"] = _system(record.__contains__)
+        return record.about["vector"]  # type: ignore[no-any-return]
     return _system(set(ak.fields(v)).__contains__) if isinstance(v, ak.Array | ak.Record) else {}
 
 
