@@ -397,7 +397,7 @@ def _indented(text: str) -> str:
             out.append(line)
             depth -= 1
             line = "    " * depth + char
-        elif char == "," and depth <= 2 and _balanced(line):
+        elif char == "," and depth <= 2 and _balanced(line.lstrip(" ]})")):
             out.append(line + char)
             line = "    " * depth
         elif not (char == " " and not line.strip()):
