@@ -48,7 +48,7 @@ PERMITTED: list[tuple[str, str, str]] = [
     (".*", "cannot slice RegularArray .of length .*index out of range", "awkward fails on no elements"),
     (r"\[", "negative dimensions", "awkward fails to slice lists of a fixed length"),
     ("ak.mask", "cannot broadcast NumpyArray", "awkward fails on masks with lists of a fixed length"),
-    ("ak.zip", "cannot broadcast .*Array of length", "awkward fails to zip lists of a fixed length with one value each"),
+    ("ak.zip", "cannot broadcast .*Array of length", "awkward fails to zip lists of a fixed length and values"),
     ("broadcast_arrays", "cannot broadcast nested list", "nothing looks at the other array"),
     (r"\[", "boolean index did not match", "awkward forgets where a slice of an array begins"),
     ("drop_none", r"stops.i. > len.content", "awkward fails on lists that are missing"),
