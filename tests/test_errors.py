@@ -235,6 +235,7 @@ def test_fields_that_are_no_vector(events, says):
     says(lambda: events.Jet.delta_r(events.Muon))
     says(lambda: events.MET.eta)
     says(lambda: events.Muon * events.Muon)
+    says(lambda: events.Muon + events.MET)
 
 
 def test_setting_fields(events, says):

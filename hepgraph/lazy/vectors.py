@@ -306,8 +306,14 @@ def _charge(v: Any) -> Any:
 def add(a: Any, b: Any, sign: int = 1) -> Any:
     """The sum (or difference) of two vectors of the same dimension; charges add up too."""
     d = dimension(a)
-    if d == 0 or d != dimension(b):
+    if d == 0 or dimension(b) == 0:
         return NotImplemented
+    if d != dimension(b):
+        names = {2: "a vector in the plane", 3: "a three-vector", 4: "a four-vector"}
+        raise UnsupportedError(
+            f"The sum of {names[d]} and {names[dimension(b)]} is ambiguous. Give both the same coordinates: "
+            'ak.zip({"pt": v.pt, "phi": v.phi}) is a vector in the plane.'
+        )
     combine: Callable[[Any, Any], Any] = np.add if sign > 0 else np.subtract
     parts = [combine(f(a), f(b)) for f in (x, y, z, t)[:d]]
     if d == 2:
