@@ -22,7 +22,7 @@ from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Data, Need, Origin, Partition
 from hepgraph.lazy.array import Lazy
-from hepgraph.load import Loaded, holder, level_name
+from hepgraph.load import Loaded, holder, level_name, record_holder
 from hepgraph.schema import RecordFields
 from hepgraph.weaver import CONTEXT, HIDDEN, in_memory, particles, record_names
 
@@ -76,9 +76,16 @@ class OnDemand(Loaded):
 
     def valid(self, origin: Origin, column: str, level: int | None) -> Any:
         """Which values or lists are not None."""
-        if level is None and column not in self.data.setdefault(origin, {}):
+        if level is None:  # also where no more than its lengths were read before
             self._read(origin, column)
         return super().valid(origin, column, level)
+
+    def record_valid(self, origin: Origin, name: str) -> Any:
+        """Which records of this name are not None."""
+        have = self.data.setdefault(origin, {})
+        if not any(record.name == name for column in have for record in origin.source.columns[column].records):
+            self._read(origin, record_holder(origin.source, name).name)
+        return super().record_valid(origin, name)
 
 
 class _Evaluator(Interpreter):

@@ -39,6 +39,9 @@ class Provider(Protocol):
     def valid(self, origin: Any, column: str, level: int | None) -> Array | None:
         """Which values (level None) or lists of a column are not None; None if all are."""
 
+    def record_valid(self, origin: Any, name: str) -> Array | None:
+        """Which records of this name are not None; None if all are."""
+
     def levels(self, origin: Any, column: str) -> Sequence[Array]:
         """The offsets of all list levels that the column itself has, outermost first."""
 
@@ -380,6 +383,15 @@ def _load_valid(i: Interpreter, item: Node) -> Array:
     return np.ones(i.size(item.space), bool) if valid is None else valid
 
 
+def _record_valid(i: Interpreter, item: Node) -> Array:
+    origin, name = item.param
+    assert item.space is not None
+    valid, size = i.provider.record_valid(origin, name), i.size(item.space)
+    if valid is not None and len(valid) != size:
+        raise DisagreementError(f"there are {len(valid)} records {name!r} where {size} were expected")
+    return np.ones(size, bool) if valid is None else valid
+
+
 def _take(i: Interpreter, item: Node) -> Array:
     m, x = item.args
     where, values = i.values[m], i.values[x]
@@ -475,6 +487,7 @@ def _output_valid(i: Interpreter, item: Node) -> Array:
 
 _NODES: dict[str, Callable[[Interpreter, Node], Any]] = {
     "literal": _literal, "full": _full, "load": _load, "load_valid": _load_valid, "list_valid": _load_valid,
+    "record_valid": _record_valid,
     "take": _take, "defined": _defined,
     "ordinal": _ordinal, "count": _count, "reduce": _reduce, "merge": _merge, "call": _call, "output": _output,
     "output_valid": _output_valid,

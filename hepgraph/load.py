@@ -21,11 +21,14 @@ def needs_of(order: Iterable[Item]) -> Needs:
     """The columns that the items of a graph read, by dataset: their data, or their lengths alone."""
     found: Needs = {}
     lists: list[tuple[Origin, str, int]] = []
+    records: list[tuple[Origin, str]] = []
     for item in order:
         if isinstance(item, Node) and item.op in ("load", "load_valid"):
             found.setdefault(item.param[0], {})[item.param[1]] = Need.DATA
         elif isinstance(item, Node) and item.op == "list_valid":
             lists.append(item.param)
+        elif isinstance(item, Node) and item.op == "record_valid":
+            records.append(item.param)
         elif isinstance(item, Space) and item.kind == "leaf":
             origin, name, level = item.param
             if level is None:
@@ -34,6 +37,10 @@ def needs_of(order: Iterable[Item]) -> Needs:
                 lists.append((origin, name, level))
         elif isinstance(item, Space) and item.kind == "events":
             found.setdefault(item.param, {})
+    for origin, name in records:  # before the lists, as a column of these records has the lists around them
+        have = found.setdefault(origin, {})
+        if not any(_has_record(origin.source.columns[column], name) for column in have):
+            have[record_holder(origin.source, name).name] = Need.DATA
     for origin, name, level in lists:
         have = found.setdefault(origin, {})
         if not any(_has_level(origin.source.columns[column], name, level) for column in have):
@@ -49,6 +56,18 @@ def holder(source: Source, name: str, level: int) -> Column:
     if not candidates:
         raise MissingColumnError(f"No column of {source.name} has the lists of {name!r}.")
     return min(candidates, key=lambda column: (column.memory, column.name))
+
+
+def record_holder(source: Source, name: str) -> Column:
+    """The smallest column that tells which records of this name are None."""
+    candidates = [column for column in source.columns.values() if _has_record(column, name) and not column.problem]
+    if not candidates:
+        raise MissingColumnError(f"No column of {source.name} that can be read tells which records {name!r} are None.")
+    return min(candidates, key=lambda column: (column.memory, column.name))
+
+
+def _has_record(column: Column, name: str) -> bool:
+    return any(record.name == name and record.nullable for record in column.records)
 
 
 def _has_level(column: Column, name: str, level: int) -> bool:
@@ -105,6 +124,13 @@ class Loaded:
             return self.data[origin][column].valid
         masks = self._holder(origin, column, level).level_valid
         return masks[level] if level < len(masks) else None
+
+    def record_valid(self, origin: Origin, name: str) -> Array | None:
+        """Which records of this name are not None; None if all are."""
+        for column, data in self.data[origin].items():
+            if _has_record(origin.source.columns[column], name):
+                return data.records.get(name)
+        raise MissingColumnError(f"no column that tells which records {name!r} are None was read")
 
     def levels(self, origin: Origin, column: str) -> Sequence[Array]:
         """The offsets of all list levels that the column itself has."""

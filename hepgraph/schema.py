@@ -17,7 +17,9 @@ from hepgraph.graph.canonical import (
     BOOL,
     TEXT,
     TOTAL,
+    TRUE,
     apply,
+    both,
     filtered,
     full,
     inc,
@@ -28,8 +30,8 @@ from hepgraph.graph.canonical import (
     up,
 )
 from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, option, unwrap
-from hepgraph.graph.node import Space, map_, node, space
-from hepgraph.io.source import Column, Origin
+from hepgraph.graph.node import Node, Space, map_, node, space
+from hepgraph.io.source import Column, Origin, RecordLevel
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.join import joined
 from hepgraph.load import level_name
@@ -150,7 +152,7 @@ class Layout:
         told = self.schema.told(collection).counts
         name = told or self._count_name(collection)
         column = columns.get(name) if name else None
-        if column is not None and not column.levels and not column.nullable and column.dtype.kind in "iu":
+        if column is not None and not column.levels and not column.optional and column.dtype.kind in "iu":
             return name
         if told is None:
             return None
@@ -220,11 +222,16 @@ class EventFields(Mapping[str, Form]):
                 raise KeyError(name)
             return _whole_column(self, name)
         if kind == "nested":
-            form = nested_form(layout.origin, layout.groups[0][name], name, self.at, 0)
+            columns = layout.groups[0][name]
+            form = nested_form(layout.origin, columns, name, self.at, 0)
+            form = option(_there(layout.origin, columns, "", 0, self.at), form)
             valid, inner = unwrap(form)
-            if isinstance(inner, List) and isinstance(inner.content, Record):
-                record = RecordFields(self, name, inner.space, inner.content.fields)
-                return option(valid, List(inner.space, Record(record, self._record(name)), inner.size))
+            if isinstance(inner, List):
+                there, record = unwrap(inner.content)
+                if isinstance(record, Record):
+                    fields = RecordFields(self, name, inner.space, record.fields)
+                    content = option(there, Record(fields, self._record(name)))
+                    return option(valid, List(inner.space, content, inner.size))
             if isinstance(inner, Record):
                 return option(valid, Record(RecordFields(self, name, self.at, inner.fields), self._record(name)))
             return form
@@ -249,7 +256,7 @@ def _whole_column(events: EventFields, name: str) -> Form:
 
 def _nullable(origin: Origin, column: Column, at: Space, form: Form) -> Form:
     """The lists of a column, None where the column says so."""
-    if not column.levels[0].nullable:
+    if not column.optional_list(0):
         return form
     return option(node("list_valid", (), at, BOOL, (origin, level_name(column, 0), 0)), form)
 
@@ -276,18 +283,19 @@ def _collection(events: EventFields, name: str) -> Form:
     return form if counts else _nullable(layout.origin, lists[0], at, form)
 
 
-def column_form(origin: Origin, column: Column, at: Space, level: int) -> Form:
-    """The form of one column, from some list level on."""
+def column_form(origin: Origin, column: Column, at: Space, level: int, inside: bool = False) -> Form:
+    """The form of one column, from some list level on; `inside` of the records that it is in, or by itself."""
     if level < len(column.levels):
         known = column.levels[level]
         key = (origin, level_name(column, level), level)
         s = space("leaf", at, (), key)
-        form: Form = List(s, column_form(origin, column, s, level + 1), known.size)
-        return option(node("list_valid", (), at, BOOL, key), form) if known.nullable else form
+        form: Form = List(s, column_form(origin, column, s, level + 1, inside), known.size)
+        optional = known.nullable if inside else column.optional_list(level)
+        return option(node("list_valid", (), at, BOOL, key), form) if optional else form
     _readable(origin, column)
     dtype = TEXT if column.text else column.dtype
     form = Scalar(node("load", (), at, dtype, (origin, column.name)))
-    if column.nullable:
+    if column.nullable if inside else column.optional:
         return option(node("load_valid", (), at, BOOL, (origin, column.name, None)), form)
     return form
 
@@ -308,22 +316,47 @@ def nested_form(origin: Origin, columns: Mapping[str, Column], path: str, at: Sp
         missing = all(column.levels[level].nullable for column in columns.values())
         return option(node("list_valid", (), at, BOOL, key), form) if missing else form
     if list(columns) == [path]:
-        return column_form(origin, first, at, level)
+        return column_form(origin, first, at, level, inside=True)
     inside: dict[str, dict[str, Column]] = {}
     prefix = f"{path}." if path else ""
     for name, column in columns.items():
         rest = name.removeprefix(prefix)
         inside.setdefault(rest.partition(".")[0], {})[name] = column
-    return Record(NestedFields(origin, inside, prefix, at, level))
+    return option(_there(origin, columns, path, level, at), Record(NestedFields(origin, inside, prefix, at, level)))
+
+
+def _record_levels(columns: Mapping[str, Column], path: str, level: int) -> tuple[RecordLevel, ...]:
+    """What each of some columns says of the record that they are all in; empty if any of them is in none."""
+    key = (path, level)
+    found = [[each for each in column.records if (each.name, each.level) == key] for column in columns.values()]
+    return tuple(each for levels in found for each in levels) if all(found) else ()
+
+
+def _there(origin: Origin, columns: Mapping[str, Column], path: str, level: int, at: Space) -> Node:
+    """Where a record is not None, as far as its columns say that it may be."""
+    levels = _record_levels(columns, path, level)
+    some = levels and all(each.nullable for each in levels)
+    return node("record_valid", (), at, BOOL, (origin, path)) if some else TRUE
 
 
 class NestedFields(Mapping[str, Form]):
     """The fields of a nested record, each made when it is used."""
 
     def __init__(
-        self, origin: Origin, inside: dict[str, dict[str, Column]], prefix: str, at: Space, level: int
+        self,
+        origin: Origin,
+        inside: dict[str, dict[str, Column]],
+        prefix: str,
+        at: Space,
+        level: int,
     ) -> None:
         self.origin, self.inside, self.prefix, self.at, self.level = origin, inside, prefix, at, level
+
+    @property
+    def optional(self) -> bool:
+        """Whether the file allows that the record is None."""
+        columns = {name: column for inner in self.inside.values() for name, column in inner.items()}
+        return bool(_record_levels(columns, self.prefix.removesuffix("."), self.level))
 
     def __getitem__(self, name: str) -> Form:
         return nested_form(self.origin, self.inside[name], f"{self.prefix}{name}", self.at, self.level)
@@ -347,6 +380,11 @@ class RecordFields(Mapping[str, Form]):
         told = events.layout.schema.told(name)
         self.renamed = {new: old for new, old in told.fields.items() if new not in self.own}
         self.constants = {k: v for k, v in told.constants.items() if k not in self.own}
+
+    @property
+    def optional(self) -> bool:
+        """Whether the file allows that the records are None."""
+        return isinstance(self.own, NestedFields) and self.own.optional
 
     @cached_property
     def references(self) -> dict[str, Reference]:
@@ -437,12 +475,13 @@ class RecordFields(Mapping[str, Form]):
 
     def _pointing_here(self, reference: Reference, target: List) -> Form:
         """Those elements of a collection whose index points at each element of this one."""
-        assert isinstance(target.content, Record)
+        there, record = unwrap(target.content)
+        assert isinstance(record, Record)
         near = pulled(target.space, up(self.at))
-        _, index = unwrap(move(target.content[reference.indices[0]], inc(near)))
+        valid, index = unwrap(move(option(there, record[reference.indices[0]]), inc(near)))
         assert isinstance(index, Scalar)
         mine = lift(ordinal(self.at), near)
-        some = filtered(near, apply("equal", [index.node, mine]))
+        some = filtered(near, both(valid, apply("equal", [index.node, mine])))
         return List(some, move(move(target.content, inc(near)), inc(some)))
 
 

@@ -59,11 +59,12 @@ def check_data(column, data, length):
     lengths = [length]
     assert len(data.offsets) == len(column.levels) + column.text
     assert len(data.level_valid) == len(column.levels)
-    for level, offsets, valid in zip(column.levels, data.offsets, data.level_valid, strict=False):
+    parts = zip(column.levels, data.offsets, data.level_valid, strict=False)
+    for index, (level, offsets, valid) in enumerate(parts):
         assert offsets.dtype == np.int64
         assert offsets[0] == 0
         assert len(offsets) == lengths[-1] + 1
-        assert (valid is not None) == level.nullable
+        assert (valid is not None) == column.optional_list(index)
         if valid is not None:
             assert valid.dtype == np.bool_
             assert not np.diff(offsets)[~valid].any()
@@ -75,7 +76,10 @@ def check_data(column, data, length):
         assert data.values.dtype.isnative
         assert data.values.flags.c_contiguous
         assert len(data.values) == (data.offsets[-1][-1] if column.text else lengths[-1])
-        assert (data.valid is not None) == column.nullable
+        assert (data.valid is not None) == column.optional
+    for record in column.records:
+        if record.name in data.records:
+            assert len(data.records[record.name]) == lengths[record.level]
 
 
 def read_all(source, partitions=None):

@@ -757,16 +757,6 @@ def eager_nested(path):
     return ak.transform(wide, ak.from_parquet(path))
 
 
-def records_of_none(request):
-    """A column knows of its values, not of its records, that they may be None, so that those cannot be dropped."""
-    if "nullable records" in request.node.name:
-        request.applymarker(
-            pytest.mark.xfail(
-                reason="records that are None cannot be dropped yet", raises=errors.UnsupportedError, strict=True
-            )
-        )
-
-
 def plain_type(array):
     """The type without options: awkward has them wherever the file's schema allows None, hepgraph where some are."""
     return re.sub(r"\?|option\[|\]", "", str(array.type)).replace("int32", "int64")
@@ -774,9 +764,7 @@ def plain_type(array):
 
 @pytest.mark.parametrize("schema", ["base", "nanoaod"])
 @pytest.mark.parametrize("name", EXPRESSIONS)
-def test_nested_parquet_equals_eager_awkward(nested, schema, name, request):
-    if name == "dropped pairs":
-        records_of_none(request)
+def test_nested_parquet_equals_eager_awkward(nested, schema, name):
     wanted = EXPRESSIONS[name](eager_nested(nested))
     for parts in (1, 4):
         events = hg.from_parquet(nested, schema=schema).repartition(parts)
@@ -792,8 +780,7 @@ def test_nested_parquet_equals_eager_awkward(nested, schema, name, request):
 
 
 @pytest.mark.parametrize("schema", ["base", "nanoaod"])
-def test_vectors_of_nested_parquet(nested, schema, request):
-    records_of_none(request)
+def test_vectors_of_nested_parquet(nested, schema):
     events = hg.from_parquet(nested, schema=schema)
     mu = ak.drop_none(events.Muon, axis=1)
     pair = ak.combinations(mu, 2, fields=["a", "b"])

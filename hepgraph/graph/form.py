@@ -88,6 +88,11 @@ class Record:
         return iter(self.fields)
 
     @property
+    def optional(self) -> bool:
+        """Whether the data allow that records like this are None, even where it is known that none is."""
+        return getattr(self.fields, "optional", False)
+
+    @property
     def title(self) -> str:
         """What to call the record in a message."""
         return getattr(self.fields, "title", None) or f"this {self.name or 'record'}"
@@ -137,6 +142,11 @@ class Overlay(Mapping[str, "Form"]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def optional(self) -> bool:
+        """Whether the record below may be None."""
+        return self.below.optional
 
 
 Form: TypeAlias = Scalar | Option | List | Record

@@ -132,7 +132,7 @@ def words(item: Item, names: dict[Item, str]) -> str:
             return f"{n(x)} at {n(m)}"
         case Node("load"):
             return f"read {item.param[1]}"
-        case Node("load_valid" | "list_valid"):
+        case Node("load_valid" | "list_valid" | "record_valid"):
             return f"where {item.param[1]} is not None"
         case Node("literal"):
             return n(item)
@@ -258,7 +258,7 @@ def _key(item: Item, names: dict[Item, str]) -> object:
     """What an item is drawn together with: the reads of a collection, or its line of the user's code."""
     if isinstance(item, Space) and item.kind == "leaf":
         return ("read", names[item])
-    if isinstance(item, Node) and item.op in ("load", "load_valid", "list_valid"):
+    if isinstance(item, Node) and item.op in ("load", "load_valid", "list_valid", "record_valid"):
         return ("read", names[item.space] if item.space is not None else "")
     return item.line or ("step", id(item))
 

@@ -1,20 +1,20 @@
 """Between awkward's forms and layouts and the flat buffers of a `Source`: columns, data, and back.
 
-A record, at any depth, gives one column for each of its leaves, with dotted names; an option anywhere makes the lists
-or the leaves right below it nullable. What has no such shape (a union, raw bytes, dates) is a column with a problem.
+A record, at any depth, gives one column for each of its leaves, with dotted names; an option makes the lists, leaves
+or records right below it nullable. What has no such shape (a union, raw bytes, dates) is a column with a problem.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import awkward as ak
 import numpy as np
 
 from hepgraph.errors import DamagedFileError
-from hepgraph.io.source import Column, Data, Level, Need
+from hepgraph.io.source import Column, Data, Level, Need, RecordLevel
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -48,6 +48,7 @@ class _Place:
     option: bool = False
     bytes: int = 0
     memory: int = 0
+    records: tuple[RecordLevel, ...] = ()
 
     def inside(self, form: Any, size: int | None) -> _Place:
         return replace(self.counted(form), levels=(*self.levels, Level(size, self.option, self.name)), option=False)
@@ -58,7 +59,7 @@ class _Place:
 
     def column(self, dtype: Any, text: bool = False, problem: str = "") -> Column:
         dtype = np.dtype(dtype).newbyteorder("=")
-        column = Column(self.name, dtype, self.levels, self.option, text, problem=problem)
+        column = Column(self.name, dtype, self.levels, self.option, text, problem=problem, records=self.records)
         return replace(column, bytes=self.bytes, memory=self.memory)
 
 
@@ -72,8 +73,11 @@ def _columns(place: _Place, form: Any, found: list[Column]) -> None:
         kinds = ", ".join(str(content.type) for content in form.contents)
         found.append(place.column(np.float64, problem=f"its values are of several types ({kinds})"))
     elif form.is_record:
-        for field, content in zip(form.fields, form.contents, strict=True):
-            _columns(replace(place, name=_dotted(place.name, field)), content, found)
+        if place.option:
+            records = (*place.records, RecordLevel(place.name, len(place.levels)))
+            place = replace(place, records=records, option=False)
+        for each, content in zip(form.fields, form.contents, strict=True):
+            _columns(replace(place, name=_dotted(place.name, each)), content, found)
         if not form.contents:
             found.append(place.column(np.float64, problem="its records have no fields"))
     elif form.is_option:
@@ -110,6 +114,7 @@ class _Walk:
     offsets: tuple[Array, ...] = ()
     level_valid: tuple[Array | None, ...] = ()
     valid: Array | None = None
+    records: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def leads_on(self) -> bool:
@@ -131,12 +136,14 @@ def _data(walk: _Walk, layout: Any, found: dict[str, Data]) -> None:
     elif layout.is_indexed:
         _data(walk, layout.project(), found)
     elif layout.is_record:
-        for field in layout.fields:
-            _data(replace(walk, name=_dotted(walk.name, field)), layout.content(field), found)
+        if walk.valid is not None:
+            walk = replace(walk, records={**walk.records, walk.name: walk.valid})
+        for each in layout.fields:
+            _data(replace(walk, name=_dotted(walk.name, each)), layout.content(each), found)
     elif layout.parameter("__array__") == "string":
         offsets, content = _list(layout, walk.valid)
         values = native(content.data)
-        found[walk.name] = Data(values, (*walk.offsets, offsets), walk.valid, walk.level_valid)
+        found[walk.name] = Data(values, (*walk.offsets, offsets), walk.valid, walk.level_valid, walk.records)
     elif layout.is_list:
         offsets, content = _list(layout, walk.valid)
         level_valid = (*walk.level_valid, walk.valid)
@@ -145,7 +152,7 @@ def _data(walk: _Walk, layout: Any, found: dict[str, Data]) -> None:
     elif layout.data.ndim > 1:
         _data(walk, layout.to_RegularArray(), found)
     else:
-        found[walk.name] = Data(native(layout.data), walk.offsets, walk.valid, walk.level_valid)
+        found[walk.name] = Data(native(layout.data), walk.offsets, walk.valid, walk.level_valid, walk.records)
 
 
 def _option(layout: Any) -> tuple[Array, Any]:
@@ -189,19 +196,22 @@ def fitted(column: Column, data: Data, need: Need) -> Data:
     Raises DamagedFileError if the values are of another type, or missing where the column says that none is.
     """
     level_valid = tuple(
-        _fitted_mask(column, level.nullable, valid, len(offsets) - 1)
-        for level, valid, offsets in zip(column.levels, data.level_valid, data.offsets, strict=False)
+        _fitted_mask(column, column.optional_list(index), valid, len(offsets) - 1)
+        for index, valid, offsets in zip(range(len(column.levels)), data.level_valid, data.offsets, strict=False)
     )
+    nullable = {record.name for record in column.records if record.nullable}
+    records = {name: valid for name, valid in data.records.items() if name in nullable}
     depth = len(column.levels)
     if len(data.offsets) != depth + column.text or len(level_valid) != depth:
         raise DamagedFileError(f"Column {column.name!r} should be {column.type}, but was read with other list levels.")
     if need is Need.COUNTS:
-        return Data(None, data.offsets[:depth], None, level_valid)
+        return Data(None, data.offsets[:depth], None, level_valid, records)
     assert data.values is not None
     if data.values.dtype != column.dtype:
         raise DamagedFileError(f"Column {column.name!r} should be {column.type}, but was read as {data.values.dtype}.")
     length = len(data.offsets[-1]) - 1 if column.text else len(data.values)
-    return Data(data.values, data.offsets, _fitted_mask(column, column.nullable, data.valid, length), level_valid)
+    valid = _fitted_mask(column, column.optional, data.valid, length)
+    return Data(data.values, data.offsets, valid, level_valid, records)
 
 
 def _fitted_mask(column: Column, nullable: bool, valid: Array | None, length: int) -> Array | None:
@@ -228,7 +238,7 @@ def empty_data(column: Column, need: Need) -> Data:
     """The data of no entries at all."""
     none: Array = np.zeros(0, np.bool_)
     offsets = tuple(np.zeros(1, np.int64) for _ in range(len(column.levels) + column.text))
-    level_valid = tuple(none if level.nullable else None for level in column.levels)
+    level_valid = tuple(none if column.optional_list(depth) else None for depth in range(len(column.levels)))
     return fitted(column, Data(np.empty(0, column.dtype), offsets, None, level_valid), need)
 
 
@@ -250,13 +260,15 @@ def to_awkward(column: Column, data: Data) -> ak.Array:
         )
     else:
         layout = ak.contents.NumpyArray(data.values)
-    if column.nullable:
+    if column.optional:
         layout = _masked(layout, data.valid)
-    for level, offsets, valid in reversed(list(zip(column.levels, data.offsets, data.level_valid, strict=False))):
+    for depth, level in reversed(list(enumerate(column.levels))):
+        offsets, optional = data.offsets[depth], column.optional_list(depth)
+        valid = data.level_valid[depth] if depth < len(data.level_valid) else None
         if level.size is None:
             layout = ak.contents.ListOffsetArray(ak.index.Index64(offsets), layout)
-            layout = _masked(layout, valid) if level.nullable else layout
-        elif not level.nullable:
+            layout = _masked(layout, valid) if optional else layout
+        elif not optional:
             layout = ak.contents.RegularArray(layout, level.size, zeros_length=len(offsets) - 1)
         else:
             there = np.ones(len(offsets) - 1, np.bool_) if valid is None else valid
@@ -291,7 +303,7 @@ def with_counts_by_name(columns: Iterable[Column]) -> list[Column]:
     flat = {
         column.name
         for column in columns
-        if column.dtype.kind in "iu" and not (column.levels or column.text or column.nullable or column.problem)
+        if column.dtype.kind in "iu" and not (column.levels or column.text or column.optional or column.problem)
     }
     return [replace(column, counts=_count_name(column, flat)) if column.levels else column for column in columns]
 

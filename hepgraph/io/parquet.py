@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fsspec
@@ -21,7 +21,7 @@ from hepgraph.errors import DamagedFileError, SourceError
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.forms import Array, distinct, empty_data, fitted, with_counts_by_name
 from hepgraph.io.handles import Handles
-from hepgraph.io.source import STEP_SIZE, Column, Data, File, Level, Need, Partition, Source, agreed
+from hepgraph.io.source import STEP_SIZE, Column, Data, File, Level, Need, Partition, RecordLevel, Source, agreed
 from hepgraph.io.trees import each
 
 MOST_CHUNKS = 50_000
@@ -122,6 +122,7 @@ class _Walk:
     offsets: tuple[Array, ...] = ()
     level_valid: tuple[Array | None, ...] = ()
     valid: Array | None = None
+    records: Mapping[str, Array] = field(default_factory=dict)
 
 
 def _data(walk: _Walk, array: Any, found: dict[str, Data]) -> None:
@@ -136,8 +137,10 @@ def _data(walk: _Walk, array: Any, found: dict[str, Data]) -> None:
         mine = array.is_valid().to_numpy(zero_copy_only=False)
         valid = mine if valid is None else mine & valid
     if types.is_struct(kind):
-        for index, field in enumerate(kind.fields):
-            _data(replace(walk, name=f"{walk.name}.{field.name}", valid=valid), array.field(index), found)
+        records = walk.records if valid is None else {**walk.records, walk.name: valid}
+        for index, inner in enumerate(kind.fields):
+            inside = replace(walk, name=f"{walk.name}.{inner.name}", valid=valid, records=records)
+            _data(inside, array.field(index), found)
     elif types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
         offsets, items = _lists(array, valid)
         level_valid = (*walk.level_valid, valid)
@@ -146,9 +149,9 @@ def _data(walk: _Walk, array: Any, found: dict[str, Data]) -> None:
     elif walk.name in walk.wanted:
         if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
             offsets, values = _texts(array, valid)
-            found[walk.name] = Data(values, (*walk.offsets, offsets), valid, walk.level_valid)
+            found[walk.name] = Data(values, (*walk.offsets, offsets), valid, walk.level_valid, walk.records)
         else:
-            found[walk.name] = Data(_numbers(array, valid), walk.offsets, valid, walk.level_valid)
+            found[walk.name] = Data(_numbers(array, valid), walk.offsets, valid, walk.level_valid, walk.records)
     return None
 
 
@@ -256,10 +259,10 @@ def _leaves(file: Any) -> dict[str, tuple[Column, str]]:
         paths.setdefault(_top(path, names), []).append(index)
     sizes = _sizes(file.metadata)
     found: list[tuple[Column, str]] = []
-    for field in schema:
-        top = field.name
+    for outer in schema:
+        top = outer.name
         indices = paths.get(top, [])
-        columns = list(_type_columns(top, field.type, field.nullable))
+        columns = list(_type_columns(top, outer.type, outer.nullable))
         if len(columns) != len(indices):  # not leaf by leaf: the whole field is read for any of them
             stored, memory = np.sum([sizes[i] for i in indices], axis=0) if indices else (0, 0)
             found += [(replace(column, bytes=int(stored), memory=int(memory)), top) for column in columns]
@@ -267,10 +270,9 @@ def _leaves(file: Any) -> dict[str, tuple[Column, str]]:
         for column, index in zip(columns, indices, strict=True):
             column = replace(column, bytes=sizes[index][0], memory=sizes[index][1])
             # pyarrow miscounts the nulls of records that hold dictionaries
-            trusted = "dictionary<" not in str(field.type)
-            if trusted and _may_be_none(column) and _without_nulls(file.metadata, index):
-                levels = tuple(replace(level, nullable=False) for level in column.levels)
-                column = replace(column, nullable=False, levels=levels)
+            trusted = "dictionary<" not in str(outer.type)
+            if trusted and column != column.without_none() and _without_nulls(file.metadata, index):
+                column = column.without_none()
             found.append((column, file.schema.column(index).path))
     named = with_counts_by_name(distinct(column for column, _ in found))
     places = {column.name: path for column, path in found}
@@ -282,36 +284,38 @@ def _top(path: str, known: set[str]) -> str:
     return next((top for i in range(len(parts), 0, -1) if (top := ".".join(parts[:i])) in known), parts[0])
 
 
-def _type_columns(name: str, kind: Any, nullable: bool, levels: tuple[Level, ...] = ()) -> Iterator[Column]:
+def _type_columns(
+    name: str, kind: Any, nullable: bool, levels: tuple[Level, ...] = (), records: tuple[RecordLevel, ...] = ()
+) -> Iterator[Column]:
     """The leaf columns of an Arrow type, in the order of the leaves of Parquet."""
+
+    def leaf(dtype: Any, nullable: bool = nullable, name: str = name, **more: Any) -> Column:
+        return Column(name, np.dtype(dtype), levels, nullable, records=records, **more)
+
     types = pyarrow.types
     if isinstance(kind, pyarrow.BaseExtensionType):
         kind = kind.storage_type
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_struct(kind):
+        inside = (*records, RecordLevel(name, len(levels))) if nullable else records
         for field in kind.fields:
-            yield from _type_columns(f"{name}.{field.name}", field.type, nullable or field.nullable, levels)
+            yield from _type_columns(f"{name}.{field.name}", field.type, field.nullable, levels, inside)
     elif types.is_map(kind):
-        for leaf in ("key", "value"):
-            problem = f"it is a map ({kind})"
-            yield Column(f"{name}.{leaf}", np.dtype(np.float64), levels, nullable, problem=problem)
+        for part in ("key", "value"):
+            yield leaf(np.float64, name=f"{name}.{part}", problem=f"it is a map ({kind})")
     elif types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
         size = kind.list_size if types.is_fixed_size_list(kind) else None
         item = kind.value_field
-        yield from _type_columns(name, item.type, item.nullable, (*levels, Level(size, nullable, name)))
+        yield from _type_columns(name, item.type, item.nullable, (*levels, Level(size, nullable, name)), records)
     elif types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        yield Column(name, np.dtype(np.uint8), levels, nullable, text=True)
+        yield leaf(np.uint8, text=True)
     elif types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        yield Column(name, np.dtype(kind.to_pandas_dtype()), levels, nullable)
+        yield leaf(kind.to_pandas_dtype())
     elif types.is_null(kind):
-        yield Column(name, np.dtype(np.float64), levels, True)
+        yield leaf(np.float64, nullable=True)
     else:
-        yield Column(name, np.dtype(np.float64), levels, nullable, problem=f"its values are of type {kind}")
-
-
-def _may_be_none(column: Column) -> bool:
-    return column.nullable or any(level.nullable for level in column.levels)
+        yield leaf(np.float64, problem=f"its values are of type {kind}")
 
 
 def _without_nulls(meta: Any, index: int) -> bool:

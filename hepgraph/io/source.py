@@ -46,12 +46,26 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordLevel:
+    """One record that a column is in and that a file allows to be None: its dotted name, and the lists around it.
+
+    `nullable` is false where it is known that none is.
+    """
+
+    name: str
+    level: int
+    nullable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One leaf of a file: its dtype, its list levels from the outside in, and what is known about it.
 
     `dtype` is in native byte order; of a text column it is `uint8` and `text` is true (the innermost level is then the
-    characters of a string, and is not counted in `levels`). `counts` names the flat integer column that holds the
-    lengths of the first level, where the file has one (`nJet`). `bytes` is the size on disk, of all files, and
+    characters of a string, and is not counted in `levels`). `nullable`, of the column and of its levels, is about
+    values and lists whose records are there: `records` are those of its records that may themselves be None, from the
+    outside in, and `optional` and `optional_list` tell both together. `counts` names the flat integer column that holds
+    the lengths of the first level, where the file has one (`nJet`). `bytes` is the size on disk, of all files, and
     `memory` the size when read, both as far as the metadata tells. `problem`, when not empty, says why the column
     cannot be read at all.
     """
@@ -66,16 +80,35 @@ class Column:
     bytes: int = 0
     memory: int = 0
     problem: str = ""
+    records: tuple[RecordLevel, ...] = ()
+
+    @property
+    def optional(self) -> bool:
+        """Whether a value may be None, be it that its record is."""
+        return self.nullable or self._in_none(len(self.levels))
+
+    def optional_list(self, level: int) -> bool:
+        """Whether a list of this level may be None, be it that its record is."""
+        return self.levels[level].nullable or self._in_none(level)
+
+    def _in_none(self, level: int) -> bool:
+        return any(record.nullable and record.level == level for record in self.records)
 
     @property
     def type(self) -> str:
-        """The type as awkward would print it."""
+        """The type as awkward would print it, of the column alone."""
         text = "string" if self.text else str(self.dtype)
-        text = ("?" if self.nullable else "") + text
-        for level in reversed(self.levels):
+        text = ("?" if self.optional else "") + text
+        for index, level in reversed(list(enumerate(self.levels))):
             text = f"{'var' if level.size is None else level.size} * {text}"
-            text = f"option[{text}]" if level.nullable else text
+            text = f"option[{text}]" if self.optional_list(index) else text
         return text
+
+    def without_none(self) -> Column:
+        """The column where it is known that nothing in it is None."""
+        levels = tuple(replace(level, nullable=False) for level in self.levels)
+        records = tuple(replace(record, nullable=False) for record in self.records)
+        return replace(self, nullable=False, levels=levels, records=records)
 
 
 @dataclass(slots=True)
@@ -84,14 +117,17 @@ class Data:
 
     `values` are flat and native (the bytes of all strings, for text); `None` when only counts were asked for.
     `offsets` has one int64 array for each level, outermost first, each starting at 0 (fixed-size levels included), and
-    one more for text. `valid` and `level_valid` are boolean arrays where something may be None, else `None`: an absent
-    value keeps its place in `values`, an absent list has length zero.
+    one more for text. `valid` and `level_valid` are boolean arrays where something may be None (the value, or the
+    record that it is in), else `None`: an absent value keeps its place in `values`, an absent list has length zero.
+    `records` has a boolean array for each record of the column that may be None, by name; all are there where it has
+    none.
     """
 
     values: np.ndarray[Any, Any] | None
     offsets: tuple[np.ndarray[Any, Any], ...] = ()
     valid: np.ndarray[Any, Any] | None = None
     level_valid: tuple[np.ndarray[Any, Any] | None, ...] = ()
+    records: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,20 +383,26 @@ def agreed(opened: Sequence[tuple[Iterable[Column], File]]) -> tuple[list[Column
                 differs[name] = "no such column"
             elif bool(other.problem) != bool(column.problem):
                 differs[name] = f"cannot be read: {other.problem}" if other.problem else other.type
-            elif _plain(other).type != _plain(column).type:
+            elif other.without_none().type != column.without_none().type:
                 differs[name] = other.type
+            elif _nesting(other) != _nesting(column) and (column.records or other.records):
+                differs[name] = "its records and lists are nested in another way"
             else:
                 columns[name] = _joined(column, other)
         files.append(replace(file, differs=differs))
     return list(columns.values()), files
 
 
-def _plain(column: Column) -> Column:
-    return replace(column, nullable=False, levels=tuple(replace(level, nullable=False) for level in column.levels))
+def _nesting(column: Column) -> list[str | None]:
+    return [level.name for level in column.levels]
 
 
 def _joined(column: Column, other: Column) -> Column:
     pairs = zip(column.levels, other.levels, strict=True)
+    records: dict[tuple[int, str], RecordLevel] = {}
+    for record in (*column.records, *other.records):  # of two on the way to one column, the inner has the longer name
+        old = records.get((record.level, record.name), record)
+        records[record.level, record.name] = replace(record, nullable=old.nullable or record.nullable)
     return replace(
         column,
         nullable=column.nullable or other.nullable,
@@ -368,6 +410,7 @@ def _joined(column: Column, other: Column) -> Column:
         counts=column.counts if column.counts == other.counts else None,
         bytes=column.bytes + other.bytes,
         memory=column.memory + other.memory,
+        records=tuple(records[key] for key in sorted(records, key=lambda key: (key[0], len(key[1])))),
     )
 
 

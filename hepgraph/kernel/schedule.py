@@ -136,7 +136,7 @@ class Scheduler:
                 m, x = as_map(node.args[0]), as_node(node.args[1])
                 needs = self._map_needs(m) | self.looked_up(m, x)
                 return _around(m.src, needs) if m.kind == "inc" and m.src.kind == "pull" else needs
-            case "call" | "output" | "output_valid" | "load_valid" | "list_valid":
+            case "call" | "output" | "output_valid" | "load_valid" | "list_valid" | "record_valid":
                 raise NotLowered(f"{node.op} is not compiled")
         return frozenset().union(*(self.needs_of(as_node(arg)) for arg in node.args))
 

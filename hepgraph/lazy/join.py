@@ -86,3 +86,8 @@ class _Common(Mapping[str, Form]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def optional(self) -> bool:
+        """Whether any of the records may be None."""
+        return any(record.optional for record in self.records)

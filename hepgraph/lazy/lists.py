@@ -65,7 +65,7 @@ def singletons(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
 
     def single(form: Form, at: Space) -> Form:
         valid, inner = unwrap(form)
-        if valid is TRUE and isinstance(inner, Record):
+        if valid is TRUE and isinstance(inner, Record) and not inner.optional:
             raise UnsupportedError("no record here is None; ak.singletons(x.pt) of a field, or x[:, np.newaxis]")
         one = space("one", at)
         some = filtered(one, take(up(one), valid)) if valid is not TRUE else one

@@ -31,7 +31,7 @@ def is_none(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
 
     def mark(form: Form, at: Space) -> Form:
         valid, inner = unwrap(form)
-        if valid is TRUE and isinstance(inner, Record):
+        if valid is TRUE and isinstance(inner, Record) and not inner.optional:
             raise UnsupportedError("no record here is None; ask one of its fields: ak.is_none(x.pt, axis=...)")
         return Scalar(full(False, at) if valid is TRUE else apply("logical_not", [valid]))
 
@@ -61,7 +61,8 @@ def drop_none(array: Lazy, axis: Any = None, **_: Any) -> Lazy:
             return option(valid, Record(fields, inner.name, inner.tuple))
         if isinstance(inner, List):
             s, content = inner.space, inner.content
-            if level == depth and isinstance(content, Record) and any(isinstance(content[n], Option) for n in content):
+            plain = level == depth and isinstance(content, Record) and not content.optional
+            if plain and any(isinstance(content[n], Option) for n in content):  # type: ignore[index, union-attr]
                 raise UnsupportedError("None in the fields of a record cannot be dropped; drop them from one field")
             if level in (None, depth) and isinstance(content, Option):
                 some = filtered(s, content.valid)

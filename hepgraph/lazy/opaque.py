@@ -29,6 +29,7 @@ _CONVERSIONS = {
     "to_dataframe", "to_torch", "to_jax", "to_cupy", "to_cudf", "to_tensorflow", "to_raggedtensor", "to_rdataframe",
     "to_safetensors", "to_parquet_row_groups", "to_layout", "materialize",
 }  # fmt: skip
+RECORD = "record"  # in the place of a list level, where the validity of records is meant
 _WHOLE = {"almost_equal", "array_equal", "is_valid", "validity_error", "categories"}
 _ELEMENTWISE = {"merge_option_of_records", "merge_union_of_records"}  # whatever the axis
 
@@ -110,6 +111,9 @@ def _new_none(data: Data, found: str, column: Column) -> bool:
     """Whether there is a None in a result that had no options there when it was recorded."""
     if "?" in found and "?" not in column.type and data.valid is not None and not data.valid.all():
         return True
+    known = {record.name for record in column.records}
+    if any(name not in known and not mask.all() for name, mask in data.records.items()):
+        return True
     some = any(mask is not None and not mask.all() for mask in data.level_valid)
     return some and found.count("option") > column.type.count("option")
 
@@ -159,14 +163,25 @@ class Returned:
         full_size[self.where] = values
         return full_size
 
-    def valid(self, path: str, level: int | None) -> Any:
-        """Which values (or lists) of the result are not None."""
+    def valid(self, path: str, level: int | str | None) -> Any:
+        """Which values (or lists, or records: level RECORD) of the result are not None."""
+        if level == RECORD:
+            return self._records(path)
         if level is None:
             valid = self.data[path].valid
             return None if valid is None else self._spread(valid, len(self.columns[path].levels))
+        assert isinstance(level, int)
         masks = self._of(path, level).level_valid
         valid = masks[level] if level < len(masks) else None
         return None if valid is None else self._spread(valid, level)
+
+    def _records(self, path: str) -> Any:
+        for name, column in self.columns.items():
+            for record in column.records:
+                if record.name == path:
+                    valid = self.data[name].records.get(path)
+                    return None if valid is None else self._spread(valid, record.level)
+        raise ShapeError(f"the result has no records at {path!r} that may be None")
 
 
 def _fill(part: Any, arrays: Sequence[Any]) -> Any:
@@ -324,6 +339,8 @@ def _form_of(form: Any, call: Node, path: str, at: Space, level: int) -> Form:
         if content.is_list and content.parameter("__array__") != "string":
             valid = node("output_valid", (call,), at, np.dtype(bool), (path, level))
             return option(valid, inner)
+        if content.is_record and content.contents:
+            return option(node("output_valid", (call,), at, np.dtype(bool), (path, RECORD)), inner)
         return _optional(inner, call, at)
     if form.is_indexed:
         return _form_of(form.content, call, path, at, level)
@@ -356,8 +373,6 @@ def _optional(form: Form, call: Node, at: Space) -> Form:
     match form:
         case Scalar(x):
             return option(node("output_valid", (call,), at, np.dtype(bool), (x.param, None)), form)
-        case Record():
-            return Record({name: _optional(form[name], call, at) for name in form}, form.name, form.tuple)
         case _:
             return form
 

@@ -1,0 +1,323 @@
+"""What may be None at any depth of a Parquet file: lazy results equal those of eager awkward, on drawn tables."""
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hepgraph as hg
+from hepgraph import errors
+from hepgraph.chunk import eager_events
+from hepgraph.io.source import reads
+from hepgraph.load import record_holder
+
+
+def compute(x):
+    return hg.compute(x, executor="serial", progress=False)
+
+
+# a table of a fixed shape: which parts of it may be None is drawn
+
+PLACES = ["rows", "muon", "pt", "hits", "hit", "vertex", "z", "met", "phi", "inner", "jets", "jet", "tracks", "track"]
+
+
+def schema_of(none):
+    def field(name, kind, place):
+        return pa.field(name, kind, place in none)
+
+    vertex = pa.struct([field("z", pa.float32(), "z")])
+    muon = pa.struct(
+        [
+            field("pt", pa.float64(), "pt"),
+            pa.field("q", pa.int8(), False),
+            field("hits", pa.list_(field("item", pa.int32(), "hit")), "hits"),
+            field("vertex", vertex, "vertex"),
+        ]
+    )
+    met = pa.struct(
+        [field("phi", pa.float32(), "phi"), field("inner", pa.struct([pa.field("n", pa.int64(), False)]), "inner")]
+    )
+    jet = pa.struct([pa.field("e", pa.int16(), False), field("tracks", pa.list_(track_of(field)), "tracks")])
+    return pa.schema(
+        [
+            field("Muon", pa.list_(field("item", muon, "muon")), "rows"),
+            field("MET", met, "met"),
+            field("Jet", pa.large_list(field("item", jet, "jet")), "jets"),
+            pa.field("run", pa.int64(), False),
+        ]
+    )
+
+
+def track_of(field):
+    return field("item", pa.struct([pa.field("d", pa.float32(), False)]), "track")
+
+
+def rows_of(none):
+    """Rows of the table, None at the places named."""
+    small = st.integers(-3, 3)
+
+    def at(place, values):
+        return st.none() | values if place in none else values
+
+    number = small.map(float)
+    vertex = st.fixed_dictionaries({"z": at("z", number)})
+    hits = st.lists(at("hit", small), max_size=2)
+    muon = st.fixed_dictionaries(
+        {"pt": at("pt", number), "q": small, "hits": at("hits", hits), "vertex": at("vertex", vertex)}
+    )
+    inner = st.fixed_dictionaries({"n": small})
+    met = st.fixed_dictionaries({"phi": at("phi", number), "inner": at("inner", inner)})
+    tracks = st.lists(at("track", st.fixed_dictionaries({"d": number})), max_size=2)
+    jet = st.fixed_dictionaries({"e": small, "tracks": at("tracks", tracks)})
+    return st.fixed_dictionaries(
+        {
+            "Muon": at("rows", st.lists(at("muon", muon), max_size=3)),
+            "MET": at("met", met),
+            "Jet": at("jets", st.lists(at("jet", jet), max_size=2)),
+            "run": small,
+        }
+    )
+
+
+def eager(rows, none):
+    """The rows as awkward builds them from Python: `ak.from_arrow` of awkward 2.14 loses the nulls of sliced arrays.
+
+    Rows that have everything, and None wherever there may be one, come behind, and are cut off: they make the types.
+    """
+
+    def some(place, value):
+        return [value, None] if place in none else [value]
+
+    def full(vertex, hit):
+        return {"pt": 1.0, "q": 1, "hits": [hit], "vertex": vertex}
+
+    muon = full({"z": 1.0}, 1)
+    muons = [muon]
+    muons += [{**muon, "pt": value} for value in some("pt", 1.0)]
+    muons += [{**muon, "hits": value} for value in some("hits", [1])]
+    muons += [{**muon, "hits": some("hit", 1)}]
+    muons += [{**muon, "vertex": value} for value in some("vertex", {"z": 1.0})]
+    muons += [{**muon, "vertex": {"z": value}} for value in some("z", 1.0)]
+    met = {"phi": 1.0, "inner": {"n": 1}}
+    jet = {"e": 1, "tracks": [{"d": 1.0}]}
+    jets = [jet, *({**jet, "tracks": value} for value in some("tracks", [{"d": 1.0}]))]
+    jets += [{**jet, "tracks": some("track", {"d": 1.0})}]
+    base = {"Muon": muons + some("muon", muon)[1:], "MET": met, "Jet": jets + some("jet", jet)[1:], "run": 1}
+    behind = [base]
+    behind += [{**base, "Muon": value} for value in some("rows", muons)]
+    behind += [{**base, "Jet": value} for value in some("jets", [jet])]
+    behind += [{**base, "MET": value} for value in some("met", met)]
+    behind += [{**base, "MET": {**met, "phi": value}} for value in some("phi", 1.0)]
+    behind += [{**base, "MET": {**met, "inner": value}} for value in some("inner", {"n": 1})]
+    return ak.from_iter([*rows, *behind])[: len(rows)]
+
+
+def muons(e):
+    """The muons that are there, of the events that have a list of them."""
+    return ak.drop_none(e.Muon, axis=1)
+
+
+# by the record that must be nullable for them to have a meaning
+EXPRESSIONS = {
+    "": {
+        "records": lambda e: e.Muon,
+        "field": lambda e: e.Muon.pt,
+        "field of a record in a record": lambda e: e.Muon.vertex.z,
+        "record in a record": lambda e: e.Muon.vertex,
+        "lists in records": lambda e: e.Muon.hits,
+        "lengths": lambda e: ak.num(e.Muon),
+        "lengths inside": lambda e: ak.num(e.Muon.hits, axis=2),
+        "events by lengths": lambda e: e.Muon[ak.fill_none(ak.num(e.Muon), 0) > 1],
+        "cut": lambda e: e.Muon[e.Muon.q > 0],
+        "cut with lists": lambda e: e.Muon[e.Muon.q > 0].hits,
+        "pairs of all": lambda e: ak.combinations(e.Muon, 2, fields=["a", "b"]).a,
+        "sum": lambda e: ak.sum(e.Muon.q, axis=1),
+        "everything": lambda e: ak.sum(e.Muon.pt, axis=None),
+        "none": lambda e: ak.is_none(e.Muon, axis=0),
+        "dropped lists": lambda e: ak.drop_none(e.Muon, axis=0),
+        "first": lambda e: ak.firsts(e.Muon),
+        "padded": lambda e: ak.pad_none(e.Muon, 2),
+        "flat": lambda e: ak.flatten(e.Muon, axis=1),
+        "by position": lambda e: e.Muon[:, :1],
+        "numbers": lambda e: e.Muon.pt * 2 + e.Muon.q,
+        "by event": lambda e: e.Muon.q + e.run,
+        "record": lambda e: e.MET,
+        "field of a record": lambda e: e.MET.phi,
+        "deep field of a record": lambda e: e.MET.inner.n,
+        "filled": lambda e: ak.fill_none(e.MET.phi, -1.0),
+        "filled inside": lambda e: ak.fill_none(e.Muon.q, 0, axis=1),
+        "jets": lambda e: e.Jet,
+        "tracks": lambda e: e.Jet.tracks.d,
+        "charges": lambda e: ak.zip({"q": e.Muon.q, "run": e.run}),
+        "concatenated": lambda e: ak.concatenate([e.Muon.q, e.Jet.e], axis=1),
+        "some of everything": lambda e: e[["Muon", "MET", "run"]][e.run > 0],
+    },
+    "muon": {
+        "dropped": lambda e: muons(e),
+        "dropped field": lambda e: muons(e).q,
+        "dropped, cut": lambda e: (lambda m: m[m.q > 0])(muons(e)),
+        "dropped lengths": lambda e: ak.num(muons(e)),
+        "events by dropped lengths": lambda e: e.MET[ak.fill_none(ak.num(muons(e)), 0) >= 1],
+        "pairs": lambda e: ak.combinations(muons(e), 2, fields=["a", "b"]).b.q,
+        "how many": lambda e: ak.sum(ak.num(muons(e)), axis=None),
+        "none inside": lambda e: ak.is_none(e.Muon, axis=1),
+        "none of all": lambda e: ak.sum(ak.is_none(e.Muon, axis=1), axis=None),
+        "first there": lambda e: ak.firsts(muons(e)).vertex,
+        "with a field": lambda e: ak.with_field(muons(e), muons(e).q * 2, "r"),
+    },
+    "met": {
+        "is record none": lambda e: ak.is_none(e.MET),
+        "records there": lambda e: ak.drop_none(e.MET),
+        "events by records": lambda e: e.Muon[~ak.is_none(e.MET)],
+    },
+    "inner": {
+        "is inner record none": lambda e: ak.is_none(e.MET.inner),
+        "inner records there": lambda e: ak.drop_none(e.MET.inner, axis=0).n,
+    },
+    "track": {
+        "none among tracks": lambda e: ak.is_none(e.Jet.tracks, axis=2),
+        "tracks there": lambda e: ak.drop_none(e.Jet.tracks, axis=2).d,
+    },
+    "jet": {
+        "jets there": lambda e: ak.drop_none(e.Jet, axis=1).tracks,
+    },
+}
+
+
+def plain(x):
+    return x.to_list() if isinstance(x, ak.Array) else np.asarray(x).item()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(1, 5), st.integers(1, 4), st.sampled_from(["base", "nanoaod"]))
+def test_every_expression_equals_eager_awkward(tmp_path_factory, draw, group, parts, schema):
+    none = draw.draw(st.sets(st.sampled_from(PLACES)) | st.just(set(PLACES)))
+    rows = draw.draw(st.lists(rows_of(none), min_size=1, max_size=8))
+    path = str(tmp_path_factory.mktemp("n") / "x.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema_of(none)), path, row_group_size=group)
+    arrays = eager(rows, none)
+    assert arrays.to_list() == rows
+    events = hg.from_parquet(path, schema=schema).repartition(parts)
+    known = {name: work for place in ("", *none) for name, work in EXPRESSIONS.get(place, {}).items()}
+    names = draw.draw(st.lists(st.sampled_from(sorted(known)), min_size=8, max_size=12, unique=True))
+    wanted = {name: plain(known[name](arrays)) for name in names}
+    got = {name: plain(x) for name, x in compute({name: known[name](events) for name in names}).items()}
+    assert got == wanted
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data(), st.integers(1, 5), st.integers(1, 3))
+def test_chunks_for_eager_processors_are_the_same(tmp_path_factory, draw, group, parts):
+    none = draw.draw(st.sets(st.sampled_from(PLACES)) | st.just(set(PLACES)))
+    rows = draw.draw(st.lists(rows_of(none), min_size=1, max_size=6))
+    path = str(tmp_path_factory.mktemp("n") / "x.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema_of(none)), path, row_group_size=group)
+    events = hg.from_parquet(path).repartition(parts)
+    for part in events.source.partitions():
+        chunk = eager_events(events, part)
+        for name in rows[0]:
+            assert chunk[name].to_list() == [row[name] for row in rows[part.start : part.stop]]
+
+
+MUON = {"pt": 1.5, "q": 1}
+MUONS = pa.list_(pa.field("item", pa.struct([("pt", pa.float64()), pa.field("q", pa.int8(), False)])))
+
+
+def written(path, muons):
+    table = pa.table({"Muon": pa.array(muons, MUONS), "run": pa.array(range(len(muons)))})
+    pq.write_table(table, path, row_group_size=2)
+    return str(path)
+
+
+@pytest.fixture
+def some_none(tmp_path):
+    return written(tmp_path / "b.parquet", [[MUON, None], [{"pt": None, "q": 2}], None, [None]])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "columns"),
+    [
+        (lambda m: m.pt, ["Muon.pt"]),
+        (lambda m: m.q[m.pt > 0], ["Muon.pt", "Muon.q"]),
+        (lambda m: ak.is_none(m, axis=1), ["Muon.q"]),
+        (lambda m: ak.num(ak.drop_none(m, axis=1)), ["Muon.q"]),
+        (lambda m: ak.drop_none(m, axis=1).pt, ["Muon.pt"]),
+        (lambda m: ak.num(m), ["Muon.q"]),
+    ],
+)
+def test_which_records_are_there_is_read_off_a_column_that_is_read_anyway(some_none, wanted, columns):
+    x = wanted(hg.from_parquet(some_none).Muon)
+    assert sorted(hg.necessary_columns(x)) == columns
+    with reads() as seen:
+        compute(x)
+    assert sorted({reading.column for reading in seen}) == columns
+
+
+def test_types(some_none):
+    events = hg.from_parquet(some_none)
+    assert events.Muon.typestr == "## * option[var * ?Muon[pt: ?float64, q: int8]]"
+    assert ak.drop_none(events.Muon, axis=1).typestr == "## * option[var * Muon[pt: ?float64, q: int8]]"
+    assert ak.drop_none(events.Muon, axis=1).q.typestr == "## * option[var * int8]"
+    assert events.Muon.q.typestr == events["Muon.q"].typestr == "## * option[var * ?int8]"
+    for each in (events.Muon.q, events["Muon.q"]):
+        assert compute(each).to_list() == [[1, None], [2], None, [None]]
+
+
+def test_records_that_could_be_none_and_never_are(tmp_path):
+    """The same code runs on a file in which none happens to be None; the types know that none is."""
+    muon = hg.from_parquet(written(tmp_path / "a.parquet", [[MUON], [MUON, MUON]])).Muon
+    assert muon.typestr == "## * var * Muon[pt: float64, q: int8]"
+    assert compute(ak.is_none(muon, axis=1)).to_list() == [[False], [False, False]]
+    muon = ak.with_field(muon, ak.mask(muon.pt, muon.pt > 2), "r")
+    assert compute(ak.drop_none(muon, axis=1).r).to_list() == [[None], [None, None]]
+    singles = compute(ak.singletons(muon[:, :1], axis=1))
+    assert singles.to_list() == [[[{**MUON, "r": None}]], [[{**MUON, "r": None}]]]
+
+
+def test_none_in_one_file_of_two(tmp_path, some_none):
+    files = [written(tmp_path / "a.parquet", [[MUON], []]), some_none]
+    for paths in (files, files[::-1]):
+        events = hg.from_parquet(paths)
+        rows = [row for path in paths for row in pq.read_table(path)["Muon"].to_pylist()]
+        assert compute(events.Muon).to_list() == rows
+        there = [None if row is None else [m is None for m in row] for row in rows]
+        assert compute(ak.is_none(events.Muon, axis=1)).to_list() == there
+
+
+def test_files_that_nest_records_and_lists_in_another_way(tmp_path):
+    inner = pa.struct([("pt", pa.list_(pa.float64()))])
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"Muon": pa.array([{"pt": [1.0]}, None], inner), "run": [1, 2]}), path)
+    events = hg.from_parquet([written(tmp_path / "b.parquet", [[MUON, None]]), path])
+    with pytest.raises(errors.DisagreementError, match=r"(?s)'Muon\.pt'.*nested in another way"):
+        compute(events.Muon.pt)
+
+
+def test_records_of_which_nothing_can_be_read(tmp_path):
+    kind = pa.struct([("cost", pa.decimal128(3))])
+    pq.write_table(pa.table({"r": pa.array([None, None], kind), "run": [1, 2]}), tmp_path / "a.parquet")
+    events = hg.from_parquet(tmp_path / "a.parquet")
+    with pytest.raises(errors.MissingColumnError, match=r"Column 'r\.cost' of .*a\.parquet cannot be read"):
+        ak.is_none(events.r)
+    with pytest.raises(errors.MissingColumnError) as caught:
+        record_holder(events.source, "r")
+    said = f"No column of {tmp_path / 'a.parquet'} that can be read tells which records 'r' are None."
+    assert str(caught.value) == said
+
+
+def test_opaque_functions_keep_what_is_none(some_none):
+    """Also lists inside of records that are None."""
+    events = hg.from_parquet(some_none)
+    example = ak.Array([{"a": 1, "b": [1]}, None])
+
+    def records(run):
+        return ak.Array([{"a": 1, "b": [2]} if k % 2 else None for k in run.to_list()])
+
+    x = hg.map_partitions(records, events.run, meta=example)
+    assert compute(x).to_list() == [None, {"a": 1, "b": [2]}] * 2
+    assert compute(x.b).to_list() == [None, [2]] * 2
+    assert compute(ak.is_none(x)).to_list() == [True, False] * 2
+    assert compute(ak.drop_none(x).b).to_list() == [[2]] * 2
