@@ -6,7 +6,7 @@ ranges below one place are consecutive, and whoever adds them up, in whatever or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -83,20 +83,3 @@ class Place:
         level = (self.level // step + 1) * step
         return Place(self.tree, level, self.index >> (level - self.level))
 
-
-def places(start: int, stop: int, level: int, count: int) -> Iterator[tuple[int, int]]:
-    """The ranges from `start` to `stop` as the largest places there are, of no level above `level`: (level, index).
-
-    `stop` must be the end of all (`count`), or the end of a place.
-
-    >>> list(places(0, 6, 2, 6))
-    [(2, 0), (1, 2)]
-    """
-    while start < stop:
-        size = min(level, (start & -start).bit_length() - 1) if start else level
-        while size > 0 and min(start + (1 << size), count) > stop:
-            size -= 1
-        while size > 0 and stop <= start + (1 << (size - 1)):  # no higher than it has to be
-            size -= 1
-        yield size, start >> size
-        start = min(count, start + (1 << size))
