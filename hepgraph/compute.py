@@ -9,10 +9,12 @@ import awkward as ak
 
 from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
+from hepgraph.executors.interface import Tree
+from hepgraph.executors.tree import Merger
 from hepgraph.io.source import Origin, Partition
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Report
-from hepgraph.plan import AnyPass, ArraySink, Merger, Pass, Sink, combine_all, sink_of
+from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, combine_all, sink_of
 from hepgraph.progress import progress_bar
 
 ENGINES = ("auto", "interpreter", "kernel")
@@ -140,19 +142,19 @@ def run_passes(made: Sequence[AnyPass], runner: Executor, progress: bool | None,
     """The finished results of each pass; rows go to the ledger."""
     tasks: list[tuple[int, Partition]] = []
     mergers: list[Merger] = []
-    first: list[int] = []
+    trees: list[Tree] = []
     for number, each in enumerate(made):
         ranges = each.partitions()
-        first.append(len(tasks))
+        trees.append(Tree(len(tasks), len(ranges), each.title))
         tasks.extend((number, partition) for partition in ranges)
         mergers.append(Merger(len(ranges), combine_all(each.sinks)))
     ledger.expect(sum(len(partition) for _, partition in tasks))
     with progress_bar(len(tasks), progress, runner.name) as tick:
-        for index, (partials, row) in runner.run(Work(tuple(made)), tasks):
-            number = tasks[index][0]
-            mergers[number].add(index - first[number], partials)
-            ledger.add(index, row)
-            tick(row.events)
+        for part in runner.fold(Work(tuple(made)), tasks, trees):
+            mergers[part.tree].add(part.index, part.value, part.level)
+            for index, row in part.rows:
+                ledger.add(index, row)
+                tick(row.events)
     ledger.check()
     return [
         [sink.finish(partial) for sink, partial in zip(each.sinks, merger.result, strict=True)]
@@ -169,6 +171,14 @@ class Work:
     def __call__(self, task: tuple[int, Partition]) -> Any:
         number, partition = task
         return self.passes[number].run(partition)
+
+    def combine(self, tree: int) -> Callable[[Any, Any], Any]:
+        """How two partial results of one pass add up."""
+        return combine_all(self.passes[tree].sinks)
+
+    def lost(self, task: tuple[int, Partition], error: Exception) -> Any:
+        """What stands for the result of a range that no worker survives."""
+        raise error
 
 
 def persist(x: Lazy, **options: Any) -> Lazy:

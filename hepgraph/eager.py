@@ -17,7 +17,7 @@ from hepgraph.errors import ProcessorError
 from hepgraph.hist import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
-from hepgraph.plan import Row
+from hepgraph.plan import Row, title_of
 from hepgraph.weaver import HIDDEN, behaved
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
@@ -47,6 +47,11 @@ class EagerPass:
 
     def __reduce__(self) -> Any:
         return EagerPass, (self.events, self.processor)
+
+    @property
+    def title(self) -> str:
+        """The name of the dataset, or of its first file."""
+        return title_of(self.events.source)
 
     @cached_property
     def blueprint(self) -> Blueprint:

@@ -76,6 +76,30 @@ class ProcessorError(HepgraphError, TypeError):
     """A processor whose output does not add up."""
 
 
+class ExecutorError(HepgraphError, RuntimeError):
+    """A place to run that cannot be used, or was lost."""
+
+
+class UnreachableError(ExecutorError, ConnectionError):
+    """A scheduler that does not answer, or no longer does."""
+
+
+class VersionError(ExecutorError, ImportError):
+    """A worker with other versions than the process that asked, or without a module that is needed."""
+
+
+class ShippingError(HepgraphError, TypeError):
+    """Something that cannot be sent to another process; the message names it."""
+
+
+class KilledError(ExecutorError):
+    """A range that ended the process that worked on it, each time it was tried."""
+
+
+class CancelledError(ExecutorError):
+    """A run that was given up because the user asked for it."""
+
+
 def nearest(name: str, names: Iterable[str], most: int = 6) -> list[str]:
     """The names closest to `name` in spelling, best first.
 

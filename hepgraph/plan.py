@@ -6,10 +6,11 @@ one walk over its partitions computes them all. A pass is small, pickles, and ru
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.interpret import Interpreter, build
-from hepgraph.io.source import Need, Origin, Partition
+from hepgraph.io.source import Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.load import Loaded, Needs, needs_of
@@ -149,6 +150,10 @@ class AnyPass(Protocol):
     def sinks(self) -> tuple[Adds, ...]:
         """How the partial results add up."""
 
+    @property
+    def title(self) -> str:
+        """What a dashboard calls its tasks."""
+
     def partitions(self) -> tuple[Partition, ...]:
         """The ranges to run over."""
 
@@ -179,6 +184,11 @@ class Pass:
         from hepgraph.kernel.engine import compile_outputs  # what most runs do not need is not imported
 
         return compile_outputs(self.origin, [sink.output() for sink in self.sinks], _events(self.origin))
+
+    @property
+    def title(self) -> str:
+        """The name of the dataset, or of its first file."""
+        return title_of(self.origin.source)
 
     @property
     def wants(self) -> list[Item]:
@@ -253,6 +263,15 @@ class Pass:
 _building = threading.Lock()
 
 
+def title_of(source: Source) -> str:
+    """A short name for a source, of letters, digits and underscores: its dataset's, or that of its first file."""
+    name = str(source.metadata.get("dataset", ""))
+    if not name:
+        path = source.files[0].path if source.files else ""
+        name = path.rsplit("/", 1)[-1].partition(".")[0]
+    return re.sub(r"\W+", "_", name).strip("_") or "data"
+
+
 def _thawed(data: bytes) -> Pass:
     return Pass(*loads(data))
 
@@ -280,35 +299,6 @@ class Row:
     read_seconds: float
     compute_seconds: float
     how: str = "interpreter"
-
-
-@dataclass
-class Merger:
-    """Adds partial results up in a tree whose shape depends on their number alone, whatever order they come in."""
-
-    count: int
-    combine: Callable[[Any, Any], Any]
-    _waiting: dict[tuple[int, int], Any] = field(default_factory=dict)
-
-    def add(self, index: int, value: Any) -> None:
-        """Takes in the partial result of one range."""
-        level, width = 0, self.count
-        while width > 1:
-            if index % 2 == 0 and index == width - 1:  # no neighbour: goes up alone
-                pass
-            else:
-                other = self._waiting.pop((level, index ^ 1), None)
-                if other is None:
-                    self._waiting[(level, index)] = (value,)
-                    return
-                value = self.combine(value, other[0]) if index % 2 == 0 else self.combine(other[0], value)
-            level, index, width = level + 1, index // 2, (width + 1) // 2
-        self._waiting[(-1, 0)] = (value,)
-
-    @property
-    def result(self) -> Any:
-        """The sum of all."""
-        return self._waiting[(-1, 0)][0]
 
 
 def combine_all(sinks: Sequence[Adds]) -> Callable[[Any, Any], Any]:

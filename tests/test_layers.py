@@ -24,7 +24,7 @@ FENCES = {
     "fsspec": {"io/"},
     "cramjam": {"io/"},
     "dask": {"executors/dask.py"},
-    "distributed": {"executors/dask.py"},
+    "distributed": {"executors/dask.py", "executors/folding.py"},
     "llvmlite": {"kernel/"},
     "numba": {"kernel/"},
     "matplotlib": {"plot.py"},

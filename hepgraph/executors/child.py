@@ -1,0 +1,105 @@
+"""The other end of `Processes`: a fresh Python that works on the tasks it is sent, one after the other.
+
+Messages go over the standard input and output of the process, so that nothing of the parent is inherited and a script
+needs no `if __name__ == "__main__"`. What user code prints goes to the standard error, and so is seen at once.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import struct
+import sys
+import traceback
+from typing import IO, Any
+
+from hepgraph.errors import ExecutorError
+
+_LENGTH = struct.Struct("<Q")
+BOOTSTRAP = (
+    "import json, os, sys; sys.path[:] = json.loads(os.environ['HEPGRAPH_PATH']); "
+    "from hepgraph.executors.child import serve; serve()"
+)
+
+
+class RemoteTraceback(Exception):
+    """Where in another process an exception was raised, as text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+    def __str__(self) -> str:
+        return f'\n"""\n{self.text}"""'
+
+
+def send(stream: IO[bytes], message: bytes) -> None:
+    """Writes one message."""
+    stream.write(_LENGTH.pack(len(message)))
+    stream.write(message)
+    stream.flush()
+
+
+def receive(stream: IO[bytes]) -> bytes | None:
+    """The next message, or None where the other side has gone."""
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (size,) = _LENGTH.unpack(head)
+    body = stream.read(size)
+    return body if len(body) == size else None
+
+
+def serve() -> None:
+    """Works on what comes in until the parent closes the input: first the work, then one task a message."""
+    import signal
+
+    import cloudpickle
+
+    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(2, 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    send(outgoing, b"ready")
+    body = receive(incoming)
+    work: Any = None
+    while body is not None and (message := receive(incoming)) is not None:
+        try:
+            if work is None:
+                work = pickle.loads(body).work()
+            answer = cloudpickle.dumps((True, work(pickle.loads(message))))
+        except Exception as error:
+            answer = failure(error)
+        send(outgoing, answer)
+
+
+def failure(error: Exception) -> bytes:
+    """An exception and its traceback as a message; one that does not survive the journey becomes its text."""
+    import cloudpickle
+
+    text = "".join(traceback.format_exception(error))
+    try:
+        body = cloudpickle.dumps((False, error, text))
+        pickle.loads(body)
+    except Exception:  # exceptions whose __init__ takes other arguments than they keep
+        plain = ExecutorError(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            plain.add_note(note)
+        body = cloudpickle.dumps((False, plain, text))
+    return body  # type: ignore[no-any-return]
+
+
+def result(answer: bytes) -> Any:
+    """What a message says: a value; or raises the exception that the other process had."""
+    ok, value, *text = pickle.loads(answer)
+    if ok:
+        return value
+    value.__cause__ = RemoteTraceback(text[0])
+    raise value
+
+
+def path() -> str:
+    """The module search path of this process, for the environment of a child."""
+    import json
+
+    return json.dumps([os.path.abspath(p) if p == "" else p for p in sys.path])

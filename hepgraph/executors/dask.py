@@ -1,0 +1,212 @@
+"""A dask cluster: a scheduler's address, a Client, a Cluster of any kind, or one made on this machine for the run.
+
+What runs where, and how partial results come back, is in `folding.py`; here is how to get at a cluster. dask is
+imported when it is used, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hepgraph.errors import ExecutorError, UnreachableError
+from hepgraph.executors.folding import Fold, Plan
+from hepgraph.executors.futures import windowed
+from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
+from hepgraph.executors.shipped import PACKAGES, Shipped, check_versions
+
+LOG = logging.getLogger("hepgraph")
+
+
+class Dask(Executor):
+    """A dask cluster.
+
+    `target` is a Client, a Cluster (LocalCluster, those of dask-jobqueue and dask-kubernetes), the address of a
+    scheduler ("tcp://host:8786", "tls://host:8786"), or the path of its scheduler file. Without one, it is the current
+    Client if there is one, else what `dask.distributed.Client()` would use: the address of dask's configuration, or a
+    LocalCluster, which is closed after the run. `security` is a `distributed.security.Security`, for TLS.
+
+    There need not be a worker yet: a run waits for the first, saying so, for `patience` seconds (for ever, unless
+    told). Workers may come and go. `timeout` is how long to wait for the scheduler itself, `seconds` how much work goes into
+    one task of dask.
+    """
+
+    name = "dask"
+
+    def __init__(
+        self,
+        target: Any = None,
+        *,
+        security: Any = None,
+        timeout: float = 10.0,
+        patience: float | None = None,
+        seconds: float = 2.0,
+    ) -> None:
+        self.target, self.security = target, security
+        self.timeout, self.patience, self.seconds = timeout, patience, seconds
+
+    def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+        from hepgraph.executors.folding import call
+
+        shipped = Shipped.of(work)
+        with self.client() as client, Plan(client, shipped) as plan:
+            window = 3 * max(1, sum(client.nthreads().values()))
+            yield from windowed(client.get_executor(pure=False), call(plan.name), tasks, window)
+
+    def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
+        shipped = Shipped.of(work)  # before anything is started: it is here that mistakes are found
+        with self.client() as client:
+            self._check(client)
+            with Plan(client, shipped) as plan:
+                fold = Fold(plan, work, tasks, trees, self.seconds, self.patience)
+                try:
+                    yield from fold.parts()
+                finally:
+                    fold.end()
+
+    @contextmanager
+    def client(self) -> Iterator[Any]:
+        """A Client for the length of a `with`; closed after it if it was made for it."""
+        client, mine = self._connected()
+        try:
+            yield client
+        finally:
+            for each in mine:
+                each.close()
+
+    def _connected(self) -> tuple[Any, list[Any]]:
+        """A Client, and what is to be closed after its use."""
+        distributed = _distributed()
+        target = self.target if self.target is not None else current_client()
+        if isinstance(target, distributed.Client):
+            _check_client(target)
+            return target, []
+        if target is None and _configured() is None:
+            cluster = _local_cluster(distributed)
+            return distributed.Client(cluster, set_as_default=False), [_Closer(cluster)]
+        if getattr(target, "asynchronous", False):
+            raise ExecutorError(f"{type(target).__name__} is asynchronous; give one made without asynchronous=True.")
+        client = self._to(distributed, _configured() if target is None else target)
+        return client, [client]
+
+    def _to(self, distributed: Any, target: Any) -> Any:
+        options: dict[str, Any] = {"timeout": self.timeout, "set_as_default": False}
+        if self.security is not None:
+            options["security"] = self.security
+        elif hasattr(target, "security") and target.security is not None:
+            options["security"] = target.security
+        if isinstance(target, str) and "://" not in target and os.path.isfile(target):
+            options["scheduler_file"], target = target, None
+        title = options.get("scheduler_file") or (target if isinstance(target, str) else type(target).__name__)
+        try:
+            return distributed.Client(target, **options)
+        except (OSError, TimeoutError) as error:
+            hint = (
+                "For a tls:// address, security= must hold the certificates that the scheduler was started with."
+                if str(title).startswith("tls://")
+                else "Is it running, and is this its address (dask scheduler prints it)?"
+            )
+            raise UnreachableError(
+                f"The dask scheduler at {title} did not answer within {self.timeout:g} s. {hint}"
+            ) from error
+
+    def _check(self, client: Any) -> None:
+        """Raises VersionError if a worker that is there already could give other results."""
+        from hepgraph.executors.shipped import versions
+
+        found = client.get_versions(packages=list(PACKAGES))["workers"]
+        for address, info in found.items():
+            if not info:
+                continue
+            there = {name: str(version or "not installed") for name, version in info["packages"].items()}
+            there["python"] = ".".join(there["python"].split(".")[:2])
+            check_versions(versions(), there, f"The dask worker {address}")
+
+    def __repr__(self) -> str:
+        target = self.target
+        return f"Dask({'' if target is None else target!r})" if isinstance(target, str | None) else "Dask(...)"
+
+
+class _Closer:
+    """Closes a cluster with its workers; a Client that was made for it goes with it."""
+
+    def __init__(self, cluster: Any) -> None:
+        self.cluster = cluster
+
+    def close(self) -> None:
+        """Ends client, workers and scheduler."""
+        self.cluster.close()
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise ExecutorError(
+            "dask's clusters need the packages dask and distributed: pip install 'hepgraph[dask]'."
+        ) from error
+    return distributed
+
+
+def _configured() -> str | None:
+    """The address that dask's configuration gives."""
+    import dask
+
+    return dask.config.get("scheduler-address", None)  # type: ignore[no-any-return]
+
+
+def current_client() -> Any:
+    """The Client that the process has, as dask's own functions would use it, or None; imports nothing."""
+    if "distributed" not in sys.modules:
+        return None
+    import distributed
+
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return None
+    return client if client.status == "running" and not client.asynchronous else None
+
+
+def is_dasks(thing: Any) -> bool:
+    """Whether something is a Client, or a Cluster of any kind; imports nothing."""
+    if "distributed" not in sys.modules:
+        return False
+    import distributed
+    from distributed.deploy import Cluster
+
+    gateway = type(thing).__module__.partition(".")[0] == "dask_gateway"  # its clusters are of no common class
+    return gateway or isinstance(thing, distributed.Client | Cluster)
+
+
+def _check_client(client: Any) -> None:
+    if client.asynchronous:
+        raise ExecutorError("This Client is asynchronous; give one made without asynchronous=True.")
+    if client.status != "running":
+        raise UnreachableError(f"This Client is {client.status}: it has no scheduler any more. Make a new one.")
+
+
+def _local_cluster(distributed: Any) -> Any:
+    """As many workers of one thread as there are cores."""
+    import multiprocessing
+
+    advice = (
+        "A script that starts dask workers must not start them again when it is imported: put the lines that run it "
+        'under `if __name__ == "__main__":`, or use executor="processes", which needs none of that.'
+    )
+    if multiprocessing.parent_process() is not None and "__mp_main__" in sys.modules:
+        raise ExecutorError(advice)
+    try:
+        return distributed.LocalCluster(
+            n_workers=len(os.sched_getaffinity(0)), threads_per_worker=1, dashboard_address=":0"
+        )
+    except RuntimeError as error:
+        error.add_note(advice)
+        raise
+
+
+__all__ = ["Dask", "current_client", "is_dasks"]

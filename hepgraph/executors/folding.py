@@ -1,0 +1,450 @@
+"""How a sum over many ranges is made by a dask cluster: batches in a window, added up on the workers, place by place.
+
+A *place* of a tree stands above consecutive ranges (see `tree.py`). A task of dask works through all ranges of one
+place, seconds of work; as soon as the places below one of the next third level are done, a task that runs before all
+others adds them up where they lie, and the sum comes to this process: what a lost worker can cost is small, and the
+scheduler never knows more than a window of tasks. Sums that are large, and smaller than what goes into them, stay on
+the workers and go further up. The batches, and who works on them, leave no trace in the result.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import queue
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from hepgraph.errors import ExecutorError, KilledError, UnreachableError
+from hepgraph.executors.interface import Folding, Part, Tree
+from hepgraph.executors.processes import described
+from hepgraph.executors.shipped import Shipped
+from hepgraph.executors.tree import STEP, Merger, Place, height_of
+
+LOG = logging.getLogger("hepgraph")
+HIGHEST = 12  # no batch has more than 2**12 ranges
+LARGE = 4_000_000  # bytes of a sum that had better stay on the workers
+SCHEDULER_SECONDS = 0.005  # what a batch may cost the scheduler, with its share of a merge
+_CHECK = 1.0  # seconds between two looks at who is there
+
+
+@dataclass
+class Sum:
+    """The sum below one place, as bytes, so that adding it to another leaves it as it is."""
+
+    level: int
+    index: int
+    body: bytes
+    rows: list[tuple[int, Any]]
+    seconds: float
+    inputs: int = 0  # bytes that went into it
+
+
+# on the workers
+
+
+def call(plan: str) -> Callable[[Any], Any]:
+    """A function that gives one task to the work of a plan."""
+    return partial(_called, plan)
+
+
+def _called(plan: str, task: Any) -> Any:
+    return _work(plan)(task)
+
+
+def _work(plan: str) -> Any:
+    """The work of a plan, which every worker has got from the scheduler."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    return worker.plugins[plan].shipped.work(f"The dask worker {worker.address}")
+
+
+def add_up(plan: str, place: tuple[int, int, int], first: int, tasks: Sequence[Any]) -> Sum:
+    """Works through the ranges of one place; `first` is the number of the first of all."""
+    import cloudpickle
+
+    start = time.perf_counter()
+    work = _work(plan)
+    tree, level, index = place
+    merger, rows = Merger(len(tasks), work.combine(tree)), []
+    for i, task in enumerate(tasks):
+        value, row = work(task)
+        merger.add(i, value)
+        rows.append((first + i, row))
+    return Sum(level, index, cloudpickle.dumps(merger.result), rows, time.perf_counter() - start)
+
+
+def merge(plan: str, place: tuple[int, int, int], count: int, sums: Sequence[Sum]) -> Sum:
+    """Adds up the sums of all places below one, which stands above `count` ranges."""
+    import cloudpickle
+
+    start = time.perf_counter()
+    tree, level, index = place
+    merger, rows = Merger(count, _work(plan).combine(tree)), []
+    for each in sums:
+        merger.add(each.index - (index << (level - each.level)), pickle.loads(each.body), each.level)
+        rows += each.rows
+    body = cloudpickle.dumps(merger.result)
+    seconds = sum(each.seconds for each in sums) + time.perf_counter() - start
+    return Sum(level, index, body, rows, seconds, sum(len(each.body) for each in sums))
+
+
+# here
+
+
+class Plan:
+    """What workers need to know about a run, sent once to each of them, and to those that come later."""
+
+    def __init__(self, client: Any, shipped: Shipped) -> None:
+        self.client, self.shipped = client, shipped
+        self.token = f"0{uuid.uuid4().hex[:12]}"  # a digit first: dask's dashboard takes words for part of the name
+        self.name = f"hepgraph-{self.token}"
+
+    def send(self) -> None:
+        """Sends it, also to a scheduler that was started anew."""
+        from distributed import WorkerPlugin
+
+        class Held(WorkerPlugin):  # type: ignore[misc]
+            """Keeps the plan on a worker."""
+
+            def __init__(self, shipped: Shipped) -> None:
+                self.shipped = shipped
+
+        self.client.register_plugin(Held(self.shipped), name=self.name)
+
+    def __enter__(self) -> Plan:
+        self.send()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.client.status == "running":
+            with suppress(OSError, TimeoutError, ValueError):  # the scheduler is gone, or never knew it
+                self.client.unregister_worker_plugin(self.name)
+
+
+@dataclass
+class _Below:
+    """What has come in below one place: (place, future), without a future where it has gone to this process."""
+
+    parts: list[tuple[Place, Any]] = field(default_factory=list)
+    ranges: int = 0
+
+
+class Fold:
+    """One run: what is to be done, what is under way, and what has come in."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        work: Folding,
+        tasks: Sequence[Any],
+        trees: Sequence[Tree],
+        seconds: float,
+        patience: float | None,
+    ) -> None:
+        self.plan, self.client, self.work, self.tasks, self.trees = plan, plan.client, work, tasks, trees
+        self.seconds, self.patience = seconds, patience
+        self.at = (0, 0)  # the next range: (tree, range)
+        self.total = self.left = sum(tree.count for tree in trees)
+        self.delivered = 0
+        self.again: deque[Place] = deque()  # to be done anew
+        self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done one at a time
+        self.suspect: Place | None = None
+        self.tries: Counter[Place] = Counter()
+        self.under_way: dict[str, tuple[Place, Any, list[Any]]] = {}  # by key: place, future, what it adds up
+        self.batches = self.sent = 0
+        self.below: dict[Place, _Below] = {}
+        self.done: queue.Queue[str] = queue.Queue()
+        self.pace: dict[int, float] = {}  # seconds for one range of a tree
+        self.large: set[int] = set()
+        self.threads, self.stale = 0, False  # stale: the scheduler may not know the plan any more
+        self.looked, self.alone, self.said = 0.0, time.monotonic(), 0.0
+
+    def parts(self) -> Iterator[Part]:
+        """The sums, as they come in."""
+        while self.delivered < self.total:
+            self._look()
+            if not self.stale:
+                self._submit()
+            ready: list[tuple[Place, Any]] = []
+            for key in self._finished():
+                ready += self._settle(key)
+            while ready:
+                here, ready = self._gathered(ready), []
+                for place, each in here:
+                    yield self._taken(place, each)
+                    ready += self._arrived(place, None)
+
+    def end(self) -> None:
+        """Gives up what is under way."""
+        futures = [future for _, future, _ in self.under_way.values()]
+        self.under_way.clear()
+        self.below.clear()
+        if futures and self.client.status == "running":
+            with suppress(OSError, TimeoutError):  # the scheduler is gone, and they with it
+                self.client.cancel(futures)
+
+    # what goes out
+
+    def _submit(self) -> None:
+        """Keeps the workers busy, with no more tasks than they need for that."""
+        window = max(8, 3 * self.threads)
+        if self.suspect is None and self.suspects:
+            self.suspect = self.suspects.popleft()
+            self._batch(self.suspect)
+        while self.batches < window:
+            place = self.again.popleft() if self.again else self._next_place()
+            if place is None:
+                return
+            self._batch(place)
+
+    def _next_place(self) -> Place | None:
+        tree, start = self.at
+        while tree < len(self.trees) and start >= self.trees[tree].count:
+            tree, start = tree + 1, 0
+        if tree == len(self.trees):
+            return None
+        count = self.trees[tree].count
+        level = min(self._level(tree), height_of(count))
+        if start:
+            level = min(level, (start & -start).bit_length() - 1)
+        place = Place(tree, level, start >> level)
+        stop = place.span(count)[1]
+        self.left -= stop - start
+        self.at = (tree, stop)
+        return place
+
+    def _level(self, tree: int) -> int:
+        """How high a batch may stand: seconds of work, while enough batches are left for everybody."""
+        if not self.pace:
+            return 0
+        pace = self.pace.get(tree, next(reversed(self.pace.values())))  # what others took, to begin with
+        wanted = max(self.seconds, SCHEDULER_SECONDS * self.threads) / max(pace, 1e-7)
+        share = self.left / (3 * max(1, self.threads))
+        return min(HIGHEST, max(0, int(min(wanted, share)).bit_length() - 1))
+
+    def _batch(self, place: Place) -> None:
+        tree = self.trees[place.tree]
+        start, stop = place.span(tree.count)
+        first = tree.first + start
+        tasks = self.tasks[first : tree.first + stop]
+        arguments = (self.plan.name, (place.tree, place.level, place.index), first, tasks)
+        self.batches += 1
+        self._send("ranges", add_up, arguments, place, priority=0, inputs=[])
+
+    def _merge(self, place: Place, parts: list[Any]) -> None:
+        start, stop = place.span(self.trees[place.tree].count)
+        arguments = (self.plan.name, (place.tree, place.level, place.index), stop - start, parts)
+        self._send("merge", merge, arguments, place, priority=10, inputs=parts)
+
+    def _send(
+        self, what: str, function: Any, arguments: tuple[Any, ...], place: Place, priority: int, inputs: list[Any]
+    ) -> None:
+        self.sent += 1
+        name = self.trees[place.tree].name
+        key = f"{name}-{what}-{self.plan.token}-{place.tree}-{place.level}-{place.index}-{self.sent}"
+        future = self.client.submit(function, *arguments, key=key, priority=priority, pure=False)
+        self.under_way[key] = (place, future, inputs)
+        done = self.done
+        future.add_done_callback(lambda future: done.put(future.key))
+
+    # what comes in
+
+    def _finished(self) -> list[str]:
+        """The keys of what has finished, after at most a moment."""
+        try:
+            found = [self.done.get(timeout=_CHECK)]
+        except queue.Empty:
+            return []
+        with suppress(queue.Empty):
+            while True:
+                found.append(self.done.get_nowait())
+        return [key for key in found if key in self.under_way]
+
+    def _settle(self, key: str) -> list[tuple[Place, Any]]:
+        """Takes note of what has finished; gives the sums that are to come to this process."""
+        place, future, inputs = self.under_way.pop(key)
+        if not inputs:
+            self.batches -= 1
+        match future.status:
+            case "finished":
+                if self.suspect == place:
+                    self.suspect = None
+                return self._risen(place, future) if inputs else self._arrived(place, future)
+            case "error":
+                return self._failed(place, future, inputs)
+        self._forget()  # cancelled or lost: the scheduler was started anew, or somebody restarted its workers
+        self._redo(place)
+        return []
+
+    def _forget(self) -> None:
+        """What a scheduler that was started anew knew is to be done again."""
+        self.stale = True
+        for above, below in list(self.below.items()):
+            gone = [place for place, future in below.parts if future is not None and future.status != "finished"]
+            below.parts = [part for part in below.parts if part[0] not in gone]
+            for place in gone:
+                below.ranges -= self._size(place)
+                self._redo(place)
+            if not below.parts:
+                del self.below[above]
+
+    def _failed(self, place: Place, future: Any, inputs: list[Any]) -> list[tuple[Place, Any]]:
+        """Tries anew what a lost worker was working on, in smaller pieces; raises what is the analysis's own fault."""
+        from distributed import KilledWorker
+
+        error = future.exception()
+        if not isinstance(error, KilledWorker):
+            future.result()
+        self.tries[place] += 1
+        name = self.trees[place.tree].name
+        if inputs and self.tries[place] > 2:
+            raise KilledError(
+                f"Adding up the results of {name} ended every dask worker that tried it; they may not fit into its "
+                f"memory ({error})."
+            ) from error
+        if inputs:
+            self._redo(place)
+        elif place.level > 0:
+            LOG.warning("hepgraph: a batch of %s ended its workers; its ranges are tried in smaller batches", name)
+            self._redo(place, max(0, place.level - STEP))
+        elif place != self.suspect:
+            self.suspects.append(place)
+        else:
+            self.suspect = None
+            return [(place, self._lost(place, error))]
+        return []
+
+    def _lost(self, place: Place, error: BaseException) -> Sum:
+        """What stands for a range that ends its worker whenever it is tried; raises if nothing does."""
+        number = self.trees[place.tree].first + place.index
+        task = self.tasks[number]
+        killed = KilledError(f"The range {described(task)} ended every dask worker that worked on it ({error}).")
+        killed.__cause__ = error
+        lost = getattr(self.work, "lost", None)
+        if lost is None:
+            raise killed
+        value, row = lost(task, killed)
+        return Sum(0, place.index, pickle.dumps(value), [(number, row)], 0.0)
+
+    def _redo(self, place: Place, level: int | None = None) -> None:
+        """Has the ranges of a place done again, in places of no level above `level`."""
+        level = min(place.level, self._level(place.tree) if level is None else level)
+        start, stop = place.span(self.trees[place.tree].count)
+        self.again.extend(Place(place.tree, level, index) for index in range(start >> level, ((stop - 1) >> level) + 1))
+        if self.suspect == place:
+            self.suspect = None
+
+    def _arrived(self, place: Place, future: Any) -> list[tuple[Place, Any]]:
+        """A sum lies on a worker, or has come here (without a future): adds it to its neighbours when all are there."""
+        count = self.trees[place.tree].count
+        if place.level >= height_of(count):
+            return [(place, future)] if future is not None else []
+        above = place.above()
+        below = self.below.setdefault(above, _Below())
+        below.parts.append((place, future))
+        below.ranges += self._size(place)
+        if below.ranges < self._size(above):
+            return []
+        del self.below[above]
+        parts = sorted(below.parts, key=lambda part: part[0].span(count))
+        if any(each is None for _, each in parts):  # one has come here already: so do the others
+            return [*(part for part in parts if part[1] is not None), *self._arrived(above, None)]
+        if len(parts) == 1:
+            return self._risen(above, parts[0][1])
+        self._merge(above, [each for _, each in parts])
+        return []
+
+    def _size(self, place: Place) -> int:
+        start, stop = place.span(self.trees[place.tree].count)
+        return stop - start
+
+    def _risen(self, place: Place, future: Any) -> list[tuple[Place, Any]]:
+        """All below a place has been added up: it comes here, or stays on the workers to go further up."""
+        top = place.level >= height_of(self.trees[place.tree].count)
+        return self._arrived(place, future) if place.tree in self.large and not top else [(place, future)]
+
+    def _gathered(self, ready: list[tuple[Place, Any]]) -> list[tuple[Place, Sum]]:
+        """The sums themselves; those that were lost on the way are made again."""
+        here = [(place, each) for place, each in ready if isinstance(each, Sum)]
+        there = [(place, each) for place, each in ready if not isinstance(each, Sum)]
+        try:
+            sums = self.client.gather([future for _, future in there])
+        except Exception:  # one of them is to blame: which one shows when each is asked for
+            for place, future in there:
+                here += self._one(place, future)
+            return here
+        return [*here, *((place, each) for (place, _), each in zip(there, sums, strict=True))]
+
+    def _one(self, place: Place, future: Any) -> list[tuple[Place, Sum]]:
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            return [(place, future.result())]
+        except CancelledError:
+            self.stale = True
+        except (OSError, TimeoutError, KilledWorker):
+            self.tries[place] += 1
+            if self.tries[place] > 2:
+                raise
+        self._redo(place)
+        return []
+
+    def _taken(self, place: Place, each: Sum) -> Part:
+        """A sum that has come here as a part of the result."""
+        if each.seconds:
+            pace = each.seconds / len(each.rows)
+            self.pace[place.tree] = (self.pace.pop(place.tree, pace) + pace) / 2  # moves it to the end
+        if each.inputs and LARGE < len(each.body) < 0.7 * each.inputs:
+            self.large.add(place.tree)
+        self.delivered += len(each.rows)
+        value = pickle.loads(each.body)
+        return Part(place.tree, place.level, place.index, value, each.rows, each.seconds)
+
+    # who is there
+
+    def _look(self) -> None:
+        """Looks at the scheduler and its workers, from time to time."""
+        now = time.monotonic()
+        if now - self.looked < _CHECK:
+            return
+        self.looked = now
+        client = self.client
+        if client.status not in ("running", "connecting"):
+            raise UnreachableError(
+                f"The dask scheduler {_address(client)} went away, and did not come back: {self.delivered} of "
+                f"{self.total} ranges were done."
+            )
+        if client.status == "running":
+            with suppress(OSError, TimeoutError):  # the client tries to find it again, or gives up
+                if self.stale:
+                    self.plan.send()
+                    self.stale = False
+                self.threads = sum(client.nthreads().values())
+        if self.threads:
+            if self.said:
+                LOG.warning("hepgraph: %d threads of dask workers are there", self.threads)
+            self.alone, self.said = now, 0.0
+            return
+        if self.patience is not None and now - self.alone > self.patience:
+            raise ExecutorError(
+                f"No dask worker came to the scheduler {_address(client)} within {self.patience:g} s: start some "
+                "(dask worker, cluster.scale, cluster.adapt), or wait longer with hg.executors.Dask(..., patience=)."
+            )
+        if now - self.alone > 1 and now - self.said > 60:
+            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", _address(client))
+            self.said = now
+
+
+def _address(client: Any) -> str:
+    return str(getattr(client.scheduler, "address", "")) or "?"
+
+
+__all__ = ["Fold", "Plan", "Sum", "add_up", "call", "merge"]

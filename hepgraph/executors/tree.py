@@ -1,0 +1,85 @@
+"""The tree in which partial results add up: its shape depends on the number of ranges alone.
+
+Neighbours 2i and 2i + 1 of one level are added to i of the next; a last one without a neighbour goes up alone. So the
+ranges below one place are consecutive, and whoever adds them up, in whatever order they come, gets the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+STEP = 3  # levels that a merge spans: it adds up to 8 parts
+
+
+@dataclass
+class Merger:
+    """Adds partial results up in a tree whose shape depends on their number alone, whatever order they come in.
+
+    None stands for nothing: a range that failed. It leaves what it is added to as it is.
+    """
+
+    count: int
+    combine: Callable[[Any, Any], Any]
+    _waiting: dict[tuple[int, int], Any] = field(default_factory=dict)
+
+    def add(self, index: int, value: Any, level: int = 0) -> None:
+        """Takes in the partial result of one range, or of all ranges below one place of a level above."""
+        width = width_of(self.count, level)
+        while width > 1:
+            if index % 2 == 0 and index == width - 1:  # no neighbour: goes up alone
+                pass
+            else:
+                other = self._waiting.pop((level, index ^ 1), None)
+                if other is None:
+                    self._waiting[(level, index)] = (value,)
+                    return
+                value = self._sum(value, other[0]) if index % 2 == 0 else self._sum(other[0], value)
+            level, index, width = level + 1, index // 2, (width + 1) // 2
+        self._waiting[(-1, 0)] = (value,)
+
+    def _sum(self, a: Any, b: Any) -> Any:
+        return b if a is None else a if b is None else self.combine(a, b)
+
+    @property
+    def result(self) -> Any:
+        """The sum of all."""
+        return self._waiting[(-1, 0)][0]
+
+
+def width_of(count: int, level: int) -> int:
+    """The number of places of a level."""
+    return max(1, -(-count >> level)) if level >= 0 else 1
+
+
+def height_of(count: int) -> int:
+    """The level of the top."""
+    return max(0, count - 1).bit_length()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """One place of a tree."""
+
+    tree: int
+    level: int
+    index: int
+
+    def span(self, count: int) -> tuple[int, int]:
+        """The first range below, and the one after the last."""
+        return self.index << self.level, min(count, (self.index + 1) << self.level)
+
+    @property
+    def halves(self) -> tuple[Place, Place]:
+        """The two places below."""
+        return (
+            Place(self.tree, self.level - 1, 2 * self.index),
+            Place(self.tree, self.level - 1, 2 * self.index + 1),
+        )
+
+    def above(self, step: int = STEP) -> Place:
+        """The place in which a merge adds this one to its neighbours: on the next level that `step` divides."""
+        level = (self.level // step + 1) * step
+        return Place(self.tree, level, self.index >> (level - self.level))
+
