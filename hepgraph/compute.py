@@ -7,12 +7,13 @@ from typing import Any
 
 import awkward as ak
 
+from hepgraph.course import Course, Running
 from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
 from hepgraph.io.source import Origin, Partition
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Report
-from hepgraph.plan import AnyPass, ArraySink, Merger, Pass, Sink, combine_all, sink_of
+from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, sink_of
 from hepgraph.progress import progress_bar
 
 ENGINES = ("auto", "interpreter", "kernel")
@@ -136,39 +137,20 @@ def compute(
     return (out, ledger) if report else out
 
 
-def run_passes(made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report) -> list[list[Any]]:
+def run_passes(
+    made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report, course: Course | None = None
+) -> list[list[Any]]:
     """The finished results of each pass; rows go to the ledger."""
-    tasks: list[tuple[int, Partition]] = []
-    mergers: list[Merger] = []
-    first: list[int] = []
-    for number, each in enumerate(made):
-        ranges = each.partitions()
-        first.append(len(tasks))
-        tasks.extend((number, partition) for partition in ranges)
-        mergers.append(Merger(len(ranges), combine_all(each.sinks)))
-    ledger.expect(sum(len(partition) for _, partition in tasks))
-    with progress_bar(len(tasks), progress, runner.name) as tick:
-        for index, (partials, row) in runner.run(Work(tuple(made)), tasks):
-            number = tasks[index][0]
-            mergers[number].add(index - first[number], partials)
-            ledger.add(index, row)
-            tick(row.events)
-    ledger.check()
-    return [
-        [sink.finish(partial) for sink, partial in zip(each.sinks, merger.result, strict=True)]
-        for each, merger in zip(made, mergers, strict=True)
-    ]
-
-
-class Work:
-    """What a worker does with one task: runs one pass over one range."""
-
-    def __init__(self, made: tuple[AnyPass, ...]) -> None:
-        self.passes = made
-
-    def __call__(self, task: tuple[int, Partition]) -> Any:
-        number, partition = task
-        return self.passes[number].run(partition)
+    running = Running(made, ledger, course or Course())
+    with running.on():
+        tasks = running.tasks
+        with progress_bar(len(tasks), progress, runner.name) as tick:
+            while tasks:
+                for index, (value, told) in runner.run(running.work, tasks):
+                    running.take(tasks[index], value, told)
+                    tick(told.events)
+                tasks = running.again()
+        return running.results()
 
 
 def persist(x: Lazy, **options: Any) -> Lazy:

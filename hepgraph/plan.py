@@ -24,6 +24,7 @@ from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Need, Origin, Partition
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.ledger import Row
 from hepgraph.load import Loaded, Needs, needs_of
 from hepgraph.ops import add_moments
 from hepgraph.weaver import behaved
@@ -57,6 +58,9 @@ class Sink(Adds, Protocol):
     def from_kernel(self, made: Any) -> Any:
         """The partial result out of what the kernel made."""
 
+    def content(self) -> tuple[Any, ...]:
+        """What makes it the same in another process (see `hepgraph.content`)."""
+
 
 @dataclass(frozen=True)
 class ArraySink:
@@ -80,6 +84,9 @@ class ArraySink:
 
     def combine(self, a: Any, b: Any) -> Any:
         return a + b
+
+    def content(self) -> tuple[Any, ...]:
+        return "array", self.form, self.rows
 
     def output(self) -> Output | str:
         return "arrays are not compiled"
@@ -122,6 +129,9 @@ class TotalSink:
         pairs = zip(self.parts, a, b, strict=True)
         return [_COMBINE[part.param or "count"](one, two) for part, one, two in pairs]
 
+    def content(self) -> tuple[Any, ...]:
+        return "total", self.parts
+
     def output(self) -> Output | str:
         return Output("total", None, parts=self.parts)
 
@@ -148,6 +158,13 @@ class AnyPass(Protocol):
     @property
     def sinks(self) -> tuple[Adds, ...]:
         """How the partial results add up."""
+
+    @property
+    def origin(self) -> Origin:
+        """The dataset."""
+
+    def content(self) -> tuple[Any, ...]:
+        """What makes the result of a range the same in another process (see `hepgraph.content`)."""
 
     def partitions(self) -> tuple[Partition, ...]:
         """The ranges to run over."""
@@ -225,6 +242,7 @@ class Pass:
             read_seconds=read - start,
             compute_seconds=done - read,
             how=how,
+            tree=partition.tree,
         )
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
@@ -246,6 +264,12 @@ class Pass:
         how = " + ".join(["kernel"] * (compiled.kernel is not None) + ["interpreter"] * bool(plain))
         return [partials[i] for i in range(len(self.sinks))], how
 
+    def content(self) -> tuple[Any, ...]:
+        """What makes the result of a range the same in another process (see `hepgraph.content`)."""
+        columns = self.columns()
+        known = [self.origin.source.columns[name] for name in sorted(columns)]
+        return "pass", self.engine, [sink.content() for sink in self.sinks], known
+
     def __reduce__(self) -> Any:
         return _thawed, (dumps((self.origin, self.sinks, self.engine)),)
 
@@ -264,22 +288,6 @@ def _events(origin: Origin) -> Space:
 def _bytes(data: Any) -> int:
     values = 0 if data.values is None else data.values.nbytes
     return int(values + sum(offsets.nbytes for offsets in data.offsets))
-
-
-@dataclass(frozen=True)
-class Row:
-    """What one range took: its events, columns, bytes in memory, and seconds."""
-
-    dataset: str
-    path: str
-    start: int
-    stop: int
-    events: int
-    names: tuple[str, ...]
-    bytes: int
-    read_seconds: float
-    compute_seconds: float
-    how: str = "interpreter"
 
 
 @dataclass
