@@ -12,12 +12,20 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     lazy          lazy arrays: awkward's interface, vectors, opaque calls
     schema        collections out of columns, from TOML files
     events        opening datasets
+    content       hashes of analyses: plans, code, parameters
+    ledger        the report: a row for each range
     plan          outputs, passes, partial results
     executors     serial, threads, processes
+    attempt       one range on a worker: tries, halves, failures
+    gather        partial results on their way up a tree
+    checkpoint    partial results on disk
+    course        a run from what is there to what is left
     compute       any nest of lazy things, in one pass
     hist          histograms with recorded fills
     explain       plans in words and pictures
     eager         the fallback for what cannot be recorded
+    fileset       which files are which dataset
+    preprocess    what is in the files, found out once
     processor     analyses as classes, run over filesets
     plot          pictures of results
 """
@@ -26,6 +34,7 @@ from hepgraph import errors, executors
 from hepgraph.compute import compute, necessary_columns, persist
 from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
 from hepgraph.explain import explain, visualize
+from hepgraph.fileset import Fileset
 from hepgraph.hist import Hist
 from hepgraph.lazy import combine as _combine
 from hepgraph.lazy import index as _index
@@ -36,6 +45,8 @@ from hepgraph.lazy import values as _values
 from hepgraph.lazy import vectors as _vectors
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.opaque import map_partitions
+from hepgraph.ledger import Report
+from hepgraph.preprocess import preprocess
 from hepgraph.processor import Processor, Runner, run
 
 _RULES = (
@@ -51,9 +62,11 @@ _RULES = (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Fileset",
     "Hist",
     "Lazy",
     "Processor",
+    "Report",
     "Runner",
     "compute",
     "errors",
@@ -67,6 +80,7 @@ __all__ = [
     "necessary_columns",
     "open",
     "persist",
+    "preprocess",
     "run",
     "visualize",
 ]

@@ -43,6 +43,7 @@ class OnDemand(Loaded):
     def __init__(self, main: Origin, partition: Partition) -> None:
         super().__init__(main, partition, {main: {}})
         self.main, self.bytes, self.seconds = main, 0, 0.0
+        self.failure: OSError | MemoryError | None = None  # a read that failed, whatever became of the error
         self._beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
 
     def _read(self, origin: Origin, column: str, need: Need = Need.DATA) -> Data:
@@ -51,7 +52,12 @@ class OnDemand(Loaded):
         if found is None or (found.values is None and need is Need.DATA):
             start = time.perf_counter()
             place = self.partition if origin == self.main else self._beside
-            found = have[column] = origin.source.read(place, {column: need})[column]
+            try:
+                found = have[column] = origin.source.fetch(place, {column: need})[column]
+            except (OSError, MemoryError) as error:
+                if hasattr(error, "read_from"):
+                    self.failure = error
+                raise
             self.seconds += time.perf_counter() - start
             self.bytes += (0 if found.values is None else found.values.nbytes) + sum(o.nbytes for o in found.offsets)
         return found

@@ -7,14 +7,13 @@ from typing import Any
 
 import awkward as ak
 
+from hepgraph.course import Course, Running
 from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
-from hepgraph.executors.interface import Tree
-from hepgraph.executors.tree import Merger
 from hepgraph.io.source import Origin, Partition
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Report
-from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, combine_all, sink_of
+from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, sink_of
 from hepgraph.progress import progress_bar
 
 ENGINES = ("auto", "interpreter", "kernel")
@@ -138,47 +137,19 @@ def compute(
     return (out, ledger) if report else out
 
 
-def run_passes(made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report) -> list[list[Any]]:
+def run_passes(
+    made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report, course: Course | None = None
+) -> list[list[Any]]:
     """The finished results of each pass; rows go to the ledger."""
-    tasks: list[tuple[int, Partition]] = []
-    mergers: list[Merger] = []
-    trees: list[Tree] = []
-    for number, each in enumerate(made):
-        ranges = each.partitions()
-        trees.append(Tree(len(tasks), len(ranges), each.title))
-        tasks.extend((number, partition) for partition in ranges)
-        mergers.append(Merger(len(ranges), combine_all(each.sinks)))
-    ledger.expect(sum(len(partition) for _, partition in tasks))
-    with progress_bar(len(tasks), progress, runner.name) as tick:
-        for part in runner.fold(Work(tuple(made)), tasks, trees):
-            mergers[part.tree].add(part.index, part.value, part.level)
-            for index, row in part.rows:
-                ledger.add(index, row)
-                tick(row.events)
-    ledger.check()
-    return [
-        [sink.finish(partial) for sink, partial in zip(each.sinks, merger.result, strict=True)]
-        for each, merger in zip(made, mergers, strict=True)
-    ]
-
-
-class Work:
-    """What a worker does with one task: runs one pass over one range."""
-
-    def __init__(self, made: tuple[AnyPass, ...]) -> None:
-        self.passes = made
-
-    def __call__(self, task: tuple[int, Partition]) -> Any:
-        number, partition = task
-        return self.passes[number].run(partition)
-
-    def combine(self, tree: int) -> Callable[[Any, Any], Any]:
-        """How two partial results of one pass add up."""
-        return combine_all(self.passes[tree].sinks)
-
-    def lost(self, task: tuple[int, Partition], error: Exception) -> Any:
-        """What stands for the result of a range that no worker survives."""
-        raise error
+    running = Running(made, ledger, course or Course())
+    with running.on():
+        tasks = running.tasks
+        with progress_bar(len(tasks), progress, runner.name) as tick:
+            while tasks:
+                for part in running.parts(runner, tasks):
+                    tick(running.take([(tasks[index], rows) for index, rows in part.rows], part.value))
+                tasks = running.again()
+        return running.results()
 
 
 def persist(x: Lazy, **options: Any) -> Lazy:

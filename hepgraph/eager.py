@@ -15,9 +15,10 @@ from hepgraph.accumulate import accumulate, check
 from hepgraph.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.errors import ProcessorError
 from hepgraph.hist import Hist, settled_part
-from hepgraph.io.source import STEP_SIZE, Partition, parse_bytes
+from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
-from hepgraph.plan import Row, title_of
+from hepgraph.ledger import Row
+from hepgraph.plan import title_of
 from hepgraph.weaver import HIDDEN, behaved
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
@@ -53,6 +54,17 @@ class EagerPass:
         """The name of the dataset, or of its first file."""
         return title_of(self.events.source)
 
+    @property
+    def origin(self) -> Origin:
+        """The dataset."""
+        return self.events._origin
+
+    def content(self) -> tuple[Any, ...]:
+        """What makes the result of a range the same in another process (see `hepgraph.content`)."""
+        fields: Any = getattr(self.events._form, "fields", None)
+        schema = fields.layout.schema if hasattr(fields, "layout") else None
+        return "eager", self.processor, schema, self.events.metadata, list(self.origin.source.columns.values())
+
     @cached_property
     def blueprint(self) -> Blueprint:
         """The events' form, worked out once."""
@@ -77,6 +89,8 @@ class EagerPass:
         process = getattr(self.processor, "process", self.processor)
         try:
             output = process(chunk.array(self.blueprint))
+            if chunk.columns.failure is not None:  # process() caught it, and went on without the data
+                raise chunk.columns.failure
             check(output)
             _check_fresh(output, process)
             output = _changed(output, _settled)
@@ -95,6 +109,7 @@ class EagerPass:
             read_seconds=columns.seconds,
             compute_seconds=time.perf_counter() - start - columns.seconds,
             how="eager",
+            tree=partition.tree,
         )
 
 

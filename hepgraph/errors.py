@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class HepgraphError(Exception):
     """What every error of hepgraph derives from."""
+
+    report: Any = None  # of the run that it stopped: what is in it can be resumed
 
     def __str__(self) -> str:  # KeyError would show the message quoted
         return "\n".join(str(arg) for arg in self.args)
@@ -48,6 +51,10 @@ class DamagedFileError(SourceError):
     """A file that is truncated, corrupt, or not of the expected format."""
 
 
+class ChangedFileError(SourceError):
+    """A file that is not the one that was opened, or preprocessed, any more."""
+
+
 class MissingTreeError(SourceError, KeyError):
     """A file without the wanted tree; the message lists the trees there are."""
 
@@ -66,6 +73,26 @@ class SchemaError(HepgraphError, ValueError):
 
 class FilesetError(HepgraphError, ValueError):
     """A fileset that is empty or not of a known shape."""
+
+
+class CheckpointError(HepgraphError, OSError):
+    """A checkpoint directory that cannot be used: of another analysis, in use, full, or not writable."""
+
+
+class ResumeError(HepgraphError, ValueError):
+    """A report from which a run cannot be resumed: of another analysis, of other files, or without partial results."""
+
+
+class LedgerError(HepgraphError, RuntimeError):
+    """Events that were counted twice, or not at all, without being named as failed."""
+
+
+class MemoryBudgetError(HepgraphError, MemoryError):
+    """A run that would not fit into the memory that it was given; nothing was run."""
+
+
+class IncompleteWarning(UserWarning):
+    """A result that lacks some events, because their ranges were skipped; the report names them."""
 
 
 class FillError(HepgraphError, ValueError, TypeError):

@@ -92,20 +92,31 @@ def open(
     >>> "Muon" in hg.open("data/sample.parquet").fields
     True
     """
+    source = open_source(files, tree, step_size, metadata, storage_options)
+    return from_source(source, schema or usual_schema(source))
+
+
+def open_source(
+    files: Any,
+    tree: str | None = None,
+    step_size: int | str = STEP_SIZE,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
+    """The source of ROOT or Parquet files, whichever they are."""
     found = io_files.resolve(files, storage_options=storage_options)
-    kind = io_files.sniff(found[0][0], storage_options=storage_options)
-    source: Source
-    if kind == "root":
+    if io_files.sniff(found[0][0], storage_options=storage_options) == "root":
         from hepgraph.io.root import open_root
 
-        source = open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    else:
-        from hepgraph.io.parquet import open_parquet
+        return open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    from hepgraph.io.parquet import open_parquet
 
-        source = open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    if schema is None:
-        schema = "nanoaod" if looks_like_nanoaod(source) else "base"
-    return from_source(source, schema)
+    return open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+
+
+def usual_schema(source: Source) -> str:
+    """The schema of a source for which none is named."""
+    return "nanoaod" if looks_like_nanoaod(source) else "base"
 
 
 def looks_like_nanoaod(source: Source) -> bool:

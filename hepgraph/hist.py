@@ -120,6 +120,10 @@ class HistSink:
             out[i if apart else self.places[0]] = h
         return out
 
+    def content(self) -> tuple[Any, ...]:
+        fills = [(f.entries, f.args, f.weight, f.sample, f.must) for f in self.fills]
+        return "hist", self.empty, fills, self.places
+
     def output(self) -> Output | str:
         return Output("hist", self.empty, self.fills)
 

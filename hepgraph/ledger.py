@@ -1,45 +1,146 @@
-"""The report of a run: a row for each range, and whether all events that were expected are in the result."""
+"""The report of a run: a row for each range, what made the result, and whether every expected event is in it."""
 
 from __future__ import annotations
 
+import bisect
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from hepgraph.errors import HepgraphError
+from hepgraph.errors import LedgerError, ResumeError
+
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
 
-@dataclass
-class Report:
-    """What a run did: `rows` in the order of the data, `events`, `bytes`, `seconds`, `complete`."""
+@dataclass(frozen=True)
+class Row:
+    """What became of one range, and what it took.
 
-    rows: list[Any] = field(default_factory=list)
-    expected: int = 0
-    notes: list[str] = field(default_factory=list)
-    _order: list[int] = field(default_factory=list)
+    `status` is "done", "failed" (the run stopped there) or "skipped" (on request). `events` is the number that was read
+    and is in the result. `names` are the columns, `bytes` their size in memory; `memory` is the most that the worker's
+    process ever held, in bytes. `tries` counts attempts. `stored` is true if the result came from a checkpoint or from
+    an earlier run. `line` is the user's line that failed.
+    """
 
-    def expect(self, events: int) -> None:
-        """Says how many events there are."""
-        self.expected += events
+    dataset: str
+    path: str
+    start: int
+    stop: int
+    events: int
+    names: tuple[str, ...] = ()
+    bytes: int = 0
+    read_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    how: str = "interpreter"
+    status: str = DONE
+    tries: int = 1
+    error: str = ""
+    line: str = ""
+    worker: str = ""
+    open_seconds: float = 0.0
+    merge_seconds: float = 0.0
+    memory: int = 0
+    stored: bool = False
+    tree: str = ""
+    cause: Any = field(default=None, repr=False, compare=False)
 
-    def add(self, index: int, row: Any) -> None:
-        """Takes in the row of a range, in any order."""
-        import bisect
+    @property
+    def range(self) -> str:
+        """The file and the entries in it."""
+        where = f"{self.path}:{self.tree}" if self.tree else self.path
+        return f"{where}[{self.start}:{self.stop}]" if self.stop > self.start else where
 
-        at = bisect.bisect(self._order, index)
-        self._order.insert(at, index)
-        self.rows.insert(at, row)
+    @property
+    def lost(self) -> int:
+        """How many events of the range are not in the result; 0 for a file that could not even be opened."""
+        return self.stop - self.start - self.events
 
-    def check(self) -> None:
-        """Raises if the events that were read are not those that were expected."""
-        if not self.complete:
-            raise HepgraphError(f"{self.events} events were read where {self.expected} were expected; this is a bug")
+
+@dataclass(frozen=True)
+class Rows:
+    """What became of one task: the rows of the pieces that it was split into, most often one."""
+
+    rows: tuple[Row, ...]
 
     @property
     def events(self) -> int:
         """The number of events that were read."""
         return sum(row.events for row in self.rows)
+
+
+Place = tuple[int, int, int]  # pass, leaf of its tree, first entry
+
+
+@dataclass
+class Report:
+    """What a run did: `rows` in the order of the data, `events`, `bytes`, `seconds`, `complete`, `failed`.
+
+    `provenance` tells what made the result: hashes of the plan of each dataset and of the processor's code, its
+    parameters, the versions of packages, and the state of the git repository that the processor is in.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
+    >>> total, report = hg.compute(ak.sum(x), executor="serial", report=True)
+    >>> report.complete, report.events, [(row.start, row.stop, row.status) for row in report.rows]
+    (True, 3, [(0, 1, 'done'), (1, 3, 'done')])
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    expected: int = 0
+    notes: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    _order: list[Place] = field(default_factory=list, repr=False)
+    _resume: Any = field(default=None, repr=False)  # what is held of an incomplete result
+    _replay: Callable[[Row], Any] | None = field(default=None, repr=False)
+
+    def expect(self, events: int) -> None:
+        """Says how many events there are."""
+        self.expected += events
+
+    def add(self, place: Place, row: Row) -> None:
+        """Takes in the row of a range, in any order; raises LedgerError if it is there already."""
+        at = bisect.bisect_left(self._order, place)
+        if at < len(self._order) and self._order[at] == place:
+            if self.rows[at].status == DONE and self.rows[at].events:
+                raise LedgerError(f"{row.range} came twice; its events would be counted twice. This is a bug.")
+            self.rows[at] = row
+            return
+        self._order.insert(at, place)
+        self.rows.insert(at, row)
+
+    def check(self) -> None:
+        """Raises LedgerError if the events read, and those named as lost, are not those that were expected."""
+        lost = sum(row.lost for row in self.rows if row.status != DONE)
+        short = [row for row in self.rows if row.status == DONE and row.lost]
+        overlap = [
+            (one, two)
+            for (place, one), (other, two) in zip(
+                zip(self._order, self.rows, strict=True), zip(self._order[1:], self.rows[1:], strict=True), strict=False
+            )
+            if place[:2] == other[:2] and one.stop > two.start
+        ]
+        if short:
+            raise LedgerError(f"{short[0].events} events were read in {short[0].range}. This is a bug.")
+        if overlap:
+            raise LedgerError(f"{overlap[0][0].range} and {overlap[0][1].range} overlap. This is a bug.")
+        if self.events + lost != self.expected:
+            named = f" and {lost} are named as lost" if lost else ""
+            raise LedgerError(
+                f"{self.events} events were read{named} where {self.expected} were expected; this is a bug"
+            )
+
+    @property
+    def events(self) -> int:
+        """The number of events that were read and are in the result."""
+        return sum(row.events for row in self.rows)
+
+    @property
+    def failed(self) -> list[Row]:
+        """The rows whose events are not in the result: of ranges that failed or were skipped."""
+        return [row for row in self.rows if row.status != DONE]
 
     @property
     def bytes(self) -> int:
@@ -54,25 +155,121 @@ class Report:
     @property
     def complete(self) -> bool:
         """Whether all expected events are in the result."""
-        return self.events == self.expected
+        return self.events == self.expected and not self.failed
 
-    def table(self) -> str:
-        """The rows as text."""
-        head = ["dataset", "file", "range", "events", "columns", "MB", "read s", "compute s", "how"]
+    def replay(self, row: Row) -> Any:
+        """Runs one range again, here and now, so that a debugger sees it fail; gives its partial results."""
+        if self._replay is None:
+            raise ResumeError("This report was read from a file, and does not hold the analysis; run it again.")
+        return self._replay(row)
+
+    # to look at
+
+    def table(self, failed: bool = False) -> str:
+        """The rows as text, or those of what failed alone."""
+        chosen = self.failed if failed else self.rows
+        head = ["dataset", "file", "range", "events", "columns", "MB", "read s", "compute s", "how", "status"]
         lines = [
             [r.dataset, r.path.rsplit("/", 1)[-1], f"{r.start}:{r.stop}", str(r.events), str(len(r.names)),
-             f"{r.bytes / 1e6:.1f}", f"{r.read_seconds:.3f}", f"{r.compute_seconds:.3f}", r.how]
-            for r in self.rows
+             f"{r.bytes / 1e6:.1f}", f"{r.read_seconds:.3f}", f"{r.compute_seconds:.3f}", r.how, _status(r)]
+            for r in chosen
         ]  # fmt: skip
         return _aligned([head, *lines])
+
+    def summary(self) -> str:
+        """One sentence on what is not in the result, and what to do about it; empty if all is."""
+        failed = self.failed
+        if not failed:
+            return ""
+        unknown = sum(row.stop == row.start for row in failed)
+        lost = sum(row.lost for row in failed)
+        parts = [f"{lost:,} of {self.expected:,} events ({_many(len(failed) - unknown, 'range')})"] * (
+            len(failed) > unknown
+        ) + [f"all events of {_many(unknown, 'file')} that could not be opened"] * bool(unknown)
+        first = failed[0]
+        return f"The result is INCOMPLETE. Not in it: {' and '.join(parts)}; the first is {first.range}: {first.error}"
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else f"INCOMPLETE, {self.expected} expected"
         text = f"<hepgraph.Report {self.events} events ({state}), {len(self.rows)} ranges, {self.seconds:.2f} s>"
-        return "\n".join([text, *self.notes])
+        failed = [f"{row.status}: {row.range}: {row.error}" for row in self.failed[:5]]
+        more = [f"... and {len(self.failed) - 5} more in report.failed"] if len(self.failed) > 5 else []
+        return "\n".join([text, *failed, *more, *self.notes])
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(repr(self))}\n{html.escape(self.table())}</pre>"
+        shown = [*self.failed, *(row for row in self.rows if row.status == DONE)][:50]
+        head = ["dataset", "file", "range", "events", "status", "tries", "MB", "open s", "read s", "compute s",
+                "worker"]  # fmt: skip
+        cells = [
+            [r.dataset, r.path.rsplit("/", 1)[-1], f"{r.start}:{r.stop}", f"{r.events:,}", _status(r), str(r.tries),
+             f"{r.bytes / 1e6:.1f}", f"{r.open_seconds:.3f}", f"{r.read_seconds:.3f}", f"{r.compute_seconds:.3f}",
+             r.worker]
+            for r in shown
+        ]  # fmt: skip
+        color = "inherit" if self.complete else "#b00020"
+        lines = [f'<p style="color:{color}"><b>{html.escape(repr(self).splitlines()[0].strip("<>"))}</b></p>']
+        lines += [f"<p>{html.escape(note)}</p>" for note in self.notes]
+        lines.append("<table><tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>")
+        for row, texts in zip(shown, cells, strict=True):
+            style = "" if row.status == DONE else ' style="color:#b00020"'
+            lines.append(f"<tr{style}>" + "".join(f"<td>{html.escape(text)}</td>" for text in texts) + "</tr>")
+        lines.append("</table>")
+        if len(self.rows) > len(shown):
+            lines.append(f"<p>... and {len(self.rows) - len(shown)} more rows: report.table()</p>")
+        return "\n".join(lines)
+
+    # on disk
+
+    def save(self, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
+        """Writes the report to a `.json` or `.parquet` file, local or remote; `Report.load` reads it."""
+        from hepgraph.io import store, tables
+
+        about = {"expected": self.expected, "notes": self.notes, "provenance": self.provenance}
+        columns = {
+            each.name: [getattr(row, each.name) for row in self.rows] for each in fields(Row) if each.name != "cause"
+        }
+        columns["names"] = ["\n".join(names) for names in columns["names"]]
+        if _is_parquet(path):
+            data = tables.to_parquet(columns, {"hepgraph.report": json.dumps(about)})
+        else:
+            rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            data = json.dumps({"hepgraph.report": 1, **about, "rows": rows}, indent=1).encode()
+        store.write_bytes(path, data, storage_options)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Report:
+        """The report that was written to a file; raises ResumeError if the file holds none."""
+        from hepgraph.io import store, tables
+
+        data = store.read_bytes(path, storage_options)
+        try:
+            if _is_parquet(path):
+                columns, texts = tables.from_parquet(data)
+                about = json.loads(texts["hepgraph.report"])
+                rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            else:
+                about = json.loads(data)
+                rows = about["rows"]
+            made = [Row(**{**row, "names": tuple(row["names"].splitlines())}) for row in rows]
+            return cls(made, about["expected"], about["notes"], about["provenance"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ResumeError(f"{os.fspath(path)} holds no report of hepgraph: {error}") from error
+
+
+def _status(row: Row) -> str:
+    text = row.status + (", stored" if row.stored else "") + (f", {row.tries} tries" if row.tries > 1 else "")
+    return f"{text}: {row.error.splitlines()[0][:80]}" if row.error else text
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def _is_parquet(path: str | os.PathLike[str]) -> bool:
+    suffix = os.path.splitext(os.fspath(path))[1]
+    if suffix not in (".json", ".parquet"):
+        raise ValueError(f"A report is written to a .json or a .parquet file, not to {os.fspath(path)!r}.")
+    return suffix == ".parquet"
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:

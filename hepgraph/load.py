@@ -88,7 +88,7 @@ class Loaded:
         self.data: dict[Origin, dict[str, Data]] = {}
         beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
         for origin, columns in needs.items():
-            self.data[origin] = origin.source.read(partition if origin == main else beside, columns) if columns else {}
+            self.data[origin] = origin.source.fetch(partition if origin == main else beside, columns) if columns else {}
 
     def entries(self, origin: Origin) -> tuple[int, int]:
         """The number of entries of the partition, and how many of the dataset come before it."""

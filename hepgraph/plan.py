@@ -25,6 +25,7 @@ from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.ledger import Row
 from hepgraph.load import Loaded, Needs, needs_of
 from hepgraph.ops import add_moments
 from hepgraph.weaver import behaved
@@ -58,6 +59,9 @@ class Sink(Adds, Protocol):
     def from_kernel(self, made: Any) -> Any:
         """The partial result out of what the kernel made."""
 
+    def content(self) -> tuple[Any, ...]:
+        """What makes it the same in another process (see `hepgraph.content`)."""
+
 
 @dataclass(frozen=True)
 class ArraySink:
@@ -81,6 +85,9 @@ class ArraySink:
 
     def combine(self, a: Any, b: Any) -> Any:
         return a + b
+
+    def content(self) -> tuple[Any, ...]:
+        return "array", self.form, self.rows
 
     def output(self) -> Output | str:
         return "arrays are not compiled"
@@ -123,6 +130,9 @@ class TotalSink:
         pairs = zip(self.parts, a, b, strict=True)
         return [_COMBINE[part.param or "count"](one, two) for part, one, two in pairs]
 
+    def content(self) -> tuple[Any, ...]:
+        return "total", self.parts
+
     def output(self) -> Output | str:
         return Output("total", None, parts=self.parts)
 
@@ -153,6 +163,13 @@ class AnyPass(Protocol):
     @property
     def title(self) -> str:
         """What a dashboard calls its tasks."""
+
+    @property
+    def origin(self) -> Origin:
+        """The dataset."""
+
+    def content(self) -> tuple[Any, ...]:
+        """What makes the result of a range the same in another process (see `hepgraph.content`)."""
 
     def partitions(self) -> tuple[Partition, ...]:
         """The ranges to run over."""
@@ -235,6 +252,7 @@ class Pass:
             read_seconds=read - start,
             compute_seconds=done - read,
             how=how,
+            tree=partition.tree,
         )
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
@@ -255,6 +273,12 @@ class Pass:
                 partials[i] = self.sinks[i].collect(values.__getitem__)
         how = " + ".join(["kernel"] * (compiled.kernel is not None) + ["interpreter"] * bool(plain))
         return [partials[i] for i in range(len(self.sinks))], how
+
+    def content(self) -> tuple[Any, ...]:
+        """What makes the result of a range the same in another process (see `hepgraph.content`)."""
+        columns = self.columns()
+        known = [self.origin.source.columns[name] for name in sorted(columns)]
+        return "pass", self.engine, [sink.content() for sink in self.sinks], known
 
     def __reduce__(self) -> Any:
         return _thawed, (dumps((self.origin, self.sinks, self.engine)),)
@@ -285,20 +309,6 @@ def _bytes(data: Any) -> int:
     return int(values + sum(offsets.nbytes for offsets in data.offsets))
 
 
-@dataclass(frozen=True)
-class Row:
-    """What one range took: its events, columns, bytes in memory, and seconds."""
-
-    dataset: str
-    path: str
-    start: int
-    stop: int
-    events: int
-    names: tuple[str, ...]
-    bytes: int
-    read_seconds: float
-    compute_seconds: float
-    how: str = "interpreter"
 
 
 def combine_all(sinks: Sequence[Adds]) -> Callable[[Any, Any], Any]:

@@ -8,16 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.accumulate import accumulate, check
+from hepgraph.attempt import Policy
 from hepgraph.compute import ENGINES, leaves, passes, rebuilt, run_passes
 from hepgraph.compute import finished as finish_leaf
+from hepgraph.course import course_of
 from hepgraph.eager import EagerPass
 from hepgraph.errors import LazyError, ProcessorError, UnsupportedError
-from hepgraph.events import open as open_events
+from hepgraph.estimate import check_budget
+from hepgraph.events import from_source, usual_schema
 from hepgraph.executors import pick
-from hepgraph.fileset import Dataset, datasets
-from hepgraph.io.source import STEP_SIZE
-from hepgraph.lazy.array import Lazy
+from hepgraph.fileset import datasets
+from hepgraph.io.source import STEP_SIZE, check_step_size
 from hepgraph.ledger import Report
+from hepgraph.opening import opened as open_dataset
+from hepgraph.plan import AnyPass
+from hepgraph.provenance import provenance
 from hepgraph.schema import Schema
 
 
@@ -64,12 +69,31 @@ def run(
     progress: bool | None = None,
     report: bool = False,
     storage_options: Mapping[str, Any] | None = None,
+    on_error: str = "raise",
+    retries: int = 3,
+    checkpoint: str | Path | None = None,
+    resume: Report | None = None,
+    memory: str | int | None = None,
 ) -> Any:
     """Runs a processor (or a plain function of events) over a fileset and gives the sum of its results.
 
     Each dataset is traced once; all are read in one go. A processor that cannot be traced runs eagerly, chunk by chunk,
     on awkward arrays that read what they are asked for, and the report says so; with `strict=True` that is an error.
     With `report=True`, gives (result, report).
+
+    What cannot be read is tried `retries` times more, after longer and longer waits (see `hepgraph.attempt`). Then the
+    run stops, or with `on_error="skip"` goes on without that file or range: with a warning, and with `report.complete`
+    false and `report.failed` naming what is not in the result. Errors of the processor itself always stop the run. A
+    range that does not fit into memory is cut in halves.
+
+    With `checkpoint`, a directory or URL, the result of each range is stored there as it is done, and a run of the same
+    analysis takes from there what it finds, and computes the rest: after a crash, with more files, or with another
+    `step_size`. `resume=report` goes on from the report of an incomplete run in this process. The result is the same
+    as that of a run that was not interrupted, to the last bit if the ranges are the same. An error that stops a run
+    carries its `report` too.
+
+    `memory` ("2 GB") is what this process and its workers on this machine may take. Raises MemoryBudgetError before
+    anything is run if that will not do; CheckpointError and ResumeError for what cannot be gone on from.
 
     >>> import hepgraph as hg
     >>> def count(events):
@@ -81,8 +105,14 @@ def run(
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     named = datasets(fileset, tree)
-    opened = [(dataset, _open(dataset, tree, schema, step_size, storage_options)) for dataset in named]
-    ledger = Report()
+    policy = Policy(on_error, retries)
+    course = course_of(policy, checkpoint, resume, storage_options)
+    check_step_size(step_size)
+    opened = []
+    for dataset in named:
+        source = open_dataset(dataset, tree, step_size, storage_options, policy)
+        opened.append((dataset, from_source(source, schema or usual_schema(source))))
+    ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
     traced: dict[str, Any] = {}
     eager: dict[str, EagerPass] = {}
     for dataset, events in opened:
@@ -97,23 +127,22 @@ def run(
             continue
         check_lazy(output)
         traced[dataset.name] = output
-    results = _compute(traced, eager, pick(executor), progress, ledger, engine)
+    runner = pick(executor)
+    made, places = passes(traced, engine)
+    every: list[AnyPass] = [*made, *eager.values()]
+    if memory is not None:
+        needed = check_budget(every, getattr(runner, "n", 1), memory)
+        ledger.provenance["memory"] = {"estimated": needed, "allowed": memory}
+    finished = run_passes(every, runner, progress, ledger, course)
+    new = {id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where]) for leaf, where in places}
+    results = rebuilt(traced, new)
+    for number, name in enumerate(eager, start=len(made)):
+        results[name] = finished[number][0]
     total: Any = None
     for dataset, _ in opened:
         total = accumulate(total, results[dataset.name])
     total = postprocess(total)
     return (total, ledger) if report else total
-
-
-def _open(dataset: Dataset, tree: str | None, schema: Any, step_size: int | str, options: Any) -> Lazy:
-    return open_events(
-        dataset.files,
-        dataset.tree or tree,
-        schema=schema,
-        step_size=step_size,
-        metadata=dataset.metadata,
-        storage_options=options,
-    )
 
 
 def _untraceable(error: BaseException | None) -> bool:
@@ -129,18 +158,6 @@ def check_lazy(output: Any) -> None:
     """Raises if an output can never add up; lazy things do."""
     held = {id(leaf): 0 for leaf in leaves(output)}
     check(rebuilt(output, held))
-
-
-def _compute(
-    traced: dict[str, Any], eager: dict[str, EagerPass], executor: Any, progress: Any, ledger: Report, engine: str
-) -> Any:
-    made, places = passes(traced, engine)
-    results = run_passes([*made, *eager.values()], executor, progress, ledger)
-    new = {id(leaf): finish_leaf(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
-    out = rebuilt(traced, new)
-    for number, name in enumerate(eager, start=len(made)):
-        out[name] = results[number][0]
-    return out
 
 
 @dataclass

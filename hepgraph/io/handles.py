@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,14 @@ from typing import Generic, TypeVar
 from hepgraph.io.files import is_remote
 
 T = TypeVar("T")
+_clock = threading.local()
+
+
+def opening_seconds() -> float:
+    """Seconds that this thread has spent opening files."""
+    return float(getattr(_clock, "seconds", 0.0))
+
+
 Stamp = tuple[int, int] | None
 
 
@@ -48,7 +57,9 @@ class Handles(Generic[T]):
         stamp = stamp_of(path)
         handle = self._take(key, stamp)
         if handle is None:
+            start = time.perf_counter()
             handle = open()
+            _clock.seconds = opening_seconds() + time.perf_counter() - start
             with self._lock:
                 self.opened += 1
         try:

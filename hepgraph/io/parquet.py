@@ -17,7 +17,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from hepgraph.errors import DamagedFileError, SourceError
+from hepgraph.errors import ChangedFileError, DamagedFileError, SourceError
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.forms import Array, distinct, empty_data, fitted, with_counts_by_name
 from hepgraph.io.handles import Handles
@@ -82,7 +82,7 @@ class ParquetSource(Source):
         file = self._places[partition.path, partition.tree]
         with _borrowed(partition.path, self.storage_options) as opened:
             if opened.uuid != file.uuid:
-                raise SourceError(f"{file.path} changed after it was opened. Open the dataset again.")
+                raise ChangedFileError(f"{file.path} changed after it was opened. Open the dataset again.")
             flat = [column.name for column, need in columns if need is Need.COUNTS and not column.levels]
             wanted = [column.name for column, _ in columns if column.name not in flat]
             with edge(partition.path, f"read {', '.join(needs)}, entries {partition.start} to {partition.stop}, of"):

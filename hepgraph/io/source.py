@@ -10,17 +10,27 @@ from __future__ import annotations
 import copy
 import re
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from hepgraph.errors import DisagreementError, MissingColumnError, MissingFileError, suggestion
+from hepgraph.errors import (
+    ChangedFileError,
+    DamagedFileError,
+    DisagreementError,
+    MissingColumnError,
+    MissingFileError,
+    suggestion,
+)
+
+E = TypeVar("E", bound=BaseException)
 
 STEP_SIZE = 100_000
 
@@ -154,7 +164,7 @@ class File:
 
     `edges` are entry numbers, from 0 to `entries`, of clusters or row groups (may be just those two).
     `differs` maps the name of a column to a sentence on how this file disagrees with the first file on it; a column
-    that is missing here is in it too.
+    that is missing here is in it too. `replicas` are other places of the same file.
     """
 
     path: str
@@ -163,6 +173,24 @@ class File:
     uuid: str = ""
     edges: tuple[int, ...] = ()
     differs: Mapping[str, str] = field(default_factory=dict)
+    replicas: tuple[str, ...] = ()
+    limit: int | None = None
+
+    @property
+    def wanted(self) -> int:
+        """The number of entries that are run over: all, or the first `limit` ones."""
+        return self.entries if self.limit is None else min(self.limit, self.entries)
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """A file of a dataset that could not be opened, though others could: where it would be among them, and why."""
+
+    path: str
+    tree: str
+    before: int
+    error: str
+    tries: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +233,7 @@ class Source(ABC):
     step_size: int | str
     npartitions: int | None
     metadata: dict[str, Any]
+    absent: tuple[Absent, ...] = ()
 
     def __init__(
         self,
@@ -218,7 +247,7 @@ class Source(ABC):
         self.step_size = check_step_size(step_size)
         self.npartitions = None
         self.metadata = dict(metadata or {})
-        self._places = {(file.path, file.tree): file for file in self.files}
+        self._places = {(path, file.tree): file for file in self.files for path in (*file.replicas, file.path)}
 
     @abstractmethod
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
@@ -226,6 +255,29 @@ class Source(ABC):
 
         Raises MissingColumnError, DisagreementError or DamagedFileError, each naming file and column.
         """
+
+    def fetch(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        """`read`, from the next replica where a file cannot be read; checks that all entries came.
+
+        An error carries `read_from`, the path, which tells it from errors of the user's code.
+        """
+        file = self._places.get((partition.path, partition.tree))
+        failures: list[OSError] = []
+        for path in in_turn((partition.path, *(file.replicas if file else ()))):
+            place = replace(partition, path=path)
+            try:
+                found = self.read(place, needs)
+                _check_entries(place, needs, found)
+            except (MissingColumnError, DisagreementError):
+                raise
+            except OSError as error:
+                failures.append(marked(error, path))
+            except MemoryError as error:
+                marked(error, path)
+                raise
+            else:
+                return found
+        raise worst(failures)
 
     def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
         """The columns that a reader is about to read, after checking that this file has them; noted for `reads`."""
@@ -239,6 +291,10 @@ class Source(ABC):
             for notes in _notes:
                 notes += [Reading(partition.path, name, need) for name, need in needs.items()]
         return [(self.columns[name], need) for name, need in needs.items()]
+
+    def file_of(self, partition: Partition) -> File:
+        """The file that a range is of."""
+        return self._places[partition.path, partition.tree]
 
     def identity(self, file: File) -> str:
         """What tells the content of a file from any other content, as far as is known without reading it all."""
@@ -255,7 +311,7 @@ class Source(ABC):
     @property
     def entries(self) -> int:
         """The number of entries of all files."""
-        return sum(file.entries for file in self.files)
+        return sum(file.wanted for file in self.files)
 
     @property
     def name(self) -> str:
@@ -275,12 +331,12 @@ class Source(ABC):
         step = self._entries_per_step(self.columns if needed is None else needed)
         found, first = [], 0
         for file in self.files:
-            pieces = max(1, round(file.entries / step)) if file.entries > step else 1
-            cuts = [file.entries * i // pieces for i in range(pieces + 1)]
+            pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
+            cuts = [file.wanted * i // pieces for i in range(pieces + 1)]
             for start, stop in pairwise(cuts):
                 if stop > start:
                     found.append(Partition(file.path, file.tree, start, stop, first + start))
-            first += file.entries
+            first += file.wanted
         return tuple(found) or self._empty()
 
     def repartition(self, npartitions: int | None = None, step_size: int | str | None = None) -> Source:
@@ -321,10 +377,10 @@ class Source(ABC):
         cuts = {self.entries * i // count for i in range(count + 1)}
         found, first = [], 0
         for file in self.files:
-            inside = sorted({c - first for c in cuts if first < c < first + file.entries} | {0, file.entries})
+            inside = sorted({c - first for c in cuts if first < c < first + file.wanted} | {0, file.wanted})
             for start, stop in pairwise(inside):
                 found.append(Partition(file.path, file.tree, start, stop, first + start))
-            first += file.entries
+            first += file.wanted
         if len(self.files) <= 1:  # keep the number asked for, even where some are empty
             path, tree = (self.files[0].path, self.files[0].tree) if self.files else ("", "")
             while len(found) < count:
@@ -359,6 +415,41 @@ def parse_bytes(text: str) -> int:
     if match is None or float(match[1]) <= 0:
         raise ValueError(f"{text!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
     return int(float(match[1]) * units[match[2]])
+
+
+_broken: dict[str, float] = {}  # the paths that could not be read from, and when that was
+
+
+def in_turn(paths: Sequence[str]) -> list[str]:
+    """The places of one file in the order to try them: those that failed in this process come last."""
+    return sorted(paths, key=lambda path: _broken.get(path, 0.0)) if len(paths) > 1 else list(paths)
+
+
+def marked(error: E, path: str) -> E:
+    """The error of a read, saying so."""
+    _broken[path] = time.monotonic()
+    error.read_from = path  # type: ignore[attr-defined]
+    return error
+
+
+def worst(failures: Sequence[OSError]) -> OSError:
+    """The error to raise after all places of a file have failed: one that may pass if there is one."""
+    lasting = (MissingFileError, DamagedFileError, ChangedFileError)
+    chosen = next((error for error in failures if not isinstance(error, lasting)), failures[0])
+    for other in failures:
+        if other is not chosen:
+            chosen.add_note(f"another place of the same file: {str(other).splitlines()[0]}")
+    return chosen
+
+
+def _check_entries(partition: Partition, needs: Mapping[str, Need], found: Mapping[str, Data]) -> None:
+    for name in needs:
+        data = found[name]
+        if not data.offsets and data.values is None:
+            continue
+        entries = len(data.offsets[0]) - 1 if data.offsets else len(data.values)  # type: ignore[arg-type]
+        if entries != len(partition):
+            raise DamagedFileError(f"Column {name!r} of {partition} has {entries} entries, not {len(partition)}.")
 
 
 def located(error: Exception, partition: Partition) -> Exception:
@@ -426,6 +517,6 @@ class Origin:
         """The origin of a source."""
         import hashlib
 
-        files = [(file.path, file.tree, file.entries, source.identity(file)) for file in source.files]
+        files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
         text = repr((type(source).__name__, files, source.npartitions, source.step_size, source.metadata))
         return cls(source, hashlib.sha256(text.encode()).hexdigest())

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import uproot
 
-from hepgraph.errors import DamagedFileError, DisagreementError, MissingTreeError, SourceError, nearest, suggestion
+from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
 from hepgraph.io.files import Options, edge, sniff
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles
@@ -149,7 +149,7 @@ class UprootSource(Source):
     def _same(self, partition: Partition, opened: Opened) -> None:
         file = self._places[partition.path, partition.tree]
         if opened.uuid != file.uuid or opened.tree.num_entries != file.entries:
-            raise SourceError(
+            raise ChangedFileError(
                 f"{file.path} changed after it was opened: tree {file.tree!r} had {file.entries} entries (file "
                 f"{file.uuid}) and has {opened.tree.num_entries} now (file {opened.uuid}). Open the dataset again."
             )

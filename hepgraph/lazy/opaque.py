@@ -64,6 +64,10 @@ class Call:
     def __hash__(self) -> int:
         return hash(self.key)
 
+    def content(self) -> tuple[Any, ...]:
+        """What makes it the same call in another process (see `hepgraph.content`)."""
+        return self.function, self.args, self.kwargs, self.forms, list(self.columns.values()), self.masked
+
     def call(self, values: Sequence[Any]) -> Returned:
         """Calls the function on one partition; `values` are those of the node's arguments."""
         passed = values[0]

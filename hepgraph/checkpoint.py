@@ -1,0 +1,275 @@
+"""Partial results on disk, so that a run that was killed goes on where it stopped.
+
+A checkpoint is a directory, local or remote. It holds `analysis.json`, which says whose it is, and for the plan of each
+dataset a folder with one file for each range that is done. The name of the folder is the hash of all that the result of
+a range depends on but the data (graph, outputs, opaque functions with their code, types of the columns, version); the
+name of a file that of the data (the file's own identity) and the range. So nothing that is found there can be stale.
+
+Each file is written under another name, then moved, and begins with the hash of what follows: a run can be killed at
+any moment. What is damaged all the same is said to be, and computed again. Files hold pickles: use your own alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+from hepgraph.content import digest
+from hepgraph.errors import CheckpointError
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.node import Node, dumps, loads, ordered
+from hepgraph.io.source import Partition, Source
+from hepgraph.io.store import BusyError, Store
+from hepgraph.ledger import Row
+from hepgraph.plan import AnyPass, Pass
+from hepgraph.provenance import versions
+
+FORMAT = 1
+MAGIC = b"hepgraph partial 1\n"
+_ABOUT = "analysis.json"
+
+
+def plan_key(each: AnyPass) -> str:
+    """The hash of what the results of ranges depend on, but for the data: the same in another process."""
+    return digest(FORMAT, dict(versions()).get("hepgraph"), each.content(), main=each.origin)
+
+
+def uses_place(each: AnyPass) -> bool:
+    """Whether the result of a range depends on how many entries of the dataset come before it."""
+    if not isinstance(each, Pass):
+        return False
+    order = ordered(each.wants)
+    counted = any(
+        isinstance(x, Node) and x.op == "ordinal" and x.space is not None and x.space.parent is TOTAL for x in order
+    )
+    return counted or len(each.needs()) > 1
+
+
+class Checkpoint:
+    """The checkpoint of one run, between `open` and `close`."""
+
+    def __init__(self, where: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
+        self.where = os.fspath(where)
+        with self._words("be opened"):
+            self.store = Store(where, storage_options)
+        self.notes: list[str] = []
+        self._keys: dict[int, str] = {}
+        self._placed: dict[int, bool] = {}
+        self._known: dict[int, dict[str, list[tuple[int, int]]]] = {}
+        self._identities: dict[tuple[int, str, str], str] = {}
+
+    def open(self, passes: Iterable[AnyPass], about: Mapping[str, Any]) -> None:
+        """Takes hold of the directory for these passes.
+
+        Raises CheckpointError if it is another run's, of another analysis, holds other things, or cannot be written.
+        """
+        passes = list(passes)
+        for number, each in enumerate(passes):
+            self._keys[number], self._placed[number] = plan_key(each), uses_place(each)
+        with self._words("be written to"):
+            there = self.store.names()
+            if there and _ABOUT not in there and set(there) - {"lock"}:
+                raise CheckpointError(
+                    f"{self.where} is no checkpoint: it holds {', '.join(there[:3])}{', ...' * (len(there) > 3)}. "
+                    "Nothing was changed there. Give a new directory."
+                )
+            try:
+                self.store.lock()
+            except BusyError as error:
+                raise CheckpointError(
+                    f"Another run works with the checkpoint {self.where} ({error}). Wait for it, or give this run a "
+                    "directory of its own."
+                ) from None
+        try:
+            self._claim(passes, about)
+            for number in self._keys:
+                self._known[number] = self._list(number)
+        except BaseException:
+            self.store.unlock()
+            raise
+
+    def close(self) -> None:
+        """Lets other runs use the directory."""
+        self.store.unlock()
+
+    def _claim(self, passes: list[AnyPass], about: Mapping[str, Any]) -> None:
+        """Checks that the directory is of this analysis, and says so in it."""
+        mine = {str(each.origin.source.metadata.get("dataset", "")): self._keys[i] for i, each in enumerate(passes)}
+        told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions")}
+        with self._words("be read"):
+            data = self.store.read(_ABOUT)
+        if data is not None:
+            try:
+                theirs = json.loads(data)
+                plans = dict(theirs["plans"])
+            except (ValueError, KeyError, TypeError):
+                self.notes.append(f"checkpoint {self.where}: {_ABOUT} was damaged, and is written anew")
+            else:
+                changed = sorted(name for name in set(plans) & set(mine) if plans[name] != mine[name])
+                if changed or not (set(plans) & set(mine) or theirs.get("code") == told["code"]):
+                    raise CheckpointError(_other(self.where, changed or sorted(mine), theirs, told))
+                mine = {**plans, **mine}
+        text = json.dumps({"hepgraph.checkpoint": FORMAT, "plans": mine, **told}, indent=1, default=str)
+        with self._words("be written to"):
+            self.store.write(_ABOUT, text.encode())
+
+    # ranges
+
+    def _list(self, number: int) -> dict[str, list[tuple[int, int]]]:
+        """The ranges that are stored for one pass, by file."""
+        with self._words("be read"):
+            names = self.store.names(self._keys[number])
+        found: dict[str, list[tuple[int, int]]] = {}
+        for name in names:
+            parts = name.removesuffix(".part").split("-")
+            if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
+                found.setdefault(parts[0], []).append((int(parts[1]), int(parts[2])))
+        return found
+
+    def _file(self, number: int, source: Source, partition: Partition) -> str:
+        """What a file is called in the names of stored ranges: by what is in it, wherever it lies."""
+        key = (number, partition.path, partition.tree)
+        if key not in self._identities:
+            file = source.file_of(partition)
+            identity = source.identity(file) or file.path
+            before = partition.first - partition.start if self._placed[number] else None
+            made = hashlib.blake2b(repr((identity, file.tree, file.entries, before)).encode(), digest_size=12)
+            self._identities[key] = made.hexdigest()
+        return self._identities[key]
+
+    def ranges(self, number: int, each: AnyPass, wanted: tuple[Partition, ...]) -> tuple[Partition, ...]:
+        """The ranges to run over: the wanted ones; where others are stored, those, and what is between them."""
+        source, found = each.origin.source, []
+        by_file: dict[tuple[str, str], list[Partition]] = {}
+        for partition in wanted:
+            by_file.setdefault((partition.path, partition.tree), []).append(partition)
+        for mine in by_file.values():
+            stored = self._known[number].get(self._file(number, source, mine[0]), [])
+            cuts = fitted_cuts([(p.start, p.stop) for p in mine], stored)
+            first = mine[0].first - mine[0].start
+            found += [Partition(mine[0].path, mine[0].tree, start, stop, first + start) for start, stop in cuts]
+        return tuple(found)
+
+    def load(self, number: int, each: AnyPass, partition: Partition) -> tuple[list[Any], Row] | None:
+        """The stored result of a range; None if there is none, or it is damaged."""
+        file = self._file(number, each.origin.source, partition)
+        if (partition.start, partition.stop) not in self._known[number].get(file, []):
+            return None
+        name = self._name(number, file, partition)
+        with self._words("be read"):
+            data = self.store.read(name)
+        if data is None:
+            return None
+        head = len(MAGIC) + 32
+        if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
+            self.notes.append(f"checkpoint {self.where}: the result of {partition} was damaged, and is computed again")
+            return None
+        try:
+            partials, row = unpacked(data[head:])
+        except (AttributeError, ImportError, pickle.UnpicklingError) as error:  # a class that is no longer there
+            self.notes.append(
+                f"checkpoint {self.where}: {partition} cannot be read back, and is computed again: {error}"
+            )
+            return None
+        return partials, row
+
+    def keep(self, number: int, each: AnyPass, partition: Partition, partials: list[Any], row: Row) -> None:
+        """Stores the result of a range; raises CheckpointError if it cannot be."""
+        name = self._name(number, self._file(number, each.origin.source, partition), partition)
+        body = packed((partials, row))
+        with self._words("be written to"):
+            try:
+                self.store.write(name, MAGIC + _sum(name, body) + body)
+            except BusyError as error:
+                raise CheckpointError(
+                    f"Another run took over the checkpoint {self.where} ({error}), as this one was silent for too long."
+                ) from None
+
+    def _name(self, number: int, file: str, partition: Partition) -> str:
+        return f"{self._keys[number]}/{file}-{partition.start}-{partition.stop}.part"
+
+    @contextmanager
+    def _words(self, what: str) -> Iterator[None]:
+        """Around the file system: its errors come out as CheckpointError, naming the directory."""
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except (OSError, ValueError, ImportError) as error:
+            raise CheckpointError(
+                f"The checkpoint {self.where} cannot {what}: {type(error).__name__}: {error}\nWhat is stored there "
+                "already is sound, and will be used by the next run with this checkpoint."
+            ) from error
+
+
+def fitted_cuts(wanted: list[tuple[int, int]], stored: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges that cover the wanted ones, made of stored ranges where there are some, and of wanted cuts elsewhere.
+
+    A stored range that is one of the wanted comes first; of others that overlap, the longer.
+
+    >>> fitted_cuts([(0, 50), (50, 100)], [(50, 100)])
+    [(0, 50), (50, 100)]
+    >>> fitted_cuts([(0, 50), (50, 100)], [(0, 30), (30, 60), (90, 120)])
+    [(0, 30), (30, 60), (60, 100)]
+    """
+    low, high = wanted[0][0], wanted[-1][1]
+    exact = set(wanted) & set(stored)
+    chosen: list[tuple[int, int]] = []
+    others = sorted(set(stored) - exact, key=lambda pair: (pair[0] - pair[1], pair))
+    for start, stop in [*sorted(exact), *others]:
+        if low <= start < stop <= high and all(stop <= a or b <= start for a, b in chosen):
+            chosen.append((start, stop))
+    edges = {edge for pair in [*wanted, *chosen] for edge in pair}
+    inside = {edge for edge in edges if not any(a < edge < b for a, b in chosen)}
+    cuts = sorted(inside)
+    return list(pairwise(cuts)) if len(cuts) > 1 else list(wanted)
+
+
+def packed(thing: Any) -> bytes:
+    """Anything as compressed bytes; classes count by name where they have one that can be imported."""
+    try:
+        body = b"P" + pickle.dumps(thing, protocol=5)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        body = b"C" + dumps(thing)
+    return zlib.compress(body, 1)
+
+
+def unpacked(data: bytes) -> Any:
+    """What `packed` made."""
+    body = zlib.decompress(data)
+    return pickle.loads(body[1:]) if body[:1] == b"P" else loads(body[1:])
+
+
+def _sum(name: str, data: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + data).digest()
+
+
+def _other(where: str, changed: list[str], theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
+    """What to say of a directory that holds another analysis."""
+    why = []
+    if theirs.get("processor") != mine["processor"]:
+        why.append(f"its processor is {theirs.get('processor')}, not {mine['processor']}")
+    old, new = theirs.get("parameters") or {}, mine["parameters"] or {}
+    why += [
+        f"its parameter {name} is {old.get(name, 'not there')}, not {new.get(name, 'there')}"
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+    before, now = (dict(each.get("versions") or {}).get("hepgraph") for each in (theirs, mine))
+    if before != now:
+        why.append(f"it was written by hepgraph {before}, not {now}")
+    if not why:
+        code = theirs.get("code") != mine["code"]
+        why.append("the code of the processor has changed" if code else "the outputs, the schema or the types of the "
+                   "columns are others")  # fmt: skip
+    return (
+        f"The checkpoint {where} is of another analysis: {'; '.join(why)} (dataset {', '.join(map(repr, changed))}). "
+        "Nothing was changed there. Give another directory, or remove that one."
+    )

@@ -1,0 +1,414 @@
+"""The course of one run: what is there already, what is to be done, what to do when it fails, and what is left.
+
+`compute.run_passes` hands the tasks to an executor; all the rest of a run is here.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hepgraph.attempt import Outcome, Policy, attempt, failure, halves
+from hepgraph.checkpoint import Checkpoint, packed, plan_key, unpacked, uses_place
+from hepgraph.errors import IncompleteWarning, ResumeError, SourceError
+from hepgraph.executors.interface import Executor, Part, Tree
+from hepgraph.gather import Gathered, Leaf, Sum, Task
+from hepgraph.io.source import Partition
+from hepgraph.ledger import FAILED, SKIPPED, Report, Row, Rows
+from hepgraph.plan import AnyPass, combine_all
+
+
+@dataclass
+class Course:
+    """What a user asks of a run beside its result: what to do about failures, and where to keep or find results."""
+
+    policy: Policy = field(default_factory=Policy)
+    checkpoint: Checkpoint | None = None
+    resume: Report | None = None
+
+
+class Work:
+    """What a worker does with one task: runs one pass over one range; results are sums that can be joined."""
+
+    def __init__(self, made: tuple[AnyPass, ...], counts: tuple[int, ...], policy: Policy) -> None:
+        self.passes, self.counts, self.policy = made, counts, policy
+
+    def __call__(self, task: Task) -> tuple[Sum, Rows]:
+        each = self.passes[task.number]
+        dataset = dataset_of(each)
+        return self._told(task, attempt(each.run, task.partition, self.policy, dataset))
+
+    def combine(self, number: int) -> Callable[[Sum, Sum], Sum]:
+        """How two results of one pass are joined."""
+        add = combine_all(self.passes[number].sinks)
+        return lambda a, b: a.join(b, add)
+
+    def lost(self, task: Task, error: Exception) -> tuple[Sum, Rows]:
+        """What stands for the result of a range that no worker survives: the run splits it, and tries the halves."""
+        row = failure(task.partition, dataset_of(self.passes[task.number]), error, 1, SKIPPED)
+        return Sum(self.counts[task.number]), Rows((replace(row, cause=error),))
+
+    def _told(self, task: Task, outcome: Outcome) -> tuple[Sum, Rows]:
+        count = self.counts[task.number]
+        rows = [row for _, _, row in outcome.pieces] + [row for _, row in outcome.failures]
+        rows.sort(key=lambda row: row.start)
+        if task.whole and len(rows) == 1 and outcome.pieces:
+            return Sum.of(count, task.leaf, outcome.pieces[0][1]), Rows(tuple(rows))
+        pieces = {(part.start, part.stop): partials for part, partials, _ in outcome.pieces}
+        return Sum(count, pieces={task.leaf: pieces} if pieces else {}), Rows(tuple(rows))
+
+
+@dataclass
+class Held:
+    """What is there of an incomplete result: for each pass its key, its files, and what was gathered."""
+
+    keys: list[str]
+    files: list[list[tuple[str, str, str]]]
+    gathered: list[Gathered] | bytes
+
+    def unpacked(self) -> list[Gathered]:
+        """A copy of what was gathered, to go on with."""
+        return unpacked(self.gathered if isinstance(self.gathered, bytes) else packed(self.gathered))  # type: ignore[no-any-return]
+
+
+class Running:
+    """One run on its course."""
+
+    def __init__(self, made: Sequence[AnyPass], ledger: Report, course: Course) -> None:
+        self.passes, self.ledger, self.course = tuple(made), ledger, course
+        self.add = [combine_all(each.sinks) for each in self.passes]
+        self.gathered: list[Gathered] = []
+        self.tasks: list[Task] = []
+        self._again: list[Task] = []
+        self._finishing = False  # sums are used up
+        ledger._replay = self._replay
+
+    @property
+    def work(self) -> Work:
+        """What the workers do."""
+        counts = tuple(len(each.leaves) for each in self.gathered)
+        return Work(self.passes, counts, self.course.policy)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        """Around the run: the checkpoint is held; an error that ends it carries the report, to resume from."""
+        checkpoint = self.course.checkpoint
+        if checkpoint is not None:
+            checkpoint.open(self.passes, self.ledger.provenance)
+            self.ledger.provenance["checkpoint"] = checkpoint.where
+        try:
+            self._plan()
+            yield
+        except BaseException as error:
+            self._stopped(error)
+            raise
+        finally:
+            if checkpoint is not None:
+                self.ledger.notes += [note for note in checkpoint.notes if note not in self.ledger.notes]
+                checkpoint.close()
+
+    # what is to be done
+
+    def _plan(self) -> None:
+        held = self.course.resume
+        if held is not None and held._resume is not None:
+            self._resumed(held)
+        else:
+            self.gathered = [Gathered.of(self._leaves(i, each)) for i, each in enumerate(self.passes)]
+        for gathered in self.gathered:
+            self.ledger.expect(sum(len(part) for leaf in gathered.leaves for part in leaf.planned))
+        for number, gathered in enumerate(self.gathered):
+            for task in list(gathered.missing(number)):
+                if not self._stored(task):
+                    self.tasks.append(task)
+
+    def _leaves(self, number: int, each: AnyPass) -> list[Leaf]:
+        """The leaves of a pass in the order of the data, with places for files that could not be opened."""
+        ranges = self._ranges(number, each)
+        source = each.origin.source
+        if not source.absent:
+            return [Leaf((partition,)) for partition in ranges]
+        if uses_place(each):
+            raise SourceError(
+                f"{source.absent[0].path} cannot be opened, and this analysis numbers the events of all files: it "
+                f"cannot be left out.\n{source.absent[0].error}"
+            )
+        by_file: dict[tuple[str, str], list[Leaf]] = {}
+        for partition in ranges:
+            by_file.setdefault((partition.path, partition.tree), []).append(Leaf((partition,)))
+        absent = sorted(source.absent, key=lambda gone: gone.before)
+        leaves: list[Leaf] = []
+        for i, file in enumerate([*source.files, None]):
+            for gone in [a for a in absent if a.before == i]:
+                row = Row(dataset_of(each), gone.path, 0, 0, 0, how="", status=SKIPPED, tries=gone.tries,
+                          error=gone.error, tree=gone.tree)  # fmt: skip
+                self.ledger.add((number, len(leaves), 0), row)
+                leaves.append(Leaf(()))
+            leaves += by_file.get((file.path, file.tree), []) if file is not None else []
+        return leaves
+
+    def _ranges(self, number: int, each: AnyPass) -> tuple[Partition, ...]:
+        ranges = each.partitions()
+        checkpoint = self.course.checkpoint
+        return ranges if checkpoint is None else checkpoint.ranges(number, each, ranges)
+
+    def _stored(self, task: Task) -> bool:
+        """Takes the result of a range from the checkpoint, if it is there."""
+        checkpoint = self.course.checkpoint
+        each = self.passes[task.number]
+        found = checkpoint.load(task.number, each, task.partition) if checkpoint is not None else None
+        if found is None:
+            return False
+        partials, row = found
+        part = task.partition
+        row = replace(row, dataset=dataset_of(each), path=part.path, tree=part.tree, stored=True)
+        self._add(task, part, partials, row)
+        return True
+
+    def _resumed(self, report: Report) -> None:
+        held: Held = report._resume
+        keys = [plan_key(each) for each in self.passes]
+        if keys != held.keys:
+            raise ResumeError(
+                "The report to resume from is of another analysis: its code, its parameters, the datasets or the types "
+                "of their columns have changed. Run it again without resume=."
+            )
+        for each, files in zip(self.passes, held.files, strict=True):
+            _same_files(each, files)
+        self.gathered = held.unpacked()
+        for place, row in zip(report._order, report.rows, strict=True):
+            if row.events or row.status not in (FAILED, SKIPPED):
+                self.ledger.add(place, replace(row, stored=True))
+        for number, (each, gathered) in enumerate(zip(self.passes, self.gathered, strict=True)):
+            paths = [path for path, _, _ in held.files[number]]
+            empty = [i for i, leaf in enumerate(gathered.leaves) if not leaf.planned]
+            gone = [path for path, _, uuid in held.files[number] if uuid == ""]
+            still = {a.path: a for a in each.origin.source.absent}
+            assert len(empty) == len(gone), paths
+            for leaf, path in zip(empty, gone, strict=True):
+                if path in still:
+                    row = Row(dataset_of(each), path, 0, 0, 0, how="", status=SKIPPED, error=still[path].error,
+                              tries=still[path].tries, tree=still[path].tree)  # fmt: skip
+                    self.ledger.add((number, leaf, 0), row)
+                    continue
+                ranges = tuple(p for p in self._ranges(number, each) if p.path == path)
+                gathered.leaves[leaf] = Leaf(ranges or (Partition(path, "", 0, 0),))
+
+    # what comes
+
+    def parts(self, runner: Executor, tasks: Sequence[Task]) -> Iterator[Part]:
+        """Sums from an executor; range by range where each result is to be kept."""
+        trees, first = [], 0
+        for number, each in enumerate(self.passes):
+            count = sum(task.number == number for task in tasks)
+            trees.append(Tree(first, count, each.title))
+            first += count
+        if self.course.checkpoint is not None:
+            return Executor.fold(runner, self.work, tasks, trees)
+        return runner.fold(self.work, tasks, trees)
+
+    def take(self, finished: Sequence[tuple[Task, Rows]], value: Sum) -> int:
+        """Takes in what became of some tasks of one pass, and their sum; gives the number of events."""
+        number = finished[0][0].number
+        gathered = self.gathered[number]
+        done: list[tuple[Task, Row]] = []
+        for task, told in finished:
+            self._lost(task, told)
+            if len(told.rows) > 1:
+                gathered.split(task.leaf, task.partition, tuple(_part(task.partition, row) for row in told.rows))
+            done += [(task, row) for row in told.rows if row.status not in (FAILED, SKIPPED)]
+            for row in told.rows:
+                if row.status in (FAILED, SKIPPED) and row.cause is None:
+                    self.ledger.add((number, task.leaf, row.start), row)
+        if self.course.checkpoint is not None:
+            self._keep(self.course.checkpoint, done, value)
+        start = time.perf_counter()
+        gathered.take(value, self.add[number])
+        seconds = time.perf_counter() - start
+        for task, row in done:
+            gathered.done.add((task.leaf, row.start))
+            self.ledger.add((number, task.leaf, row.start), replace(row, merge_seconds=seconds / len(done)))
+        return sum(row.events for _, row in done)
+
+    def _keep(self, checkpoint: Checkpoint, done: Sequence[tuple[Task, Row]], value: Sum) -> None:
+        """Stores the results of one task, of which a sum holds nothing else."""
+        for task, row in done:
+            part = _part(task.partition, row)
+            pieces = value.pieces.get(task.leaf, {})
+            whole = (part.start, part.stop) not in pieces
+            partials = next(iter(value.nodes.values())) if whole else pieces[part.start, part.stop]
+            checkpoint.keep(task.number, self.passes[task.number], part, partials, row)
+
+    def _add(self, task: Task, part: Partition, partials: Any, row: Row) -> None:
+        gathered = self.gathered[task.number]
+        count = len(gathered.leaves)
+        value = Sum.of(count, task.leaf, partials)
+        if not task.whole:
+            value = Sum(count, pieces={task.leaf: {(part.start, part.stop): partials}})
+        gathered.take(value, self.add[task.number])
+        gathered.done.add((task.leaf, part.start))
+        self.ledger.add((task.number, task.leaf, part.start), row)
+
+    def _lost(self, task: Task, told: Rows) -> None:
+        """Splits a range whose worker died, to find the events that it dies of."""
+        for row in told.rows:
+            if row.cause is None:
+                continue
+            if len(task.partition) > 1:
+                parts = halves(task.partition)
+                self.gathered[task.number].split(task.leaf, task.partition, parts)
+                self._again += [Task(task.number, task.leaf, False, part) for part in parts]
+            elif self.course.policy.skips:
+                self.ledger.add((task.number, task.leaf, row.start), replace(row, cause=None))
+            else:
+                with suppress(AttributeError):
+                    row.cause.ledger_row = replace(row, cause=None, status=FAILED)
+                raise row.cause
+
+    def again(self) -> list[Task]:
+        """The tasks that came out of others since the last time: halves of ranges whose worker died."""
+        tasks, self._again = sorted(self._again, key=lambda task: task.number), []
+        return tasks
+
+    # what is left
+
+    def results(self) -> list[list[Any]]:
+        """The finished results of each pass; warns if something is missing."""
+        self.ledger.check()
+        if not self.ledger.complete:
+            self._hold(pack=True)
+            self._warn()
+        self._finishing = True
+        results = []
+        for each, gathered, add in zip(self.passes, self.gathered, self.add, strict=True):
+            total = gathered.total(add)
+            if total is None:
+                first = next((row.error for row in self.ledger.failed if row.dataset == dataset_of(each)), "")
+                error = SourceError(f"Nothing of {_called(each)} could be read, so there is no result of it.\n{first}")
+                error.report = self.ledger
+                raise error
+            results.append([sink.finish(part) for sink, part in zip(each.sinks, total, strict=True)])
+        return results
+
+    def _hold(self, pack: bool) -> None:
+        files = [files_of(each) for each in self.passes]
+        keys = [plan_key(each) for each in self.passes]
+        self.ledger._resume = Held(keys, files, packed(self.gathered) if pack else self.gathered)
+
+    def _stopped(self, error: BaseException) -> None:
+        """Puts what is known about an error into the report, and the report on the error."""
+        row = getattr(error, "ledger_row", None)
+        if isinstance(row, Row):
+            place = self._place(row)
+            if place is not None:
+                self.ledger.add(place, row)
+        if self.gathered and not self._finishing and isinstance(error, Exception | KeyboardInterrupt):
+            with suppress(Exception):  # what has no key cannot be resumed; the error at hand is what matters
+                self._hold(pack=False)
+        with suppress(AttributeError):
+            error.report = self.ledger  # type: ignore[attr-defined]
+
+    def _place(self, row: Row) -> tuple[int, int, int] | None:
+        for number, gathered in enumerate(self.gathered):
+            if dataset_of(self.passes[number]) != row.dataset:
+                continue
+            for i, leaf in enumerate(gathered.leaves):
+                for part in leaf.planned:
+                    if (part.path, part.tree) == (row.path, row.tree) and part.start <= row.start < max(
+                        part.stop, part.start + 1
+                    ):
+                        return number, i, row.start
+        return None
+
+    def _replay(self, row: Row) -> Any:
+        place = self._place(row)
+        if place is None:
+            raise ResumeError(f"This run has no range {row.range}.")
+        leaf = self.gathered[place[0]].leaves[place[1]]
+        part = next(part for part in leaf.planned if part.start <= row.start)
+        return self.passes[place[0]].run(_part(part, row))[0]
+
+    def _warn(self) -> None:
+        checkpoint = self.ledger.provenance.get("checkpoint")
+        again = (
+            "Run it again with the same checkpoint"
+            if checkpoint
+            else "hg.run(..., resume=report), with the report of report=True,"
+        )
+        text = f"{self.ledger.summary()}\nreport.failed lists all of it. {again} to do what is missing."
+        warnings.warn(IncompleteWarning(text), stacklevel=_users_level())
+
+
+def course_of(policy: Policy, checkpoint: Any, resume: Any, storage_options: Any = None) -> Course:
+    """The course that a user means: `checkpoint` is a directory or URL, `resume` the report of a run.
+
+    A report that was read from a file, of a run with a checkpoint, means that checkpoint. Raises ResumeError.
+    """
+    if resume is not None:
+        if not isinstance(resume, Report):
+            raise ResumeError(f"resume= takes the report of a run (report=True), not a {type(resume).__name__}.")
+        if resume._resume is None and checkpoint is None:
+            checkpoint = resume.provenance.get("checkpoint")
+            if checkpoint is None and resume.complete:
+                raise ResumeError("Nothing is missing from the run to be resumed: its result is whole.")
+            if checkpoint is None:
+                raise ResumeError(
+                    "This report was read from a file, which holds no results to go on from; a run with checkpoint= "
+                    "keeps them."
+                )
+    where = None if checkpoint is None else Checkpoint(checkpoint, storage_options)
+    return Course(policy, where, resume)
+
+
+def dataset_of(each: AnyPass) -> str:
+    """The name of the dataset of a pass; empty if it has none."""
+    return str(each.origin.source.metadata.get("dataset", ""))
+
+
+def files_of(each: AnyPass) -> list[tuple[str, str, str]]:
+    """The files of a pass in order: path, tree, identity; without the last, where the file could not be opened."""
+    source = each.origin.source
+    found: list[tuple[str, str, str]] = []
+    for i, file in enumerate([*source.files, None]):
+        found += [(gone.path, gone.tree, "") for gone in source.absent if gone.before == i]
+        found += [(file.path, file.tree, source.identity(file) or "unknown")] if file is not None else []
+    return found
+
+
+def _same_files(each: AnyPass, before: Iterable[tuple[str, str, str]]) -> None:
+    """Raises ResumeError if a file is not the one that an earlier run has read."""
+    now = files_of(each)
+    if [path for path, _, _ in now] != [path for path, _, _ in before]:
+        raise ResumeError(
+            f"The files of {_called(each)} are not those of the report to resume from. Give the same fileset, or use "
+            "checkpoint=, which goes by the content of files."
+        )
+    for (path, _, old), (_, _, new) in zip(before, now, strict=True):
+        if old and new and old != new:
+            raise ResumeError(
+                f"{path} has changed since the run that is to be resumed, whose result has events of the old file in "
+                "it. Run it again without resume=."
+            )
+
+
+def _called(each: AnyPass) -> str:
+    name = dataset_of(each)
+    return f"dataset {name!r}" if name else str(each.origin.source.name)
+
+
+def _part(whole: Partition, row: Row) -> Partition:
+    """The range of a row, as a part of the one that it was split from."""
+    return replace(whole, start=row.start, stop=row.stop, first=whole.first + row.start - whole.start)
+
+
+def _users_level() -> int:
+    """How far up the stack the user's own call is."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("hepgraph", "contextlib")):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,0 +1,110 @@
+"""How much memory a run will take, before it runs: outputs, their copies on the way up the tree, and what is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hepgraph.errors import MemoryBudgetError
+from hepgraph.graph.node import ordered
+from hepgraph.hist import HistSink
+from hepgraph.io.source import parse_bytes
+from hepgraph.load import needs_of
+from hepgraph.plan import AnyPass, ArraySink, Pass
+
+WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that takes memory: what it is, the bytes of one, and how many there are at a time."""
+
+    what: str
+    bytes: int
+    copies: int
+    advice: str
+
+    @property
+    def total(self) -> int:
+        """The bytes of all."""
+        return self.bytes * self.copies
+
+    def __str__(self) -> str:
+        times = f" = {self.copies} x {readable(self.bytes)}" if self.copies > 1 else ""
+        return f"{readable(self.total)}{times}: {self.what}"
+
+
+def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
+    """What takes memory in a run, the most first; outputs of a processor that runs eagerly are not known, and left out.
+
+    >>> import hepgraph as hg
+    >>> from hepgraph.compute import passes
+    >>> events = hg.from_root("data/sample.root", schema="nanoaod")
+    >>> h = hg.Hist.new.Reg(98, 0, 200, name="met").Double().fill(events.MET.pt)
+    >>> str(estimate(passes(h)[0], workers=1)[1])
+    '800 B: the histogram of met'
+    """
+    parts: list[Part] = []
+    largest = 0
+    for each in made:
+        source = each.origin.source
+        ranges = each.partitions()
+        copies = max(1, (len(ranges) - 1).bit_length() + 1) + (3 * workers if workers > 1 else 0)
+        copies = min(copies, max(1, len(ranges)))
+        columns = each.columns() if isinstance(each, Pass) else {}
+        memory = sum(source.columns[name].memory for name in columns)
+        longest = max((len(partition) for partition in ranges), default=0)
+        largest = max(largest, int(memory / max(1, source.entries) * longest))
+        for sink in each.sinks:
+            if isinstance(sink, HistSink):
+                axes = ", ".join(axis.name or axis.label or "?" for axis in sink.empty.axes)
+                parts.append(Part(f"the histogram of {axes}", _size(sink), copies, "fewer bins or axes"))
+            elif isinstance(sink, ArraySink):
+                own = needs_of(ordered(sink.wants)).get(each.origin, {})
+                whole = sum(source.columns[name].memory for name in own)
+                parts.append(Part(f"an array of all of {source.name}", whole, 2, "a histogram instead of an array"))
+    parts.append(
+        Part(
+            "the columns of the longest range, and what is made of them", largest * WORK, workers, "a smaller step_size"
+        )
+    )
+    return sorted(parts, key=lambda part: -part.total)
+
+
+def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int) -> int:
+    """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it."""
+    allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
+    parts = estimate(made, workers)
+    total = sum(part.total for part in parts)
+    if total <= allowed:
+        return total
+    shown = [part for part in parts if part.total][:5]
+    advice = list(dict.fromkeys(part.advice for part in shown if part.total > allowed / 10))
+    if workers > 1:
+        advice.append(f"fewer than {workers} workers")
+    lines = "\n".join(f"  {part}" for part in shown)
+    raise MemoryBudgetError(
+        f"This run would take about {readable(total)}, and memory= allows {readable(allowed)}. Nothing was run.\n"
+        f"{lines}\nWhat helps: {', '.join(advice)}."
+    )
+
+
+def readable(count: int) -> str:
+    """A number of bytes for people.
+
+    >>> readable(1234567)
+    '1.23 MB'
+    """
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"
+
+
+def _size(sink: Any) -> int:
+    """The bytes of a histogram, with its flow bins, as often as its fills are kept apart."""
+    view = sink.empty.view(flow=True)
+    return int(view.nbytes) * (len(sink.fills) if any(axis.traits.growth for axis in sink.empty.axes) else 1)

@@ -1,0 +1,223 @@
+"""Named bytes in a directory, local or remote: each appears whole or not at all, and one run at a time writes there."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+STALE = 600.0  # seconds after which the lock of a run that no longer renews it is taken over
+RENEW = 60.0
+_TEMPORARY = ".part-"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who works in a directory: a process on a host, since when."""
+
+    host: str
+    process: int
+    since: str
+    token: str = ""
+    seen: float = 0.0
+
+    @classmethod
+    def me(cls) -> Holder:
+        """This process, now."""
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        return cls(socket.gethostname(), os.getpid(), now, secrets.token_hex(8), time.time())
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has not been heard of for long, or was a process of this host that has ended."""
+        if self.host == socket.gethostname():
+            try:
+                os.kill(self.process, 0)
+            except ProcessLookupError:
+                return True
+            except OSError:  # it is there, and not ours
+                return False
+            return False
+        return time.time() - self.seen > STALE
+
+    def __str__(self) -> str:
+        return f"process {self.process} on {self.host}, since {self.since}"
+
+
+class BusyError(OSError):
+    """Another run holds the lock."""
+
+    def __init__(self, holder: Holder | None) -> None:
+        super().__init__(str(holder or "another process"))
+        self.holder = holder
+
+
+class Store:
+    """Bytes by name below a directory or URL; errors are the file system's own."""
+
+    def __init__(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
+        self.url = os.fspath(url)
+        local = "://" not in self.url and "::" not in self.url
+        where = os.path.abspath(os.path.expanduser(self.url)) if local else self.url
+        self.system, root = fsspec.core.url_to_fs(where, **(storage_options or {}))
+        self.root = root.rstrip("/")
+        self._lock: int | None = None
+        self._mine: Holder | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a directory of this machine."""
+        return isinstance(self.system, LocalFileSystem)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of a name; None if there is no such name."""
+        try:
+            return bytes(self.system.cat_file(self._path(name)))
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        """Keeps bytes under a name: under another one first, then moved, so that nobody ever sees half of them."""
+        path = self._path(name)
+        folder, _, last = path.rpartition("/")
+        self.system.makedirs(folder, exist_ok=True)
+        temporary = f"{folder}/{_TEMPORARY}{last}-{os.getpid()}"
+        try:
+            self.system.pipe_file(temporary, data)
+            self._move(temporary, path)
+        except BaseException:
+            self.remove(temporary, whole=True)
+            raise
+        self._renew()
+
+    def _move(self, old: str, new: str) -> None:
+        if self.local:
+            os.replace(old, new)
+        else:
+            self.system.mv(old, new)
+
+    def names(self, folder: str = "") -> list[str]:
+        """The names in a folder, sorted; those that a killed run left half written are removed."""
+        where = self._path(folder)
+        try:
+            paths = self.system.ls(where, detail=False, refresh=True)
+        except FileNotFoundError:
+            return []
+        found = []
+        for path in paths:
+            name = str(path).rstrip("/").rpartition("/")[2]
+            if name.startswith(_TEMPORARY):
+                self.remove(path, whole=True)
+            else:
+                found.append(name)
+        return sorted(found)
+
+    def remove(self, name: str, whole: bool = False) -> None:
+        """Removes a name, if it is there and can be removed."""
+        try:
+            self.system.rm_file(name if whole else self._path(name))
+        except OSError:
+            return
+
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{name}" if name else self.root
+
+    # one run at a time
+
+    def lock(self) -> None:
+        """Keeps others out until `unlock`; raises BusyError. The lock of a process that was killed does not hold."""
+        self.system.makedirs(self.root, exist_ok=True)
+        mine = Holder.me()
+        if self.local:
+            self._flock(mine)
+            return
+        held = self._holder()
+        if held is not None and not held.gone:
+            raise BusyError(held)
+        self._write_holder(mine)
+        now = self._holder()
+        if now is None or now.token != mine.token:  # another run was faster by a moment
+            raise BusyError(now)
+        self._mine = mine
+
+    def _flock(self, mine: Holder) -> None:
+        import fcntl
+
+        lock = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise BusyError(self._holder()) from None
+        except BaseException:
+            os.close(lock)
+            raise
+        self._lock = lock
+        os.ftruncate(lock, 0)
+        os.write(lock, _told(mine))
+
+    def _holder(self) -> Holder | None:
+        try:
+            return Holder(**json.loads(self.read("lock") or b""))
+        except (ValueError, TypeError):
+            return None
+
+    def _write_holder(self, holder: Holder) -> None:
+        self.system.pipe_file(self._path("lock"), _told(holder))
+
+    def _renew(self) -> None:
+        if self._mine is None or time.time() - self._mine.seen < RENEW:
+            return
+        held = self._holder()
+        if held is not None and held.token != self._mine.token:
+            raise BusyError(held)
+        self._mine = Holder(self._mine.host, self._mine.process, self._mine.since, self._mine.token, time.time())
+        self._write_holder(self._mine)
+
+    def unlock(self) -> None:
+        """Lets others in."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self._mine is not None:
+            self._mine = None
+            self.remove("lock")
+
+
+def _told(holder: Holder) -> bytes:
+    return json.dumps(vars(holder)).encode()
+
+
+def read_bytes(url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> bytes:
+    """The bytes of one file, local or remote."""
+    with fsspec.open(os.path.expanduser(os.fspath(url)), "rb", **(storage_options or {})) as file:
+        return bytes(file.read())
+
+
+def write_bytes(url: str | os.PathLike[str], data: bytes, storage_options: Mapping[str, Any] | None = None) -> None:
+    """Writes one file, local or remote; a reader sees the old one or the new one."""
+    folder, _, name = os.fspath(url).rpartition("/")
+    Store(folder or ("/" if os.fspath(url)[:1] == "/" else "."), storage_options).write(name, data)
+
+
+def stamp(path: str, storage_options: Mapping[str, Any] | None = None) -> list[Any] | None:
+    """The size of a file and when it was written, as far as its file system tells; None if it does not."""
+    try:
+        system, where = fsspec.core.url_to_fs(path, **(storage_options or {}))
+        found = system.info(where)
+    except (OSError, ValueError, ImportError):
+        return None
+    if isinstance(system, LocalFileSystem):
+        status = os.stat(where)
+        return [status.st_size, status.st_mtime_ns, status.st_ino]
+    times = [str(found[key]) for key in ("ETag", "etag", "mtime", "LastModified", "last_modified", "created")
+             if found.get(key)]  # fmt: skip
+    return [found.get("size"), *times] if times else None

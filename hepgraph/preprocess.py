@@ -1,0 +1,186 @@
+"""Preprocessing: looking at every file of a fileset once, so that runs need not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hepgraph.attempt import Policy, said
+from hepgraph.errors import DisagreementError, IncompleteWarning
+from hepgraph.executors import pick
+from hepgraph.fileset import KNOWN, Dataset, Fileset, Place, datasets
+from hepgraph.io.described import column_of, column_told, file_of, file_told, kind_of
+from hepgraph.io.source import STEP_SIZE, Source
+from hepgraph.io.store import Store, stamp
+from hepgraph.opening import Found, joined, look, places_of
+from hepgraph.progress import progress_bar
+from hepgraph.provenance import versions
+
+_FORMAT = 1
+
+
+def preprocess(
+    fileset: Any,
+    *,
+    tree: str | None = None,
+    executor: Any = None,
+    cache: bool | str | os.PathLike[str] = True,
+    strict: bool = False,
+    on_error: str = "raise",
+    retries: int = 3,
+    progress: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Fileset:
+    """The fileset with all that a run needs to know of its files: identities, entries, edges of clusters, columns.
+
+    Nothing but metadata is read. The result is a dict that JSON takes (`.save`), and a fileset: `hg.run` opens none of
+    its files before it reads their events. Files of one dataset must be of one kind; where they disagree on a column,
+    a run that needs it raises, and with `strict=True` this does. With `on_error="skip"` files that cannot be opened are
+    left out, with a warning, and every run over the result names them as lost.
+
+    What is found out is kept in `cache`, a directory (True: the user's cache directory; False: nowhere), under the
+    path, size and time of each file, so that the next call opens only what is new.
+
+    Raises what opening files raises: MissingFileError, MissingTreeError, DamagedFileError, SourceError.
+
+    >>> import hepgraph as hg
+    >>> known = hg.preprocess({"a": ["data/sample.root"]}, executor="serial", cache=False)
+    >>> known.entries, known.first_events(100).entries
+    ({'a': 2000}, {'a': 100})
+    """
+    policy = Policy(on_error, retries)
+    named = datasets(fileset, tree)
+    runner = pick(executor)
+    kept = _Cache(cache, storage_options)
+    places = [_places(dataset, tree, policy, storage_options) for dataset in named]
+    tasks = list(dict.fromkeys(place for mine in places for place in mine))
+    found = {place: known for place in tasks if (known := kept.read(place)) is not None}
+    new = [place for place in tasks if place not in found]
+    with progress_bar(len(new), progress, f"preprocessing, {runner.name}") as tick:
+        for index, one in runner.run(Look(storage_options, policy), new):
+            found[new[index]] = one
+            kept.write(one)
+            tick(one.file.entries if one.file is not None else 0)
+    made = {}
+    for dataset, mine in zip(named, places, strict=True):
+        source = joined(dataset.name, [found[place] for place in mine], STEP_SIZE, dataset.metadata, storage_options)
+        if strict:
+            _agree(source)
+        made[dataset.name] = described(source)
+    missing = [one for one in found.values() if one.error is not None]
+    if missing:
+        paths = ", ".join(one.place[0][0] for one in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        warnings.warn(
+            IncompleteWarning(
+                f"{len(missing)} of {len(tasks)} files cannot be opened, and runs over this fileset will lack their "
+                f"events: {paths}. The first: {said(missing[0].error or OSError())}"
+            ),
+            stacklevel=2,
+        )
+    return Fileset(made)
+
+
+def described(source: Source) -> dict[str, Any]:
+    """A dataset of a fileset, with all that is known of a source."""
+    known: dict[str, Any] = {
+        "kind": kind_of(source),
+        "entries": source.entries,
+        "columns": [column_told(column) for column in source.columns.values()],
+    }
+    if source.absent:
+        known["absent"] = [
+            {"path": gone.path, "tree": gone.tree, "before": gone.before, "error": gone.error, "tries": gone.tries}
+            for gone in source.absent
+        ]
+    return {
+        "files": {file.path: file_told(file) for file in source.files},
+        "metadata": dict(source.metadata),
+        "format": "parquet" if known["kind"] == "Parquet" else "root",
+        KNOWN: known,
+    }
+
+
+class Look:
+    """What a worker does with one place: looks at the file there."""
+
+    def __init__(self, options: Mapping[str, Any] | None, policy: Policy) -> None:
+        self.options, self.policy = options, policy
+
+    def __call__(self, place: Place) -> Found:
+        return look(place, self.options, self.policy)
+
+
+def _places(dataset: Dataset, tree: str | None, policy: Policy, options: Mapping[str, Any] | None) -> Sequence[Place]:
+    return [(paths, own or dataset.tree or tree) for paths, own in places_of(dataset, options, policy)]
+
+
+def _agree(source: Source) -> None:
+    for file in source.files:
+        for name in file.differs:
+            source.check([name])
+    if source.absent:
+        raise DisagreementError(f"{source.absent[0].path} cannot be opened: {source.absent[0].error}")
+
+
+class _Cache:
+    """What was found out about files, by path, size and time; whatever is wrong with it, it is as if it were empty."""
+
+    def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
+        self.options = options
+        folder = _usual() if where is True else None if where is False else os.fspath(where)
+        self.store = None if folder is None else Store(folder)
+
+    def _name(self, place: Place) -> str | None:
+        paths, tree = place
+        found = stamp(paths[0], self.options)
+        if found is None:
+            return None
+        text = json.dumps([_FORMAT, _version(), list(paths), tree, found])
+        return f"{hashlib.sha256(text.encode()).hexdigest()}.z"
+
+    def read(self, place: Place) -> Found | None:
+        if self.store is None or (name := self._name(place)) is None:
+            return None
+        try:
+            data = self.store.read(name)
+            if data is None:
+                return None
+            told = json.loads(zlib.decompress(data))
+            columns = tuple(column_of(column) for column in told["columns"])
+            return Found(place, told["kind"], columns, file_of(place[0][0], told["file"]))
+        except (OSError, ValueError, KeyError, TypeError, zlib.error):
+            return None
+
+    def write(self, one: Found) -> None:
+        if self.store is None or one.file is None or (name := self._name(one.place)) is None:
+            return
+        told = {"kind": one.kind, "columns": [column_told(c) for c in one.columns], "file": file_told(one.file)}
+        try:
+            self.store.write(name, zlib.compress(json.dumps(told).encode(), 3))
+        except OSError:
+            self.store = None
+
+
+def _version() -> str:
+    return dict(versions()).get("hepgraph", "")
+
+
+def _usual() -> str | None:
+    """The directory for what is known of files: `$HEPGRAPH_CACHE`, or the platform's; None if there is none."""
+    own = os.environ.get("HEPGRAPH_CACHE")
+    if own is not None:
+        return str(Path(own) / "files") if own else None
+    try:
+        if sys.platform == "darwin":
+            return str(Path.home() / "Library" / "Caches" / "hepgraph" / "files")
+        base = os.environ.get("XDG_CACHE_HOME")
+        return str((Path(base) if base else Path.home() / ".cache") / "hepgraph" / "files")
+    except RuntimeError:  # nobody's home
+        return None
