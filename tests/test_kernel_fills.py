@@ -195,7 +195,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("deep", [0, 1, 2])
 @pytest.mark.parametrize("weighted", [False, True])
 def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alone: bool) -> None:
-    """Entries of events, lists and pairs, more than a batch holds: the same bits as boost, which takes them in order."""
+    """Entries of events, lists and pairs, more than a batch holds: the bits of boost, which takes them in order."""
     if alone:
         monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda _: False)
     rng = np.random.default_rng(5)
