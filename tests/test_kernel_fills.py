@@ -11,6 +11,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.compute import passes
+from hepgraph.kernel.batches import BATCH
 
 EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
 AXES = {
@@ -188,3 +189,42 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     object.__setattr__(column, "values", column.values[:2])
     with pytest.raises(AssertionError, match="looked at 2 of Slot"):
         each.compiled.kernel.run(loaded)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("deep", [0, 1, 2])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alone: bool) -> None:
+    """Entries of events, lists and pairs, more than a batch holds: the bits of boost, which takes them in order."""
+    if alone:
+        monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda _: False)
+    rng = np.random.default_rng(5)
+    n = 4 * BATCH + 13
+    counts = rng.integers(0, 6, n)
+    inner = [rng.normal(1, 2, counts.sum()), rng.integers(-3, 9, counts.sum()), rng.random(counts.sum()) < 0.3]
+    data = ak.zip({name: ak.unflatten(x, counts) for name, x in zip("abc", inner, strict=True)})
+    lazy = hg.from_awkward(data, npartitions=2)
+
+    def values(x: Any) -> list[Any]:
+        if deep == 0:
+            some = x[ak.num(x) > 0]
+            return [some.a[:, 0], some.b[:, -1], ak.any(some.c, axis=1), some.a[:, -1] ** 2]
+        if deep == 1:
+            kept = x[x.a > 0]
+            return [kept.a, kept.b, kept.c, kept.a**2]
+        p, q = ak.unzip(ak.combinations(x, 2))
+        return [p.a + q.a, p.b - q.b, p.c | q.c, p.a**2]
+
+    def filled(x: Any, flat: Any) -> Any:
+        *axes, weight = map(flat, values(x))
+        weight = {"weight": weight} if weighted else {}
+        storage = hist.storage.Weight if weighted else hist.storage.Double
+        makers = [AXES["regular"], WHOLE["integer"], hist.axis.Boolean]
+        out = [hg.Hist(make(), storage=storage()).fill(v, **weight) for make, v in zip(makers, axes, strict=True)]
+        out.append(hg.Hist(AXES["many"](), WHOLE["category"](), storage=storage()).fill(*axes[:2], **weight))
+        out.append(hg.Hist(hist.axis.Regular(2000, -1, 7), storage=storage()).fill(axes[0], **weight))
+        return out
+
+    got = compiled(filled(lazy, lambda x: x))
+    parts = [filled(part, lambda x: ak.to_numpy(ak.flatten(x, axis=None))) for part in (data[: n // 2], data[n // 2 :])]
+    assert got == [one + two for one, two in zip(*parts, strict=True)]

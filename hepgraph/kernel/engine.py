@@ -10,8 +10,9 @@ import numpy as np
 
 from hepgraph.graph.canonical import filtered
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.kernel.batches import batched, copies
 from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
-from hepgraph.kernel.fills import MANY, filled, target_of, write_fill
+from hepgraph.kernel.fills import MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.lower import Lowered, start_value
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
@@ -83,6 +84,7 @@ class Kernel:
         lowered = Lowered(self.steps, scheduler, self.targets, self.check)
         self.text = lowered.text()
         self.slots = list(lowered.slots)
+        self.batches = lowered.batches
         for slot in self.slots:
             if slot.kind == "scratch":
                 bounded(_scratch_space(slot.item))
@@ -100,8 +102,14 @@ class Kernel:
     def _fill_action(self, number: int, output: Output, fill: Any) -> Action:
         target = target_of(number, output.empty, fill)
         self.sizes[number] = target.size
-        self.targets.append(lambda e, action, env: write_fill(e, target, env, self.many))
+        self.targets.append(lambda e, action, env: self._fill(e, target, env))
         return Action(fill.entries, target.nodes, None, 0, len(self.targets) - 1)
+
+    def _fill(self, e: Lowered, target: Target, env: Env) -> None:
+        if batched(target):
+            e.batches.push(e, target, env)
+        else:
+            write_fill(e, target, env, self.many)
 
     def _part_action(self, part: Node) -> Action:
         if part.op == "count":
@@ -201,7 +209,10 @@ class Kernel:
             case "scratch":
                 return np.zeros(offsets.capacity(_scratch_space(slot.item)), slot.dtype)
             case "bins":
-                return bins.setdefault((slot.item, slot.part), np.zeros(self.sizes[slot.item], slot.dtype))
+                size = self.sizes[slot.item]
+                return bins.setdefault((slot.item, slot.part), np.zeros(size * copies(size, slot.part), slot.dtype))
+            case "batch":
+                return np.zeros(self.batches.sizes[slot.dtype], slot.dtype)
             case "total":
                 return totals.setdefault(slot.item, _total_start(slot.item))
         raise AssertionError(slot.kind)
@@ -209,7 +220,9 @@ class Kernel:
     def _result(self, number: int, output: Output, bins: Any, totals: Any) -> Any:
         if output.kind == "total":
             return [totals[part].copy() if part in totals else _total_start(part) for part in output.parts]
-        return filled(output, number, bins)
+        size = self.sizes.get(number, 0)
+        own = {key: array.reshape(-1, size).sum(axis=0) for key, array in bins.items() if key[0] == number}
+        return filled(output, number, own)
 
 
 def _scratch_space(need: Need) -> Space:

@@ -159,7 +159,7 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     args: list[str] = []
     for axis, value in zip(target.axes, target.values, strict=True):
         if axis.takes is not None:
-            args.append(f"{'double' if axis.takes == DOUBLE else 'i32'} {_value(e, axis, value, env)}")
+            args.append(f"{'double' if axis.takes == DOUBLE else 'i32'} {axis_value(e, axis, value, env)}")
     if isinstance(target.weight, Node):
         args.append(f"double {cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE)}")
     elif target.weight is not None:
@@ -171,7 +171,7 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     e.do(f"call void @{_function(e, target, many)}({', '.join(args)})")
 
 
-def _value(e: Any, axis: Axis, value: Any, env: Any) -> str:
+def axis_value(e: Any, axis: Axis, value: Any, env: Any) -> str:
     """The value of an axis, as the type that the axis takes."""
     if isinstance(value, Node):
         x, dtype = e.value(value, env), value.dtype
@@ -254,8 +254,7 @@ def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
 
 def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
     """How many edges are not above x, by halving without branches; NaN is above all."""
-    text = f"[{len(edges)} x double] [{', '.join(f'double {constant(v, DOUBLE)}' for v in edges)}]"
-    name = e.constants.setdefault(text, f"@edges{len(e.constants)}")
+    name = edge_table(e, edges)
 
     def step(base: str, ahead: int, by: int) -> str:
         at = f.emit(f"add nsw i64 {base}, {ahead}")
@@ -269,6 +268,13 @@ def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
         base = step(base, half, half)
         size -= half
     return step(base, 0, 1)
+
+
+def edge_table(e: Any, edges: Sequence[float]) -> str:
+    """The name of a constant array, which is written if it is new."""
+    text = f"[{len(edges)} x double] [{', '.join(f'double {constant(v, DOUBLE)}' for v in edges)}]"
+    name: str = e.constants.setdefault(text, f"@edges{len(e.constants)}")
+    return name
 
 
 def filled(output: Any, number: int, bins: Any) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
+from hepgraph.kernel.batches import BATCH, Batches
 from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
 from hepgraph.kernel.schedule import Action, Begin, Bind, If, Loop, Need, NotLowered, Scheduler, Step
 from hepgraph.kernel.values import Values
@@ -30,32 +31,24 @@ class Lowered(Values):
         super().__init__(scheduler, check)
         self.steps, self.targets = steps, targets
         self.counters: dict[Space, str] = {}
+        self.batches = Batches()
+        self.depth = 0  # of loops
 
     def text(self) -> str:
         """The module."""
-        i = self.variable("i64")
         self.do(f"store i32 0, ptr {self.error}")
         flat = [step for step in self.steps if isinstance(step, Loop) and _is_flat(step)]
         rest = [step for step in self.steps if not any(step is other for other in flat)]
         for step in flat:
             self.flat(step)
-        self.do(f"store i64 %start, ptr {i}")
-        head, body, done = self.block("head"), self.block("body"), self.block("done")
-        self.do(f"br label %{head}")
-        self.start(head)
-        at = self.emit(f"load i64, ptr {i}")
-        more = self.emit(f"icmp slt i64 {at}, %stop")
-        self.do(f"br i1 {more}, label %{body}, label %{done}")
-        self.start(body)
-        events = Cursor(id=at)
-        env: Env = {TOTAL: Cursor()}
-        for space in _event_spaces(self.steps):
-            env[space] = events
-        self.event = events
-        self.walk(rest, env)
-        self.do(f"store i64 {self.emit(f'add i64 {at}, 1')}, ptr {i}")
-        self.do(f"br label %{head}")
-        self.start(done)
+        spaces = _event_spaces(self.steps)
+
+        def event(at: str) -> None:
+            cursor = Cursor(id=at)
+            self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
+
+        self.strips("%start", "%stop", event)
+        self.batches.finish(self, self.batches.open)
         self.do(f"ret i32 {self.emit(f'load i32, ptr {self.error}')}")
         params = ", ".join(f"ptr noalias {name}" for name in self.slots.values())
         calls = []
@@ -88,7 +81,26 @@ class Lowered(Values):
         """A loop over all elements of the block at once, where it does not matter to which event they belong."""
         pointer = self.slot(Slot("offsets", step.space, INT))
         low, high = self.load(pointer, "%start", INT), self.load(pointer, "%stop", INT)
-        self.range(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}))
+        self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}))
+
+    def strips(self, low: str, high: str, inside: Any) -> None:
+        """A loop over numbers in strips; after each, the batches of fills made once for each number are binned."""
+        i = self.variable("i64")
+        self.do(f"store i64 {low}, ptr {i}")
+        head, body, done = self.block("head"), self.block("body"), self.block("done")
+        self.do(f"br label %{head}")
+        self.start(head)
+        at = self.emit(f"load i64, ptr {i}")
+        self.do(f"br i1 {self.emit(f'icmp slt i64 {at}, {high}')}, label %{body}, label %{done}")
+        self.start(body)
+        limit = self.emit(f"add nsw i64 {at}, {BATCH}")
+        near = self.emit(f"icmp slt i64 {high}, {limit}")
+        end = self.emit(f"select i1 {near}, i64 {high}, i64 {limit}")
+        self.range(at, end, inside)
+        self.batches.finish(self, self.batches.once)
+        self.do(f"store i64 {end}, ptr {i}")
+        self.do(f"br label %{head}")
+        self.start(done)
 
     def walk(self, steps: Sequence[Step], env: Env) -> None:
         """Writes steps in order."""
@@ -147,7 +159,9 @@ class Lowered(Values):
         self.do(f"br i1 {more}, label %{body}, label %{done}")
         self.start(body)
         self.scopes.append({})
+        self.depth += 1
         inside(at)
+        self.depth -= 1
         self.scopes.pop()
         self.do(f"store i64 {self.emit(f'add nsw i64 {at}, 1')}, ptr {i}")
         self.do(f"br label %{head}")

@@ -1,0 +1,337 @@
+"""Fills in batches: values are collected, and binned eight at a time when there are enough of them.
+
+A fill as it comes pays for a division, for choices, and for the wait for a bin that was changed a moment ago. So a
+fill only appends its values to a batch; when that is full, and at the end of a block, a function that all fills of
+such axes share turns the batch into bins, with boost's own arithmetic on vectors, and adds them up. Counts of small
+histograms are kept in a few copies, so that entries of one bin do not wait for each other; weights are added in order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table
+from hepgraph.kernel.scalar import cast, constant
+from hepgraph.kernel.writer import Slot, checked
+
+BATCH = 256  # entries
+APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
+COPIES = 4
+SMALL = 1 << 10  # bins of a histogram whose counts are kept in copies
+WIDE = 8
+
+
+def batched(target: Target) -> bool:
+    """Whether entries of a fill are collected first: where bins of single entries can be numbered in 32 bits."""
+    return target.size < 2**31
+
+
+def copies(size: int, part: int) -> int:
+    """How many copies of an array of bins are filled: of sums of weights only one, as their order matters."""
+    return COPIES if part == 2 and size <= SMALL else 1
+
+
+class Batches:
+    """The batches of a kernel: where each begins, and how many entries are in it."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[np.dtype[Any], int] = {}
+        self.once: list[tuple[str, str]] = []  # those of the strip under way: no more than one entry for each element
+        self.open: list[tuple[str, str]] = []  # those that may be full at any time
+
+    def column(self, e: Any, dtype: np.dtype[Any]) -> tuple[str, int]:
+        """Room for the values of one axis, or weights."""
+        at = self.sizes.get(dtype, 0)
+        self.sizes[dtype] = at + APART
+        return e.slot(Slot("batch", None, dtype)), at
+
+    def push(self, e: Any, target: Target, env: Any) -> None:
+        """The code of one fill: its values are appended, and a full batch is binned."""
+        count = e.variable("i64")
+        e.top.append(f"  store i64 0, ptr {count}")
+        at = e.emit(f"load i64, ptr {count}")
+        args: list[str] = []
+
+        def append(value: str, dtype: np.dtype[Any]) -> None:
+            pointer, start = self.column(e, dtype)
+            kind = "double" if dtype == DOUBLE else "i32"
+            e.store(pointer, e.emit(f"add nuw nsw i64 {at}, {start}"), value, dtype)
+            args.append(f"ptr {_top(e, f'getelementptr inbounds {kind}, ptr {pointer}, i64 {start}')}")
+
+        parameters: list[str] = []
+        for axis, value in zip(target.axes, target.values, strict=True):
+            if axis.takes is not None:
+                append(axis_value(e, axis, value, env), axis.takes)
+            parameters += _numbers(e, axis, value)
+        if target.weight is not None:
+            weight = target.weight
+            if isinstance(weight, (int, float, np.number, np.ndarray)):
+                append(constant(float(weight), DOUBLE), DOUBLE)
+            else:
+                append(cast(e, e.value(weight, env), weight.dtype, DOUBLE), DOUBLE)
+        for part, dtype in target.parts():
+            args.append(f"ptr {e.slot(Slot('bins', target.number, dtype, part))}")
+        args += parameters
+        if copies(target.size, target.parts()[0][0]) > 1:
+            args.append(f"i64 {target.size}")
+        if e.check:
+            slot = e.place(Slot("bins", target.number, *reversed(target.parts()[0])))
+            args += ["ptr %report", f"i64 {slot}"]
+        name = _function(e, target)
+        more = e.emit(f"add nuw nsw i64 {at}, 1")
+        e.do(f"store i64 {more}, ptr {count}")
+        call = f"call void @{name}({', '.join(args)}, i64 "
+        if e.depth == 1:
+            self.once.append((count, call))
+            return
+        full, after = e.block("full"), e.block("after")
+        e.do(f"br i1 {e.emit(f'icmp eq i64 {more}, {BATCH}')}, label %{full}, label %{after}")
+        e.start(full)
+        e.do(f"{call}{BATCH})")
+        e.do(f"store i64 0, ptr {count}")
+        e.do(f"br label %{after}")
+        e.start(after)
+        self.open.append((count, call))
+
+    def finish(self, e: Any, which: list[tuple[str, str]]) -> None:
+        """Bins what is left in some batches."""
+        for count, call in which:
+            e.do(f"{call}{e.emit(f'load i64, ptr {count}')})")
+            e.do(f"store i64 0, ptr {count}")
+        which.clear()
+
+
+def _top(e: Any, text: str) -> str:
+    """A value that is there from the start."""
+    e.number += 1
+    name = f"%t{e.number}"
+    e.top.append(f"  {name} = {text}")
+    return name
+
+
+def _numbers(e: Any, axis: Axis, value: Any) -> list[str]:
+    """The arguments that tell one axis of a kind from another."""
+    match axis.kind:
+        case "constant":
+            return [f"i32 {value * axis.stride}"]
+        case "regular":
+            numbers = (axis.low, axis.delta, float(axis.bins))
+            return [*(f"double {constant(x, DOUBLE)}" for x in numbers), f"i32 {axis.bins + 1}", f"i32 {axis.stride}"]
+        case "integer":
+            return [f"i32 {int(axis.low)}", f"i32 {axis.bins}", f"i32 {axis.stride}"]
+        case "variable":
+            return [f"ptr {edge_table(e, axis.edges)}", f"i32 {axis.stride}"]
+    return [f"i32 {axis.stride}"]
+
+
+class _Function:
+    """The code of a function on vectors."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.top: list[str] = []
+        self.params: list[str] = []
+        self.number = 0
+
+    def param(self, kind: str) -> str:
+        """A fresh parameter."""
+        name = f"%x{len(self.params)}"
+        self.params.append(f"{kind} {name}")
+        return name
+
+    def spread(self, kind: str) -> str:
+        """A fresh parameter, in all places of a vector."""
+        x = self.param(kind)
+        self.top.append(f"  {x}o = insertelement <{WIDE} x {kind}> poison, {kind} {x}, i64 0")
+        self.top.append(
+            f"  {x}v = shufflevector <{WIDE} x {kind}> {x}o, <{WIDE} x {kind}> poison, <{WIDE} x i32> zeroinitializer"
+        )
+        return f"{x}v"
+
+    def emit(self, text: str) -> str:
+        self.number += 1
+        name = f"%v{self.number}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def do(self, text: str) -> None:
+        self.lines.append(f"  {text}")
+
+    def start(self, label: str) -> None:
+        self.lines.append(f"{label}:")
+
+
+REALS, SHORTS, TESTS = f"<{WIDE} x double>", f"<{WIDE} x i32>", f"<{WIDE} x i1>"
+
+
+def _all(kind: str, value: Any) -> str:
+    """A constant vector."""
+    return f"<{', '.join([f'{kind} {value}'] * WIDE)}>"
+
+
+def _function(e: Any, target: Target) -> str:
+    """The name of the function that bins such a batch, which is written if it is new."""
+    f = _Function()
+    columns = [f.param("ptr") if axis.takes is not None else "" for axis in target.axes]
+    weights = f.param("ptr") if target.weight is not None else ""
+    bins = [f.param("ptr noalias") for _ in target.parts()]
+    place = ""
+    for axis, column in zip(target.axes, columns, strict=True):
+        scaled = _scaled_bin(e, f, axis, column)
+        place = f.emit(f"add {SHORTS} {place}, {scaled}") if place else scaled
+    binning, f.lines = f.lines, []
+    count = copies(target.size, target.parts()[0][0])
+    size = f.param("i64") if count > 1 else str(target.size)
+    if e.check:
+        f.params += ["ptr noalias %report", "i64 %slot"]
+    f.params.append("i64 %n")
+    _add_up(f, target, weights, bins, (count, size), e.check)
+    lines = [
+        "entry:",
+        f"  %places = alloca [{BATCH} x i32], align 64",
+        *f.top,
+        "  %some = icmp sgt i64 %n, 0",
+        "  br i1 %some, label %binning, label %done",
+        "binning:",
+        "  %at = phi i64 [ 0, %entry ], [ %next, %binning ]",
+        *binning,
+        "  %to = getelementptr inbounds i32, ptr %places, i64 %at",
+        f"  store {SHORTS} {place}, ptr %to, align 32",
+        f"  %next = add nuw nsw i64 %at, {WIDE}",
+        "  %again = icmp slt i64 %next, %n",
+        "  br i1 %again, label %binning, label %counting",
+        *f.lines,
+        "done:",
+        "  ret void",
+    ]
+    body = "\n".join([f"({', '.join(f.params)}) noinline nounwind {{", *lines, "}"])
+    name: str = e.functions.setdefault(body, f"fill{len(e.functions)}")
+    return name
+
+
+def _scaled_bin(e: Any, f: _Function, axis: Axis, column: str) -> str:
+    """The bins of eight values on an axis, counted with the underflow bin if there is one, times the stride."""
+    if axis.takes is None:
+        return f.spread("i32")
+    kind = REALS if axis.takes == DOUBLE else SHORTS
+    one = "double" if axis.takes == DOUBLE else "i32"
+    at = f.emit(f"getelementptr inbounds {one}, ptr {column}, i64 %at")
+    x = f.emit(f"load {kind}, ptr {at}, align {np.dtype(axis.takes).itemsize}")
+    index = _bins(e, f, axis, x)
+    return f.emit(f"mul {SHORTS} {index}, {f.spread('i32')}")
+
+
+def _bins(e: Any, f: _Function, axis: Axis, x: str) -> str:
+    ones, zeros = _all("i32", 1), "zeroinitializer"
+    match axis.kind:
+        case "regular":
+            low, delta, size, above_all = (f.spread(kind) for kind in ("double", "double", "double", "i32"))
+            z = f.emit(f"fdiv {REALS} {f.emit(f'fsub {REALS} {x}, {low}')}, {delta}")
+            inside = f.emit(f"fcmp olt {REALS} {z}, {_all('double', '1.0')}")
+            above = f.emit(f"fcmp oge {REALS} {z}, {zeros}")
+            scaled = f.emit(f"fmul {REALS} {z}, {size}")
+            good = f.emit(f"and {TESTS} {inside}, {above}")
+            clean = f.emit(f"select {TESTS} {good}, {REALS} {scaled}, {REALS} {zeros}")
+            index = f.emit(f"add {SHORTS} {f.emit(f'fptosi {REALS} {clean} to {SHORTS}')}, {ones}")
+            low_or = f.emit(f"select {TESTS} {above}, {SHORTS} {index}, {SHORTS} {zeros}")
+            return f.emit(f"select {TESTS} {inside}, {SHORTS} {low_or}, {SHORTS} {above_all}")
+        case "variable":
+            return _search(e, f, len(axis.edges), x)
+        case "boolean":
+            return x
+        case "integer":
+            low, size = f.spread("i32"), f.spread("i32")
+            z = f.emit(f"sub {SHORTS} {x}, {low}")  # wraps, as in boost
+            below = f.emit(f"icmp slt {SHORTS} {z}, {zeros}")
+            high = f.emit(f"icmp sge {SHORTS} {z}, {size}")
+            index = f.emit(f"select {TESTS} {high}, {SHORTS} {size}, {SHORTS} {z}")
+            index = f.emit(f"add {SHORTS} {index}, {ones}")
+            return f.emit(f"select {TESTS} {below}, {SHORTS} {zeros}, {SHORTS} {index}")
+        case "category":
+            index = _all("i32", axis.bins)
+            for i, known in enumerate(axis.edges):
+                same = f.emit(f"icmp eq {SHORTS} {x}, {_all('i32', int(known))}")
+                index = f.emit(f"select {TESTS} {same}, {SHORTS} {_all('i32', i)}, {SHORTS} {index}")
+            return index
+    raise AssertionError(axis.kind)
+
+
+def _search(e: Any, f: _Function, size: int, x: str) -> str:
+    """How many edges are not above each value, by halving without branches; NaN is above all."""
+    edges = f.param("ptr")
+    gather = f"@llvm.masked.gather.v{WIDE}f64.v{WIDE}p0"
+    e.declare(f"declare {REALS} {gather}(<{WIDE} x ptr>, i32, {TESTS}, {REALS})")
+
+    def step(base: str, ahead: int, by: int) -> str:
+        at = f.emit(f"add nsw {SHORTS} {base}, {_all('i32', ahead)}")
+        places = f.emit(f"getelementptr inbounds double, ptr {edges}, {SHORTS} {at}")
+        edge = f.emit(
+            f"call {REALS} {gather}(<{WIDE} x ptr> {places}, i32 8, {TESTS} {_all('i1', 'true')}, {REALS} poison)"
+        )
+        beyond = f.emit(f"fcmp olt {REALS} {x}, {edge}")
+        further = f.emit(f"add nsw {SHORTS} {base}, {_all('i32', by)}")
+        return f.emit(f"select {TESTS} {beyond}, {SHORTS} {base}, {SHORTS} {further}")
+
+    base = "zeroinitializer"
+    while size > 1:
+        half = size // 2
+        base = step(base, half, half)
+        size -= half
+    return step(base, 0, 1)
+
+
+def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: tuple[int, str], check: bool) -> None:
+    """Adds entries to the bins whose numbers are known: counts to one copy after the other, weights in order."""
+    count, size = kept
+    f.start("counting")
+    if count > 1:
+        f.do(f"%whole = and i64 %n, {-count}")
+        f.do("%any = icmp sgt i64 %whole, 0")
+        f.do("br i1 %any, label %together, label %left")
+        f.start("together")
+        f.do("%k = phi i64 [ 0, %counting ], [ %k2, %together ]")
+        for copy in range(count):
+            _one(f, target, f.emit(f"add nuw nsw i64 %k, {copy}"), "", bins, (copy, size), check)
+        f.do(f"%k2 = add nuw nsw i64 %k, {count}")
+        f.do("%more = icmp slt i64 %k2, %whole")
+        f.do("br i1 %more, label %together, label %left")
+        f.start("left")
+        f.do("%begun = phi i64 [ 0, %counting ], [ %k2, %together ]")
+        f.do("%rest = icmp slt i64 %begun, %n")
+        f.do("br i1 %rest, label %alone, label %done")
+    else:
+        f.do("%begun = add i64 0, 0")
+        f.do("br label %left")
+        f.start("left")
+        f.do("br label %alone")
+    f.start("alone")
+    f.do("%j = phi i64 [ %begun, %left ], [ %j2, %alone ]")
+    _one(f, target, "%j", weights, bins, (0, size), check)
+    f.do("%j2 = add nuw nsw i64 %j, 1")
+    f.do("%on = icmp slt i64 %j2, %n")
+    f.do("br i1 %on, label %alone, label %done")
+
+
+def _one(
+    f: _Function, target: Target, k: str, weights: str, bins: list[str], copy: tuple[int, str], check: bool
+) -> None:
+    """Adds one entry."""
+    number, size = copy
+    at = f.emit(f"getelementptr inbounds i32, ptr %places, i64 {k}")
+    place = f.emit(f"zext i32 {f.emit(f'load i32, ptr {at}')} to i64")
+    if check:
+        place = checked(f, place, "0", size, "%slot")
+    if number:
+        place = f.emit(f"add nuw nsw i64 {place}, {f.emit(f'mul nuw nsw i64 {size}, {number}')}")
+    w = ""
+    if weights:
+        w = f.emit(f"load double, ptr {f.emit(f'getelementptr inbounds double, ptr {weights}, i64 {k}')}")
+    for (part, dtype), pointer in zip(target.parts(), bins, strict=True):
+        kind = "i64" if dtype == INT else "double"
+        amount = {0: w, 1: "", 2: "1"}[part] or f.emit(f"fmul double {w}, {w}")
+        to = f.emit(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {place}")
+        old = f.emit(f"load {kind}, ptr {to}")
+        new = f.emit(f"{'add' if dtype == INT else 'fadd'} {kind} {old}, {amount}")
+        f.do(f"store {kind} {new}, ptr {to}")
