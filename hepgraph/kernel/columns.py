@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hepgraph.errors import DisagreementError
-from hepgraph.graph.node import Item, Node, Space, ordered
+from hepgraph.graph.node import Item, Node, Space, ancestors, ordered
 from hepgraph.kernel.schedule import DEAR, NotLowered
 from hepgraph.load import Loaded
 from hepgraph.ops import OPS
 
 
 class Offsets:
-    """The offsets of the lists of one partition."""
+    """The offsets of the lists of one partition; those that the interpreter made are `given`."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, given: Mapping[Item, Any]) -> None:
         self.loaded = loaded
-        self.known: dict[Space, Any] = {}
+        self.known: dict[Space, Any] = {
+            item: np.ascontiguousarray(value.offsets, np.int64)
+            for item, value in given.items()
+            if isinstance(item, Space)
+        }
         self.checked: dict[Space, list[Any]] = {}
 
     def of(self, leaf: Space) -> Any:
@@ -42,7 +46,7 @@ class Offsets:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
         if s.kind == "one":
             return 1
-        if s.kind == "leaf":
+        if s.kind == "leaf" or s in self.known:
             offsets = self.of(s)
             return int(np.diff(offsets).max()) if len(offsets) > 1 else 0
         return sum(self.capacity(part) for part in _sources(s))
@@ -62,21 +66,42 @@ def _sources(s: Space) -> list[Space]:
     return [part for part in parts if isinstance(part, Space)]
 
 
-def bounded(s: Space) -> None:
-    """Raises NotLowered for spaces whose values are not to be stored: lists longer than those of columns."""
+def bounded(s: Space, given: Collection[Item]) -> list[Space]:
+    """The given spaces that the length of a space is known from.
+
+    Raises NotLowered for spaces whose values are not to be stored: lists longer than those of columns.
+    """
+    if s in given:
+        return [s]
     if s.kind in ("leaf", "one"):
-        return
+        return []
     if s.kind not in ("filter", "pull", "concat"):
-        raise NotLowered(f"scratch for {s.kind} is not compiled")
-    for part in _sources(s):
-        bounded(part)
+        raise NotLowered(f"scratch for {s.kind} is not compiled", s)
+    return [known for part in _sources(s) for known in bounded(part, given)]
 
 
 def values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
-    origin, column = item.param
-    values = loaded.values(origin, column)
-    _check(loaded, item, values, offsets)
-    return np.ascontiguousarray(values)
+    """The values of a column, or which of its values or lists there are."""
+    if item.op == "load":
+        origin, column = item.param
+        values = loaded.values(origin, column)
+        _check(loaded, item, values, offsets)
+        return np.ascontiguousarray(values)
+    origin, column, level = item.param
+    valid = loaded.valid(origin, column, level)
+    expected = _size(loaded, item, offsets)
+    if valid is None:
+        return np.ones(expected, bool)
+    if len(valid) != expected:
+        raise DisagreementError(f"column {column!r} has {len(valid)} values where {expected} were expected")
+    return np.ascontiguousarray(valid, bool)
+
+
+def _size(loaded: Loaded, item: Node, offsets: Offsets) -> int:
+    """The number of elements of the space of a column."""
+    space = item.space
+    assert space is not None
+    return loaded.entries(item.param[0])[0] if space.kind == "events" else int(offsets.of(space)[-1])
 
 
 def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
@@ -87,8 +112,7 @@ def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
         if at is None or at.kind != "leaf" or not offsets.same(at, own):
             raise DisagreementError(f"the lists of column {column!r} have other lengths than those of its collection")
         at = at.parent
-    assert item.space is not None
-    expected = loaded.entries(origin)[0] if item.space.kind == "events" else int(offsets.of(item.space)[-1])
+    expected = _size(loaded, item, offsets)
     if len(values) != expected:
         raise DisagreementError(f"column {column!r} has {len(values)} values where {expected} were expected")
 
@@ -96,12 +120,14 @@ def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
 # the vectorised stage
 
 
-def staged_of(order: Sequence[Item]) -> frozenset[Node]:
+def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]:
     """Transcendental functions of columns, which NumPy evaluates for a block at once: quicker, and to its own bits."""
     plain: set[Node] = set()
     found: set[Node] = set()
     for item in order:
         if not isinstance(item, Node) or item.space is None or item.space.kind not in ("leaf", "events"):
+            continue
+        if item in given or any(s in given for s in ancestors(item.space)):
             continue
         if item.op in ("load", "full"):
             plain.add(item)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from hepgraph.graph.canonical import filtered
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
+from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.fills import MANY, filled, target_of, write_fill
 from hepgraph.kernel.lower import Lowered, start_value
 from hepgraph.kernel.output import Compiled, Output
@@ -30,16 +31,16 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
     plain = {i: output for i, output in enumerate(outputs) if isinstance(output, str)}
     wanted = {i: output for i, output in enumerate(outputs) if isinstance(output, Output)}
     try:
-        kernel = Kernel(origin, list(wanted.values()), events)
+        kernel = lowered(origin, list(wanted.values()), events)
     except NotLowered:
         for i, output in list(wanted.items()):
             try:
-                Kernel(origin, [output], events)
+                lowered(origin, [output], events)
             except NotLowered as reason:
                 plain[i] = str(reason)
                 del wanted[i]
         try:
-            kernel = Kernel(origin, list(wanted.values()), events)
+            kernel = lowered(origin, list(wanted.values()), events)
         except NotLowered as reason:
             return Compiled(None, (), plain | dict.fromkeys(wanted, f"together with the other results: {reason}"))
     if not wanted:
@@ -48,10 +49,29 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
     return Compiled(kernel, tuple(wanted), plain)
 
 
-class Kernel:
-    """Some results of one dataset as a loop tree and LLVM text; `build` compiles it."""
+def lowered(origin: Any, outputs: Sequence[Output], events: Space) -> Kernel:
+    """A kernel, not yet built, in which the interpreter makes what has no rule.
 
-    def __init__(self, origin: Any, outputs: Sequence[Output], events: Space) -> None:
+    Raises NotLowered if that is not enough.
+    """
+    asked: dict[Item, str] = {}
+    while True:
+        try:
+            return Kernel(origin, outputs, events, asked)
+        except NotLowered as reason:
+            if reason.item is None or reason.item in asked:
+                raise
+            asked[reason.item] = str(reason)
+
+
+class Kernel:
+    """Some results of one dataset as a loop tree and LLVM text; `build` compiles it.
+
+    `asked` says what the interpreter is to make, and why; the kernel adds what no rule makes. `given` is what the
+    kernel then reads of it.
+    """
+
+    def __init__(self, origin: Any, outputs: Sequence[Output], events: Space, asked: dict[Item, str]) -> None:
         self.origin, self.outputs, self.events = origin, outputs, events
         self.check = bool(os.environ.get("HEPGRAPH_KERNEL_CHECK"))
         actions: list[Action] = []
@@ -71,21 +91,28 @@ class Kernel:
                         parts.add(part)
                         actions.append(self._part_action(part))
                         roots.append(part)
-        order = ordered(roots)
+        whole = ordered(roots)
+        self.asked = without_rule(whole) | asked
+        given = closed(self.asked, whole) if self.asked else frozenset()
+        order = ordered(roots, until=given.__contains__)
         for item in order:
-            if isinstance(item, Map) and item.kind in ("pick", "gather"):
+            if isinstance(item, Map) and item.kind in ("pick", "gather") and item not in given:
                 actions += self._checks(item)
-            elif isinstance(item, Map) and item.kind == "match":
-                raise NotLowered("lists that are compared while running are not compiled")
-        self.staged = staged_of(order)
-        scheduler = Scheduler(self.staged, order)
+            elif isinstance(item, Map) and item.kind == "match" and item not in given:
+                raise NotLowered("lists that are compared while running are not compiled", item)
+        self.staged = staged_of(order, given)
+        scheduler = Scheduler(self.staged, order, given)
         self.steps: list[Step] = scheduler.schedule(actions, events)
         lowered = Lowered(self.steps, scheduler, self.targets, self.check)
         self.text = lowered.text()
         self.slots = list(lowered.slots)
+        needed: dict[Item, None] = {}
         for slot in self.slots:
             if slot.kind == "scratch":
-                bounded(_scratch_space(slot.item))
+                needed |= dict.fromkeys(bounded(_scratch_space(slot.item), given))
+            elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
+                needed[slot.item] = None
+        self.given = tuple(needed)
         self.roots = roots
         self._native: Any = None
 
@@ -145,10 +172,10 @@ class Kernel:
     def __str__(self) -> str:
         return printed(self.steps, self.roots)
 
-    def run(self, loaded: Loaded) -> list[Any] | None:
-        """The partial results of one partition; None where an index was out of range."""
+    def run(self, loaded: Loaded, given: Mapping[Item, Any]) -> list[Any] | None:
+        """The partial results of one partition, out of what the interpreter gives; None where something is wrong."""
         entries, first = loaded.entries(self.origin)
-        offsets = Offsets(loaded)
+        offsets = Offsets(loaded, given)
         bins: dict[tuple[int, int], Any] = {}
         totals: dict[Node, Any] = {}
         table = np.zeros(max(1, len(self.slots)), np.uintp)
@@ -165,7 +192,10 @@ class Kernel:
             if slot.kind == "spare" or slot.item in self.staged:
                 moving.append((k, slot))
                 continue
-            array = self._array(slot, loaded, offsets, bins, totals)
+            if slot.kind == "given":
+                array = np.ascontiguousarray(given[slot.item], slot.dtype)
+            else:
+                array = self._array(slot, loaded, offsets, bins, totals)
             if not array.size:
                 array = np.zeros(1, array.dtype)
             keep.append(array)

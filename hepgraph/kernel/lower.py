@@ -122,7 +122,7 @@ class Lowered(Values):
             counter = self.counters.get(bound) or self.variable("i64")
             self.counters[bound] = counter
             self.do(f"store i64 0, ptr {counter}")
-        match space.kind:
+        match self.shape(space):
             case "leaf" | "concat":
                 low, high = self.bounds(space, env)
                 self.range(low, high, lambda at: self.walk(body, {**env, space: self.element(space, at, low)}))
@@ -133,7 +133,7 @@ class Lowered(Values):
             case "pull":
                 self.pull(space, body, env)
             case _:
-                raise NotLowered(f"a loop over {space.kind} is not compiled")
+                raise NotLowered(f"a loop over {space.kind} is not compiled", space)
 
     def range(self, low: str, high: str, inside: Any) -> None:
         """A loop over numbers."""
@@ -189,10 +189,10 @@ class Lowered(Values):
         base = as_space(space.args[0])
         above = self.follow(as_map(space.args[1]), env)
         chain = []
-        while base.kind == "filter" and not self.walked(base):
+        while self.shape(base) == "filter" and not self.walked(base):
             chain.append(base)
             base = as_space(base.args[0])
-        stored = base.kind == "filter"
+        stored = self.shape(base) == "filter"
         low, high = ("0", self.length(base, above)) if stored else self.bounds(base, above)
         k = self.variable("i64")
         self.do(f"store i64 0, ptr {k}")
@@ -233,7 +233,7 @@ class Lowered(Values):
         if space.kind == "one":
             return {**env, space: Cursor(id=env[parent_of(space)].id, ordinal="0")}
         below = env[as_space(space.args[0])]
-        if _root(space).kind == "one":
+        if self.chain(space)[-1].kind == "one":
             return {**env, space: Cursor(below.id, "0", below.legs)}
         if space.kind == "flat" or space not in self.counters:
             return {**env, space: Cursor(below.id, None, below.legs)}
@@ -511,9 +511,3 @@ def unique_lines(texts: Iterable[str]) -> list[str]:
                 found.append(line)
     return found
 
-
-def _root(space: Space) -> Space:
-    """The space that a selection is of."""
-    while space.kind in ("filter", "flat"):
-        space = as_space(space.args[0])
-    return space

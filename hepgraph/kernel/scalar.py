@@ -34,6 +34,11 @@ _TYPES = {
 }  # fmt: skip
 
 
+def known_type(dtype: DType) -> bool:
+    """Whether there are values of a type in kernels."""
+    return dtype.char in _TYPES
+
+
 def llvm_type(dtype: DType) -> str:
     """The type of a value in a register."""
     found = _TYPES.get(dtype.char)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
+from hepgraph.graph.canonical import TOTAL, stays, up
+from hepgraph.graph.node import Map, Node, Space, ancestors, as_map, as_node, as_space
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
 from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, parent_of
@@ -16,11 +17,14 @@ class Values(Writer):
     def __init__(self, scheduler: Scheduler, check: bool) -> None:
         super().__init__(check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
+        self.given, self.shape, self.located, self.chain = (
+            scheduler.given, scheduler.shape, scheduler.located, scheduler.chain
+        )  # fmt: skip
         self.state: dict[Any, Any] = {}
 
     def bounds(self, space: Space, env: Env) -> tuple[str, str]:
         """The first element of a list, and the one past its last."""
-        if space.kind == "concat":
+        if self.shape(space) == "concat":
             return "0", self.length(space, env)
         key = ("bounds", space, self.cursor(parent_of(space), env))
         found = self.known(key)
@@ -38,7 +42,7 @@ class Values(Writer):
 
     def by_position(self, space: Space, k: str, env: Env) -> Cursor:
         """The cursor of the k-th element of a list."""
-        match space.kind:
+        match self.shape(space):
             case "leaf":
                 low, _ = self.bounds(space, env)
                 return Cursor(id=self.emit(f"add nsw i64 {low}, {k}"), ordinal=k)
@@ -47,17 +51,17 @@ class Values(Writer):
             case "filter":
                 pointer = self.slot(Slot("scratch", Need("pos", space), INT))
                 return Cursor(id=self.load(pointer, k, INT), ordinal=k)
-        raise NotLowered(f"looking up in {space.kind} is not compiled")
+        raise NotLowered(f"looking up in {space.kind} is not compiled", space)
 
     def position(self, space: Space, env: Env) -> str:
         """The position of the current element in its list."""
         cursor = self.cursor(space, env)
         if cursor.ordinal is None:
-            if space.kind == "leaf":
+            if self.shape(space) == "leaf":
                 low, _ = self.bounds(space, env)
                 cursor.ordinal = self.emit(f"sub nsw i64 {cursor.id}, {low}")
                 return cursor.ordinal
-            raise NotLowered(f"the position in {space.kind} is not known here")
+            raise NotLowered(f"the position in {space.kind} is not known here", space)
         return cursor.ordinal
 
     def cursor(self, space: Space, env: Env) -> Cursor:
@@ -76,13 +80,19 @@ class Values(Writer):
         key = (node, self.cursor(node.space, env))
         found = self.known(key)
         if found is None:
-            found = self.remember(key, self.fresh(node, env))
+            try:
+                found = self.remember(key, self.fresh(node, env))
+            except NotLowered as reason:
+                reason.item = reason.item or node
+                raise
         return found  # type: ignore[no-any-return]
 
     def fresh(self, node: Node, env: Env) -> str:
         """The code of a value."""
         at = self.cursor(as_space(node.space), env)
-        if node in self.staged or node.op == "load":
+        if node in self.given:
+            return self.load(self.slot(Slot("given", node, node.dtype)), str(at.id), node.dtype)
+        if node in self.staged or node.op in ("load", "load_valid", "list_valid"):
             return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
             case "ordinal":
@@ -115,7 +125,7 @@ class Values(Writer):
 
     def length(self, space: Space, env: Env) -> str:
         """The number of elements of a space under the current element of its parent."""
-        match space.kind:
+        match self.shape(space):
             case "leaf":
                 low, high = self.bounds(space, env)
                 key = ("length", space, self.cursor(parent_of(space), env))
@@ -143,14 +153,16 @@ class Values(Writer):
                     total = self.emit(f"sdiv i64 {self.emit(f'mul nsw i64 {total}, {step}')}, {k + 1}")
                 few = self.emit(f"icmp slt i64 {size}, {1 if again else n}")
                 return self.emit(f"select i1 {few}, i64 0, i64 {total}")
-        raise NotLowered(f"the length of {space.kind} is not compiled")
+        raise NotLowered(f"the length of {space.kind} is not compiled", space)
 
     def follow(self, m: Map, env: Env) -> Env:
         """The current elements as seen from where a map leads."""
+        if self.located(m):
+            return self.away(m, self.reach(m, env), env)
         match m.kind:
             case "up" | "only":
                 return env
-            case "inc" if m.src.kind == "pull":
+            case "inc" if self.shape(m.src) == "pull":
                 above = self.follow(as_map(m.src.args[1]), env)
                 return self.placed(m.dst, without_position(env[m.src]), above)
             case "inc":
@@ -162,7 +174,7 @@ class Values(Writer):
     def placed(self, space: Space, cursor: Cursor, env: Env) -> Env:
         """The current elements with one more, and those that it is a selection of."""
         found = {**env, space: cursor}
-        while space.kind in ("filter", "flat"):
+        while self.shape(space) in ("filter", "flat"):
             space = as_space(space.args[0])
             cursor = self.known(("base", cursor)) or self.remember(("base", cursor), without_position(cursor))
             found[space] = cursor
@@ -173,13 +185,45 @@ class Values(Writer):
         key = ("reach", m, self.cursor(m.src, env))
         found = self.known(key)
         if found is None:
-            found = self.remember(key, self.picked(m, env) if m.kind == "pick" else self.gathered(m, env))
+            found = self.remember(key, self._reached(m, env))
         return found  # type: ignore[no-any-return]
+
+    def _reached(self, m: Map, env: Env) -> Cursor:
+        if self.located(m):
+            at = self.load(self.slot(Slot("given", m, INT)), str(self.cursor(m.src, env).id), INT)
+            if not m.partial:
+                return Cursor(id=at)
+            found = self.emit(f"icmp sge i64 {at}, 0")
+            return self.safe(Cursor(id=at, found=found), m.dst)
+        return self.picked(m, env) if m.kind == "pick" else self.gathered(m, env)
+
+    def away(self, m: Map, cursor: Cursor, env: Env) -> Env:
+        """The current elements at the end of a map that comes as an array: nothing else is known to stay."""
+        events = next((s for s in ancestors(m.src) if s.kind == "events"), None)
+        if events is None or m.dst is events or not stays(m, events):
+            raise NotLowered(f"a map of kind {m.kind} to other entries is not compiled")
+        kept = {s: env[s] for s in (TOTAL, events) if s in env}
+        found: Env = {}
+        space = m.dst
+        while space not in kept:
+            found[space] = cursor
+            if space.parent is None or space.parent in kept:
+                break
+            if space.parent in env and space.parent in ancestors(m.src) and stays(m, space.parent):
+                found |= {s: env[s] for s in ancestors(space.parent) if s in env}
+                break
+            key = ("above", space, cursor)
+            above = self.known(key)
+            if above is None:
+                pointer = self.slot(Slot("given", up(space), INT))
+                above = self.remember(key, Cursor(id=self.load(pointer, str(cursor.id), INT)))
+            space, cursor = space.parent, above
+        return {**kept, **found}
 
     def picked(self, m: Map, env: Env) -> Cursor:
         """The winner of a pick."""
         kind, _, k = m.param
-        if kind == "at" and m.dst.kind in ("leaf", "concat"):
+        if kind == "at" and self.shape(m.dst) in ("leaf", "concat"):
             size = self.length(m.dst, env)
             at = str(k) if k >= 0 else self.emit(f"add nsw i64 {size}, {k}")
             inside = self.emit(f"icmp slt i64 {at}, {size}")
@@ -218,10 +262,10 @@ class Values(Writer):
         return Cursor(*self._guarded(cursor, space, str(cursor.found)), cursor.found)
 
     def _guarded(self, cursor: Cursor, space: Space, found: str) -> tuple[str | None, str | None, tuple[Cursor, ...]]:
-        while space.kind in ("filter", "flat", "pull"):
+        while self.shape(space) in ("filter", "flat", "pull"):
             space = as_space(space.args[0])
         spare = "0"
-        if space.kind == "leaf":
+        if space.kind == "leaf" and space not in self.given:
             key = ("spare", space)
             spare = self.known(key) or self.remember(key, self.load(self.slot(Slot("spare", space, INT)), "0", INT))
         number, ordinal = cursor.id, cursor.ordinal
@@ -229,6 +273,8 @@ class Values(Writer):
             number = self.emit(f"select i1 {found}, i64 {number}, i64 {spare}")
         if ordinal is not None:
             ordinal = self.emit(f"select i1 {found}, i64 {ordinal}, i64 0")
+        if not cursor.legs:
+            return number, ordinal, ()
         bases = (
             [as_space(space.args[0])] * len(cursor.legs) if space.kind == "comb" else [as_space(a) for a in space.args]
         )
