@@ -49,7 +49,8 @@ class Offsets:
         if s.kind == "leaf" or s in self.known:
             offsets = self.of(s)
             return int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-        return sum(self.capacity(part) for part in _sources(s))
+        most = sum(self.capacity(part) for part in _sources(s))
+        return max(most, s.param[0]) if s.kind == "pad" else most
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
@@ -75,7 +76,7 @@ def bounded(s: Space, given: Collection[Item]) -> list[Space]:
         return [s]
     if s.kind in ("leaf", "one"):
         return []
-    if s.kind not in ("filter", "pull", "concat"):
+    if s.kind not in ("filter", "pull", "concat", "perm", "pad"):
         raise NotLowered(f"scratch for {s.kind} is not compiled", s)
     return [known for part in _sources(s) for known in bounded(part, given)]
 

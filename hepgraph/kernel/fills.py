@@ -68,8 +68,6 @@ class Target:
 
 def target_of(number: int, empty: Any, fill: Any) -> Target:
     """The fill of a histogram; raises NotLowered where boost must do it."""
-    if fill.must:
-        raise NotLowered("weights that may be None are not compiled")
     storage = empty.storage_type
     squares = issubclass(storage, bh.storage.Weight)
     if not (squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):

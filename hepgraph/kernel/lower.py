@@ -16,7 +16,8 @@ import numpy as np
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
-from hepgraph.kernel.schedule import Action, Begin, Bind, If, Loop, Need, NotLowered, Scheduler, Step
+from hepgraph.kernel.schedule import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Scheduler, Step
+from hepgraph.kernel.sorting import sort_function
 from hepgraph.kernel.values import Values
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, parent_of
 
@@ -96,6 +97,8 @@ class Lowered(Values):
             match step:
                 case Begin(need):
                     self.begin(need)
+                case Finish(need):
+                    self.sort(as_space(need.item), env)
                 case If(mask, body):
                     self.under(self.value(mask, env), body, env)
                 case Loop(space, body):
@@ -132,6 +135,12 @@ class Lowered(Values):
                 self.product(space, body, env, 0, ())
             case "pull":
                 self.pull(space, body, env)
+            case "perm" | "pad":
+
+                def each(at: str) -> None:
+                    self.walk(body, {**env, space: self.by_position(space, at, env)})
+
+                self.range("0", self.length(space, env), each)
             case _:
                 raise NotLowered(f"a loop over {space.kind} is not compiled", space)
 
@@ -192,7 +201,7 @@ class Lowered(Values):
         while self.shape(base) == "filter" and not self.walked(base):
             chain.append(base)
             base = as_space(base.args[0])
-        stored = self.shape(base) == "filter"
+        stored = self.shape(base) in ("filter", "perm", "pad")
         low, high = ("0", self.length(base, above)) if stored else self.bounds(base, above)
         k = self.variable("i64")
         self.do(f"store i64 0, ptr {k}")
@@ -256,6 +265,10 @@ class Lowered(Values):
                 if m not in self.state:
                     self.state[m] = Winner(self.variable("i1"), None, [])
                 self.do(f"store i1 false, ptr {self.state[m].found}")
+            case "order", Space() as s:
+                self.state[need] = [self.variable("i64") for _ in s.args[1:]]  # how many there are, how many None
+                for place in self.state[need]:
+                    self.do(f"store i64 0, ptr {place}")
             case (("scratch" | "pos"), _):
                 pass
 
@@ -285,7 +298,44 @@ class Lowered(Values):
                 self.store(self.slot(Slot("scratch", need, node.dtype)), at, self.value(node, env), node.dtype)
             case "pos", Space():
                 cursor = env[action.space]
-                self.store(self.slot(Slot("scratch", need, INT)), self.position(action.space, env), str(cursor.id), INT)
+                root = self.chain(action.space)[-1]
+                at = self.position(root, env) if self.shape(root) in ("perm", "pad") else str(cursor.id)
+                self.store(self.slot(Slot("scratch", need, INT)), self.position(action.space, env), at, INT)
+            case "order", Space() as s:
+                self.put_in_order(s, need, action, env)
+
+    def put_in_order(self, s: Space, need: Need, action: Action, env: Env) -> None:
+        """Stores the key and position of an element that is to be sorted; those without a key apart."""
+        key, *rest = action.uses
+        at = self.position(action.space, env)
+        self.store(self.slot(Slot("scratch", need, key.dtype)), at, self.value(key, env), key.dtype)
+        order = self.slot(Slot("scratch", need, INT, 1))
+        if not rest:
+            self.store(order, self.up(self.state[need][0]), at, INT)
+            return
+        there = self.value(rest[0], env)
+        counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
+        for pointer, count in zip((order, self.slot(Slot("scratch", need, INT, 2))), counts, strict=True):
+            self.store(pointer, count, at, INT)  # at most one stays: the other is written over, or never looked at
+        for place, count, test in zip(self.state[need], counts, (there, None), strict=True):
+            step = self.emit(f"zext i1 {test or self.emit(f'xor i1 {there}, true')} to i64")
+            self.do(f"store i64 {self.emit(f'add nsw i64 {count}, {step}')}, ptr {place}")
+
+    def sort(self, s: Space, env: Env) -> None:
+        """Sorts a list: the positions with a key by it, then those without."""
+        need = Need("order", s)
+        key = as_node(s.args[1])
+        keys = self.slot(Slot("scratch", need, key.dtype))
+        order, spare = (self.slot(Slot("scratch", need, INT, part)) for part in (1, 2))
+        counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
+        if len(counts) > 1:  # what has no key waits in the spare array, which sorting uses: it goes to its place first
+            def behind(at: str) -> None:
+                value = self.load(spare, at, INT)
+                self.store(order, self.emit(f"add nsw i64 {counts[0]}, {at}"), value, INT)
+
+            self.range("0", counts[1], behind)
+        name = sort_function(self.functions, key.dtype, s.param[0])
+        self.do(f"call void @{name}(ptr {keys}, ptr {order}, ptr {spare}, i64 {counts[0]})")
 
     def up(self, place: str) -> str:
         """Adds one to a counter; gives what it was before."""
@@ -326,8 +376,6 @@ class Lowered(Values):
     def consider(self, m: Map, action: Action, env: Env) -> None:
         """Keeps the current element if it is the best so far."""
         kind, keys, k = m.param
-        if keys > 1:
-            raise NotLowered("a pick over optional values is not compiled")
         winner = self.state[m]
         if kind == "at":
             if k == -1:
@@ -335,7 +383,7 @@ class Lowered(Values):
             elif k >= 0:
                 test = self.emit(f"icmp eq i64 {self.position(action.space, env)}, {k}")
             else:
-                raise NotLowered("a position from the end is not compiled")
+                raise AssertionError("a position from the end is looked up")
             self.keep(winner, test, env[action.space], None, None)
             return
         key = action.uses[0]
@@ -353,7 +401,10 @@ class Lowered(Values):
             sign = "s" if key.dtype.kind == "i" else "u"
             better = self.emit(f"icmp {sign}{'lt' if down else 'gt'} {t} {value}, {best}")
         first = self.emit(f"xor i1 {self.emit(f'load i1, ptr {winner.found}')}, true")
-        self.keep(winner, self.emit(f"or i1 {first}, {better}"), env[action.space], value, t)
+        test = self.emit(f"or i1 {first}, {better}")
+        if keys > 1:  # None is never the best
+            test = self.emit(f"and i1 {test}, {self.value(action.uses[1], env)}")
+        self.keep(winner, test, env[action.space], value, t)
 
     def keep(self, winner: Winner, test: str, cursor: Cursor, value: str | None, kind: str | None) -> None:
         """Stores the winner's cursor under a condition."""

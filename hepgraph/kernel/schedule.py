@@ -31,7 +31,7 @@ class NotLowered(HepgraphError):
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos."""
+    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos, order."""
 
     kind: str
     item: Item
@@ -92,10 +92,18 @@ class Bind:
     space: Space
 
 
-Step: TypeAlias = Begin | Loop | If | Bind | Action
+@dataclass(slots=True)
+class Finish:
+    """Makes a need out of what its actions left: sorts."""
+
+    need: Need
+
+
+Step: TypeAlias = Begin | Loop | If | Bind | Action | Finish
 
 
 _CHEAP = 1
+_AWAY = ("leaf", "pull", "perm", "pad")  # the spaces whose elements are not the current ones of what they are made of
 _COLUMNS = ("load", "load_valid", "list_valid", "ordinal")
 _AT_ONCE = ("literal", "full", *_COLUMNS)
 
@@ -183,7 +191,7 @@ class Scheduler:
                 return frozenset()
             case "filter":
                 return frozenset({Need("count", s)})
-            case "comb":
+            case "comb" | "perm" | "pad":
                 return self._count_needs(as_space(s.args[0]))
             case "cart" | "concat":
                 return frozenset().union(*(self._count_needs(as_space(part)) for part in s.args))
@@ -196,22 +204,40 @@ class Scheduler:
             case int() | "up" | "inc" | "only":
                 return frozenset()
             case "pick":
-                must = m.args[m.param[1] :]
-                return frozenset({Need("pick", m)}).union(*(self.needs_of(as_node(a)) for a in must))
+                must = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args[m.param[1] :]))
+                return must | (self._position_needs(m.dst) if self.direct(m) else {Need("pick", m)})
+            case "part":
+                whole = m.src
+                before = [self._count_needs(as_space(part)) for part in whole.args[: m.param]]
+                return self._position_needs(m.dst).union(*before)
+            case "align" | "match":
+                return self._position_needs(m.dst)
             case "gather":
                 needs = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args))
                 return needs | self._position_needs(m.dst)
         raise NotLowered(f"a map of kind {m.kind} is not compiled", m)
 
+    def direct(self, m: Map) -> bool:
+        """Whether a pick is found by a position, without a loop over the list."""
+        kind, _, k = m.param
+        return kind == "at" and (k < -1 or self.shape(m.dst) in ("leaf", "concat", "perm", "pad", "one"))
+
     def _position_needs(self, s: Space) -> frozenset[Need]:
         """What it takes to find an element of a space by its position."""
         match self.shape(s):
-            case "leaf" | "concat":
+            case "leaf" | "concat" | "one":
                 return self._count_needs(s)
+            case "perm":
+                stable = s.param[1]
+                if not stable:
+                    raise NotLowered("sorting that is not stable is not compiled", s)
+                return self._position_needs(as_space(s.args[0])) | {Need("order", s)}
+            case "pad":
+                return self._position_needs(as_space(s.args[0]))
             case "filter":
                 root = self.chain(s)[-1]
-                if self.shape(root) in ("leaf", "concat"):
-                    return frozenset({Need("pos", s), Need("count", s)})
+                if self.shape(root) in ("leaf", "concat", "perm", "pad"):
+                    return frozenset({Need("pos", s), Need("count", s)}) | self._position_needs(root)
                 raise NotLowered(f"looking up in a selection of {root.kind} is not compiled", s)
         raise NotLowered(f"looking up in {s.kind} is not compiled", s)
 
@@ -227,14 +253,15 @@ class Scheduler:
 
     def in_scratch(self, m: Map, x: Node) -> bool:
         """Whether values that a map looks up at random are better stored first."""
-        near = m.kind in ("up", "only") or (m.kind == "inc" and m.src.kind != "pull" and not self.located(m))
+        near = m.kind in ("up", "only") or (m.kind == "inc" and self.shape(m.src) not in _AWAY)
         if x.op in ("literal", "full") or near:
             return False
         own = self.chain(m.dst)
         local = any(need.at in own for need in self.needs_of(x))
         if local:
             return True
-        return isinstance(m.kind, int) and self.cost(x) > _CHEAP
+        leg = isinstance(m.kind, int) or (m.kind == "inc" and self.shape(m.src) in ("perm", "pad"))
+        return leg and self.cost(x) > _CHEAP
 
     def _cost(self, node: Node) -> int:
         if node in self.staged or node in self.given or node.op in _COLUMNS:
@@ -277,6 +304,8 @@ class Scheduler:
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
             whole = _some(as_node(action.need.item).space)
             asked = asked.union(*(self._count_needs(as_space(p)) for p in whole.args[: action.part]))
+        if action.need is not None and action.need.kind == "order":
+            asked |= self._count_needs(action.space)
         return asked
 
     def route_needs(self, s: Space) -> frozenset[Need]:
@@ -296,6 +325,8 @@ class Scheduler:
                 return frozenset()
             case "concat":
                 return self._count_needs(s)
+            case "perm" | "pad":
+                return self._count_needs(s) | self._position_needs(s)
             case "comb" | "cart":
                 bases = [as_space(arg) for arg in s.args]
                 return frozenset().union(*(self._position_needs(base) for base in bases))
@@ -311,6 +342,8 @@ class Scheduler:
                 return self._around(s, found | self._position_needs(base))
             found |= self.needs_of(as_node(base.args[1]))
             base = as_space(base.args[0])
+        if self.shape(base) in ("perm", "pad"):
+            return self._around(s, found | self._count_needs(base) | self._position_needs(base))
         if self.shape(base) not in ("leaf", "concat"):
             raise NotLowered(f"a list of lists over {base.kind} is not compiled", s)
         return self._around(s, found | self._count_needs(base))
@@ -330,9 +363,7 @@ class Scheduler:
             case "count", Space() as s:
                 return (Action(s, (), need),)
             case "pick", Map() as m:
-                kind, keys, _ = m.param
-                if kind == "at" and self.shape(m.dst) in ("leaf", "concat"):
-                    return ()
+                _, keys, _ = m.param
                 return (Action(m.dst, tuple(as_node(a) for a in m.args[:keys]), need),)
             case "scratch", Node(op="merge") as x:
                 whole = _some(x.space)
@@ -342,6 +373,8 @@ class Scheduler:
                 return (Action(_some(x.space), (x,), need),)
             case "pos", Space() as s:
                 return (Action(s, (), need),)
+            case "order", Space() as s:
+                return (Action(as_space(s.args[0]), tuple(as_node(a) for a in s.args[1:]), need),)
         raise AssertionError(need.kind)
 
     # the way to a space
@@ -364,7 +397,7 @@ class Scheduler:
             case "flat" | "one":
                 below = as_space(s.args[0]) if s.kind == "flat" else _some(s.parent)
                 return [*self.route(below, live), Bind(s)]
-            case "events" | "leaf" | "concat" | "comb" | "cart" | "pull":
+            case "events" | "leaf" | "concat" | "comb" | "cart" | "pull" | "perm" | "pad":
                 return [*self.route(_some(s.parent), live), Loop(s)]
         raise NotLowered(f"{s.kind} is not compiled", s)
 
@@ -476,6 +509,7 @@ class Scheduler:
             steps.extend(Begin(need) for need in ready)
             made = [(action, None) for need in ready for action in self.makers(need)]
             steps.extend(self.build(live, made, done))
+            steps.extend(Finish(need) for need in ready if need.kind == "order")
             done |= frozenset(ready)
             waiting -= set(ready)
         return done
@@ -524,6 +558,8 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
             match step:
                 case Begin(need):
                     out.append(f"{pad}begin {_need_words(need, names)}")
+                case Finish(need):
+                    out.append(f"{pad}sort {_need_words(need, names)}")
                 case Loop(s, body):
                     out.append(f"{pad}for each of {names.get(s, s.kind)}:")
                     walk(body, deep + 1)

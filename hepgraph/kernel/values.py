@@ -19,7 +19,8 @@ class Values(Writer):
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.given, self.shape, self.located, self.chain = (
             scheduler.given, scheduler.shape, scheduler.located, scheduler.chain
-        )  # fmt: skip
+        )
+        self.direct = scheduler.direct  # fmt: skip
         self.state: dict[Any, Any] = {}
 
     def bounds(self, space: Space, env: Env) -> tuple[str, str]:
@@ -48,9 +49,25 @@ class Values(Writer):
                 return Cursor(id=self.emit(f"add nsw i64 {low}, {k}"), ordinal=k)
             case "concat":
                 return Cursor(id=k, ordinal=k)
+            case "one":
+                return Cursor(id=self.cursor(parent_of(space), env).id, ordinal="0")
+            case "perm":
+                pointer = self.slot(Slot("scratch", Need("order", space), INT, 1))
+                base = self.by_position(as_space(space.args[0]), self.load(pointer, k, INT), env)
+                return Cursor(ordinal=k, legs=(base,))
+            case "pad":
+                of = as_space(space.args[0])
+                inside = self.emit(f"icmp slt i64 {k}, {self.length(of, env)}")
+                base = self.by_position(of, self.emit(f"select i1 {inside}, i64 {k}, i64 0"), env)
+                return Cursor(ordinal=k, legs=(self.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
             case "filter":
                 pointer = self.slot(Slot("scratch", Need("pos", space), INT))
-                return Cursor(id=self.load(pointer, k, INT), ordinal=k)
+                at = self.load(pointer, k, INT)
+                root = self.chain(space)[-1]
+                if self.shape(root) in ("perm", "pad"):
+                    below = self.by_position(root, at, env)
+                    return Cursor(below.id, k, below.legs)
+                return Cursor(id=at, ordinal=k)
         raise NotLowered(f"looking up in {space.kind} is not compiled", space)
 
     def position(self, space: Space, env: Env) -> str:
@@ -132,6 +149,15 @@ class Values(Writer):
                 return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
             case "one":
                 return "1"
+            case "perm":
+                return self.length(as_space(space.args[0]), env)
+            case "pad":
+                target, clip = space.param
+                if clip:
+                    return str(target)
+                size = self.length(as_space(space.args[0]), env)
+                more = self.emit(f"icmp sgt i64 {size}, {target}")
+                return self.emit(f"select i1 {more}, i64 {size}, i64 {target}")
             case "filter":
                 return self.emit(f"load i64, ptr {self.state[Need('count', space)]}")
             case "concat":
@@ -165,6 +191,8 @@ class Values(Writer):
             case "inc" if self.shape(m.src) == "pull":
                 above = self.follow(as_map(m.src.args[1]), env)
                 return self.placed(m.dst, without_position(env[m.src]), above)
+            case "inc" if self.shape(m.src) in ("perm", "pad"):
+                return self.placed(m.dst, env[m.src].legs[0], env)
             case "inc":
                 return env if m.dst in env else self.placed(m.dst, without_position(env[m.src]), env)
             case int():
@@ -195,7 +223,25 @@ class Values(Writer):
                 return Cursor(id=at)
             found = self.emit(f"icmp sge i64 {at}, 0")
             return self.safe(Cursor(id=at, found=found), m.dst)
-        return self.picked(m, env) if m.kind == "pick" else self.gathered(m, env)
+        match m.kind:
+            case "pick":
+                return self.picked(m, env)
+            case "gather":
+                return self.gathered(m, env)
+            case "part":
+                index = self.position(m.src, env)
+                for part in m.src.args[: m.param]:
+                    index = self.emit(f"sub nsw i64 {index}, {self.length(as_space(part), env)}")
+                return self.indexed(m, index, env)
+            case "match":
+                return self.indexed(m, self.position(m.src, env), env)
+            case "align":
+                return self.by_position(m.dst, self.position(m.src, env), env)
+            case "inc":
+                inside = self.emit(f"icmp slt i64 {self.position(m.src, env)}, {self.length(m.dst, env)}")
+                base = env[m.src].legs[0]
+                return Cursor(base.id, base.ordinal, base.legs, inside)
+        raise NotLowered(f"a map of kind {m.kind} is not compiled", m)
 
     def away(self, m: Map, cursor: Cursor, env: Env) -> Env:
         """The current elements at the end of a map that comes as an array: nothing else is known to stay."""
@@ -223,15 +269,8 @@ class Values(Writer):
     def picked(self, m: Map, env: Env) -> Cursor:
         """The winner of a pick."""
         kind, _, k = m.param
-        if kind == "at" and self.shape(m.dst) in ("leaf", "concat"):
-            size = self.length(m.dst, env)
-            at = str(k) if k >= 0 else self.emit(f"add nsw i64 {size}, {k}")
-            inside = self.emit(f"icmp slt i64 {at}, {size}")
-            if k < 0:
-                inside = self.emit(f"icmp sge i64 {at}, 0")
-            at = self.emit(f"select i1 {inside}, i64 {at}, i64 0")
-            cursor = self.by_position(m.dst, at, env)
-            return self.safe(Cursor(cursor.id, cursor.ordinal, (), inside), m.dst)
+        if self.direct(m):
+            return self.indexed(m, str(k) if k >= 0 else self.emit(f"add nsw i64 {self.length(m.dst, env)}, {k}"), env)
         winner: Winner = self.state[m]
         seen = self.emit(f"load i1, ptr {winner.found}")
         places = iter(winner.places)
@@ -245,11 +284,16 @@ class Values(Writer):
         """The element that an index points to."""
         index_node = as_node(m.args[0])
         index = cast(self, self.value(index_node, env), index_node.dtype, INT)
-        size = self.length(m.dst, env)
         if m.param:
+            size = self.length(m.dst, env)
             negative = self.emit(f"icmp slt i64 {index}, 0")
             wrapped = self.emit(f"add nsw i64 {index}, {size}")
             index = self.emit(f"select i1 {negative}, i64 {wrapped}, i64 {index}")
+        return self.indexed(m, index, env)
+
+    def indexed(self, m: Map, index: str, env: Env) -> Cursor:
+        """The element at a position of the list that a map leads to, if there is one."""
+        size = self.length(m.dst, env)
         low = self.emit(f"icmp sge i64 {index}, 0")
         high = self.emit(f"icmp slt i64 {index}, {size}")
         inside = self.emit(f"and i1 {low}, {high}")
@@ -276,7 +320,9 @@ class Values(Writer):
         if not cursor.legs:
             return number, ordinal, ()
         bases = (
-            [as_space(space.args[0])] * len(cursor.legs) if space.kind == "comb" else [as_space(a) for a in space.args]
+            [as_space(space.args[0])] * len(cursor.legs)
+            if space.kind in ("comb", "perm", "pad")
+            else [as_space(a) for a in space.args]
         )
         legs = tuple(Cursor(*self._guarded(leg, base, found)) for leg, base in zip(cursor.legs, bases, strict=False))
         return number, ordinal, legs
