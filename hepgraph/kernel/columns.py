@@ -173,15 +173,15 @@ class Stage:
         return result if result.dtype == item.dtype else result.astype(item.dtype)
 
     def buffer(self, item: Node) -> tuple[Any, int]:
-        """A staged array, with one spare element in front, and the number of the element at its start."""
+        """A staged array, with a spare element at both ends, and the number of the element at its start."""
         assert item.space is not None
         low, _ = self.offsets.edges(item.space, self.start, self.stop)
         values = self.values[item]
         padded = self.padded.get(item)
-        if padded is None or len(padded) <= len(values):
-            padded = self.padded[item] = np.zeros(len(values) + len(values) // 4 + 1, values.dtype)
+        if padded is None or len(padded) < len(values) + 2:
+            padded = self.padded[item] = np.zeros(len(values) + len(values) // 4 + 2, values.dtype)
         padded[1 : len(values) + 1] = values
-        return padded[: len(values) + 1], low - 1
+        return padded[: len(values) + 2], low - 1
 
     def spare(self, leaf: Space) -> int:
         """An element of a leaf that can be read in this block even where there is none of its own."""

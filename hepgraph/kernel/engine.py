@@ -236,7 +236,7 @@ class Kernel:
             sizes[k + 1] = shift, len(array)
 
         for k, slot in enumerate(self.slots):
-            if slot.kind == "spare" or slot.item in self.staged:
+            if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
                 moving.append((k, slot))
                 continue
             if slot.kind == "given":
@@ -245,8 +245,9 @@ class Kernel:
                 array = streams.array(slot.item)
             else:
                 array = self._array(slot, loaded, offsets, bins, totals)
-            if not array.size:
-                array = np.zeros(1, array.dtype)
+            least = 2 if slot.kind == "offsets" else 1  # what is not there may be looked at, and is then not used
+            if array.size < least:
+                array = np.zeros(least, array.dtype)
             keep.append(array)
             point(k, array)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
