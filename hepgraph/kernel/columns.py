@@ -81,6 +81,18 @@ def bounded(s: Space, given: Collection[Item]) -> list[Space]:
     return [known for part in _sources(s) for known in bounded(part, given)]
 
 
+def ranks(rows: Space, given: Mapping[Item, Any], entries: int) -> Any:
+    """For each entry, its number among those that pass a selection of them."""
+    places = given[rows].inc
+    base = rows.args[0]
+    while isinstance(base, Space) and base.kind == "filter":
+        places = given[base].inc[places]
+        base = base.args[0]
+    found = np.zeros(entries, np.int64)
+    found[places] = np.arange(len(places))
+    return found
+
+
 def values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
     """The values of a column, or which of its values or lists there are."""
     if item.op == "load":

@@ -11,7 +11,7 @@ import numpy as np
 from hepgraph.graph.canonical import count, filtered, inc, take
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
-from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
+from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
 from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.lower import Lowered, start_value
@@ -125,6 +125,8 @@ class Kernel:
         for slot in self.slots:
             if slot.kind == "scratch":
                 needed |= dict.fromkeys(bounded(_scratch_space(slot.item), given))
+            elif slot.kind == "rank":
+                needed |= dict.fromkeys(scheduler.chain(slot.item)[:-1])
             elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
                 needed[slot.item] = None
         self.given = tuple(needed)
@@ -241,6 +243,8 @@ class Kernel:
                 continue
             if slot.kind == "given":
                 array = np.ascontiguousarray(given[slot.item], slot.dtype)
+            elif slot.kind == "rank":
+                array = ranks(slot.item, given, entries)
             elif slot.kind == "stream":
                 array = streams.array(slot.item)
             else:

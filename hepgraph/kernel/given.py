@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.node import Item, Map, Node, Space, as_space
+from hepgraph.graph.canonical import TOTAL, stays
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_space
 from hepgraph.kernel.scalar import known_type, literal, operation
 from hepgraph.kernel.schedule import NotLowered
 
@@ -97,11 +97,30 @@ def closed(asked: Iterable[Item], order: Sequence[Item]) -> frozenset[Item]:
     return frozenset(found)
 
 
+def is_rows(s: Space) -> bool:
+    """Whether a space is a selection of the entries; an array then says which of them an entry is."""
+    while s.kind == "filter":
+        s = as_space(s.args[0])
+        if s.kind == "events":
+            return True
+    return False
+
+
+def same_row(m: Map) -> bool:
+    """Whether a map leads to elements of the same entry."""
+    if m.kind == "inc" and m.src.kind == "pull":
+        return same_row(as_map(m.src.args[1]))
+    if m.kind == "inc" and m.src.kind == "filter":
+        return True
+    row = next((s for s in ancestors(m.src) if s.parent is TOTAL), None)
+    return row is not None and stays(m, row)
+
+
 def _numbered(s: Space) -> list[Space]:
     """The spaces that have to be given so that the elements of this one have numbers."""
     while s.kind == "leaf":
         s = as_space(s.parent)
-    if s.kind in ("total", "events"):
+    if s.kind in ("total", "events") or is_rows(s):
         return []
     if s.parent is TOTAL:
         raise NotLowered(f"values of a {s.kind} of entries, made by the interpreter, are not compiled")

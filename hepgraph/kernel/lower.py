@@ -8,7 +8,7 @@ named once in the innermost block that needs them; LLVM hoists what does not cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -125,22 +125,27 @@ class Lowered(Values):
             counter = self.counters.get(bound) or self.variable("i64")
             self.counters[bound] = counter
             self.do(f"store i64 0, ptr {counter}")
+        self.each(space, env, lambda inner: self.walk(body, inner))
+
+    def each(self, space: Space, env: Env, inside: Callable[[Env], None]) -> None:
+        """Code for each element of a space under the current element of its parent."""
         match self.shape(space):
             case "leaf" | "concat":
                 low, high = self.bounds(space, env)
-                self.range(low, high, lambda at: self.walk(body, {**env, space: self.element(space, at, low)}))
+                self.range(low, high, lambda at: inside({**env, space: self.element(space, at, low)}))
             case "comb":
-                self.combinations(space, body, env)
+                self.combinations(space, inside, env)
             case "cart":
-                self.product(space, body, env, 0, ())
+                k = self.variable("i64")
+                self.do(f"store i64 0, ptr {k}")
+                self.product(space, lambda inner: inside({**inner, space: self.counted(inner[space], k)}), env, 0, ())
             case "pull":
-                self.pull(space, body, env)
+                self.pull(space, inside, env)
             case "perm" | "pad":
-
-                def each(at: str) -> None:
-                    self.walk(body, {**env, space: self.by_position(space, at, env)})
-
-                self.range("0", self.length(space, env), each)
+                size = self.length(space, env)
+                self.range("0", size, lambda at: inside({**env, space: self.by_position(space, at, env)}))
+            case "one":
+                inside({**env, space: self.by_position(space, "0", env)})
             case _:
                 raise NotLowered(f"a loop over {space.kind} is not compiled", space)
 
@@ -162,15 +167,17 @@ class Lowered(Values):
         self.do(f"br label %{head}")
         self.start(done)
 
-    def combinations(self, space: Space, body: Sequence[Step], env: Env) -> None:
+    def combinations(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
         """Nested loops over i < j < ... ."""
         n, again = space.param
         base = as_space(space.args[0])
         size = self.length(base, env)
+        k = self.variable("i64")
+        self.do(f"store i64 0, ptr {k}")
 
         def level(depth: int, legs: tuple[Cursor, ...], low: str) -> None:
             if depth == n:
-                self.walk(body, {**env, space: Cursor(legs=legs)})
+                body({**env, space: Cursor(None, self.up(k), legs)})
                 return
 
             def inside(at: str) -> None:
@@ -181,10 +188,12 @@ class Lowered(Values):
 
         level(0, (), "0")
 
-    def product(self, space: Space, body: Sequence[Step], env: Env, depth: int, legs: tuple[Cursor, ...]) -> None:
+    def product(
+        self, space: Space, body: Callable[[Env], None], env: Env, depth: int, legs: tuple[Cursor, ...]
+    ) -> None:
         """Nested loops over the members of a product."""
         if depth == len(space.args):
-            self.walk(body, {**env, space: Cursor(legs=legs)})
+            body({**env, space: Cursor(legs=legs)})
             return
         base = as_space(space.args[depth])
 
@@ -193,7 +202,11 @@ class Lowered(Values):
 
         self.range("0", self.length(base, env), inside)
 
-    def pull(self, space: Space, body: Sequence[Step], env: Env) -> None:
+    def counted(self, cursor: Cursor, k: str) -> Cursor:
+        """A cursor with its position, from a counter."""
+        return Cursor(cursor.id, self.up(k), cursor.legs)
+
+    def pull(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
         """A loop over a list that belongs to where a map leads."""
         base = as_space(space.args[0])
         above = self.follow(as_map(space.args[1]), env)
@@ -201,29 +214,26 @@ class Lowered(Values):
         while self.shape(base) == "filter" and not self.walked(base):
             chain.append(base)
             base = as_space(base.args[0])
-        stored = self.shape(base) in ("filter", "perm", "pad")
-        low, high = ("0", self.length(base, above)) if stored else self.bounds(base, above)
         k = self.variable("i64")
         self.do(f"store i64 0, ptr {k}")
 
-        def inside(at: str) -> None:
-            if stored:
-                inner = self.placed(base, self.by_position(base, at, above), above)
-            else:
-                inner = {**above, base: self.element(base, at, low)}
+        def inside(inner: Env) -> None:
             self.selected(list(reversed(chain)), space, body, inner, env, k)
 
-        self.range(low, high, inside)
+        if self.shape(base) == "filter":
+            size = self.length(base, above)
+            self.range("0", size, lambda at: inside(self.placed(base, self.by_position(base, at, above), above)))
+        else:
+            self.each(base, above, inside)
 
     def selected(
-        self, chain: Sequence[Space], space: Space, body: Sequence[Step], inner: Env, outer: Env, k: str
+        self, chain: Sequence[Space], space: Space, body: Callable[[Env], None], inner: Env, outer: Env, k: str
     ) -> None:
-        """The steps for an element of a pulled list, if it passes the filters on the way."""
+        """The code for an element of a pulled list, if it passes the filters on the way."""
         if not chain:
             at = self.up(k)
-            base = as_space(space.args[0])
-            own = inner[base]
-            self.walk(body, {**outer, space: Cursor(own.id, at, own.legs)})
+            own = inner[as_space(space.args[0])]
+            body({**outer, space: Cursor(own.id, at, own.legs)})
             return
         first, *rest = chain
         test = self.value(as_node(first.args[1]), inner)
@@ -298,9 +308,7 @@ class Lowered(Values):
                 self.store(self.slot(Slot("scratch", need, node.dtype)), at, self.value(node, env), node.dtype)
             case "pos", Space():
                 cursor = env[action.space]
-                root = self.chain(action.space)[-1]
-                at = self.position(root, env) if self.shape(root) in ("perm", "pad") else str(cursor.id)
-                self.store(self.slot(Slot("scratch", need, INT)), self.position(action.space, env), at, INT)
+                self.store(self.slot(Slot("scratch", need, INT)), self.position(action.space, env), str(cursor.id), INT)
             case "order", Space() as s:
                 self.put_in_order(s, need, action, env)
 

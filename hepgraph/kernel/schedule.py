@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from hepgraph.errors import HepgraphError
-from hepgraph.graph.canonical import TOTAL, conjuncts
+from hepgraph.graph.canonical import TOTAL, conjuncts, count
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.show import names_of, words
 
@@ -193,6 +193,8 @@ class Scheduler:
                 return frozenset({Need("count", s)})
             case "comb" | "perm" | "pad":
                 return self._count_needs(as_space(s.args[0]))
+            case "pull":
+                return self._around(s, self.needs_of(count(s)))
             case "cart" | "concat":
                 return frozenset().union(*(self._count_needs(as_space(part)) for part in s.args))
         raise NotLowered(f"the length of {s.kind} is not compiled", s)
@@ -222,6 +224,12 @@ class Scheduler:
         kind, _, k = m.param
         return kind == "at" and (k < -1 or self.shape(m.dst) in ("leaf", "concat", "perm", "pad", "one"))
 
+    def by_number(self, s: Space) -> bool:
+        """Whether a number says which element one of a list is; else it is found by its position."""
+        if self.shape(s) in ("pull", "filter", "flat"):
+            return self.by_number(as_space(s.args[0]))
+        return self.shape(s) in ("leaf", "concat")
+
     def _position_needs(self, s: Space) -> frozenset[Need]:
         """What it takes to find an element of a space by its position."""
         match self.shape(s):
@@ -234,9 +242,12 @@ class Scheduler:
                 return self._position_needs(as_space(s.args[0])) | {Need("order", s)}
             case "pad":
                 return self._position_needs(as_space(s.args[0]))
+            case "pull":
+                found = self._map_needs(as_map(s.args[1])) | self._position_needs(as_space(s.args[0]))
+                return self._around(s, found | self._count_needs(s))
             case "filter":
                 root = self.chain(s)[-1]
-                if self.shape(root) in ("leaf", "concat", "perm", "pad"):
+                if self.shape(root) in ("leaf", "concat", "perm", "pad", "pull"):
                     return frozenset({Need("pos", s), Need("count", s)}) | self._position_needs(root)
                 raise NotLowered(f"looking up in a selection of {root.kind} is not compiled", s)
         raise NotLowered(f"looking up in {s.kind} is not compiled", s)
@@ -321,7 +332,7 @@ class Scheduler:
     def loop_needs(self, s: Space) -> frozenset[Need]:
         """What a loop over a space needs before it starts."""
         match self.shape(s):
-            case "leaf" | "events":
+            case "leaf" | "events" | "one":
                 return frozenset()
             case "concat":
                 return self._count_needs(s)
@@ -342,11 +353,7 @@ class Scheduler:
                 return self._around(s, found | self._position_needs(base))
             found |= self.needs_of(as_node(base.args[1]))
             base = as_space(base.args[0])
-        if self.shape(base) in ("perm", "pad"):
-            return self._around(s, found | self._count_needs(base) | self._position_needs(base))
-        if self.shape(base) not in ("leaf", "concat"):
-            raise NotLowered(f"a list of lists over {base.kind} is not compiled", s)
-        return self._around(s, found | self._count_needs(base))
+        return self._around(s, found | self.loop_needs(base))
 
     def _around(self, pull: Space, needs: frozenset[Need]) -> frozenset[Need]:
         """The needs of what is in a pulled list; raises NotLowered for those of other elements than the current."""

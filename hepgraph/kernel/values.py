@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hepgraph.graph.canonical import TOTAL, stays, up
+from hepgraph.graph.canonical import TOTAL, count, stays, up
 from hepgraph.graph.node import Map, Node, Space, ancestors, as_map, as_node, as_space
+from hepgraph.kernel.given import is_rows, same_row
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
 from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, parent_of
@@ -20,7 +21,7 @@ class Values(Writer):
         self.given, self.shape, self.located, self.chain = (
             scheduler.given, scheduler.shape, scheduler.located, scheduler.chain
         )
-        self.direct = scheduler.direct  # fmt: skip
+        self.direct, self.by_number = scheduler.direct, scheduler.by_number  # fmt: skip
         self.state: dict[Any, Any] = {}
 
     def bounds(self, space: Space, env: Env) -> tuple[str, str]:
@@ -30,12 +31,22 @@ class Values(Writer):
         key = ("bounds", space, self.cursor(parent_of(space), env))
         found = self.known(key)
         if found is None:
-            parent = self.cursor(parent_of(space), env).id
+            parent = self.numbered(parent_of(space), env)
             pointer = self.slot(Slot("offsets", space, INT))
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
             found = self.remember(key, (low, high))
         return found  # type: ignore[no-any-return]
+
+    def numbered(self, space: Space, env: Env) -> str:
+        """The number of the current element among all of its space in the partition."""
+        cursor = self.cursor(space, env)
+        if space in self.given or not is_rows(space):
+            return str(cursor.id)
+        key = ("rank", space, cursor)
+        return self.known(key) or self.remember(  # type: ignore[no-any-return]
+            key, self.load(self.slot(Slot("rank", space, INT)), str(cursor.id), INT)
+        )
 
     def element(self, space: Space, at: str, low: str) -> Cursor:
         """The cursor of an element of a leaf or concatenation."""
@@ -51,20 +62,24 @@ class Values(Writer):
                 return Cursor(id=k, ordinal=k)
             case "one":
                 return Cursor(id=self.cursor(parent_of(space), env).id, ordinal="0")
+            case "pull":
+                above = self.follow(as_map(space.args[1]), env)
+                base = self.by_position(as_space(space.args[0]), k, above)
+                return Cursor(base.id, k, base.legs)
             case "perm":
                 pointer = self.slot(Slot("scratch", Need("order", space), INT, 1))
                 base = self.by_position(as_space(space.args[0]), self.load(pointer, k, INT), env)
-                return Cursor(ordinal=k, legs=(base,))
+                return Cursor(k, k, (base,))
             case "pad":
                 of = as_space(space.args[0])
                 inside = self.emit(f"icmp slt i64 {k}, {self.length(of, env)}")
                 base = self.by_position(of, self.emit(f"select i1 {inside}, i64 {k}, i64 0"), env)
-                return Cursor(ordinal=k, legs=(self.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
+                return Cursor(k, k, (self.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
             case "filter":
                 pointer = self.slot(Slot("scratch", Need("pos", space), INT))
                 at = self.load(pointer, k, INT)
                 root = self.chain(space)[-1]
-                if self.shape(root) in ("perm", "pad"):
+                if not self.by_number(root):
                     below = self.by_position(root, at, env)
                     return Cursor(below.id, k, below.legs)
                 return Cursor(id=at, ordinal=k)
@@ -78,6 +93,8 @@ class Values(Writer):
                 low, _ = self.bounds(space, env)
                 cursor.ordinal = self.emit(f"sub nsw i64 {cursor.id}, {low}")
                 return cursor.ordinal
+            if self.shape(space) in ("concat", "perm", "pad") and cursor.id is not None:
+                return cursor.id
             raise NotLowered(f"the position in {space.kind} is not known here", space)
         return cursor.ordinal
 
@@ -108,7 +125,7 @@ class Values(Writer):
         """The code of a value."""
         at = self.cursor(as_space(node.space), env)
         if node in self.given:
-            return self.load(self.slot(Slot("given", node, node.dtype)), str(at.id), node.dtype)
+            return self.load(self.slot(Slot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype)
         if node in self.staged or node.op in ("load", "load_valid", "list_valid"):
             return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
@@ -151,6 +168,8 @@ class Values(Writer):
                 return "1"
             case "perm":
                 return self.length(as_space(space.args[0]), env)
+            case "pull":
+                return self.value(count(space), env)
             case "pad":
                 target, clip = space.param
                 if clip:
@@ -218,7 +237,7 @@ class Values(Writer):
 
     def _reached(self, m: Map, env: Env) -> Cursor:
         if self.located(m):
-            at = self.load(self.slot(Slot("given", m, INT)), str(self.cursor(m.src, env).id), INT)
+            at = self.load(self.slot(Slot("given", m, INT)), self.numbered(m.src, env), INT)
             if not m.partial:
                 return Cursor(id=at)
             found = self.emit(f"icmp sge i64 {at}, 0")
@@ -245,16 +264,17 @@ class Values(Writer):
 
     def away(self, m: Map, cursor: Cursor, env: Env) -> Env:
         """The current elements at the end of a map that comes as an array: nothing else is known to stay."""
-        events = next((s for s in ancestors(m.src) if s.kind == "events"), None)
-        if events is None or m.dst is events or not stays(m, events):
+        if m.dst.parent is TOTAL or not same_row(m):
             raise NotLowered(f"a map of kind {m.kind} to other entries is not compiled")
-        kept = {s: env[s] for s in (TOTAL, events) if s in env}
+        kept = {s: cursor for s, cursor in env.items() if s is TOTAL or s.parent is TOTAL}
         found: Env = {}
         space = m.dst
         while space not in kept:
             found[space] = cursor
             if space.parent is None or space.parent in kept:
                 break
+            if space.parent.parent is TOTAL:
+                raise NotLowered(f"a map of kind {m.kind} from other rows is not compiled")
             if space.parent in env and space.parent in ancestors(m.src) and stays(m, space.parent):
                 found |= {s: env[s] for s in ancestors(space.parent) if s in env}
                 break
