@@ -11,6 +11,7 @@ import numpy as np
 from hepgraph.graph.canonical import count, filtered, inc, take
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
+from hepgraph.kernel.calls import Feeder, feeders
 from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
 from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
@@ -52,15 +53,18 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
     return Compiled(kernel, tuple(wanted), plain)
 
 
-def lowered(origin: Any, outputs: Sequence[Output], events: Space) -> Kernel:
-    """A kernel, not yet built, in which the interpreter makes what has no rule.
+def lowered(origin: Any, outputs: Sequence[Output], events: Space, first: bool = False) -> Kernel:
+    """A kernel, not yet built, in which the interpreter makes what has no rule; `first` if it feeds another.
 
     Raises NotLowered if that is not enough.
     """
     asked: dict[Item, str] = {}
     while True:
         try:
-            return Kernel(origin, outputs, events, asked)
+            kernel = Kernel(origin, outputs, events, asked)
+            if not first:
+                kernel.feeders = feeders(kernel.given, lambda output: lowered(origin, [output], events, True))
+            return kernel
         except NotLowered as reason:
             if reason.item is None or reason.item in asked:
                 raise
@@ -118,9 +122,9 @@ class Kernel:
         self.staged = staged_of(order, given)
         scheduler = Scheduler(self.staged, order, given)
         self.steps: list[Step] = scheduler.schedule(actions, events)
-        lowered = Lowered(self.steps, scheduler, self.targets, self.check)
-        self.text = lowered.text()
-        self.slots = list(lowered.slots)
+        writer = Lowered(self.steps, scheduler, self.targets, self.check)
+        self.text = writer.text()
+        self.slots = list(writer.slots)
         needed = dict.fromkeys(item for item in plain if not (isinstance(item, Node) and item.op == "literal"))
         for slot in self.slots:
             if slot.kind == "scratch":
@@ -130,6 +134,7 @@ class Kernel:
             elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
                 needed[slot.item] = None
         self.given = tuple(needed)
+        self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
         self.roots = roots
         self._native: Any = None
 
@@ -138,6 +143,8 @@ class Kernel:
         from hepgraph.kernel.native import native
 
         self._native = native(self.text)
+        for feeder in self.feeders:
+            feeder.kernel.build()
 
     # actions
 
@@ -215,7 +222,21 @@ class Kernel:
     # running
 
     def __str__(self) -> str:
-        return printed(self.steps, self.roots)
+        before = []
+        for feeder in self.feeders:
+            loops = "".join(f"  {line}\n" for line in printed(feeder.kernel.steps, self.roots).splitlines())
+            before.append(f"for what {feeder.call.param.title} gets:\n{loops}")
+        return "".join(before) + printed(self.steps, self.roots)
+
+    def seeds(self, loaded: Loaded) -> dict[Item, Any]:
+        """What the opaque functions returned for a partition, those whose arguments a kernel makes."""
+        found: dict[Item, Any] = {}
+        for feeder in self.feeders:
+            returned = feeder.fed(loaded, found)
+            if returned is None:  # the interpreter says what is wrong
+                break
+            found[feeder.call] = returned
+        return found
 
     def run(self, loaded: Loaded, given: Mapping[Item, Any]) -> list[Any] | None:
         """The partial results of one partition, out of what the interpreter gives; None where something is wrong."""

@@ -11,6 +11,7 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.graph.node import Node
+from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
 from hepgraph.kernel.scalar import cast, constant
 from hepgraph.kernel.schedule import NotLowered
 from hepgraph.kernel.writer import Slot, checked
@@ -53,14 +54,18 @@ class Target:
     weight: Any
     squares: bool
     size: int
+    sample: Any = None
+    fields: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """What is computed for each entry."""
-        return tuple(part for part in (*self.values, self.weight) if isinstance(part, Node))
+        return tuple(part for part in (*self.values, self.weight, self.sample) if isinstance(part, Node))
 
     def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
-        """The arrays of bins that are filled: counts (2), or sums of weights (0) and of their squares (1)."""
+        """The arrays of bins that are filled: counts (2), sums of weights (0), their squares (1), or those of means."""
+        if self.fields:
+            return tuple((FIRST + k, DOUBLE) for k in range(len(self.fields)))
         if self.weight is None:
             return ((2, INT),)
         return ((0, DOUBLE), (1, DOUBLE)) if self.squares else ((0, DOUBLE),)
@@ -70,11 +75,13 @@ def target_of(number: int, empty: Any, fill: Any) -> Target:
     """The fill of a histogram; raises NotLowered where boost must do it."""
     storage = empty.storage_type
     squares = issubclass(storage, bh.storage.Weight)
-    if not (squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
+    fields = fields_of(storage)
+    if not (fields or squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
         raise NotLowered(f"{storage.__name__} storage is not compiled")
     axes = axes_of(empty)
     values = [_axis_value(*each) for each in zip(axes, fill.args, empty.axes, strict=True)]
-    return Target(number, axes, tuple(values), fill.weight, squares, math.prod(axis.extent for axis in empty.axes))
+    size = math.prod(axis.extent for axis in empty.axes)
+    return Target(number, axes, tuple(values), fill.weight, squares, size, fill.sample, fields)
 
 
 def axes_of(h: Any) -> tuple[Axis, ...]:
@@ -162,6 +169,10 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
         args.append(f"double {cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE)}")
     elif target.weight is not None:
         args.append(f"double {constant(float(target.weight), DOUBLE)}")
+    if isinstance(target.sample, Node):
+        args.append(f"double {cast(e, e.value(target.sample, env), target.sample.dtype, DOUBLE)}")
+    elif target.sample is not None:
+        args.append(f"double {constant(float(target.sample), DOUBLE)}")
     for part, dtype in target.parts():
         args.append(f"ptr {e.slot(Slot('bins', target.number, dtype, part))}")
     if e.check:
@@ -191,6 +202,8 @@ def _function(e: Any, target: Target, many: bool) -> str:
     f = _Function()
     params: list[str] = []
     place = "0"
+    if target.fields and target.weight is not None:
+        skip_weightless(f)
     for i, (axis, value) in enumerate(zip(target.axes, target.values, strict=True)):
         if axis.takes is not None:
             params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
@@ -199,11 +212,15 @@ def _function(e: Any, target: Target, many: bool) -> str:
         place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
     if target.weight is not None:
         params.append("double %w")
+    if target.fields:
+        params.append("double %s")
     params += [f"ptr noalias %bins{part}" for part, _ in target.parts()]
     if e.check:
         params += ["ptr noalias %report", "i64 %slot"]
         place = checked(f, place, "0", str(target.size), "%slot")
-    for part, dtype in target.parts():
+    if target.fields:
+        write_mean(f, target.fields, place, target.weight is not None)
+    for part, dtype in () if target.fields else target.parts():
         kind = "i64" if dtype == INT else "double"
         amount = {0: "%w", 1: "", 2: "1"}[part] or f.emit("fmul double %w, %w")
         at = f.emit(f"getelementptr inbounds {kind}, ptr %bins{part}, i64 {place}")
@@ -278,6 +295,9 @@ def filled(output: Any, number: int, bins: Any) -> Any:
         found = bins.get((number, part))
         return None if found is None else found.reshape(view.shape, order="F")
 
+    for k, name in enumerate(fields_of(h.storage_type)):
+        if (found := shaped(FIRST + k)) is not None:
+            view[name] = found
     for part, names in ((0, ["value"]), (1, ["variance"]), (2, ["value", "variance"])):
         more = shaped(part)
         if more is None:

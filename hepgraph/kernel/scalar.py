@@ -465,9 +465,22 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     if op == "power" and isinstance(args[1][0], _Value) and args[1][0].value == 2 and loop[0].kind == "f":
         base = _as(e, args[0], loop[0])
         return e.emit(f"fmul {llvm_type(loop[0])} {base}, {base}")
+    if op == "power" and isinstance(args[1][0], _Value) and loop[0].kind in "iu" and 0 <= args[1][0].value <= 64:
+        return cast(e, _whole_power(e, _as(e, args[0], loop[0]), int(args[1][0].value), loop[0]), loop[-1], out)
     values = [_as(e, arg, kind) for arg, kind in zip(args, loop, strict=False)]
     result = rule(e, values, loop[0])
     return cast(e, result, loop[-1], out)
+
+
+def _whole_power(e: Emitter, x: str, n: int, dtype: DType) -> str:
+    """A whole number times itself; it wraps around as NumPy's does, in whatever order the factors come."""
+    t = llvm_type(dtype)
+    result = "1" if n % 2 == 0 else x
+    while n := n // 2:
+        x = e.emit(f"mul {t} {x}, {x}")
+        if n % 2:
+            result = x if result == "1" else e.emit(f"mul {t} {result}, {x}")
+    return result
 
 
 def _mixed(e: Emitter, op: str, args: Sequence[tuple[str, Any]], loop: Sequence[DType]) -> str:
