@@ -32,6 +32,7 @@ class Axis:
     low: float = 0.0
     delta: float = 1.0
     edges: tuple[float, ...] = ()
+    flow: tuple[bool, bool] = (True, True)
 
     @property
     def takes(self) -> np.dtype[Any] | None:
@@ -92,18 +93,20 @@ def axes_of(h: Any) -> tuple[Axis, ...]:
         traits = axis.traits
         if traits.growth or traits.circular:
             raise NotLowered("growing and circular axes are not compiled")
+        flow = (traits.underflow, traits.overflow)
         match axis:
-            case bh.axis.Regular() if axis.transform is None and traits.overflow and traits.underflow:
+            case bh.axis.Regular() if axis.transform is None:
                 low = float(axis.edges[0])
-                made.append(Axis("regular", len(axis), stride, low, _width(axis, low)))
-            case bh.axis.Variable() if traits.overflow and traits.underflow:
-                made.append(Axis("variable", len(axis), stride, edges=tuple(map(float, axis.edges))))
+                made.append(Axis("regular", len(axis), stride, low, _width(axis, low), flow=flow))
+            case bh.axis.Variable():
+                made.append(Axis("variable", len(axis), stride, edges=tuple(map(float, axis.edges)), flow=flow))
             case bh.axis.Boolean():
                 made.append(Axis("boolean", 2, stride))
-            case bh.axis.Integer() if traits.overflow and traits.underflow:
-                made.append(Axis("integer", len(axis), stride, float(axis.edges[0])))
-            case bh.axis.IntCategory() if traits.overflow:
-                made.append(Axis("category", len(axis), stride, edges=tuple(axis.bin(i) for i in range(len(axis)))))
+            case bh.axis.Integer():
+                made.append(Axis("integer", len(axis), stride, float(axis.edges[0]), flow=flow))
+            case bh.axis.IntCategory():
+                known = tuple(axis.bin(i) for i in range(len(axis)))
+                made.append(Axis("category", len(axis), stride, edges=known, flow=flow))
             case bh.axis.StrCategory():
                 made.append(Axis("constant", len(axis), stride))
             case _:
@@ -125,6 +128,8 @@ def _width(axis: Any, low: float) -> float:
             z = (probes - low) / guess
             inside = (z >= 0) & (z < 1)
             got = np.where(inside, np.where(inside, z, 0) * len(axis), np.where(z < 0, -1, len(axis))).astype(np.int64)
+            if not axis.traits.overflow:  # the upper edge then belongs to the last bin
+                got = np.where(z == 1, len(axis) - 1, got)
         if np.array_equal(got, wanted):
             return guess
     raise NotLowered(f"the bins of {axis!r} are not compiled")
@@ -135,6 +140,8 @@ def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
     if axis.kind == "constant":
         if not isinstance(value, str):
             raise NotLowered("strings from columns are not compiled")
+        if value not in list(real) and not real.traits.overflow:
+            raise NotLowered(f"{value!r} is none of the categories, and there is no bin for the others")
         return list(real).index(value) if value in list(real) else len(real)
     if isinstance(value, str):
         raise NotLowered("a string on a number axis")
@@ -207,7 +214,7 @@ def _function(e: Any, target: Target, many: bool) -> str:
     for i, (axis, value) in enumerate(zip(target.axes, target.values, strict=True)):
         if axis.takes is not None:
             params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
-        index = str(value) if axis.takes is None else _bin(e, f, axis, f"%x{i}")
+        index = str(value) if axis.takes is None else _inside(f, axis, _bin(e, f, axis, f"%x{i}"))
         scaled = index if axis.stride == 1 else f.emit(f"mul nsw i64 {index}, {axis.stride}")
         place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
     if target.weight is not None:
@@ -233,6 +240,20 @@ def _function(e: Any, target: Target, many: bool) -> str:
     return name
 
 
+def _inside(f: _Function, axis: Axis, index: str) -> str:
+    """The bin on an axis that may lack bins for what is below or above; the function is left for such entries."""
+    if axis.kind not in ("regular", "variable", "integer", "category"):
+        return index
+    under, over = (axis.kind == "category") or axis.flow[0], axis.flow[1]
+    last = axis.bins if axis.kind == "category" else axis.bins + 1
+    tests = [f.emit(f"icmp eq i64 {index}, {end}") for end, has in ((0, under), (last, over)) if not has]
+    if tests:
+        test = tests[0] if len(tests) == 1 else f.emit(f"or i1 {tests[0]}, {tests[1]}")
+        n = len(f.lines)
+        f.lines += [f"  br i1 {test}, label %leave{n}, label %go{n}", f"leave{n}:", "  ret void", f"go{n}:"]
+    return index if under else f.emit(f"sub nsw i64 {index}, 1")
+
+
 def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
     """The bin of a value on an axis, counted with the underflow bin if there is one."""
     match axis.kind:
@@ -246,9 +267,11 @@ def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
             clean = f.emit(f"select i1 {good}, double {scaled}, double 0.0")
             index = f.emit(f"add i64 {f.emit(f'fptosi double {clean} to i64')}, 1")
             low = f.emit(f"select i1 {above}, i64 {index}, i64 0")
-            return f.emit(f"select i1 {inside}, i64 {low}, i64 {axis.bins + 1}")
+            index = f.emit(f"select i1 {inside}, i64 {low}, i64 {axis.bins + 1}")
+            return index if axis.flow[1] else _last(f, axis, z, 1.0, index)
         case "variable":
-            return _search(e, f, axis.edges, x)
+            index = _search(e, f, axis.edges, x)
+            return index if axis.flow[1] else _last(f, axis, x, axis.edges[-1], index)
         case "boolean":
             return f.emit(f"zext i32 {x} to i64")
         case "integer":
@@ -265,6 +288,12 @@ def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
                 index = f.emit(f"select i1 {same}, i64 {i}, i64 {index}")
             return index
     raise AssertionError(axis.kind)
+
+
+def _last(f: _Function, axis: Axis, x: str, edge: float, index: str) -> str:
+    """Without a bin for what is above, the upper edge belongs to the last bin."""
+    test = f.emit(f"fcmp oeq double {x}, {constant(edge, DOUBLE)}")
+    return f.emit(f"select i1 {test}, i64 {axis.bins}, i64 {index}")
 
 
 def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
