@@ -88,7 +88,12 @@ def _engines(each: Pass) -> str:
     for reason in each.compiled.plain.values():
         reasons[reason] = reasons.get(reason, 0) + 1
     native = len(each.compiled.native)
-    parts = [f"the kernel ({native} result{'s' * (native != 1)})"] if native else []
+    parts = []
+    if native:
+        known = list(dict.fromkeys(each.compiled.kernel.asked.values()))
+        more = f", and {len(known) - 4} more" if len(known) > 4 else ""
+        helped = f"; the interpreter makes parts: {', '.join(known[:4])}{more}" if known else ""
+        parts.append(f"the kernel ({native} result{'s' * (native != 1)}{helped})")
     for reason, count in reasons.items():
         parts.append(f"the interpreter ({count} result{'s' * (count != 1)}: {reason})")
     return " and ".join(parts)

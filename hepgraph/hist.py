@@ -128,6 +128,8 @@ class HistSink:
         return Output("hist", self.empty, self.fills)
 
     def from_kernel(self, made: Any) -> dict[int, Any]:
+        if isinstance(made, dict):  # the entries, for axes and storages that only boost fills
+            return self.collect(made.__getitem__)
         return {self.places[0]: _counting(made, all(fill.weight is None for fill in self.fills))}
 
     def combine(self, a: dict[int, Any], b: dict[int, Any]) -> dict[int, Any]:

@@ -90,10 +90,10 @@ class ArraySink:
         return "array", self.form, self.rows
 
     def output(self) -> Output | str:
-        return "arrays are not compiled"
+        return Output("array", None, items=self.wants)
 
     def from_kernel(self, made: Any) -> Any:
-        return made
+        return self.collect(made.__getitem__)
 
     def finish(self, partial: Any) -> Any:
         whole = partial[0] if len(partial) == 1 else ak.concatenate(partial, highlevel=False)
@@ -259,19 +259,23 @@ class Pass:
         """The partial results of what was loaded, and what made them."""
         partials: dict[int, Any] = {}
         plain = list(compiled.plain)
-        if compiled.kernel is not None:
-            made = compiled.kernel.run(loaded)
-            if made is None:  # an index out of range: the interpreter says which
+        kernel = compiled.kernel
+        given, seeds = ((), {}) if kernel is None else (kernel.given, kernel.seeds(loaded))
+        wants = list(dict.fromkeys([*given, *(item for i in plain for item in self.sinks[i].wants)]))
+        values = dict(zip(wants, Interpreter(loaded, seeds).run(wants), strict=True))
+        if kernel is not None:
+            made = kernel.run(loaded, values)
+            if made is None:  # something is wrong with the data: the interpreter says what
                 plain += compiled.native
+                wants = list(dict.fromkeys(item for i in plain for item in self.sinks[i].wants))
+                values = dict(zip(wants, Interpreter(loaded, seeds).run(wants), strict=True))
             else:
                 for i, one in zip(compiled.native, made, strict=True):
                     partials[i] = self.sinks[i].from_kernel(one)
-        if plain:
-            wants = list(dict.fromkeys(item for i in plain for item in self.sinks[i].wants))
-            values = dict(zip(wants, Interpreter(loaded).run(wants), strict=True))
-            for i in plain:
-                partials[i] = self.sinks[i].collect(values.__getitem__)
-        how = " + ".join(["kernel"] * (compiled.kernel is not None) + ["interpreter"] * bool(plain))
+        for i in plain:
+            partials[i] = self.sinks[i].collect(values.__getitem__)
+        helped = bool(plain or (kernel is not None and kernel.asked))
+        how = " + ".join(["kernel"] * (kernel is not None) + ["interpreter"] * helped)
         return [partials[i] for i in range(len(self.sinks))], how
 
     def content(self) -> tuple[Any, ...]:

@@ -22,12 +22,28 @@ AXES = {
     "down": lambda: hist.axis.Regular(5, 3.0, -1.0),
     "variable": lambda: hist.axis.Variable(EDGES),
     "one": lambda: hist.axis.Variable([0.0, 1.0]),
+    "no flow": lambda: hist.axis.Regular(7, -0.3, 1.1, flow=False),
+    "no underflow": lambda: hist.axis.Regular(7, -0.3, 1.1, underflow=False),
+    "no overflow": lambda: hist.axis.Regular(3, 0.1, 0.7, overflow=False),
+    "variable, no flow": lambda: hist.axis.Variable(EDGES, flow=False),
+    "variable, no underflow": lambda: hist.axis.Variable(EDGES, underflow=False),
+    "variable, no overflow": lambda: hist.axis.Variable(EDGES, overflow=False),
     "many": lambda: hist.axis.Variable(np.cumsum(np.linspace(0.1, 2, 41))),
 }
 WHOLE = {
     "integer": lambda: hist.axis.Integer(-2, 5),
     "high": lambda: hist.axis.Integer(2**31 - 10, 2**31 - 3),
     "category": lambda: hist.axis.IntCategory([3, -1, 7, 0]),
+    "integer, no flow": lambda: hist.axis.Integer(-2, 5, flow=False),
+    "integer, no underflow": lambda: hist.axis.Integer(-2, 5, underflow=False),
+    "integer, no overflow": lambda: hist.axis.Integer(-2, 5, overflow=False),
+    "category, no others": lambda: hist.axis.IntCategory([3, -1, 7, 0], overflow=False),
+}
+BOOSTS = {  # filled by boost, with arrays that the kernel makes
+    "circular": lambda: hist.axis.Regular(5, -1, 1, circular=True),
+    "variable circle": lambda: hist.axis.Variable(EDGES, circular=True),
+    "growing": lambda: hist.axis.Regular(5, -1, 1, growth=True),
+    "logarithmic": lambda: hist.axis.Regular(5, 1, 10, transform=hist.axis.transform.log),
 }
 
 
@@ -35,6 +51,7 @@ def compiled(tree: Any) -> Any:
     """The result, which a kernel must have made."""
     for each in passes(tree, "kernel")[0]:
         assert not each.compiled.plain, each.compiled.plain
+        assert not each.compiled.kernel.asked
     out, report = hg.compute(tree, executor="serial", progress=False, engine="kernel", report=True)
     assert {row.how for row in report.rows} == {"kernel"}
     return out
@@ -85,6 +102,76 @@ def test_booleans_and_strings() -> None:
     h.fill(b, "b").fill(~b, "a").fill(b, "c")
     wanted = hist.Hist(hist.axis.Boolean(), hist.axis.StrCategory(["a", "b"])).fill(x, "b").fill(~x, "a").fill(x, "c")
     assert compiled(h) == wanted
+
+
+def filled(*axes: Any, columns: Any, **options: Any) -> Any:
+    """A histogram of some columns filled by a kernel, which agrees with the one that boost fills."""
+    events = hg.from_awkward(ak.zip(columns), npartitions=3)
+    own = {name: ak.to_numpy(columns[part]) for name, part in options.items() if name != "storage"}
+    lazy = {name: events[part] for name, part in options.items() if name != "storage"}
+    storage = options.get("storage", hist.storage.Double)
+    names = [name for name in columns if name not in options.values()]
+    got = compiled(hg.Hist(*axes, storage=storage()).fill(*(events[name] for name in names), **lazy))
+    wanted = hist.Hist(*axes, storage=storage())
+    wanted.fill(*(columns[name].tolist() for name in names), **own)
+    return got, wanted
+
+
+@pytest.mark.parametrize("name", BOOSTS)
+def test_axes_that_boost_fills(name: str) -> None:
+    x = np.random.default_rng(6).normal(1, 2, 200)
+    got, wanted = filled(BOOSTS[name](), AXES["regular"](), columns={"x": x, "y": -x})
+    assert np.array_equal(got.view(flow=True), wanted.view(flow=True))
+
+
+def test_categories_that_grow() -> None:
+    rng = np.random.default_rng(7)
+    i, s = rng.integers(0, 5, 90), np.array(["mu", "e", "tau"])[rng.integers(0, 3, 90)]
+    axes = hist.axis.IntCategory([], growth=True), hist.axis.StrCategory(["jet"], growth=True)
+    got, wanted = filled(*axes, columns={"i": i, "s": s})
+    assert got == wanted
+    assert [list(axis) for axis in got.axes] == [list(axis) for axis in wanted.axes]
+    assert list(got.axes[1])[0] == "jet"
+    for value in ("e", "jet"):
+        x = hg.from_awkward(ak.Array(i), npartitions=2)
+        h = hg.Hist(hist.axis.StrCategory([], growth=True), hist.axis.Integer(0, 5)).fill(value, x).fill("mu", x + 1)
+        wanted = hist.Hist(*h.axes).fill(value, i).fill("mu", i + 1)
+        assert compiled(h) == wanted
+        assert list(compiled(h).axes[0]) == [value, "mu"]
+
+
+def test_a_string_that_is_no_category() -> None:
+    x = hg.from_awkward(ak.Array([0.5, 0.7]))
+    for flow, total in ((True, 3.0), (False, 1.0)):
+        axis = hist.axis.StrCategory(["a"], overflow=flow)
+        h = hg.Hist(axis, hist.axis.Regular(1, 0, 1)).fill("b", x).fill("a", x[:1])
+        assert compiled(h).sum(flow=True) == total
+
+
+@pytest.mark.parametrize("storage", [hist.storage.Mean, hist.storage.WeightedMean])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_averages(storage: Any, weighted: bool) -> None:
+    rng = np.random.default_rng(8)
+    x, y = rng.normal(size=500), rng.normal(10, 3, 500)
+    w = np.where(rng.random(500) < 0.3, 0, rng.normal(1, 1, 500))
+    options = {"weight": "w"} if weighted else {}
+    columns = {"x": x, "y": y, "w": w} if weighted else {"x": x, "y": y}
+    got, _ = filled(AXES["regular"](), columns=columns, storage=storage, sample="y", **options)
+    events = hg.from_awkward(ak.zip({"x": x, "y": y, "w": w}), npartitions=3)
+    more = {"weight": events.w} if weighted else {}
+    h = hg.Hist(AXES["regular"](), storage=storage()).fill(events.x, sample=events.y, **more)
+    wanted = h.compute(executor="serial", progress=False, engine="interpreter")
+    for name in got.view().dtype.names:
+        assert np.array_equal(got.view(flow=True)[name], wanted.view(flow=True)[name], equal_nan=True)
+
+
+def test_weights_that_may_be_missing() -> None:
+    events = hg.from_awkward(ak.Array([{"x": 1.0, "w": 2.0}, {"x": 2.0, "w": None}, {"x": 3.0, "w": 1.0}]))
+    h = hg.Hist(hist.axis.Regular(4, 0, 4)).fill(events.x[events.x != 2], weight=events.w[events.x != 2])
+    assert compiled(h).values().tolist() == [0, 2, 0, 1]
+    h = hg.Hist(hist.axis.Regular(4, 0, 4)).fill(events.x, weight=events.w)
+    with pytest.raises(hg.errors.FillError, match="weight or sample of 1 entries is None"):
+        h.compute(executor="serial", progress=False, engine="kernel")
 
 
 @pytest.mark.parametrize("dtype", ["i8", "u8", "u4"])
@@ -188,7 +275,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("hepgraph.kernel.columns._check", lambda *_: None)
     object.__setattr__(column, "values", column.values[:2])
     with pytest.raises(AssertionError, match="looked at 2 of Slot"):
-        each.compiled.kernel.run(loaded)
+        each.compiled.kernel.run(loaded, {})
 
 
 @pytest.mark.parametrize("alone", [False, True])

@@ -24,8 +24,9 @@ WIDE = 8
 
 
 def batched(target: Target) -> bool:
-    """Whether entries of a fill are collected first: where bins of single entries can be numbered in 32 bits."""
-    return target.size < 2**31
+    """Whether entries of a fill are collected first: where their bins can be numbered in 32 bits, and all are there."""
+    every = all(axis.flow == (True, True) or (axis.kind == "category" and axis.flow[1]) for axis in target.axes)
+    return target.size < 2**31 and every and not target.fields
 
 
 def copies(size: int, part: int) -> int:

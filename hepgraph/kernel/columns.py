@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hepgraph.errors import DisagreementError
-from hepgraph.graph.node import Item, Node, Space, ordered
+from hepgraph.graph.node import Item, Node, Space, ancestors, ordered
 from hepgraph.kernel.schedule import DEAR, NotLowered
 from hepgraph.load import Loaded
 from hepgraph.ops import OPS
 
 
 class Offsets:
-    """The offsets of the lists of one partition."""
+    """The offsets of the lists of one partition; those that the interpreter made are `given`."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, given: Mapping[Item, Any]) -> None:
         self.loaded = loaded
-        self.known: dict[Space, Any] = {}
+        self.known: dict[Space, Any] = {
+            item: np.ascontiguousarray(value.offsets, np.int64)
+            for item, value in given.items()
+            if isinstance(item, Space)
+        }
         self.checked: dict[Space, list[Any]] = {}
 
     def of(self, leaf: Space) -> Any:
@@ -42,10 +46,11 @@ class Offsets:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
         if s.kind == "one":
             return 1
-        if s.kind == "leaf":
+        if s.kind == "leaf" or s in self.known:
             offsets = self.of(s)
             return int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-        return sum(self.capacity(part) for part in _sources(s))
+        most = sum(self.capacity(part) for part in _sources(s))
+        return max(most, s.param[0]) if s.kind == "pad" else most
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
@@ -62,21 +67,54 @@ def _sources(s: Space) -> list[Space]:
     return [part for part in parts if isinstance(part, Space)]
 
 
-def bounded(s: Space) -> None:
-    """Raises NotLowered for spaces whose values are not to be stored: lists longer than those of columns."""
+def bounded(s: Space, given: Collection[Item]) -> list[Space]:
+    """The given spaces that the length of a space is known from.
+
+    Raises NotLowered for spaces whose values are not to be stored: lists longer than those of columns.
+    """
+    if s in given:
+        return [s]
     if s.kind in ("leaf", "one"):
-        return
-    if s.kind not in ("filter", "pull", "concat"):
-        raise NotLowered(f"scratch for {s.kind} is not compiled")
-    for part in _sources(s):
-        bounded(part)
+        return []
+    if s.kind not in ("filter", "pull", "concat", "perm", "pad"):
+        raise NotLowered(f"scratch for {s.kind} is not compiled", s)
+    return [known for part in _sources(s) for known in bounded(part, given)]
+
+
+def ranks(rows: Space, given: Mapping[Item, Any], entries: int) -> Any:
+    """For each entry, its number among those that pass a selection of them."""
+    places = given[rows].inc
+    base = rows.args[0]
+    while isinstance(base, Space) and base.kind == "filter":
+        places = given[base].inc[places]
+        base = base.args[0]
+    found = np.zeros(entries, np.int64)
+    found[places] = np.arange(len(places))
+    return found
 
 
 def values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
-    origin, column = item.param
-    values = loaded.values(origin, column)
-    _check(loaded, item, values, offsets)
-    return np.ascontiguousarray(values)
+    """The values of a column, or which of its values or lists there are."""
+    if item.op == "load":
+        origin, column = item.param
+        values = loaded.values(origin, column)
+        _check(loaded, item, values, offsets)
+        return np.ascontiguousarray(values)
+    origin, column, level = item.param
+    valid = loaded.valid(origin, column, level)
+    expected = _size(loaded, item, offsets)
+    if valid is None:
+        return np.ones(expected, bool)
+    if len(valid) != expected:
+        raise DisagreementError(f"column {column!r} has {len(valid)} values where {expected} were expected")
+    return np.ascontiguousarray(valid, bool)
+
+
+def _size(loaded: Loaded, item: Node, offsets: Offsets) -> int:
+    """The number of elements of the space of a column."""
+    space = item.space
+    assert space is not None
+    return loaded.entries(item.param[0])[0] if space.kind == "events" else int(offsets.of(space)[-1])
 
 
 def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
@@ -87,8 +125,7 @@ def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
         if at is None or at.kind != "leaf" or not offsets.same(at, own):
             raise DisagreementError(f"the lists of column {column!r} have other lengths than those of its collection")
         at = at.parent
-    assert item.space is not None
-    expected = loaded.entries(origin)[0] if item.space.kind == "events" else int(offsets.of(item.space)[-1])
+    expected = _size(loaded, item, offsets)
     if len(values) != expected:
         raise DisagreementError(f"column {column!r} has {len(values)} values where {expected} were expected")
 
@@ -96,12 +133,14 @@ def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
 # the vectorised stage
 
 
-def staged_of(order: Sequence[Item]) -> frozenset[Node]:
+def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]:
     """Transcendental functions of columns, which NumPy evaluates for a block at once: quicker, and to its own bits."""
     plain: set[Node] = set()
     found: set[Node] = set()
     for item in order:
         if not isinstance(item, Node) or item.space is None or item.space.kind not in ("leaf", "events"):
+            continue
+        if item in given or any(s in given for s in ancestors(item.space)):
             continue
         if item.op in ("load", "full"):
             plain.add(item)
@@ -146,15 +185,15 @@ class Stage:
         return result if result.dtype == item.dtype else result.astype(item.dtype)
 
     def buffer(self, item: Node) -> tuple[Any, int]:
-        """A staged array, with one spare element in front, and the number of the element at its start."""
+        """A staged array, with a spare element at both ends, and the number of the element at its start."""
         assert item.space is not None
         low, _ = self.offsets.edges(item.space, self.start, self.stop)
         values = self.values[item]
         padded = self.padded.get(item)
-        if padded is None or len(padded) <= len(values):
-            padded = self.padded[item] = np.zeros(len(values) + len(values) // 4 + 1, values.dtype)
+        if padded is None or len(padded) < len(values) + 2:
+            padded = self.padded[item] = np.zeros(len(values) + len(values) // 4 + 2, values.dtype)
         padded[1 : len(values) + 1] = values
-        return padded[: len(values) + 1], low - 1
+        return padded[: len(values) + 2], low - 1
 
     def spare(self, leaf: Space) -> int:
         """An element of a leaf that can be read in this block even where there is none of its own."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from hepgraph.graph.canonical import filtered
+from hepgraph.graph.canonical import count, filtered, inc, take
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
 from hepgraph.kernel.batches import batched, copies
-from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
-from hepgraph.kernel.fills import MANY, Target, filled, target_of, write_fill
+from hepgraph.kernel.calls import Feeder, feeders
+from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
+from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
+from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.lower import Lowered, start_value
 from hepgraph.kernel.output import Compiled, Output
+from hepgraph.kernel.scalar import cast
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
+from hepgraph.ops import MOMENTS
 
 BLOCK = 16_384
 INT = np.dtype(np.int64)
@@ -31,16 +36,16 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
     plain = {i: output for i, output in enumerate(outputs) if isinstance(output, str)}
     wanted = {i: output for i, output in enumerate(outputs) if isinstance(output, Output)}
     try:
-        kernel = Kernel(origin, list(wanted.values()), events)
+        kernel = lowered(origin, list(wanted.values()), events)
     except NotLowered:
         for i, output in list(wanted.items()):
             try:
-                Kernel(origin, [output], events)
+                lowered(origin, [output], events)
             except NotLowered as reason:
                 plain[i] = str(reason)
                 del wanted[i]
         try:
-            kernel = Kernel(origin, list(wanted.values()), events)
+            kernel = lowered(origin, list(wanted.values()), events)
         except NotLowered as reason:
             return Compiled(None, (), plain | dict.fromkeys(wanted, f"together with the other results: {reason}"))
     if not wanted:
@@ -49,22 +54,52 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
     return Compiled(kernel, tuple(wanted), plain)
 
 
-class Kernel:
-    """Some results of one dataset as a loop tree and LLVM text; `build` compiles it."""
+def lowered(origin: Any, outputs: Sequence[Output], events: Space, first: bool = False) -> Kernel:
+    """A kernel, not yet built, in which the interpreter makes what has no rule; `first` if it feeds another.
 
-    def __init__(self, origin: Any, outputs: Sequence[Output], events: Space) -> None:
+    Raises NotLowered if that is not enough.
+    """
+    asked: dict[Item, str] = {}
+    while True:
+        try:
+            kernel = Kernel(origin, outputs, events, asked)
+            if not first:
+                kernel.feeders = feeders(kernel.given, lambda output: lowered(origin, [output], events, True))
+            return kernel
+        except NotLowered as reason:
+            if reason.item is None or reason.item in asked:
+                raise
+            asked[reason.item] = str(reason)
+
+
+class Kernel:
+    """Some results of one dataset as a loop tree and LLVM text; `build` compiles it.
+
+    `asked` says what the interpreter is to make, and why; the kernel adds what no rule makes. `given` is what the
+    kernel then reads of it.
+    """
+
+    def __init__(self, origin: Any, outputs: Sequence[Output], events: Space, asked: dict[Item, str]) -> None:
         self.origin, self.outputs, self.events = origin, outputs, events
         self.check = bool(os.environ.get("HEPGRAPH_KERNEL_CHECK"))
         actions: list[Action] = []
+        self.items: dict[int, tuple[Item, ...]] = {}
         self.targets: list[Callable[[Lowered, Action, Env], None]] = []
         self.sizes: dict[int, int] = {}
         roots: list[Item] = []
         parts: set[Node] = set()
         self.many = sum(len(output.fills) for output in outputs) > MANY
         for number, output in enumerate(outputs):
-            if output.kind == "hist":
-                for fill in output.fills:
-                    actions.append(self._fill_action(number, output, fill))
+            if output.kind == "array":
+                self.items[number] = output.items
+            elif output.kind == "hist":
+                try:
+                    targets = [target_of(number, output.empty, fill) for fill in output.fills]
+                except NotLowered:  # boost fills it, with arrays
+                    self.items[number] = tuple(item for fill in output.fills for item in fill.wants)
+                    continue
+                for fill, target in zip(output.fills, targets, strict=True):
+                    actions.append(self._fill_action(number, fill, target))
                     roots += fill.wants
             else:
                 for part in output.parts:
@@ -72,22 +107,36 @@ class Kernel:
                         parts.add(part)
                         actions.append(self._part_action(part))
                         roots.append(part)
-        order = ordered(roots)
+        written = dict.fromkeys(item for items in self.items.values() for item in items)
+        roots += [root for item in written if not as_it_is(item) for root in (item, *place_of(item)[1])]
+        whole = ordered(roots)
+        self.asked = without_rule(whole) | asked
+        given = closed(self.asked, whole) if self.asked else frozenset()
+        order = ordered(roots, until=given.__contains__)
+        plain = [item for item in written if as_it_is(item) or item in given]
+        actions += [self._append_action(item) for item in written if not (as_it_is(item) or item in given)]
         for item in order:
-            if isinstance(item, Map) and item.kind in ("pick", "gather"):
+            if isinstance(item, Map) and item.kind in ("pick", "gather") and item not in given:
                 actions += self._checks(item)
-            elif isinstance(item, Map) and item.kind == "match":
-                raise NotLowered("lists that are compared while running are not compiled")
-        self.staged = staged_of(order)
-        scheduler = Scheduler(self.staged, order)
+            elif isinstance(item, Map) and item.kind == "match" and item not in given:
+                actions.append(self._lengths(item))
+        self.staged = staged_of(order, given)
+        scheduler = Scheduler(self.staged, order, given)
         self.steps: list[Step] = scheduler.schedule(actions, events)
-        lowered = Lowered(self.steps, scheduler, self.targets, self.check)
-        self.text = lowered.text()
-        self.slots = list(lowered.slots)
-        self.batches = lowered.batches
+        writer = Lowered(self.steps, scheduler, self.targets, self.check)
+        self.text = writer.text()
+        self.slots = list(writer.slots)
+        self.batches = writer.batches
+        needed = dict.fromkeys(item for item in plain if not (isinstance(item, Node) and item.op == "literal"))
         for slot in self.slots:
             if slot.kind == "scratch":
-                bounded(_scratch_space(slot.item))
+                needed |= dict.fromkeys(bounded(_scratch_space(slot.item), given))
+            elif slot.kind == "rank":
+                needed |= dict.fromkeys(scheduler.chain(slot.item)[:-1])
+            elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
+                needed[slot.item] = None
+        self.given = tuple(needed)
+        self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
         self.roots = roots
         self._native: Any = None
 
@@ -96,14 +145,26 @@ class Kernel:
         from hepgraph.kernel.native import native
 
         self._native = native(self.text)
+        for feeder in self.feeders:
+            feeder.kernel.build()
 
     # actions
 
-    def _fill_action(self, number: int, output: Output, fill: Any) -> Action:
-        target = target_of(number, output.empty, fill)
+    def _append_action(self, item: Item) -> Action:
+        space, nodes = place_of(item)
+        self.targets.append(lambda e, action, env: write_append(e, item, env))
+        return Action(space, nodes, None, 0, len(self.targets) - 1)
+
+    def _fill_action(self, number: int, fill: Any, target: Target) -> Action:
         self.sizes[number] = target.size
-        self.targets.append(lambda e, action, env: self._fill(e, target, env))
-        return Action(fill.entries, target.nodes, None, 0, len(self.targets) - 1)
+
+        def write(e: Lowered, action: Action, env: Env) -> None:
+            for mask in fill.must:  # a weight that is None
+                e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
+            self._fill(e, target, env)
+
+        self.targets.append(write)
+        return Action(fill.entries, (*target.nodes, *fill.must), None, 0, len(self.targets) - 1)
 
     def _fill(self, e: Lowered, target: Target, env: Env) -> None:
         if batched(target):
@@ -120,10 +181,11 @@ class Kernel:
         (x,) = part.args
         assert isinstance(x, Node)
         assert x.space is not None
+        if part.param == "moments" and x.dtype.kind in "biuf":
+            self.targets.append(lambda e, action, env: write_moments(e, part, e.value(x, env), x.dtype))
+            return Action(x.space, (x,), None, 0, len(self.targets) - 1)
         if part.dtype.kind not in "biuf" or part.param not in ("sum", "prod", "any", "all", "min", "max"):
             raise NotLowered(f"the {part.param} of {part.dtype} is not compiled")
-        if part.param in ("min", "max") and part.dtype.kind == "f":
-            raise NotLowered("the extremes of all floats, where NaN wins, are not compiled")
         self.targets.append(lambda e, action, env: e.accumulate(part, e.value(x, env), x.dtype))
         return Action(x.space, (x,), None, 0, len(self.targets) - 1)
 
@@ -148,15 +210,50 @@ class Kernel:
         self.targets.append(check)
         return [Action(at, (found,), None, 0, len(self.targets) - 1)]
 
+    def _lengths(self, m: Map) -> Action:
+        """Where awkward would raise for lists of different lengths, so must we."""
+        (mask,) = m.args
+        assert isinstance(mask, Node)
+        at = m.src.parent
+        if at is None or at is not m.dst.parent:
+            raise NotLowered("lists of different parents that are compared while running are not compiled", m)
+        if mask.op != "literal":
+            at = filtered(at, mask)
+        both = tuple(take(inc(at), count(s)) if at is not s.parent else count(s) for s in (m.src, m.dst))
+
+        def check(e: Lowered, action: Action, env: Env) -> None:
+            e.fail(e.emit(f"icmp ne i64 {e.value(both[0], env)}, {e.value(both[1], env)}"))
+
+        self.targets.append(check)
+        return Action(at, both, None, 0, len(self.targets) - 1)
+
     # running
 
     def __str__(self) -> str:
-        return printed(self.steps, self.roots)
+        before = []
+        for feeder in self.feeders:
+            loops = "".join(f"  {line}\n" for line in printed(feeder.kernel.steps, self.roots).splitlines())
+            before.append(f"for what {feeder.call.param.title} gets:\n{loops}")
+        return "".join(before) + printed(self.steps, self.roots)
 
-    def run(self, loaded: Loaded) -> list[Any] | None:
-        """The partial results of one partition; None where an index was out of range."""
+    def seeds(self, loaded: Loaded) -> dict[Item, Any]:
+        """What the opaque functions returned for a partition, those whose arguments a kernel makes."""
+        found: dict[Item, Any] = {}
+        for feeder in self.feeders:
+            returned = feeder.fed(loaded, found)
+            if returned is None:  # the interpreter says what is wrong
+                break
+            found[feeder.call] = returned
+        return found
+
+    def run(self, loaded: Loaded, given: Mapping[Item, Any]) -> list[Any] | None:
+        """The partial results of one partition, out of what the interpreter gives; None where something is wrong."""
+        with Streams() as streams:
+            return self._run(loaded, given, streams)
+
+    def _run(self, loaded: Loaded, given: Mapping[Item, Any], streams: Streams) -> list[Any] | None:
         entries, first = loaded.entries(self.origin)
-        offsets = Offsets(loaded)
+        offsets = Offsets(loaded, given)
         bins: dict[tuple[int, int], Any] = {}
         totals: dict[Node, Any] = {}
         table = np.zeros(max(1, len(self.slots)), np.uintp)
@@ -170,12 +267,20 @@ class Kernel:
             sizes[k + 1] = shift, len(array)
 
         for k, slot in enumerate(self.slots):
-            if slot.kind == "spare" or slot.item in self.staged:
+            if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
                 moving.append((k, slot))
                 continue
-            array = self._array(slot, loaded, offsets, bins, totals)
-            if not array.size:
-                array = np.zeros(1, array.dtype)
+            if slot.kind == "given":
+                array = np.ascontiguousarray(given[slot.item], slot.dtype)
+            elif slot.kind == "rank":
+                array = ranks(slot.item, given, entries)
+            elif slot.kind == "stream":
+                array = streams.array(slot.item)
+            else:
+                array = self._array(slot, loaded, offsets, bins, totals)
+            least = 2 if slot.kind == "offsets" else 1  # what is not there may be looked at, and is then not used
+            if array.size < least:
+                array = np.zeros(least, array.dtype)
             keep.append(array)
             point(k, array)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
@@ -197,7 +302,12 @@ class Kernel:
             raise AssertionError(f"the kernel looked at {at} of {slot}, which has {size} from {low}\n{self}")
         if status:
             return None
-        return [self._result(number, output, bins, totals) for number, output in enumerate(self.outputs)]
+        return [
+            collected(self.items[number], streams, given)
+            if number in self.items
+            else self._result(number, output, bins, totals)
+            for number, output in enumerate(self.outputs)
+        ]
 
     def _array(self, slot: Slot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """What an argument of the kernel points to."""
@@ -219,7 +329,10 @@ class Kernel:
 
     def _result(self, number: int, output: Output, bins: Any, totals: Any) -> Any:
         if output.kind == "total":
-            return [totals[part].copy() if part in totals else _total_start(part) for part in output.parts]
+            made = [totals[part].copy() if part in totals else _total_start(part) for part in output.parts]
+            return [
+                x.view(MOMENTS) if part.param == "moments" else x for part, x in zip(output.parts, made, strict=True)
+            ]
         size = self.sizes.get(number, 0)
         own = {key: array.reshape(-1, size).sum(axis=0) for key, array in bins.items() if key[0] == number}
         return filled(output, number, own)
@@ -237,6 +350,19 @@ def _scratch_space(need: Need) -> Space:
 # reductions over the dataset
 
 
+def write_moments(e: Lowered, part: Node, x: str, dtype: np.dtype[Any]) -> None:
+    """Adds a value to a number, a mean and a sum of squared deviations, by Welford's recurrence."""
+    x = cast(e, x, dtype, DOUBLE)
+    place = e.slot(Slot("total", part, DOUBLE))
+    n, mean, m2 = (e.load(place, str(k), DOUBLE) for k in range(3))
+    n = e.emit(f"fadd double {n}, 1.0")
+    away = e.emit(f"fsub double {x}, {mean}")
+    mean = e.emit(f"fadd double {mean}, {e.emit(f'fdiv double {away}, {n}')}")
+    more = e.emit(f"fmul double {away}, {e.emit(f'fsub double {x}, {mean}')}")
+    for k, value in enumerate((n, mean, e.emit(f"fadd double {m2}, {more}"))):
+        e.store(place, str(k), value, DOUBLE)
+
+
 def _count(e: Lowered, part: Node) -> None:
     pointer = e.slot(Slot("total", part, INT))
     e.store(pointer, "0", e.emit(f"add i64 {e.load(pointer, '0', INT)}, 1"), INT)
@@ -245,6 +371,8 @@ def _count(e: Lowered, part: Node) -> None:
 def _total_start(part: Node) -> Any:
     if part.op == "count":
         return np.zeros(1, np.int64)
+    if part.param == "moments":
+        return np.zeros(1, MOMENTS).view(DOUBLE)
     if part.param == "sum" and part.dtype.kind == "f":
         return np.zeros(1, np.longdouble)
     return np.array([start_value(part)], part.dtype)

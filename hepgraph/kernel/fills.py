@@ -11,6 +11,7 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.graph.node import Node
+from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
 from hepgraph.kernel.scalar import cast, constant
 from hepgraph.kernel.schedule import NotLowered
 from hepgraph.kernel.writer import Slot, checked
@@ -31,6 +32,7 @@ class Axis:
     low: float = 0.0
     delta: float = 1.0
     edges: tuple[float, ...] = ()
+    flow: tuple[bool, bool] = (True, True)
 
     @property
     def takes(self) -> np.dtype[Any] | None:
@@ -53,14 +55,18 @@ class Target:
     weight: Any
     squares: bool
     size: int
+    sample: Any = None
+    fields: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """What is computed for each entry."""
-        return tuple(part for part in (*self.values, self.weight) if isinstance(part, Node))
+        return tuple(part for part in (*self.values, self.weight, self.sample) if isinstance(part, Node))
 
     def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
-        """The arrays of bins that are filled: counts (2), or sums of weights (0) and of their squares (1)."""
+        """The arrays of bins that are filled: counts (2), sums of weights (0), their squares (1), or those of means."""
+        if self.fields:
+            return tuple((FIRST + k, DOUBLE) for k in range(len(self.fields)))
         if self.weight is None:
             return ((2, INT),)
         return ((0, DOUBLE), (1, DOUBLE)) if self.squares else ((0, DOUBLE),)
@@ -68,15 +74,15 @@ class Target:
 
 def target_of(number: int, empty: Any, fill: Any) -> Target:
     """The fill of a histogram; raises NotLowered where boost must do it."""
-    if fill.must:
-        raise NotLowered("weights that may be None are not compiled")
     storage = empty.storage_type
     squares = issubclass(storage, bh.storage.Weight)
-    if not (squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
+    fields = fields_of(storage)
+    if not (fields or squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
         raise NotLowered(f"{storage.__name__} storage is not compiled")
     axes = axes_of(empty)
     values = [_axis_value(*each) for each in zip(axes, fill.args, empty.axes, strict=True)]
-    return Target(number, axes, tuple(values), fill.weight, squares, math.prod(axis.extent for axis in empty.axes))
+    size = math.prod(axis.extent for axis in empty.axes)
+    return Target(number, axes, tuple(values), fill.weight, squares, size, fill.sample, fields)
 
 
 def axes_of(h: Any) -> tuple[Axis, ...]:
@@ -87,18 +93,20 @@ def axes_of(h: Any) -> tuple[Axis, ...]:
         traits = axis.traits
         if traits.growth or traits.circular:
             raise NotLowered("growing and circular axes are not compiled")
+        flow = (traits.underflow, traits.overflow)
         match axis:
-            case bh.axis.Regular() if axis.transform is None and traits.overflow and traits.underflow:
+            case bh.axis.Regular() if axis.transform is None:
                 low = float(axis.edges[0])
-                made.append(Axis("regular", len(axis), stride, low, _width(axis, low)))
-            case bh.axis.Variable() if traits.overflow and traits.underflow:
-                made.append(Axis("variable", len(axis), stride, edges=tuple(map(float, axis.edges))))
+                made.append(Axis("regular", len(axis), stride, low, _width(axis, low), flow=flow))
+            case bh.axis.Variable():
+                made.append(Axis("variable", len(axis), stride, edges=tuple(map(float, axis.edges)), flow=flow))
             case bh.axis.Boolean():
                 made.append(Axis("boolean", 2, stride))
-            case bh.axis.Integer() if traits.overflow and traits.underflow:
-                made.append(Axis("integer", len(axis), stride, float(axis.edges[0])))
-            case bh.axis.IntCategory() if traits.overflow:
-                made.append(Axis("category", len(axis), stride, edges=tuple(axis.bin(i) for i in range(len(axis)))))
+            case bh.axis.Integer():
+                made.append(Axis("integer", len(axis), stride, float(axis.edges[0]), flow=flow))
+            case bh.axis.IntCategory():
+                known = tuple(axis.bin(i) for i in range(len(axis)))
+                made.append(Axis("category", len(axis), stride, edges=known, flow=flow))
             case bh.axis.StrCategory():
                 made.append(Axis("constant", len(axis), stride))
             case _:
@@ -120,6 +128,8 @@ def _width(axis: Any, low: float) -> float:
             z = (probes - low) / guess
             inside = (z >= 0) & (z < 1)
             got = np.where(inside, np.where(inside, z, 0) * len(axis), np.where(z < 0, -1, len(axis))).astype(np.int64)
+            if not axis.traits.overflow:  # the upper edge then belongs to the last bin
+                got = np.where(z == 1, len(axis) - 1, got)
         if np.array_equal(got, wanted):
             return guess
     raise NotLowered(f"the bins of {axis!r} are not compiled")
@@ -130,6 +140,8 @@ def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
     if axis.kind == "constant":
         if not isinstance(value, str):
             raise NotLowered("strings from columns are not compiled")
+        if value not in list(real) and not real.traits.overflow:
+            raise NotLowered(f"{value!r} is none of the categories, and there is no bin for the others")
         return list(real).index(value) if value in list(real) else len(real)
     if isinstance(value, str):
         raise NotLowered("a string on a number axis")
@@ -164,6 +176,10 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
         args.append(f"double {cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE)}")
     elif target.weight is not None:
         args.append(f"double {constant(float(target.weight), DOUBLE)}")
+    if isinstance(target.sample, Node):
+        args.append(f"double {cast(e, e.value(target.sample, env), target.sample.dtype, DOUBLE)}")
+    elif target.sample is not None:
+        args.append(f"double {constant(float(target.sample), DOUBLE)}")
     for part, dtype in target.parts():
         args.append(f"ptr {e.slot(Slot('bins', target.number, dtype, part))}")
     if e.check:
@@ -193,19 +209,25 @@ def _function(e: Any, target: Target, many: bool) -> str:
     f = _Function()
     params: list[str] = []
     place = "0"
+    if target.fields and target.weight is not None:
+        skip_weightless(f)
     for i, (axis, value) in enumerate(zip(target.axes, target.values, strict=True)):
         if axis.takes is not None:
             params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
-        index = str(value) if axis.takes is None else _bin(e, f, axis, f"%x{i}")
+        index = str(value) if axis.takes is None else _inside(f, axis, _bin(e, f, axis, f"%x{i}"))
         scaled = index if axis.stride == 1 else f.emit(f"mul nsw i64 {index}, {axis.stride}")
         place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
     if target.weight is not None:
         params.append("double %w")
+    if target.fields:
+        params.append("double %s")
     params += [f"ptr noalias %bins{part}" for part, _ in target.parts()]
     if e.check:
         params += ["ptr noalias %report", "i64 %slot"]
         place = checked(f, place, "0", str(target.size), "%slot")
-    for part, dtype in target.parts():
+    if target.fields:
+        write_mean(f, target.fields, place, target.weight is not None)
+    for part, dtype in () if target.fields else target.parts():
         kind = "i64" if dtype == INT else "double"
         amount = {0: "%w", 1: "", 2: "1"}[part] or f.emit("fmul double %w, %w")
         at = f.emit(f"getelementptr inbounds {kind}, ptr %bins{part}, i64 {place}")
@@ -216,6 +238,20 @@ def _function(e: Any, target: Target, many: bool) -> str:
     body = "\n".join([f"({', '.join(params)}) {how} {{", *f.lines, "  ret void", "}"])
     name: str = e.functions.setdefault(body, f"fill{len(e.functions)}")
     return name
+
+
+def _inside(f: _Function, axis: Axis, index: str) -> str:
+    """The bin on an axis that may lack bins for what is below or above; the function is left for such entries."""
+    if axis.kind not in ("regular", "variable", "integer", "category"):
+        return index
+    under, over = (axis.kind == "category") or axis.flow[0], axis.flow[1]
+    last = axis.bins if axis.kind == "category" else axis.bins + 1
+    tests = [f.emit(f"icmp eq i64 {index}, {end}") for end, has in ((0, under), (last, over)) if not has]
+    if tests:
+        test = tests[0] if len(tests) == 1 else f.emit(f"or i1 {tests[0]}, {tests[1]}")
+        n = len(f.lines)
+        f.lines += [f"  br i1 {test}, label %leave{n}, label %go{n}", f"leave{n}:", "  ret void", f"go{n}:"]
+    return index if under else f.emit(f"sub nsw i64 {index}, 1")
 
 
 def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
@@ -231,9 +267,11 @@ def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
             clean = f.emit(f"select i1 {good}, double {scaled}, double 0.0")
             index = f.emit(f"add i64 {f.emit(f'fptosi double {clean} to i64')}, 1")
             low = f.emit(f"select i1 {above}, i64 {index}, i64 0")
-            return f.emit(f"select i1 {inside}, i64 {low}, i64 {axis.bins + 1}")
+            index = f.emit(f"select i1 {inside}, i64 {low}, i64 {axis.bins + 1}")
+            return index if axis.flow[1] else _last(f, axis, z, 1.0, index)
         case "variable":
-            return _search(e, f, axis.edges, x)
+            index = _search(e, f, axis.edges, x)
+            return index if axis.flow[1] else _last(f, axis, x, axis.edges[-1], index)
         case "boolean":
             return f.emit(f"zext i32 {x} to i64")
         case "integer":
@@ -250,6 +288,12 @@ def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
                 index = f.emit(f"select i1 {same}, i64 {i}, i64 {index}")
             return index
     raise AssertionError(axis.kind)
+
+
+def _last(f: _Function, axis: Axis, x: str, edge: float, index: str) -> str:
+    """Without a bin for what is above, the upper edge belongs to the last bin."""
+    test = f.emit(f"fcmp oeq double {x}, {constant(edge, DOUBLE)}")
+    return f.emit(f"select i1 {test}, i64 {axis.bins}, i64 {index}")
 
 
 def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
@@ -286,6 +330,9 @@ def filled(output: Any, number: int, bins: Any) -> Any:
         found = bins.get((number, part))
         return None if found is None else found.reshape(view.shape, order="F")
 
+    for k, name in enumerate(fields_of(h.storage_type)):
+        if (found := shaped(FIRST + k)) is not None:
+            view[name] = found
     for part, names in ((0, ["value"]), (1, ["variance"]), (2, ["value", "variance"])):
         more = shaped(part)
         if more is None:

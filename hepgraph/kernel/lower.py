@@ -8,7 +8,7 @@ named once in the innermost block that needs them; LLVM hoists what does not cha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.batches import BATCH, Batches
 from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
-from hepgraph.kernel.schedule import Action, Begin, Bind, If, Loop, Need, NotLowered, Scheduler, Step
+from hepgraph.kernel.schedule import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Scheduler, Step
+from hepgraph.kernel.sorting import sort_function
 from hepgraph.kernel.values import Values
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, parent_of
 
@@ -108,6 +109,8 @@ class Lowered(Values):
             match step:
                 case Begin(need):
                     self.begin(need)
+                case Finish(need):
+                    self.sort(as_space(need.item), env)
                 case If(mask, body):
                     self.under(self.value(mask, env), body, env)
                 case Loop(space, body):
@@ -134,18 +137,29 @@ class Lowered(Values):
             counter = self.counters.get(bound) or self.variable("i64")
             self.counters[bound] = counter
             self.do(f"store i64 0, ptr {counter}")
-        match space.kind:
+        self.each(space, env, lambda inner: self.walk(body, inner))
+
+    def each(self, space: Space, env: Env, inside: Callable[[Env], None]) -> None:
+        """Code for each element of a space under the current element of its parent."""
+        match self.shape(space):
             case "leaf" | "concat":
                 low, high = self.bounds(space, env)
-                self.range(low, high, lambda at: self.walk(body, {**env, space: self.element(space, at, low)}))
+                self.range(low, high, lambda at: inside({**env, space: self.element(space, at, low)}))
             case "comb":
-                self.combinations(space, body, env)
+                self.combinations(space, inside, env)
             case "cart":
-                self.product(space, body, env, 0, ())
+                k = self.variable("i64")
+                self.do(f"store i64 0, ptr {k}")
+                self.product(space, lambda inner: inside({**inner, space: self.counted(inner[space], k)}), env, 0, ())
             case "pull":
-                self.pull(space, body, env)
+                self.pull(space, inside, env)
+            case "perm" | "pad":
+                size = self.length(space, env)
+                self.range("0", size, lambda at: inside({**env, space: self.by_position(space, at, env)}))
+            case "one":
+                inside({**env, space: self.by_position(space, "0", env)})
             case _:
-                raise NotLowered(f"a loop over {space.kind} is not compiled")
+                raise NotLowered(f"a loop over {space.kind} is not compiled", space)
 
     def range(self, low: str, high: str, inside: Any) -> None:
         """A loop over numbers."""
@@ -167,15 +181,17 @@ class Lowered(Values):
         self.do(f"br label %{head}")
         self.start(done)
 
-    def combinations(self, space: Space, body: Sequence[Step], env: Env) -> None:
+    def combinations(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
         """Nested loops over i < j < ... ."""
         n, again = space.param
         base = as_space(space.args[0])
         size = self.length(base, env)
+        k = self.variable("i64")
+        self.do(f"store i64 0, ptr {k}")
 
         def level(depth: int, legs: tuple[Cursor, ...], low: str) -> None:
             if depth == n:
-                self.walk(body, {**env, space: Cursor(legs=legs)})
+                body({**env, space: Cursor(None, self.up(k), legs)})
                 return
 
             def inside(at: str) -> None:
@@ -186,10 +202,12 @@ class Lowered(Values):
 
         level(0, (), "0")
 
-    def product(self, space: Space, body: Sequence[Step], env: Env, depth: int, legs: tuple[Cursor, ...]) -> None:
+    def product(
+        self, space: Space, body: Callable[[Env], None], env: Env, depth: int, legs: tuple[Cursor, ...]
+    ) -> None:
         """Nested loops over the members of a product."""
         if depth == len(space.args):
-            self.walk(body, {**env, space: Cursor(legs=legs)})
+            body({**env, space: Cursor(legs=legs)})
             return
         base = as_space(space.args[depth])
 
@@ -198,37 +216,38 @@ class Lowered(Values):
 
         self.range("0", self.length(base, env), inside)
 
-    def pull(self, space: Space, body: Sequence[Step], env: Env) -> None:
+    def counted(self, cursor: Cursor, k: str) -> Cursor:
+        """A cursor with its position, from a counter."""
+        return Cursor(cursor.id, self.up(k), cursor.legs)
+
+    def pull(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
         """A loop over a list that belongs to where a map leads."""
         base = as_space(space.args[0])
         above = self.follow(as_map(space.args[1]), env)
         chain = []
-        while base.kind == "filter" and not self.walked(base):
+        while self.shape(base) == "filter" and not self.walked(base):
             chain.append(base)
             base = as_space(base.args[0])
-        stored = base.kind == "filter"
-        low, high = ("0", self.length(base, above)) if stored else self.bounds(base, above)
         k = self.variable("i64")
         self.do(f"store i64 0, ptr {k}")
 
-        def inside(at: str) -> None:
-            if stored:
-                inner = self.placed(base, self.by_position(base, at, above), above)
-            else:
-                inner = {**above, base: self.element(base, at, low)}
+        def inside(inner: Env) -> None:
             self.selected(list(reversed(chain)), space, body, inner, env, k)
 
-        self.range(low, high, inside)
+        if self.shape(base) == "filter":
+            size = self.length(base, above)
+            self.range("0", size, lambda at: inside(self.placed(base, self.by_position(base, at, above), above)))
+        else:
+            self.each(base, above, inside)
 
     def selected(
-        self, chain: Sequence[Space], space: Space, body: Sequence[Step], inner: Env, outer: Env, k: str
+        self, chain: Sequence[Space], space: Space, body: Callable[[Env], None], inner: Env, outer: Env, k: str
     ) -> None:
-        """The steps for an element of a pulled list, if it passes the filters on the way."""
+        """The code for an element of a pulled list, if it passes the filters on the way."""
         if not chain:
             at = self.up(k)
-            base = as_space(space.args[0])
-            own = inner[base]
-            self.walk(body, {**outer, space: Cursor(own.id, at, own.legs)})
+            own = inner[as_space(space.args[0])]
+            body({**outer, space: Cursor(own.id, at, own.legs)})
             return
         first, *rest = chain
         test = self.value(as_node(first.args[1]), inner)
@@ -247,7 +266,7 @@ class Lowered(Values):
         if space.kind == "one":
             return {**env, space: Cursor(id=env[parent_of(space)].id, ordinal="0")}
         below = env[as_space(space.args[0])]
-        if _root(space).kind == "one":
+        if self.chain(space)[-1].kind == "one":
             return {**env, space: Cursor(below.id, "0", below.legs)}
         if space.kind == "flat" or space not in self.counters:
             return {**env, space: Cursor(below.id, None, below.legs)}
@@ -270,6 +289,10 @@ class Lowered(Values):
                 if m not in self.state:
                     self.state[m] = Winner(self.variable("i1"), None, [])
                 self.do(f"store i1 false, ptr {self.state[m].found}")
+            case "order", Space() as s:
+                self.state[need] = [self.variable("i64") for _ in s.args[1:]]  # how many there are, how many None
+                for place in self.state[need]:
+                    self.do(f"store i64 0, ptr {place}")
             case (("scratch" | "pos"), _):
                 pass
 
@@ -300,6 +323,41 @@ class Lowered(Values):
             case "pos", Space():
                 cursor = env[action.space]
                 self.store(self.slot(Slot("scratch", need, INT)), self.position(action.space, env), str(cursor.id), INT)
+            case "order", Space() as s:
+                self.put_in_order(s, need, action, env)
+
+    def put_in_order(self, s: Space, need: Need, action: Action, env: Env) -> None:
+        """Stores the key and position of an element that is to be sorted; those without a key apart."""
+        key, *rest = action.uses
+        at = self.position(action.space, env)
+        self.store(self.slot(Slot("scratch", need, key.dtype)), at, self.value(key, env), key.dtype)
+        order = self.slot(Slot("scratch", need, INT, 1))
+        if not rest:
+            self.store(order, self.up(self.state[need][0]), at, INT)
+            return
+        there = self.value(rest[0], env)
+        counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
+        for pointer, count in zip((order, self.slot(Slot("scratch", need, INT, 2))), counts, strict=True):
+            self.store(pointer, count, at, INT)  # at most one stays: the other is written over, or never looked at
+        for place, count, test in zip(self.state[need], counts, (there, None), strict=True):
+            step = self.emit(f"zext i1 {test or self.emit(f'xor i1 {there}, true')} to i64")
+            self.do(f"store i64 {self.emit(f'add nsw i64 {count}, {step}')}, ptr {place}")
+
+    def sort(self, s: Space, env: Env) -> None:
+        """Sorts a list: the positions with a key by it, then those without."""
+        need = Need("order", s)
+        key = as_node(s.args[1])
+        keys = self.slot(Slot("scratch", need, key.dtype))
+        order, spare = (self.slot(Slot("scratch", need, INT, part)) for part in (1, 2))
+        counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
+        if len(counts) > 1:  # what has no key waits in the spare array, which sorting uses: it goes to its place first
+            def behind(at: str) -> None:
+                value = self.load(spare, at, INT)
+                self.store(order, self.emit(f"add nsw i64 {counts[0]}, {at}"), value, INT)
+
+            self.range("0", counts[1], behind)
+        name = sort_function(self.functions, key.dtype, s.param[0])
+        self.do(f"call void @{name}(ptr {keys}, ptr {order}, ptr {spare}, i64 {counts[0]})")
 
     def up(self, place: str) -> str:
         """Adds one to a counter; gives what it was before."""
@@ -340,8 +398,6 @@ class Lowered(Values):
     def consider(self, m: Map, action: Action, env: Env) -> None:
         """Keeps the current element if it is the best so far."""
         kind, keys, k = m.param
-        if keys > 1:
-            raise NotLowered("a pick over optional values is not compiled")
         winner = self.state[m]
         if kind == "at":
             if k == -1:
@@ -349,7 +405,7 @@ class Lowered(Values):
             elif k >= 0:
                 test = self.emit(f"icmp eq i64 {self.position(action.space, env)}, {k}")
             else:
-                raise NotLowered("a position from the end is not compiled")
+                raise AssertionError("a position from the end is looked up")
             self.keep(winner, test, env[action.space], None, None)
             return
         key = action.uses[0]
@@ -367,7 +423,10 @@ class Lowered(Values):
             sign = "s" if key.dtype.kind == "i" else "u"
             better = self.emit(f"icmp {sign}{'lt' if down else 'gt'} {t} {value}, {best}")
         first = self.emit(f"xor i1 {self.emit(f'load i1, ptr {winner.found}')}, true")
-        self.keep(winner, self.emit(f"or i1 {first}, {better}"), env[action.space], value, t)
+        test = self.emit(f"or i1 {first}, {better}")
+        if keys > 1:  # None is never the best
+            test = self.emit(f"and i1 {test}, {self.value(action.uses[1], env)}")
+        self.keep(winner, test, env[action.space], value, t)
 
     def keep(self, winner: Winner, test: str, cursor: Cursor, value: str | None, kind: str | None) -> None:
         """Stores the winner's cursor under a condition."""
@@ -525,9 +584,3 @@ def unique_lines(texts: Iterable[str]) -> list[str]:
                 found.append(line)
     return found
 
-
-def _root(space: Space) -> Space:
-    """The space that a selection is of."""
-    while space.kind in ("filter", "flat"):
-        space = as_space(space.args[0])
-    return space

@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hepgraph.graph.node import Node
+from hepgraph.graph.node import Item, Node
 
 
 @dataclass(frozen=True)
 class Output:
-    """One result of a kernel: a histogram with its fills, or the parts of a reduction over the dataset."""
+    """One result of a kernel: a histogram with its fills, the parts of a reduction over the dataset, or an array.
+
+    `items` is what an array is built of.
+    """
 
     kind: str
     empty: Any
     fills: tuple[Any, ...] = ()
     parts: tuple[Node, ...] = ()
+    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,11 @@ _TYPES = {
 }  # fmt: skip
 
 
+def known_type(dtype: DType) -> bool:
+    """Whether there are values of a type in kernels."""
+    return dtype.char in _TYPES
+
+
 def llvm_type(dtype: DType) -> str:
     """The type of a value in a register."""
     found = _TYPES.get(dtype.char)
@@ -82,8 +87,13 @@ def cast(e: Emitter, x: str, src: DType, dst: DType) -> str:
 
 
 def _float_to_int(e: Emitter, x: str, src: DType, dst: DType) -> str:
-    if dst.kind == "u" and dst.itemsize == 8:
-        raise NotLowered("conversion of a float to uint64 is not compiled")
+    if dst.kind == "u" and dst.itemsize == 8:  # what does not fit int64 is moved down, and back after
+        t, half = llvm_type(src), constant(2.0**63, src)
+        signed = np.dtype(np.int64)
+        low = _float_to_int(e, x, src, signed)
+        high = _float_to_int(e, e.emit(f"fsub {t} {x}, {half}"), src, signed)
+        high = e.emit(f"xor i64 {high}, {-(2**63)}")
+        return e.emit(f"select i1 {e.emit(f'fcmp oge {t} {x}, {half}')}, i64 {high}, i64 {low}")
     wide = 64 if dst.itemsize == 8 or (dst.kind == "u" and dst.itemsize == 4) else 32
     a = llvm_type(src)
     name = f"llvm.fptosi.sat.i{wide}.f{8 * src.itemsize}"
@@ -199,13 +209,19 @@ other:
 }"""
 
 
+def _rest(e: Emitter, a: str, b: str, dtype: DType) -> str:
+    """C's fmod."""
+    t = llvm_type(dtype)
+    e.declare(_REST.replace("TYPE", t).replace("SIZE", str(8 * dtype.itemsize)))
+    return e.emit(f"call {t} @rest{8 * dtype.itemsize}({t} {a}, {t} {b})")
+
+
 def _remainder(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     """Python's %: the sign is that of the divisor."""
     a, b = args
     t = llvm_type(dtype)
     if dtype.kind == "f":
-        e.declare(_REST.replace("TYPE", t).replace("SIZE", str(8 * dtype.itemsize)))
-        mod = e.emit(f"call {t} @rest{8 * dtype.itemsize}({t} {a}, {t} {b})")
+        mod = _rest(e, a, b, dtype)
         negative_b = e.emit(f"fcmp olt {t} {b}, 0.0")
         negative_m = e.emit(f"fcmp olt {t} {mod}, 0.0")
         differ = e.emit(f"xor i1 {negative_b}, {negative_m}")
@@ -233,7 +249,7 @@ def _floor_divide(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     a, b = args
     t = llvm_type(dtype)
     if dtype.kind == "f":
-        raise NotLowered("// of floats is not compiled")
+        return _floor_divide_floats(e, a, b, dtype)
     safe, bad = _safe_divisor(e, a, b, dtype)
     if dtype.kind == "u":
         quotient = e.emit(f"udiv {t} {a}, {safe}")
@@ -247,6 +263,25 @@ def _floor_divide(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     zero = e.emit(f"icmp eq {t} {b}, 0")
     wrapped = e.emit(f"select i1 {bad}, {t} {a}, {t} {floored}")  # the lowest number by -1 stays
     return e.emit(f"select i1 {zero}, {t} 0, {t} {wrapped}")
+
+
+def _floor_divide_floats(e: Emitter, a: str, b: str, dtype: DType) -> str:
+    """As NumPy: out of the exact remainder, so that a quotient that was rounded up to a whole number is not kept."""
+    t = llvm_type(dtype)
+    mod = _rest(e, a, b, dtype)
+    plain = e.emit(f"fdiv {t} {a}, {b}")
+    div = e.emit(f"fdiv {t} {e.emit(f'fsub {t} {a}, {mod}')}, {b}")
+    signs = e.emit(f"xor i1 {e.emit(f'fcmp olt {t} {b}, 0.0')}, {e.emit(f'fcmp olt {t} {mod}, 0.0')}")
+    some = e.emit(f"fcmp une {t} {mod}, 0.0")
+    less = e.emit(f"fsub {t} {div}, 1.0")
+    div = e.emit(f"select i1 {e.emit(f'and i1 {signs}, {some}')}, {t} {less}, {t} {div}")
+    down = _intrinsic("floor")(e, [div], dtype)
+    over = e.emit(f"fcmp ogt {t} {e.emit(f'fsub {t} {div}, {down}')}, {constant(0.5, dtype)}")
+    more = e.emit(f"fadd {t} {down}, 1.0")
+    whole = e.emit(f"select i1 {over}, {t} {more}, {t} {down}")
+    nothing = e.emit(f"fcmp oeq {t} {div}, 0.0")
+    whole = e.emit(f"select i1 {nothing}, {t} {_intrinsic('copysign')(e, ['0.0', plain], dtype)}, {t} {whole}")
+    return e.emit(f"select i1 {e.emit(f'fcmp oeq {t} {b}, 0.0')}, {t} {plain}, {t} {whole}")
 
 
 def _safe_divisor(e: Emitter, a: str, b: str, dtype: DType) -> tuple[str, str]:
@@ -416,7 +451,7 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     kinds = tuple(_weak(arg) for arg in args)
     loop = ufunc.resolve_dtypes((*kinds, *([None] * ufunc.nout)))
     if len({kind.char for kind in loop[: ufunc.nin]}) > 1:
-        raise NotLowered(f"{op} of mixed types {loop} is not compiled")
+        return _mixed(e, op, args, loop)
     for arg in args:
         if (
             op in _COMPARISONS
@@ -430,9 +465,37 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     if op == "power" and isinstance(args[1][0], _Value) and args[1][0].value == 2 and loop[0].kind == "f":
         base = _as(e, args[0], loop[0])
         return e.emit(f"fmul {llvm_type(loop[0])} {base}, {base}")
+    if op == "power" and isinstance(args[1][0], _Value) and loop[0].kind in "iu" and 0 <= args[1][0].value <= 64:
+        return cast(e, _whole_power(e, _as(e, args[0], loop[0]), int(args[1][0].value), loop[0]), loop[-1], out)
     values = [_as(e, arg, kind) for arg, kind in zip(args, loop, strict=False)]
     result = rule(e, values, loop[0])
     return cast(e, result, loop[-1], out)
+
+
+def _whole_power(e: Emitter, x: str, n: int, dtype: DType) -> str:
+    """A whole number times itself; it wraps around as NumPy's does, in whatever order the factors come."""
+    t = llvm_type(dtype)
+    result = "1" if n % 2 == 0 else x
+    while n := n // 2:
+        x = e.emit(f"mul {t} {x}, {x}")
+        if n % 2:
+            result = x if result == "1" else e.emit(f"mul {t} {result}, {x}")
+    return result
+
+
+def _mixed(e: Emitter, op: str, args: Sequence[tuple[str, Any]], loop: Sequence[DType]) -> str:
+    """A comparison of int64 with uint64, which NumPy makes without rounding."""
+    signed = [kind.kind == "i" for kind in loop[:2]]
+    if op not in _COMPARISONS or sum(signed) != 1 or any(kind.itemsize != 8 for kind in loop[:2]):
+        raise NotLowered(f"{op} of mixed types {', '.join(map(str, loop))} is not compiled")
+    a, b = (_as(e, arg, kind) for arg, kind in zip(args, loop, strict=False))
+    below = e.emit(f"icmp slt i64 {a if signed[0] else b}, 0")  # the signed one is less than any unsigned one
+    if signed[0]:
+        outcome = op in ("less", "less_equal", "not_equal")
+    else:
+        outcome = op in ("greater", "greater_equal", "not_equal")
+    same = RULES[op](e, [a, b], np.dtype(np.uint64))
+    return e.emit(f"select i1 {below}, i1 {'true' if outcome else 'false'}, i1 {same}")
 
 
 _COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})

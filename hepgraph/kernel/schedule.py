@@ -16,18 +16,22 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from hepgraph.errors import HepgraphError
-from hepgraph.graph.canonical import TOTAL, conjuncts
+from hepgraph.graph.canonical import TOTAL, conjuncts, count
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.show import names_of, words
 
 
 class NotLowered(HepgraphError):
-    """Something in a graph that the kernel has no rule for; the interpreter takes that result."""
+    """Something in a graph that the kernel has no rule for; the interpreter makes `item`, or else the whole result."""
+
+    def __init__(self, message: str, item: Item | None = None) -> None:
+        super().__init__(message)
+        self.item = item
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos."""
+    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos, order."""
 
     kind: str
     item: Item
@@ -88,17 +92,32 @@ class Bind:
     space: Space
 
 
-Step: TypeAlias = Begin | Loop | If | Bind | Action
+@dataclass(slots=True)
+class Finish:
+    """Makes a need out of what its actions left: sorts."""
+
+    need: Need
+
+
+Step: TypeAlias = Begin | Loop | If | Bind | Action | Finish
 
 
 _CHEAP = 1
+_AWAY = ("leaf", "pull", "perm", "pad")  # the spaces whose elements are not the current ones of what they are made of
+_COLUMNS = ("load", "load_valid", "list_valid", "ordinal")
+_AT_ONCE = ("literal", "full", *_COLUMNS)
 
 
 class Scheduler:
-    """Makes the tree for one event; `order` has all items of the graph, and numbers them."""
+    """Makes the tree for one event; `order` has all items of the graph, and numbers them.
 
-    def __init__(self, staged: frozenset[Node], order: Sequence[Item]) -> None:
-        self.staged = staged
+    What is in `given` comes from the interpreter: a space by its offsets, a map and a node by an array.
+    """
+
+    def __init__(
+        self, staged: frozenset[Node], order: Sequence[Item], given: frozenset[Item] = frozenset()
+    ) -> None:
+        self.staged, self.given = staged, given
         self.number: dict[Item, str] = {item: f"{i:08}" for i, item in enumerate(order)}
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
@@ -118,10 +137,35 @@ class Scheduler:
                 self.number[new] = "x" + hashlib.sha256(text.encode()).hexdigest()[:16]
         return self.number[item]
 
+    # what the interpreter gives
+
+    def shape(self, s: Space) -> str:
+        """The kind of a space; a given one is like the list of a column."""
+        return "leaf" if s in self.given else s.kind
+
+    def located(self, m: Map) -> bool:
+        """Whether an array says where a map leads."""
+        return m in self.given or (m.src in self.given and (m.kind == "inc" or isinstance(m.kind, int)))
+
+    def chain(self, s: Space) -> tuple[Space, ...]:
+        """A space and those that it is a selection of."""
+        found = [s]
+        while self.shape(s) in ("filter", "flat"):
+            s = as_space(s.args[0])
+            found.append(s)
+        return tuple(found)
+
     # what an expression needs
 
     def _needs_of(self, node: Node) -> frozenset[Need]:
-        if node in self.staged or node.op in ("literal", "full", "load", "ordinal"):
+        try:
+            return self._own_needs(node)
+        except NotLowered as reason:
+            reason.item = reason.item or node
+            raise
+
+    def _own_needs(self, node: Node) -> frozenset[Need]:
+        if node in self.staged or node in self.given or node.op in _AT_ONCE:
             return frozenset()
         match node.op:
             case "count":
@@ -135,46 +179,78 @@ class Scheduler:
             case "take":
                 m, x = as_map(node.args[0]), as_node(node.args[1])
                 needs = self._map_needs(m) | self.looked_up(m, x)
-                return _around(m.src, needs) if m.kind == "inc" and m.src.kind == "pull" else needs
-            case "call" | "output" | "output_valid" | "load_valid" | "list_valid" | "record_valid":
+                pulled = m.kind == "inc" and self.shape(m.src) == "pull"
+                return self._around(m.src, needs) if pulled else needs
+            case "call" | "output" | "output_valid" | "record_valid":
                 raise NotLowered(f"{node.op} is not compiled")
         return frozenset().union(*(self.needs_of(as_node(arg)) for arg in node.args))
 
     def _count_needs(self, s: Space) -> frozenset[Need]:
-        match s.kind:
+        match self.shape(s):
             case "leaf" | "one":
                 return frozenset()
             case "filter":
                 return frozenset({Need("count", s)})
-            case "comb":
+            case "comb" | "perm" | "pad":
                 return self._count_needs(as_space(s.args[0]))
+            case "pull":
+                return self._around(s, self.needs_of(count(s)))
             case "cart" | "concat":
                 return frozenset().union(*(self._count_needs(as_space(part)) for part in s.args))
-        raise NotLowered(f"the length of {s.kind} is not compiled")
+        raise NotLowered(f"the length of {s.kind} is not compiled", s)
 
     def _map_needs(self, m: Map) -> frozenset[Need]:
+        if self.located(m):
+            return frozenset()
         match m.kind:
             case int() | "up" | "inc" | "only":
                 return frozenset()
             case "pick":
-                must = m.args[m.param[1] :]
-                return frozenset({Need("pick", m)}).union(*(self.needs_of(as_node(a)) for a in must))
+                must = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args[m.param[1] :]))
+                return must | (self._position_needs(m.dst) if self.direct(m) else {Need("pick", m)})
+            case "part":
+                whole = m.src
+                before = [self._count_needs(as_space(part)) for part in whole.args[: m.param]]
+                return self._position_needs(m.dst).union(*before)
+            case "align" | "match":
+                return self._position_needs(m.dst)
             case "gather":
                 needs = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args))
                 return needs | self._position_needs(m.dst)
-        raise NotLowered(f"a map of kind {m.kind} is not compiled")
+        raise NotLowered(f"a map of kind {m.kind} is not compiled", m)
+
+    def direct(self, m: Map) -> bool:
+        """Whether a pick is found by a position, without a loop over the list."""
+        kind, _, k = m.param
+        return kind == "at" and (k < -1 or self.shape(m.dst) in ("leaf", "concat", "perm", "pad", "one"))
+
+    def by_number(self, s: Space) -> bool:
+        """Whether a number says which element one of a list is; else it is found by its position."""
+        if self.shape(s) in ("pull", "filter", "flat"):
+            return self.by_number(as_space(s.args[0]))
+        return self.shape(s) in ("leaf", "concat")
 
     def _position_needs(self, s: Space) -> frozenset[Need]:
         """What it takes to find an element of a space by its position."""
-        match s.kind:
-            case "leaf" | "concat":
+        match self.shape(s):
+            case "leaf" | "concat" | "one":
                 return self._count_needs(s)
+            case "perm":
+                stable = s.param[1]
+                if not stable:
+                    raise NotLowered("sorting that is not stable is not compiled", s)
+                return self._position_needs(as_space(s.args[0])) | {Need("order", s)}
+            case "pad":
+                return self._position_needs(as_space(s.args[0]))
+            case "pull":
+                found = self._map_needs(as_map(s.args[1])) | self._position_needs(as_space(s.args[0]))
+                return self._around(s, found | self._count_needs(s))
             case "filter":
-                root = _chain(s)[-1]
-                if root.kind in ("leaf", "concat"):
-                    return frozenset({Need("pos", s), Need("count", s)})
-                raise NotLowered(f"looking up in a selection of {root.kind} is not compiled")
-        raise NotLowered(f"looking up in {s.kind} is not compiled")
+                root = self.chain(s)[-1]
+                if self.shape(root) in ("leaf", "concat", "perm", "pad", "pull"):
+                    return frozenset({Need("pos", s), Need("count", s)}) | self._position_needs(root)
+                raise NotLowered(f"looking up in a selection of {root.kind} is not compiled", s)
+        raise NotLowered(f"looking up in {s.kind} is not compiled", s)
 
     def looked_up(self, m: Map, x: Node) -> frozenset[Need]:
         """What it takes to have x at where a map leads."""
@@ -184,21 +260,22 @@ class Scheduler:
 
     def walked(self, s: Space) -> bool:
         """Whether a filter in a pulled list is walked by stored positions, as its mask takes loops of its own."""
-        return any(need.at in _chain(s) for need in self.needs_of(as_node(s.args[1])))
+        return any(need.at in self.chain(s) for need in self.needs_of(as_node(s.args[1])))
 
     def in_scratch(self, m: Map, x: Node) -> bool:
         """Whether values that a map looks up at random are better stored first."""
-        near = m.kind in ("up", "only") or (m.kind == "inc" and m.src.kind != "pull")
+        near = m.kind in ("up", "only") or (m.kind == "inc" and self.shape(m.src) not in _AWAY)
         if x.op in ("literal", "full") or near:
             return False
-        own = _chain(m.dst)
+        own = self.chain(m.dst)
         local = any(need.at in own for need in self.needs_of(x))
         if local:
             return True
-        return isinstance(m.kind, int) and self.cost(x) > _CHEAP
+        leg = isinstance(m.kind, int) or (m.kind == "inc" and self.shape(m.src) in ("perm", "pad"))
+        return leg and self.cost(x) > _CHEAP
 
     def _cost(self, node: Node) -> int:
-        if node in self.staged or node.op in ("load", "ordinal"):
+        if node in self.staged or node in self.given or node.op in _COLUMNS:
             return 1
         if node.op in ("literal", "full"):
             return 0
@@ -238,6 +315,8 @@ class Scheduler:
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
             whole = _some(as_node(action.need.item).space)
             asked = asked.union(*(self._count_needs(as_space(p)) for p in whole.args[: action.part]))
+        if action.need is not None and action.need.kind == "order":
+            asked |= self._count_needs(action.space)
         return asked
 
     def route_needs(self, s: Space) -> frozenset[Need]:
@@ -252,29 +331,36 @@ class Scheduler:
 
     def loop_needs(self, s: Space) -> frozenset[Need]:
         """What a loop over a space needs before it starts."""
-        match s.kind:
-            case "leaf" | "events":
+        match self.shape(s):
+            case "leaf" | "events" | "one":
                 return frozenset()
             case "concat":
                 return self._count_needs(s)
+            case "perm" | "pad":
+                return self._count_needs(s) | self._position_needs(s)
             case "comb" | "cart":
                 bases = [as_space(arg) for arg in s.args]
                 return frozenset().union(*(self._position_needs(base) for base in bases))
             case "pull":
                 return self._pull_needs(s)
-        raise NotLowered(f"a loop over {s.kind} is not compiled")
+        raise NotLowered(f"a loop over {s.kind} is not compiled", s)
 
     def _pull_needs(self, s: Space) -> frozenset[Need]:
         base, m = as_space(s.args[0]), as_map(s.args[1])
         found = self._map_needs(m)
-        while base.kind == "filter":
+        while self.shape(base) == "filter":
             if self.walked(base):
-                return _around(s, found | self._position_needs(base))
+                return self._around(s, found | self._position_needs(base))
             found |= self.needs_of(as_node(base.args[1]))
             base = as_space(base.args[0])
-        if base.kind not in ("leaf", "concat"):
-            raise NotLowered(f"a list of lists over {base.kind} is not compiled")
-        return _around(s, found | self._count_needs(base))
+        return self._around(s, found | self.loop_needs(base))
+
+    def _around(self, pull: Space, needs: frozenset[Need]) -> frozenset[Need]:
+        """The needs of what is in a pulled list; raises NotLowered for those of other elements than the current."""
+        around = {below for s in ancestors(pull) for below in self.chain(s)}
+        if any(need.at not in around for need in needs):
+            raise NotLowered("a list of lists, with values of the lists that it is taken from, is not compiled", pull)
+        return needs
 
     def makers(self, need: Need) -> tuple[Action, ...]:
         """The actions that make a need."""
@@ -284,9 +370,7 @@ class Scheduler:
             case "count", Space() as s:
                 return (Action(s, (), need),)
             case "pick", Map() as m:
-                kind, keys, _ = m.param
-                if kind == "at" and m.dst.kind in ("leaf", "concat"):
-                    return ()
+                _, keys, _ = m.param
                 return (Action(m.dst, tuple(as_node(a) for a in m.args[:keys]), need),)
             case "scratch", Node(op="merge") as x:
                 whole = _some(x.space)
@@ -296,6 +380,8 @@ class Scheduler:
                 return (Action(_some(x.space), (x,), need),)
             case "pos", Space() as s:
                 return (Action(s, (), need),)
+            case "order", Space() as s:
+                return (Action(as_space(s.args[0]), tuple(as_node(a) for a in s.args[1:]), need),)
         raise AssertionError(need.kind)
 
     # the way to a space
@@ -304,7 +390,7 @@ class Scheduler:
         """The loops and conditions that lead from the current elements to one of a space."""
         if s in live:
             return []
-        match s.kind:
+        match self.shape(s):
             case "filter":
                 base = as_space(s.args[0])
                 steps = self.route(base, live)
@@ -318,9 +404,9 @@ class Scheduler:
             case "flat" | "one":
                 below = as_space(s.args[0]) if s.kind == "flat" else _some(s.parent)
                 return [*self.route(below, live), Bind(s)]
-            case "events" | "leaf" | "concat" | "comb" | "cart" | "pull":
+            case "events" | "leaf" | "concat" | "comb" | "cart" | "pull" | "perm" | "pad":
                 return [*self.route(_some(s.parent), live), Loop(s)]
-        raise NotLowered(f"{s.kind} is not compiled")
+        raise NotLowered(f"{s.kind} is not compiled", s)
 
     def _insert(self, steps: list[Loop | If | Bind], mask: Node, live: frozenset[Space]) -> None:
         """Puts a condition where its space is first known, after the cheaper conditions there."""
@@ -424,11 +510,13 @@ class Scheduler:
                 if not any(b in waiting for made in self.makers(need) for b in self.closure(made) if b is not need)
             ]
             if not ready:
-                raise NotLowered("needs that rest on each other")
+                first = min(waiting, key=lambda need: (need.kind, self.place(need.item)))
+                raise NotLowered("needs that rest on each other", first.item)
             ready.sort(key=lambda need: (need.kind, self.place(need.item)))
             steps.extend(Begin(need) for need in ready)
             made = [(action, None) for need in ready for action in self.makers(need)]
             steps.extend(self.build(live, made, done))
+            steps.extend(Finish(need) for need in ready if need.kind == "order")
             done |= frozenset(ready)
             waiting -= set(ready)
         return done
@@ -466,23 +554,6 @@ DEAR = frozenset(
 )
 
 
-def _around(pull: Space, needs: frozenset[Need]) -> frozenset[Need]:
-    """The needs of what is in a pulled list; raises NotLowered for those of other elements than the current ones."""
-    around = {below for s in ancestors(pull) for below in _chain(s)}
-    if any(need.at not in around for need in needs):
-        raise NotLowered("a list of lists, with values of the lists that it is taken from, is not compiled")
-    return needs
-
-
-def _chain(s: Space) -> tuple[Space, ...]:
-    """A space and those that it is a selection of."""
-    found = [s]
-    while s.kind in ("filter", "flat"):
-        s = as_space(s.args[0])
-        found.append(s)
-    return tuple(found)
-
-
 def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
     """The tree as indented text."""
     names = names_of(ordered(roots))
@@ -494,6 +565,8 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
             match step:
                 case Begin(need):
                     out.append(f"{pad}begin {_need_words(need, names)}")
+                case Finish(need):
+                    out.append(f"{pad}sort {_need_words(need, names)}")
                 case Loop(s, body):
                     out.append(f"{pad}for each of {names.get(s, s.kind)}:")
                     walk(body, deep + 1)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
+from hepgraph.graph.canonical import TOTAL, count, stays, up
+from hepgraph.graph.node import Map, Node, Space, ancestors, as_map, as_node, as_space
+from hepgraph.kernel.given import is_rows, same_row
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
 from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, parent_of
@@ -16,21 +18,35 @@ class Values(Writer):
     def __init__(self, scheduler: Scheduler, check: bool) -> None:
         super().__init__(check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
+        self.given, self.shape, self.located, self.chain = (
+            scheduler.given, scheduler.shape, scheduler.located, scheduler.chain
+        )
+        self.direct, self.by_number = scheduler.direct, scheduler.by_number  # fmt: skip
         self.state: dict[Any, Any] = {}
 
     def bounds(self, space: Space, env: Env) -> tuple[str, str]:
         """The first element of a list, and the one past its last."""
-        if space.kind == "concat":
+        if self.shape(space) == "concat":
             return "0", self.length(space, env)
         key = ("bounds", space, self.cursor(parent_of(space), env))
         found = self.known(key)
         if found is None:
-            parent = self.cursor(parent_of(space), env).id
+            parent = self.numbered(parent_of(space), env)
             pointer = self.slot(Slot("offsets", space, INT))
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
             found = self.remember(key, (low, high))
         return found  # type: ignore[no-any-return]
+
+    def numbered(self, space: Space, env: Env) -> str:
+        """The number of the current element among all of its space in the partition."""
+        cursor = self.cursor(space, env)
+        if space in self.given or not is_rows(space):
+            return str(cursor.id)
+        key = ("rank", space, cursor)
+        return self.known(key) or self.remember(  # type: ignore[no-any-return]
+            key, self.load(self.slot(Slot("rank", space, INT)), str(cursor.id), INT)
+        )
 
     def element(self, space: Space, at: str, low: str) -> Cursor:
         """The cursor of an element of a leaf or concatenation."""
@@ -38,26 +54,48 @@ class Values(Writer):
 
     def by_position(self, space: Space, k: str, env: Env) -> Cursor:
         """The cursor of the k-th element of a list."""
-        match space.kind:
+        match self.shape(space):
             case "leaf":
                 low, _ = self.bounds(space, env)
                 return Cursor(id=self.emit(f"add nsw i64 {low}, {k}"), ordinal=k)
             case "concat":
                 return Cursor(id=k, ordinal=k)
+            case "one":
+                return Cursor(id=self.cursor(parent_of(space), env).id, ordinal="0")
+            case "pull":
+                above = self.follow(as_map(space.args[1]), env)
+                base = self.by_position(as_space(space.args[0]), k, above)
+                return Cursor(base.id, k, base.legs)
+            case "perm":
+                pointer = self.slot(Slot("scratch", Need("order", space), INT, 1))
+                base = self.by_position(as_space(space.args[0]), self.load(pointer, k, INT), env)
+                return Cursor(k, k, (base,))
+            case "pad":
+                of = as_space(space.args[0])
+                inside = self.emit(f"icmp slt i64 {k}, {self.length(of, env)}")
+                base = self.by_position(of, self.emit(f"select i1 {inside}, i64 {k}, i64 0"), env)
+                return Cursor(k, k, (self.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
             case "filter":
                 pointer = self.slot(Slot("scratch", Need("pos", space), INT))
-                return Cursor(id=self.load(pointer, k, INT), ordinal=k)
-        raise NotLowered(f"looking up in {space.kind} is not compiled")
+                at = self.load(pointer, k, INT)
+                root = self.chain(space)[-1]
+                if not self.by_number(root):
+                    below = self.by_position(root, at, env)
+                    return Cursor(below.id, k, below.legs)
+                return Cursor(id=at, ordinal=k)
+        raise NotLowered(f"looking up in {space.kind} is not compiled", space)
 
     def position(self, space: Space, env: Env) -> str:
         """The position of the current element in its list."""
         cursor = self.cursor(space, env)
         if cursor.ordinal is None:
-            if space.kind == "leaf":
+            if self.shape(space) == "leaf":
                 low, _ = self.bounds(space, env)
                 cursor.ordinal = self.emit(f"sub nsw i64 {cursor.id}, {low}")
                 return cursor.ordinal
-            raise NotLowered(f"the position in {space.kind} is not known here")
+            if self.shape(space) in ("concat", "perm", "pad") and cursor.id is not None:
+                return cursor.id
+            raise NotLowered(f"the position in {space.kind} is not known here", space)
         return cursor.ordinal
 
     def cursor(self, space: Space, env: Env) -> Cursor:
@@ -76,13 +114,19 @@ class Values(Writer):
         key = (node, self.cursor(node.space, env))
         found = self.known(key)
         if found is None:
-            found = self.remember(key, self.fresh(node, env))
+            try:
+                found = self.remember(key, self.fresh(node, env))
+            except NotLowered as reason:
+                reason.item = reason.item or node
+                raise
         return found  # type: ignore[no-any-return]
 
     def fresh(self, node: Node, env: Env) -> str:
         """The code of a value."""
         at = self.cursor(as_space(node.space), env)
-        if node in self.staged or node.op == "load":
+        if node in self.given:
+            return self.load(self.slot(Slot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype)
+        if node in self.staged or node.op in ("load", "load_valid", "list_valid"):
             return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
             case "ordinal":
@@ -115,13 +159,24 @@ class Values(Writer):
 
     def length(self, space: Space, env: Env) -> str:
         """The number of elements of a space under the current element of its parent."""
-        match space.kind:
+        match self.shape(space):
             case "leaf":
                 low, high = self.bounds(space, env)
                 key = ("length", space, self.cursor(parent_of(space), env))
                 return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
             case "one":
                 return "1"
+            case "perm":
+                return self.length(as_space(space.args[0]), env)
+            case "pull":
+                return self.value(count(space), env)
+            case "pad":
+                target, clip = space.param
+                if clip:
+                    return str(target)
+                size = self.length(as_space(space.args[0]), env)
+                more = self.emit(f"icmp sgt i64 {size}, {target}")
+                return self.emit(f"select i1 {more}, i64 {size}, i64 {target}")
             case "filter":
                 return self.emit(f"load i64, ptr {self.state[Need('count', space)]}")
             case "concat":
@@ -143,16 +198,20 @@ class Values(Writer):
                     total = self.emit(f"sdiv i64 {self.emit(f'mul nsw i64 {total}, {step}')}, {k + 1}")
                 few = self.emit(f"icmp slt i64 {size}, {1 if again else n}")
                 return self.emit(f"select i1 {few}, i64 0, i64 {total}")
-        raise NotLowered(f"the length of {space.kind} is not compiled")
+        raise NotLowered(f"the length of {space.kind} is not compiled", space)
 
     def follow(self, m: Map, env: Env) -> Env:
         """The current elements as seen from where a map leads."""
+        if self.located(m):
+            return self.away(m, self.reach(m, env), env)
         match m.kind:
             case "up" | "only":
                 return env
-            case "inc" if m.src.kind == "pull":
+            case "inc" if self.shape(m.src) == "pull":
                 above = self.follow(as_map(m.src.args[1]), env)
                 return self.placed(m.dst, without_position(env[m.src]), above)
+            case "inc" if self.shape(m.src) in ("perm", "pad"):
+                return self.placed(m.dst, env[m.src].legs[0], env)
             case "inc":
                 return env if m.dst in env else self.placed(m.dst, without_position(env[m.src]), env)
             case int():
@@ -162,7 +221,7 @@ class Values(Writer):
     def placed(self, space: Space, cursor: Cursor, env: Env) -> Env:
         """The current elements with one more, and those that it is a selection of."""
         found = {**env, space: cursor}
-        while space.kind in ("filter", "flat"):
+        while self.shape(space) in ("filter", "flat"):
             space = as_space(space.args[0])
             cursor = self.known(("base", cursor)) or self.remember(("base", cursor), without_position(cursor))
             found[space] = cursor
@@ -173,21 +232,65 @@ class Values(Writer):
         key = ("reach", m, self.cursor(m.src, env))
         found = self.known(key)
         if found is None:
-            found = self.remember(key, self.picked(m, env) if m.kind == "pick" else self.gathered(m, env))
+            found = self.remember(key, self._reached(m, env))
         return found  # type: ignore[no-any-return]
+
+    def _reached(self, m: Map, env: Env) -> Cursor:
+        if self.located(m):
+            at = self.load(self.slot(Slot("given", m, INT)), self.numbered(m.src, env), INT)
+            if not m.partial:
+                return Cursor(id=at)
+            found = self.emit(f"icmp sge i64 {at}, 0")
+            return self.safe(Cursor(id=at, found=found), m.dst)
+        match m.kind:
+            case "pick":
+                return self.picked(m, env)
+            case "gather":
+                return self.gathered(m, env)
+            case "part":
+                index = self.position(m.src, env)
+                for part in m.src.args[: m.param]:
+                    index = self.emit(f"sub nsw i64 {index}, {self.length(as_space(part), env)}")
+                return self.indexed(m, index, env)
+            case "match":
+                return self.indexed(m, self.position(m.src, env), env)
+            case "align":
+                return self.by_position(m.dst, self.position(m.src, env), env)
+            case "inc":
+                inside = self.emit(f"icmp slt i64 {self.position(m.src, env)}, {self.length(m.dst, env)}")
+                base = env[m.src].legs[0]
+                return Cursor(base.id, base.ordinal, base.legs, inside)
+        raise NotLowered(f"a map of kind {m.kind} is not compiled", m)
+
+    def away(self, m: Map, cursor: Cursor, env: Env) -> Env:
+        """The current elements at the end of a map that comes as an array: nothing else is known to stay."""
+        if m.dst.parent is TOTAL or not same_row(m):
+            raise NotLowered(f"a map of kind {m.kind} to other entries is not compiled")
+        kept = {s: cursor for s, cursor in env.items() if s is TOTAL or s.parent is TOTAL}
+        found: Env = {}
+        space = m.dst
+        while space not in kept:
+            found[space] = cursor
+            if space.parent is None or space.parent in kept:
+                break
+            if space.parent.parent is TOTAL:
+                raise NotLowered(f"a map of kind {m.kind} from other rows is not compiled")
+            if space.parent in env and space.parent in ancestors(m.src) and stays(m, space.parent):
+                found |= {s: env[s] for s in ancestors(space.parent) if s in env}
+                break
+            key = ("above", space, cursor)
+            above = self.known(key)
+            if above is None:
+                pointer = self.slot(Slot("given", up(space), INT))
+                above = self.remember(key, Cursor(id=self.load(pointer, str(cursor.id), INT)))
+            space, cursor = space.parent, above
+        return {**kept, **found}
 
     def picked(self, m: Map, env: Env) -> Cursor:
         """The winner of a pick."""
         kind, _, k = m.param
-        if kind == "at" and m.dst.kind in ("leaf", "concat"):
-            size = self.length(m.dst, env)
-            at = str(k) if k >= 0 else self.emit(f"add nsw i64 {size}, {k}")
-            inside = self.emit(f"icmp slt i64 {at}, {size}")
-            if k < 0:
-                inside = self.emit(f"icmp sge i64 {at}, 0")
-            at = self.emit(f"select i1 {inside}, i64 {at}, i64 0")
-            cursor = self.by_position(m.dst, at, env)
-            return self.safe(Cursor(cursor.id, cursor.ordinal, (), inside), m.dst)
+        if self.direct(m):
+            return self.indexed(m, str(k) if k >= 0 else self.emit(f"add nsw i64 {self.length(m.dst, env)}, {k}"), env)
         winner: Winner = self.state[m]
         seen = self.emit(f"load i1, ptr {winner.found}")
         places = iter(winner.places)
@@ -201,11 +304,16 @@ class Values(Writer):
         """The element that an index points to."""
         index_node = as_node(m.args[0])
         index = cast(self, self.value(index_node, env), index_node.dtype, INT)
-        size = self.length(m.dst, env)
         if m.param:
+            size = self.length(m.dst, env)
             negative = self.emit(f"icmp slt i64 {index}, 0")
             wrapped = self.emit(f"add nsw i64 {index}, {size}")
             index = self.emit(f"select i1 {negative}, i64 {wrapped}, i64 {index}")
+        return self.indexed(m, index, env)
+
+    def indexed(self, m: Map, index: str, env: Env) -> Cursor:
+        """The element at a position of the list that a map leads to, if there is one."""
+        size = self.length(m.dst, env)
         low = self.emit(f"icmp sge i64 {index}, 0")
         high = self.emit(f"icmp slt i64 {index}, {size}")
         inside = self.emit(f"and i1 {low}, {high}")
@@ -218,10 +326,10 @@ class Values(Writer):
         return Cursor(*self._guarded(cursor, space, str(cursor.found)), cursor.found)
 
     def _guarded(self, cursor: Cursor, space: Space, found: str) -> tuple[str | None, str | None, tuple[Cursor, ...]]:
-        while space.kind in ("filter", "flat", "pull"):
+        while self.shape(space) in ("filter", "flat", "pull"):
             space = as_space(space.args[0])
         spare = "0"
-        if space.kind == "leaf":
+        if space.kind == "leaf" and space not in self.given:
             key = ("spare", space)
             spare = self.known(key) or self.remember(key, self.load(self.slot(Slot("spare", space, INT)), "0", INT))
         number, ordinal = cursor.id, cursor.ordinal
@@ -229,8 +337,12 @@ class Values(Writer):
             number = self.emit(f"select i1 {found}, i64 {number}, i64 {spare}")
         if ordinal is not None:
             ordinal = self.emit(f"select i1 {found}, i64 {ordinal}, i64 0")
+        if not cursor.legs:
+            return number, ordinal, ()
         bases = (
-            [as_space(space.args[0])] * len(cursor.legs) if space.kind == "comb" else [as_space(a) for a in space.args]
+            [as_space(space.args[0])] * len(cursor.legs)
+            if space.kind in ("comb", "perm", "pad")
+            else [as_space(a) for a in space.args]
         )
         legs = tuple(Cursor(*self._guarded(leg, base, found)) for leg, base in zip(cursor.legs, bases, strict=False))
         return number, ordinal, legs
