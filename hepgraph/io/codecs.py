@@ -6,8 +6,8 @@ bytes each, the lowest first. An LZ4 block starts with the xxhash64 of the rest,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import struct
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import cramjam
@@ -40,58 +40,59 @@ CODECS: dict[bytes, tuple[str, Callable[[Any, Any], int]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
-    """One block of compressed data: its codec, where it is without its header, its size when decompressed."""
+Block: TypeAlias = tuple[bytes, int, int, int]  # codec, start and stop without the header, size when decompressed
 
-    codec: bytes
-    start: int
-    stop: int
-    size: int
+_HEADER = struct.Struct("<2sxHBHB")
 
 
-def blocks_of(data: memoryview, wanted: int) -> tuple[Block, ...]:
-    """The blocks of compressed data, from their headers; raises BlockError unless they make `wanted` bytes."""
-    found, at, total = [], 0, 0
-    while total < wanted:
-        header = bytes(data[at : at + HEADER])
-        if len(header) < HEADER:
-            break
-        codec = header[:2]
-        if codec not in CODECS:
-            raise BlockError(f"no compression is called {codec!r}; ROOT knows {', '.join(map(bytes.decode, CODECS))}")
-        start = at + HEADER
-        at = start + int.from_bytes(header[3:6], "little")
-        size = int.from_bytes(header[6:9], "little")
-        if at > len(data) or size == 0 or (codec == b"L4" and at - start < CHECKSUM):
-            raise BlockError(f"a {CODECS[codec][0]} block of {at - start} bytes for {size} is not all there")
-        found.append(Block(codec, start, at, size))
-        total += size
-    if total != wanted:
-        raise BlockError(f"the compressed blocks hold {total} bytes, but {wanted} are expected")
-    return tuple(found)
+def unpacked(data: memoryview, size: int, room: Array) -> Array:
+    """The `size` bytes that all blocks of compressed data hold, in `room` if there is enough; other threads run on.
 
-
-def decompress(data: memoryview, blocks: Sequence[Block], out: Array) -> None:
-    """Fills `out`, an array of bytes, with the content of the blocks; other threads run meanwhile.
-
-    Raises BlockError if that cannot be done.
+    Raises BlockError if the blocks are damaged or hold another number of bytes; nothing is allocated then.
 
     >>> import zlib
     >>> text = zlib.compress(b"muons")
     >>> block = b"ZL\\x08" + len(text).to_bytes(3, "little") + (5).to_bytes(3, "little") + text
-    >>> data, out = memoryview(block + block), np.empty(10, np.uint8)
-    >>> decompress(data, blocks_of(data, 10), out)
-    >>> out.tobytes()
+    >>> unpacked(memoryview(block + block), 10, np.empty(10, np.uint8)).tobytes()
     b'muonsmuons'
     """
+    blocks = blocks_of(data, size)
+    out = room[:size] if size <= len(room) else np.empty(size, np.uint8)
+    if len(blocks) == 1:
+        _decompress(data, blocks[0], out)
+        return out
     at = 0
     for block in blocks:
-        name, function = CODECS[block.codec]
-        try:
-            found = int(function(data[block.start : block.stop], out[at : at + block.size]))
-        except cramjam.DecompressionError as error:
-            raise BlockError(f"{name} cannot decompress {block.stop - block.start} bytes ({error})") from error
-        if found != block.size:
-            raise BlockError(f"a block of {name} should hold {block.size} bytes and holds {found}")
-        at += block.size
+        _decompress(data, block, out[at : at + block[3]])
+        at += block[3]
+    return out
+
+
+def blocks_of(data: memoryview, wanted: int) -> list[Block]:
+    """The blocks of compressed data, from their headers; raises BlockError unless they make `wanted` bytes."""
+    found, at, total, length = [], 0, 0, len(data)
+    while total < wanted and at + HEADER <= length:
+        codec, low, high, small, large = _HEADER.unpack_from(data, at)
+        if codec not in CODECS:
+            raise BlockError(f"no compression is called {codec!r}; ROOT knows {', '.join(map(bytes.decode, CODECS))}")
+        start = at + HEADER
+        at = start + low + (high << 16)
+        size = small + (large << 16)
+        if at > length or size == 0 or (codec == b"L4" and at - start < CHECKSUM):
+            raise BlockError(f"a {CODECS[codec][0]} block of {at - start} bytes for {size} is not all there")
+        found.append((codec, start, at, size))
+        total += size
+    if total != wanted:
+        raise BlockError(f"the compressed blocks hold {total} bytes, but {wanted} are expected")
+    return found
+
+
+def _decompress(data: memoryview, block: Block, out: Array) -> None:
+    codec, start, stop, size = block
+    name, function = CODECS[codec]
+    try:
+        found = function(data[start:stop], out)
+    except cramjam.DecompressionError as error:
+        raise BlockError(f"{name} cannot decompress {stop - start} bytes ({error})") from error
+    if found != size:
+        raise BlockError(f"a block of {name} should hold {size} bytes and holds {found}")

@@ -33,7 +33,10 @@ class Branch:
 
 @dataclass(slots=True)
 class Layout:
-    """The branches of a tree that were asked for, by column: None for one that only uproot can read."""
+    """The branches of a tree that were asked for, by column: None for one that only uproot can read.
+
+    `known` are those that may count others, by their place in the metadata.
+    """
 
     stamp: Stamp
     uuid: str
@@ -50,13 +53,17 @@ class Layout:
             self.branches[column] = self._branch(name, opened.layout[name]) if name == column else None
 
     def _branch(self, name: str, branch: Any) -> Branch | None:
-        if branch.branches and not branch.num_baskets:
-            return None
+        place = int(branch.cursor.index)
+        if (known := self.known.get(place)) is not None:
+            return known
         leaf = leaf_of(branch)
         baskets = None if leaf is None else self._baskets(branch)
         if leaf is None or baskets is None:
             return None
-        return Branch(name, baskets, leaf, None if isinstance(leaf, Fixed) else self._counter(branch))
+        made = Branch(name, baskets, leaf, None if isinstance(leaf, Fixed) else self._counter(branch))
+        if isinstance(leaf, Fixed) and leaf.counts:
+            self.known[place] = made
+        return made
 
     def _baskets(self, branch: Any) -> Baskets | None:
         try:

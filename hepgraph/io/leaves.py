@@ -14,21 +14,40 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import uproot
 
-from hepgraph.io.baskets import Basket, BasketError, Column, naming
+from hepgraph.io.baskets import Basket, BasketError, Column
 from hepgraph.io.source import Data
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Counts: TypeAlias = Callable[[int, int], Array]  # the offsets, from 0, that the lengths of a range of entries make
 
 
 class Leaf(Protocol):
     """How the entries of a branch are laid out."""
 
-    def read(self, column: Column, values: bool, counts: Counts | None) -> Data:
+    def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
         """The wanted entries, without values where only offsets are wanted; raises BasketError.
 
-        `counts` gives offsets from the branch that counts this one, if there is one.
+        `lists` are those of the branch that counts this one, if there is one.
         """
+
+
+class Lists:
+    """The lists that the branches with the same counter share; `offsets` are those of the wanted entries, once known.
+
+    `counted` gives the offsets, from 0, that the counter tells for a range of entries of the tree.
+    """
+
+    def __init__(self, counted: Callable[[int, int], Array]) -> None:
+        self.counted = counted
+        self.offsets: Array | None = None
+        self._bytes: dict[int, Array] = {}
+
+    def bytes(self, width: int) -> Array:
+        """The lower 32 bits of the offsets in bytes, if an item has `width`."""
+        found = self._bytes.get(width)
+        if found is None:
+            assert self.offsets is not None
+            found = self._bytes[width] = (self.offsets * width).astype(np.int32)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +91,13 @@ class Fixed:
         """Whether an entry is one integer, which may be the length of a list."""
         return self.number.native.kind in "iu" and not self.number.sizes
 
-    def read(self, column: Column, values: bool, counts: Counts | None = None) -> Data:
+    def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
         entries, many, width = column.stop - column.start, self.number.many, self.number.width
         out, at = None, 0
         if values:
-            for index, basket in column:
+            for basket in column:
                 if len(basket.content) != basket.entries * width:
-                    with naming(column.baskets, index):
-                        raise BasketError(
-                            f"{len(basket.content)} bytes do not hold {basket.entries} entries of {width}"
-                        )
+                    raise BasketError(f"{len(basket.content)} bytes do not hold {basket.entries} entries of {width}")
                 if out is None:
                     out = np.empty(entries * many, self.number.native)
                 wanted = basket.content[basket.first * width : basket.last * width].view(self.number.stored)
@@ -99,67 +115,92 @@ class Jagged:
     number: Number
     header: int = 0
 
-    def read(self, column: Column, values: bool, counts: Counts | None) -> Data:
+    def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
+        if lists is not None and lists.offsets is not None and not self.header:
+            data = self._shared(column, values, lists, lists.offsets)
+            if data is not None:
+                return data
         many, width, native = self.number.many, self.number.width, self.number.native
         offsets = np.empty(column.stop - column.start + 1, np.int64)
         offsets[0] = entry = items = 0
-        most = max(column.most - self.header * column.entries, 0) // width
+        most = max(column.most() - self.header * column.entries, 0) // width
         out = np.empty(most * many if values else 0, native)
-        for index, basket in column:
-            with naming(column.baskets, index):
-                starts = self._starts(basket, counts)
-            first, last = basket.first, basket.last
-            wanted = starts[first : last + 1]
-            np.add(wanted[1:], items - int(wanted[0]), out=offsets[entry + 1 : entry + 1 + last - first])
+        for basket in column:
+            starts = self._counted(basket, lists) if basket.table is None else basket.starts()
+            wanted = self._in_items(starts)
             if values:
-                content = self._items(basket)
-                inside = content[int(wanted[0]) * width : int(wanted[-1]) * width].view(self.number.stored)
+                inside = self._items(basket, starts).view(self.number.stored)
                 out[items * many : items * many + len(inside)] = inside
-            items += int(wanted[-1]) - int(wanted[0])
-            entry += last - first
+            after = entry + len(wanted) - 1
+            np.add(wanted[1:], items - int(wanted[0]), out=offsets[entry + 1 : after + 1])
+            entry, items = after, int(offsets[after])
         levels = (offsets, *self.number.inner(items))
         return Data(trimmed(out, items * many) if values else None, levels, None, (None,) * len(levels))
 
-    def _starts(self, basket: Basket, counts: Counts | None) -> Array:
-        """The offsets of all entries of a basket, in items."""
-        if basket.offsets is None:
-            return self._counted(basket, counts)
-        starts = basket.offsets
+    def _shared(self, column: Column, values: bool, lists: Lists, offsets: Array) -> Data | None:
+        """The data if they fit the known lists; None if they do not."""
+        many, width, native = self.number.many, self.number.width, self.number.native
+        items = int(offsets[-1])
+        if not column.likely(items * width):
+            return None
+        out = np.empty(items * many if values else 0, native)
+        at, expected = 0, lists.bytes(width)
+        for basket in column:
+            first = basket.entry + basket.first - column.start
+            last = first + basket.last - basket.first
+            size = int(offsets[last] - offsets[first]) * width
+            begin: int | None
+            if basket.table is None:
+                starts = self._counted(basket, lists)
+                begin = int(starts[0])
+                if not np.array_equal(starts - begin, (offsets[first : last + 1] - offsets[first]) * width):
+                    return None
+            else:
+                begin = basket.begins_as(expected[first : last + 1], size)
+                if begin is None:
+                    return None
+            if values:
+                inside = basket.content[begin : begin + size].view(self.number.stored)
+                out[at : at + len(inside)] = inside
+                at += len(inside)
+        levels = (offsets, *self.number.inner(items))
+        return Data(out if values else None, levels, None, (None,) * len(levels))
+
+    def _in_items(self, starts: Array) -> Array:
+        """The offsets of the wanted entries, in items."""
         if self.header:
-            sizes = np.diff(starts) - self.header
-            if (sizes < 0).any():
+            if (np.diff(starts) < self.header).any():
                 raise BasketError(f"some of its entries are shorter than their header of {self.header} bytes")
             starts = starts - np.arange(len(starts), dtype=starts.dtype) * self.header
-        found = divided(starts, self.width)
+        found = divided(starts - starts[0], self.number.width)
         if found is None:
-            raise BasketError(f"the offsets of its entries are not multiples of {self.width} bytes")
+            raise BasketError(f"the lengths of its entries are not multiples of {self.number.width} bytes")
         return found
 
-    @property
-    def width(self) -> int:
-        return self.number.width
-
-    def _counted(self, basket: Basket, counts: Counts | None) -> Array:
-        if counts is None or self.header:
+    def _counted(self, basket: Basket, lists: Lists | None) -> Array:
+        """Where the wanted entries of a basket without a table start, by the branch that counts them."""
+        if lists is None or self.header:
             raise BasketError("it does not tell where its entries start, and no branch counts them")
-        starts = counts(basket.entry, basket.entry + basket.entries)
-        if int(starts[-1]) * self.width != len(basket.content):
+        offsets = lists.counted(basket.entry, basket.entry + basket.entries)
+        if (offsets[1:] < offsets[:-1]).any():
+            raise BasketError("the branch that counts its entries tells lists of negative length")
+        width = self.number.width
+        if int(offsets[-1]) * width != len(basket.content):
             raise BasketError(
-                f"the branch that counts its entries tells {int(starts[-1])} items of {self.width} bytes, "
+                f"the branch that counts its entries tells {int(offsets[-1])} items of {width} bytes, "
                 f"but it has {len(basket.content)} bytes"
             )
-        if (starts[1:] < starts[:-1]).any():
-            raise BasketError("the branch that counts its entries tells lists of negative length")
-        return starts
+        return offsets[basket.first : basket.last + 1] * width
 
-    def _items(self, basket: Basket) -> Array:
-        """The content of a basket without headers."""
-        if not self.header or basket.offsets is None:
-            return basket.content
-        unit = 2 if self.header % 2 == 0 and self.width % 2 == 0 else 1  # fewer and larger things to sort out
-        content = basket.content.view(f"u{unit}")
+    def _items(self, basket: Basket, starts: Array) -> Array:
+        """The wanted content of a basket, without headers."""
+        content = basket.content[starts[0] : starts[-1]]
+        if not self.header:
+            return content
+        unit = 2 if self.header % 2 == 0 and self.number.width % 2 == 0 else 1  # fewer and larger things to sort out
+        content = content.view(f"u{unit}")
         keep = np.ones(len(content), np.bool_)
-        begins = basket.offsets[:-1] // unit
+        begins = (starts[:-1] - starts[0]) // unit
         for byte in range(self.header // unit):
             keep[begins + byte] = False
         return content[keep].view(np.uint8)

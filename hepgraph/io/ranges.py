@@ -14,11 +14,15 @@ import numpy as np
 from hepgraph.io.files import edge, is_remote
 from hepgraph.io.handles import Stamp
 
+Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
 
 LOCAL_GAP = 16 * 1024
 REMOTE_GAP = 256 * 1024
 LONGEST = 64 * 1024 * 1024
+
+
+NOWHERE: Array = np.empty(0, np.uint8)
 
 
 class ShortFile(ValueError):
@@ -34,6 +38,9 @@ class Bytes(Protocol):
 
     together: bool  # whether a reader should ask for all that it needs at once
     stamp: Stamp  # what tells this file from one that replaces it
+
+    def read(self, start: int, stop: int, room: Array) -> memoryview:
+        """The bytes of one range, in `room` if there is enough; raises ShortFile if the file ends before."""
 
     def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
         """The bytes of each (start, stop), in order; raises ShortFile if the file ends before."""
@@ -66,24 +73,29 @@ class LocalBytes:
         self.size = status.st_size
         self.stamp: Stamp = (status.st_mtime_ns, status.st_size)
 
+    def read(self, start: int, stop: int, room: Array) -> memoryview:
+        if not 0 <= start <= stop <= self.size:
+            raise ShortFile(0, f"bytes {start} to {stop} are wanted, and the file has {self.size}")
+        size = stop - start
+        data = (room[:size] if size <= len(room) else np.empty(size, np.uint8)).data
+        got = os.preadv(self._file, [data], start)
+        while got < size:
+            more = os.preadv(self._file, [data[got:]], start + got)
+            if more == 0:
+                raise ShortFile(0, f"the file ended at byte {start + got} while it was read")
+            got += more
+        return data
+
     def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
-        _inside(ranges, self.size)
         found: list[memoryview] = [memoryview(b"")] * len(ranges)
         for piece in coalesced(ranges, LOCAL_GAP):
-            data = self._read(piece)
+            try:
+                data = self.read(piece.start, piece.stop, NOWHERE)
+            except ShortFile as error:
+                raise ShortFile(piece.parts[-1][0], str(error)) from None
             for index, start, stop in piece.parts:
                 found[index] = data[start:stop]
         return found
-
-    def _read(self, piece: Piece) -> memoryview:
-        data = np.empty(piece.stop - piece.start, np.uint8).data
-        got = 0
-        while got < len(data):
-            more = os.preadv(self._file, [data[got:]], piece.start + got)
-            if more == 0:
-                raise ShortFile(piece.parts[0][0], f"the file ended at byte {piece.start + got} while it was read")
-            got += more
-        return data
 
 
 class RemoteBytes:
@@ -95,8 +107,13 @@ class RemoteBytes:
     def __init__(self, system: Any, inner: str) -> None:
         self._system, self._inner = system, inner
 
+    def read(self, start: int, stop: int, room: Array) -> memoryview:
+        return self.fetch([(start, stop)])[0]
+
     def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
-        _inside(ranges, None)
+        for index, (start, stop) in enumerate(ranges):
+            if not 0 <= start <= stop:
+                raise ShortFile(index, f"bytes {start} to {stop} are wanted")
         pieces = coalesced(ranges, REMOTE_GAP)
         starts, stops = [piece.start for piece in pieces], [piece.stop for piece in pieces]
         answers = self._system.cat_ranges([self._inner] * len(pieces), starts, stops, on_error="raise")
@@ -110,20 +127,13 @@ class RemoteBytes:
         return found
 
 
-def _inside(ranges: Sequence[Range], size: int | None) -> None:
-    for index, (start, stop) in enumerate(ranges):
-        if start < 0 or stop < start or (size is not None and stop > size):
-            ends = "" if size is None else f", and the file has {size}"
-            raise ShortFile(index, f"bytes {start} to {stop} are wanted{ends}")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece:
     """Bytes to be read at once, and which ranges (index, start and stop within the piece) they serve."""
 
     start: int
     stop: int
-    parts: tuple[tuple[int, int, int], ...]
+    parts: list[tuple[int, int, int]]
 
 
 def coalesced(ranges: Sequence[Range], gap: int, longest: int = LONGEST) -> list[Piece]:
@@ -133,21 +143,13 @@ def coalesced(ranges: Sequence[Range], gap: int, longest: int = LONGEST) -> list
     [(0, 20), (90, 95)]
     """
     pieces: list[Piece] = []
-    start = stop = 0
-    inside: list[int] = []
-
-    def close() -> None:
-        if inside:
-            parts = tuple((index, ranges[index][0] - start, ranges[index][1] - start) for index in inside)
-            pieces.append(Piece(start, stop, parts))
-
+    piece = Piece(0, -gap - 1, [])
     for index in sorted(range(len(ranges)), key=ranges.__getitem__):
-        first, last = ranges[index]
-        if inside and first <= stop + gap and max(stop, last) - start <= longest:
-            stop = max(stop, last)
-        else:
-            close()
-            (start, stop), inside = (first, last), []
-        inside.append(index)
-    close()
+        start, stop = ranges[index]
+        if start > piece.stop + gap or max(stop, piece.stop) - piece.start > longest:
+            piece = Piece(start, stop, [])
+            pieces.append(piece)
+        elif stop > piece.stop:
+            piece.stop = stop
+        piece.parts.append((index, start - piece.start, stop - piece.start))
     return pieces
