@@ -14,7 +14,9 @@ import uproot
 from hepgraph import errors
 from hepgraph.io import trees
 from hepgraph.io.forms import columns_of_form, to_awkward
-from hepgraph.io.root import RootSource, leaf_branches, open_root
+from hepgraph.io.layouts import leaf_branches
+from hepgraph.io.reader import Reader
+from hepgraph.io.root import RootSource, open_root
 from hepgraph.io.source import Need, Partition, reads
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -55,6 +57,21 @@ def read(source, need=Need.DATA, names=None):
     return source.read(part, dict.fromkeys(names, need))
 
 
+def spied(monkeypatch):
+    """A list that fills with the names of the branches that are read."""
+    asked = []
+    mine, theirs = Reader.read, uproot.behaviors.TBranch.TBranch.array
+    monkeypatch.setattr(
+        Reader, "read", lambda self, branch, *rest: asked.append(branch.name) or mine(self, branch, *rest)
+    )
+    monkeypatch.setattr(
+        uproot.behaviors.TBranch.TBranch,
+        "array",
+        lambda self, *args, **kwargs: asked.append(self.name) or theirs(self, *args, **kwargs),
+    )
+    return asked
+
+
 def test_columns_of_a_tree(path):
     source = open_root(path)
     assert isinstance(source, RootSource)
@@ -88,13 +105,7 @@ def test_data(path, start, stop):
 
 def test_counts_come_from_the_counting_branch(path, monkeypatch):
     source = open_root(path)
-    asked = []
-    original = uproot.behaviors.TBranch.TBranch.array
-    monkeypatch.setattr(
-        uproot.behaviors.TBranch.TBranch,
-        "array",
-        lambda self, *args, **kwargs: asked.append(self.name) or original(self, *args, **kwargs),
-    )
+    asked = spied(monkeypatch)
     found = read(source, Need.COUNTS, ["Jet_pt", "Jet_id", "run", "xyz"])
     assert asked == ["nJet", "xyz"]
     assert np.diff(found["Jet_pt"].offsets[0]).tolist() == [2, 0, 1, 3, 0] * 3
@@ -105,13 +116,7 @@ def test_counts_come_from_the_counting_branch(path, monkeypatch):
 
 def test_only_the_branches_in_need_are_read(path, monkeypatch):
     source = open_root(path)
-    asked = []
-    original = uproot.behaviors.TBranch.TBranch.array
-    monkeypatch.setattr(
-        uproot.behaviors.TBranch.TBranch,
-        "array",
-        lambda self, *args, **kwargs: asked.append(self.name) or original(self, *args, **kwargs),
-    )
+    asked = spied(monkeypatch)
     with reads() as seen:
         read(source, Need.DATA, ["Jet_pt"])
     assert asked == ["Jet_pt"]
@@ -121,15 +126,12 @@ def test_only_the_branches_in_need_are_read(path, monkeypatch):
 def test_a_remote_file_is_asked_once_for_all_branches(path, monkeypatch):
     import fsspec
 
-    fsspec.filesystem("memory").pipe("/hg/a.root", Path(path).read_bytes())
+    system = fsspec.filesystem("memory")
+    system.pipe("/hg/a.root", Path(path).read_bytes())
     remote, local = open_root("memory://hg/a.root:Events"), open_root(path)
     calls = []
-    original = uproot.behaviors.TBranch.HasBranches.arrays
-    monkeypatch.setattr(
-        uproot.behaviors.TBranch.HasBranches,
-        "arrays",
-        lambda self, *args, **kwargs: calls.append(1) or original(self, *args, **kwargs),
-    )
+    original = system.cat_ranges
+    monkeypatch.setattr(system, "cat_ranges", lambda *args, **kwargs: calls.append(1) or original(*args, **kwargs))
     theirs, mine = read(remote), read(local)
     assert len(calls) == 1
     for name, column in local.columns.items():

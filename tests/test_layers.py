@@ -25,6 +25,7 @@ FENCES = {
     "uproot": {"io/"},
     "fsspec": {"io/"},
     "cramjam": {"io/"},
+    "xxhash": {"io/"},
     "dask": {"executors/dask.py"},
     "distributed": {"executors/dask.py", "executors/folding.py"},
     "llvmlite": {"kernel/"},

@@ -1,18 +1,23 @@
-"""TTrees through uproot: columns from the types of the branches, data from one call for each needed branch."""
+"""TTrees: columns from the types of the branches, as uproot tells them; data from the baskets, or through uproot."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import uproot
 
-from hepgraph.errors import MissingColumnError
+from hepgraph.errors import SourceError
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
-from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, from_counts
+from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
+from hepgraph.io.handles import stamp_of
+from hepgraph.io.layouts import Branch, Layouts, branch_name, leaf_branches
+from hepgraph.io.ranges import Bytes
+from hepgraph.io.ranges import opened as opened_bytes
+from hepgraph.io.reader import Reader
 from hepgraph.io.rntuple import RNTupleSource, ntuple_columns, ntuple_edges
 from hepgraph.io.source import STEP_SIZE, Column, Data, File, Level, Need, Partition, Source, agreed
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
@@ -48,30 +53,74 @@ def open_root(
     return source
 
 
+layouts = Layouts()
+
+
 class RootSource(UprootSource):
-    """A dataset of TTrees."""
+    """A dataset of TTrees: numbers and lists are taken from the baskets, other types are read by uproot."""
+
+    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        columns = self.begin(partition, needs)
+        if len(partition) == 0 or not columns:
+            return {column.name: empty_data(column, need) for column, need in columns}
+        wanted: dict[str, bool] = {}  # the columns to read, and whether their values are wanted
+        for column, need in columns:
+            if need is Need.DATA:
+                wanted[column.name] = True
+            elif column.levels and column.counts is not None:
+                wanted[column.counts] = True
+            elif column.levels:
+                wanted.setdefault(column.name, False)
+        found = self._read(partition, wanted)
+        for column, need in columns:
+            if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
+                counts = found[column.counts].values
+                assert counts is not None
+                found[column.name] = from_counts(counts, column)
+        with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
+            return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
+
+    def _read(self, partition: Partition, wanted: Mapping[str, bool]) -> dict[str, Data]:
+        def borrow() -> AbstractContextManager[Opened]:
+            return borrowed(partition.path, partition.tree, self.storage_options)
+
+        with opened_bytes(partition.path, self.storage_options) as data:
+            key = partition.path, partition.tree, repr(sorted(self.storage_options.items()))
+            layout = layouts.of(key, data.stamp, wanted, borrow)
+            self._unchanged(partition, layout.uuid, layout.entries)
+            if data.stamp != stamp_of(partition.path):
+                raise SourceError(f"{partition.path} changed while it was read. Open the dataset again.")
+            branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
+            found = self._baskets(data, partition, branches, wanted)
+        if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:
+            with borrow() as opened:
+                self._same(partition, opened)
+                found |= self._fetch(opened, partition, others)
+        return found
+
+    def _baskets(
+        self, data: Bytes, partition: Partition, branches: Mapping[str, Branch], wanted: Mapping[str, bool]
+    ) -> dict[str, Data]:
+        reader = Reader(data, partition.start, partition.stop)
+        if data.together and branches:
+            with self._reading(partition, f"branches {', '.join(branches)}"):
+                reader.fetch(branches.values())
+        found = {}
+        for name, branch in sorted(branches.items(), key=lambda item: item[1].counter is not None):
+            with self._reading(partition, f"branch {name!r}"):
+                found[name] = reader.read(branch, wanted[name])
+        return found
 
     def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
         if opened.layout is None:
             opened.layout = leaf_branches(opened.tree)
-        wanted: dict[str, list[str]] = {}  # the columns to take from each branch
-        by_counts: dict[str, Column] = {}
-        for column, need in columns:
-            if need is Need.COUNTS and not column.levels:
-                continue
-            if need is Need.COUNTS and column.counts is not None:
-                by_counts[column.name] = column
-                wanted.setdefault(column.counts, []).append(column.counts)
-            else:
-                wanted.setdefault(_branch_name(column.name, opened.layout, partition), []).append(column.name)
+        wanted: dict[str, set[str]] = {}  # the columns to take from each branch
+        for column, _ in columns:
+            wanted.setdefault(branch_name(column.name, opened.layout, partition.tree), set()).add(column.name)
         arrays = self._arrays(opened, partition, list(wanted))
-        found = {column.name: Data(None) for column, _ in columns}
+        found: dict[str, Data] = {}
         for branch, names in wanted.items():
-            found |= data_of_layout(branch, arrays[branch].layout, set(names))
-        for name, column in by_counts.items():
-            counts = found[str(column.counts)].values
-            assert counts is not None
-            found[name] = from_counts(counts, column)
+            found |= data_of_layout(branch, arrays[branch].layout, names)
         return found
 
     def _arrays(self, opened: Opened, partition: Partition, names: list[str]) -> dict[str, Any]:
@@ -88,32 +137,6 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
-
-
-def _branch_name(column: str, branches: Mapping[str, Any], partition: Partition) -> str:
-    """The branch that a column comes from: of the same name, or the record that the column is a field of."""
-    name = column
-    while name not in branches:
-        name, dot, _ = name.rpartition(".")
-        if not dot:
-            raise MissingColumnError(f"No branch for column {column!r} in {partition}.")
-    return name
-
-
-def leaf_branches(tree: Any) -> dict[str, Any]:
-    """The branches that hold data, by the name of their column.
-
-    That is the branch's own name where only one has it, and its path through the branches it is in where not.
-    """
-    leaves = [(path, branch) for path, branch in tree.iteritems(recursive=True) if not branch.branches]
-    often = Counter(branch.name for _, branch in leaves)
-    found: dict[str, Any] = {}
-    for path, branch in leaves:
-        name = branch.name if often[branch.name] == 1 else path
-        if name in found:  # not even the paths differ
-            name = next(numbered for i in range(2, len(leaves) + 2) if (numbered := f"{name}#{i}") not in found)
-        found[name] = branch
-    return found
 
 
 def tree_edges(tree: Any) -> list[int]:

@@ -147,11 +147,15 @@ class UprootSource(Source):
         """The data of the columns, as they come."""
 
     def _same(self, partition: Partition, opened: Opened) -> None:
+        self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))
+
+    def _unchanged(self, partition: Partition, uuid: str, entries: int) -> None:
+        """Raises SourceError if a file is not the one that this source was made of."""
         file = self._places[partition.path, partition.tree]
-        if opened.uuid != file.uuid or opened.tree.num_entries != file.entries:
+        if uuid != file.uuid or entries != file.entries:
             raise ChangedFileError(
                 f"{file.path} changed after it was opened: tree {file.tree!r} had {file.entries} entries (file "
-                f"{file.uuid}) and has {opened.tree.num_entries} now (file {opened.uuid}). Open the dataset again."
+                f"{file.uuid}) and has {entries} now (file {uuid}). Open the dataset again."
             )
 
     @contextmanager

@@ -1,0 +1,281 @@
+"""The baskets of a branch: where they are, what their keys say, and their content, decompressed.
+
+A basket holds the entries of a range, one after the other. Where entries have no fixed size, a table of where each one
+starts follows, unless the lengths can be told from another branch. uproot parses the table of baskets of each branch;
+the baskets themselves are taken apart here (TKey and TBasket in ROOT's `TBasket::Streamer`).
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from hepgraph.io.codecs import blocks_of, unpacked
+from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+
+LARGEST_ROOM = 2**25
+LARGEST_BLOCK = 2**24
+LIKELY_RATIO = 256
+
+
+class BasketError(ValueError):
+    """A basket that cannot be read; the message says which one, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A basket kept within the metadata of its branch: its content and where each entry starts, if told."""
+
+    content: Array
+    offsets: Array | None
+
+
+@dataclass(frozen=True, slots=True)
+class Baskets:
+    """Where the baskets of a branch are: `edges` are the entries at which they begin and end.
+
+    The first are in the file, `ranges` of bytes; those that follow are `embedded` in the metadata.
+    """
+
+    edges: tuple[int, ...]
+    ranges: tuple[Range, ...]
+    embedded: tuple[Embedded, ...] = ()
+
+    @classmethod
+    def of(cls, branch: Any) -> Baskets:
+        """The baskets of a branch of uproot's; raises ValueError if their table makes no sense."""
+        edges = tuple(int(edge) for edge in branch.entry_offsets)
+        if edges[0] != 0 or any(edges[i] > edges[i + 1] for i in range(len(edges) - 1)):
+            raise ValueError("the entries of its baskets do not follow each other")
+        embedded = tuple(Embedded(basket.data, basket.byte_offsets) for basket in branch.embedded_baskets)
+        count = len(edges) - 1 - len(embedded)
+        seeks = branch.member("fBasketSeek")[:count].tolist()
+        sizes = branch.member("fBasketBytes")[:count].tolist()
+        if len(seeks) != count or len(sizes) != count or any(size < 0 for size in sizes):
+            raise ValueError(f"it has {count} baskets in the file, but {min(len(seeks), len(sizes))} places of them")
+        return cls(edges, tuple((seek, seek + size) for seek, size in zip(seeks, sizes, strict=True)), embedded)
+
+    def overlapping(self, start: int, stop: int) -> range:
+        """The numbers of the baskets that hold any of the entries from `start` to `stop`."""
+        if start >= stop:
+            return range(0)
+        return range(bisect_right(self.edges, start) - 1, bisect_left(self.edges, stop))
+
+
+_START = struct.Struct(">ihiIh")  # bytes with key, version, bytes of the object, date, bytes of the key
+_END = struct.Struct(">iib")  # entries, where the data end (counted from the start of the key), a flag
+_LEAST = _START.size + _END.size
+
+
+def key_of(data: memoryview, entries: int) -> tuple[int, int, int, int]:
+    """What the key of a basket of so many entries says; raises BasketError if it cannot be right.
+
+    That is: bytes of the key, bytes of the basket, bytes when decompressed without key, and where in these the data
+    end.
+    """
+    if len(data) < _LEAST:
+        raise BasketError(f"its {len(data)} bytes have no room for a key")
+    total, _, size, _, length = _START.unpack_from(data)
+    if not _LEAST <= length <= total <= len(data):
+        raise BasketError(f"its key of {length} bytes and its total of {total} do not fit in the {len(data)} it has")
+    found, last, _ = _END.unpack_from(data, length - _END.size)
+    if found != entries:
+        raise BasketError(f"it has {found} entries, but should have {entries}")
+    if not length <= last <= length + size:
+        raise BasketError(f"its data end at byte {last - length} of {size}")
+    return length, total, size, last - length
+
+
+@dataclass(slots=True)
+class Basket:
+    """The content of a basket: bytes, and which of its entries are wanted.
+
+    `entry` is the number of its first entry; `first` to `last` are wanted, counted from there. `table` tells where each
+    entry starts, counted from `shift` bytes before the content, but for its last number, which should be where the
+    content ends; None if there is no table. The arrays may be overwritten when the next basket is made.
+    """
+
+    entry: int
+    entries: int
+    content: Array
+    table: Array | None
+    shift: int
+    first: int = 0
+    last: int = 0
+
+    def starts(self) -> Array:
+        """Where the wanted entries start in the content, and where the last one ends; raises BasketError."""
+        starts = self._stated()
+        starts -= self.shift
+        if starts[0] < 0 or starts[-1] > len(self.content) or (starts[1:] < starts[:-1]).any():
+            raise BasketError("the offsets of its entries do not follow each other")
+        if self.first == 0 and starts[0] != 0:
+            raise BasketError(f"its first entry starts at byte {starts[0]}, not at 0")
+        return starts
+
+    def begins_as(self, expected: Array, size: int) -> int | None:
+        """Where the first wanted entry starts, if the wanted ones start at the expected distances; else None.
+
+        `expected` are 32 bits of these, counted from anywhere, `size` is the distance from the first to the last.
+        """
+        rest = self._stated()
+        begin = int(rest[0]) - self.shift
+        rest -= expected
+        if begin < 0 or begin + size > len(self.content) or (self.first == 0 and begin != 0):
+            return None
+        return begin if (rest == rest[0]).all() else None
+
+    def _stated(self) -> Array:
+        """What the table says of the wanted entries, in an array of one's own."""
+        if self.table is None:
+            raise BasketError("it does not tell where its entries start")
+        stated: Array = self.table[self.first : self.last + 1].astype(np.int32)
+        if self.last == self.entries:
+            stated[-1] = len(self.content) + self.shift
+        return stated
+
+
+class Rooms:
+    """Memory for what is read from a file and for what that is decompressed to; it grows to what was needed."""
+
+    def __init__(self) -> None:
+        self.read = self.unpacked = NOWHERE
+
+    def grow(self, size: int) -> None:
+        """Makes room for reading so many bytes, unless they are very many."""
+        if len(self.read) < size <= LARGEST_ROOM:
+            self.read = np.empty(size, np.uint8)
+
+
+class Column:
+    """The baskets of one branch that overlap a range of entries: together they hold `entries` entries.
+
+    They are taken from those `fetched` before, by number, or read from `data`. `rooms` is used again for each basket.
+    """
+
+    def __init__(
+        self,
+        baskets: Baskets,
+        start: int,
+        stop: int,
+        data: Bytes,
+        rooms: Rooms,
+        fetched: Mapping[int, memoryview] | None = None,
+    ) -> None:
+        if baskets.edges[-1] < stop:
+            raise BasketError(f"its baskets hold {baskets.edges[-1]} entries; {stop} are wanted")
+        self.baskets, self.start, self.stop, self._data, self._rooms = baskets, start, stop, data, rooms
+        self.numbers = baskets.overlapping(start, stop)
+        self.entries = baskets.edges[self.numbers.stop] - baskets.edges[self.numbers.start] if self.numbers else 0
+        self.number = self.numbers.start  # the basket that is being read
+        self._fetched = fetched
+
+    def most(self) -> int:
+        """The number of bytes of the content of all baskets; reads them all."""
+        if self._fetched is None:
+            self._fetched = fetch(self._data, [(self.baskets, self.numbers)])[0]
+        found = 0
+        for number in self.numbers:
+            self.number = number
+            if number >= len(self.baskets.ranges):
+                found += len(self._embedded().content)
+                continue
+            data = self._fetched[number]
+            length, total, size, border = key_of(data, self.baskets.edges[number + 1] - self.baskets.edges[number])
+            if total - length != size:
+                blocks_of(data[length:total], size)
+            found += border
+        return found
+
+    def likely(self, size: int) -> bool:
+        """Whether baskets as long as these may hold so many bytes; they may even if not."""
+        ranges = self.baskets.ranges[self.numbers.start : self.numbers.stop]
+        stored = sum([stop - start for start, stop in ranges])
+        return size <= LIKELY_RATIO * stored + LARGEST_BLOCK * len(self.numbers)
+
+    def __iter__(self) -> Iterator[Basket]:
+        """The content of each basket, in order."""
+        edges, ranges, rooms = self.baskets.edges, self.baskets.ranges, self._rooms
+        if self._fetched is None:
+            inside = ranges[self.numbers.start : self.numbers.stop]
+            rooms.grow(max([stop - start for start, stop in inside], default=0))
+        for number in self.numbers:
+            self.number = number
+            entry, after = edges[number], edges[number + 1]
+            if number >= len(ranges):
+                embedded = self._embedded()
+                _check_table(embedded.offsets, after - entry)
+                basket = Basket(entry, after - entry, embedded.content, embedded.offsets, 0)
+            else:
+                if self._fetched is not None:
+                    data = self._fetched[number]
+                else:
+                    start, stop = ranges[number]
+                    data = self._data.read(start, stop, rooms.read)
+                basket = _basket(data, entry, after - entry, rooms)
+            basket.first = self.start - entry if entry < self.start else 0
+            basket.last = (self.stop if self.stop < after else after) - entry
+            yield basket
+
+    def place(self) -> str:
+        """The words for the basket that is being read, for messages."""
+        return place(self.baskets, self.number)
+
+    def _embedded(self) -> Embedded:
+        return self.baskets.embedded[self.number - len(self.baskets.ranges)]
+
+
+def place(baskets: Baskets, number: int) -> str:
+    """The words for a basket in messages."""
+    where = f" at byte {baskets.ranges[number][0]}" if number < len(baskets.ranges) else " in the metadata"
+    return f"basket {number}{where}"
+
+
+def _basket(data: memoryview, entry: int, entries: int, rooms: Rooms) -> Basket:
+    length, total, size, border = key_of(data, entries)
+    if total - length == size:
+        whole = np.frombuffer(data, np.uint8, size, length)
+    else:
+        whole = unpacked(data[length:total], size, rooms.unpacked)
+        if len(rooms.unpacked) < size <= LARGEST_ROOM:
+            rooms.unpacked = whole
+    if border == size:
+        return Basket(entry, entries, whole, None, 0)
+    if (size - border) % 4:
+        raise BasketError(f"{size - border} bytes follow its data, which is no table")
+    table = whole[border:].view(">i4")
+    if len(table) != entries + 2:
+        _check_table(table[1:], entries)
+    if table[0] != entries + 1:
+        raise BasketError(f"its table says that it has {table[0]} offsets, but {entries} entries have {entries + 1}")
+    return Basket(entry, entries, whole[:border], table[1:], length)
+
+
+def _check_table(table: Array | None, entries: int) -> None:
+    if table is not None and len(table) != entries + 1:
+        raise BasketError(f"its table has {len(table)} offsets, but {entries} entries have {entries + 1}")
+
+
+def fetch(data: Bytes, wanted: Sequence[tuple[Baskets, Sequence[int]]]) -> list[dict[int, memoryview]]:
+    """The bytes of these baskets of some branches, by number, for each branch; near ones are read at once."""
+    places = [
+        (which, number) for which, (baskets, numbers) in enumerate(wanted) for number in numbers
+        if number < len(baskets.ranges)
+    ]  # fmt: skip
+    found: list[dict[int, memoryview]] = [{} for _ in wanted]
+    try:
+        pieces = data.fetch([wanted[which][0].ranges[number] for which, number in places])
+    except ShortFile as error:
+        which, number = places[error.index]
+        raise BasketError(f"{place(wanted[which][0], number)}: {error}") from error
+    for (which, number), piece in zip(places, pieces, strict=True):
+        found[which][number] = piece
+    return found
