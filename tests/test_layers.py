@@ -23,6 +23,7 @@ FENCES = {
     "uproot": {"io/"},
     "fsspec": {"io/"},
     "cramjam": {"io/"},
+    "xxhash": {"io/"},
     "dask": {"executors/dask.py"},
     "distributed": {"executors/dask.py"},
     "llvmlite": {"kernel/"},
