@@ -1,13 +1,14 @@
-"""Where the pages of an RNTuple are: its page lists, checked against their checksums, and read as far as needed.
+"""Where the pages of an RNTuple are: its page lists, checked against their checksums.
 
-uproot opens the RNTuple and reads its header and footer. Its page lists come as one object for each page, which takes
-0.2 s for one cluster of a NanoAOD, and unchecked: so they are read here, column by column.
+uproot opens the RNTuple and reads its header and footer. It gives page lists as one object for each page, unchecked, in
+0.1 to 0.3 s for one cluster of a NanoAOD; here they are arrays, in some 10 ms.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +16,7 @@ import xxhash
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-ENVELOPE = 3  # the type of a page list
+HEADER, FOOTER, PAGES = 1, 2, 3  # the types of envelopes
 SHARDED = 1
 LARGE = 1  # a locator with a size of eight bytes
 _frame = struct.Struct("<qI")
@@ -85,13 +86,21 @@ class PageList:
     """All clusters of an RNTuple, in the order of their entries."""
 
     def __init__(self, ntuple: Any) -> None:
+        for name, kind in (("Header", HEADER), ("Footer", FOOTER)):  # before uproot takes them to be sound
+            where = SimpleNamespace(offset=ntuple.member(f"fSeek{name}"), num_bytes=ntuple.member(f"fNBytes{name}"))
+            chunk, _ = ntuple.read_locator(where, ntuple.member(f"fLen{name}"))
+            try:
+                check_envelope(memoryview(chunk.raw_data), kind)
+            except PageError as error:
+                raise PageError(f"the {name.lower()} of the RNTuple is damaged: {error}") from None
         self.clusters: list[Cluster] = []
         self._tables: dict[int, Table] = {}
         for number, record in enumerate(ntuple.footer.cluster_group_records):
             link = record.page_list_link
             chunk, _ = ntuple.read_locator(link.locator, link.env_uncomp_size)
             try:
-                envelope = checked_envelope(memoryview(chunk.raw_data), ntuple.header.checksum)
+                envelope = memoryview(chunk.raw_data)
+                check_envelope(envelope, PAGES, ntuple.header.checksum)
                 found = list(_clusters(envelope))
             except (PageError, struct.error) as error:
                 raise PageError(f"the page list of cluster group {number} is damaged: {error}") from None
@@ -124,18 +133,19 @@ class PageList:
         return found
 
 
-def checked_envelope(data: memoryview, header: int) -> memoryview:
-    """The bytes of a page list, if type, length and checksums are right; raises PageError if not."""
+def check_envelope(data: memoryview, kind: int, header: int | None = None) -> None:
+    """Raises PageError if type, length or checksum of an envelope is wrong, or it belongs to another header."""
     if len(data) < 3 * CHECKSUM:
         raise PageError(f"it has only {len(data)} bytes")
     (head,), (belongs,), (checksum,) = (_word.unpack_from(data, at) for at in (0, 8, len(data) - CHECKSUM))
     if checksum != xxhash.xxh3_64_intdigest(data[:-CHECKSUM]):
         raise PageError("its checksum is wrong")
-    if head & 0xFFFF != ENVELOPE or head >> 16 != len(data):
-        raise PageError(f"it calls itself an envelope of type {head & 0xFFFF} with {head >> 16} bytes")
-    if belongs != header:
+    if head & 0xFFFF != kind or head >> 16 != len(data):
+        raise PageError(
+            f"it has {len(data)} bytes, and calls itself an envelope of type {head & 0xFFFF} of {head >> 16}"
+        )
+    if header is not None and belongs != header:
         raise PageError("it belongs to another header")
-    return data
 
 
 def _list(data: memoryview, at: int) -> tuple[int, int, int]:

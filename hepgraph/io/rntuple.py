@@ -16,7 +16,7 @@ import numpy as np
 
 from hepgraph.errors import MissingColumnError, SourceError
 from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, read_chains
-from hepgraph.io.files import is_remote
+from hepgraph.io.files import edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, with_counts_by_name
 from hepgraph.io.handles import Stamp, stamp_of
 from hepgraph.io.pagelist import PageList
@@ -33,13 +33,13 @@ class RNTupleSource(UprootSource):
     def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
         layout = layout_of(opened, partition.path)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
-        chains: dict[str, tuple[Chain, Need]] = {}
-        for column, need in columns:
-            chain = None if column.name in found or self.plain else layout.chain(column.name)
-            if chain is not None:
-                chains[column.name] = chain, need
         with layout.reader(opened, partition) as reader:
             parts = layout.parts(partition)
+            chains: dict[str, tuple[Chain, Need]] = {}
+            for column, need in columns:
+                chain = None if column.name in found or self.plain else layout.chain(column.name)
+                if chain is not None:
+                    chains[column.name] = chain, need
             found |= read_chains(reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"))
             for column, _ in columns:
                 if column.name not in found:
@@ -129,9 +129,10 @@ class Layout:
         """What reads the pages, from the same content that the page lists are of."""
         path = partition.path
         if is_remote(path):
-            yield PageReader(self.lists, RemoteBytes(opened.file.file.source))
+            with edge(path, f"read the pages of tree {opened.name!r} in"):
+                yield PageReader(self.lists, RemoteBytes(opened.file.file.source))
             return
-        with FileIO(path) as file:
+        with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
             stamp = stamp_of(path)
             if stamp is None or stamp != self.stamp:
                 raise SourceError(f"{path} changed while it was read. Open the dataset again.")
@@ -142,8 +143,10 @@ def layout_of(opened: Opened, path: str) -> Layout:
     """The layout of an open RNTuple, made when it is first asked for."""
     if opened.layout is None:
         ntuple = opened.tree
-        tops = {field.name: field for field in ntuple.fields}
-        opened.layout = Layout(ntuple, PageList(ntuple), stamp_of(path), Physicals(ntuple.column_records), tops, {})
+        with edge(path, f"read where the pages of tree {opened.name!r} are in"):
+            lists, columns = PageList(ntuple), Physicals(ntuple.column_records)
+            tops = {field.name: field for field in ntuple.fields}
+            opened.layout = Layout(ntuple, lists, stamp_of(path), columns, tops, {})
     return opened.layout  # type: ignore[no-any-return]
 
 
