@@ -26,7 +26,7 @@ FENCES = {
     "xxhash": {"io/"},
     "dask": {"executors/dask.py"},
     "distributed": {"executors/dask.py"},
-    "llvmlite": {"kernel/"},
+    "llvmlite": {"kernel/", "io/unsplit.py"},
     "numba": {"kernel/"},
     "matplotlib": {"plot.py"},
     "mplhep": {"plot.py"},
