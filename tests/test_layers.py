@@ -28,7 +28,7 @@ FENCES = {
     "xxhash": {"io/"},
     "dask": {"executors/dask.py"},
     "distributed": {"executors/dask.py", "executors/folding.py"},
-    "llvmlite": {"kernel/"},
+    "llvmlite": {"kernel/", "io/unsplit.py"},
     "numba": {"kernel/"},
     "matplotlib": {"plot.py"},
     "mplhep": {"plot.py"},

@@ -202,7 +202,8 @@ def fitted(column: Column, data: Data, need: Need) -> Data:
     nullable = {record.name for record in column.records if record.nullable}
     records = {name: valid for name, valid in data.records.items() if name in nullable}
     depth = len(column.levels)
-    if len(data.offsets) != depth + column.text or len(level_valid) != depth:
+    least = depth if need is Need.COUNTS else depth + column.text
+    if not least <= len(data.offsets) <= depth + column.text or len(level_valid) != depth:
         raise DamagedFileError(f"Column {column.name!r} should be {column.type}, but was read with other list levels.")
     if need is Need.COUNTS:
         return Data(None, data.offsets[:depth], None, level_valid, records)

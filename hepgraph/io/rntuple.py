@@ -1,46 +1,160 @@
-"""RNTuples through uproot: collections of records become dotted columns (`Muon.pt`)."""
+"""RNTuples: collections of records become dotted columns (`Muon.pt`), read page by page, or by uproot where not known.
+
+uproot says what the fields are: the keys of its forms name the columns that hold the offsets and the values, and
+`chains_of_form` reads off them what to read for each leaf.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from io import FileIO
 from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import MissingColumnError
-from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, from_counts, with_counts_by_name
-from hepgraph.io.source import Column, Data, Need, Partition
+from hepgraph.errors import MissingColumnError, SourceError
+from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, read_chains
+from hepgraph.io.files import edge, is_remote
+from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, with_counts_by_name
+from hepgraph.io.handles import Stamp, stamp_of
+from hepgraph.io.pagelist import PageList
+from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
+from hepgraph.io.source import Column, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource
 
 
 class RNTupleSource(UprootSource):
-    """A dataset of RNTuples."""
+    """A dataset of RNTuples; with `plain`, all columns are read by uproot."""
+
+    plain = False
 
     def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
-        if opened.layout is None:
-            opened.layout = fields_by_path(opened.tree)
-        found: dict[str, Data] = {}
-        for column, need in columns:
-            if need is Need.COUNTS and not column.levels:
-                found[column.name] = Data(None)
-            elif need is Need.COUNTS and column.counts is not None:
-                counts = self._field(opened, partition, column.counts).values
-                assert counts is not None
-                found[column.name] = from_counts(counts, column)
-            else:
-                found[column.name] = self._field(opened, partition, column.name)
+        layout = layout_of(opened, partition.path)
+        found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
+        with layout.reader(opened, partition) as reader:
+            parts = layout.parts(partition)
+            chains: dict[str, tuple[Chain, Need]] = {}
+            for column, need in columns:
+                chain = None if column.name in found or self.plain else layout.chain(column.name)
+                if chain is not None:
+                    chains[column.name] = chain, need
+            found |= read_chains(reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"))
+            for column, _ in columns:
+                if column.name not in found:
+                    found[column.name] = self._by_uproot(layout, reader, partition, column.name)
         return found
 
-    def _field(self, opened: Opened, partition: Partition, name: str) -> Data:
+    def _by_uproot(self, layout: Layout, reader: PageReader, partition: Partition, name: str) -> Data:
         """The data of one leaf: of its own field alone where its path leads to one, else out of the field it is in."""
         inside = name
-        while inside not in opened.layout:
+        while inside not in layout.fields:
             inside, dot, _ = inside.rpartition(".")
             if not dot:
                 raise MissingColumnError(f"No field for column {name!r} in {partition}.")
         with self._reading(partition, f"field {name!r}"):
-            array = opened.layout[inside].array(entry_start=partition.start, entry_stop=partition.stop, library="ak")
+            for column in layout.physical_columns(name):  # uproot does not look at the checksums of pages
+                for part in layout.parts(partition):
+                    reader.check(column, part.cluster)
+            array = layout.fields[inside].array(entry_start=partition.start, entry_stop=partition.stop, library="ak")
         return data_of_layout(inside, array.layout, {name})[name]
+
+    def _same(self, partition: Partition, opened: Opened) -> None:
+        file = self._places[partition.path, partition.tree]
+        entries = layout_of(opened, partition.path).lists.entries
+        if opened.uuid != file.uuid or entries != file.entries:
+            raise SourceError(
+                f"{file.path} changed after it was opened: tree {file.tree!r} had {file.entries} entries (file "
+                f"{file.uuid}) and has {entries} now (file {opened.uuid}). Open the dataset again."
+            )
+
+
+@dataclass(slots=True)
+class Layout:
+    """What is known of an open RNTuple: its page lists, its columns, and how each field is put together."""
+
+    ntuple: Any
+    lists: PageList
+    stamp: Stamp
+    columns: Physicals
+    tops: dict[str, Any]
+    _chains: dict[str, dict[str, Chain | None]]
+    _fields: dict[str, Any] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field that a path leads to."""
+        if self._fields is None:
+            self._fields = fields_by_path(self.ntuple)
+        return self._fields
+
+    def chain(self, name: str) -> Chain | None:
+        """What to read for a leaf; None if that is left to uproot."""
+        top = self._top(name)
+        if top not in self._chains:
+            self._chains[top] = chains_of_form(top, self._form(top), self.columns)
+        return self._chains[top].get(name)
+
+    def physical_columns(self, name: str) -> Any:
+        """All columns of the field at the top that a leaf is in."""
+        return columns_of_keys(self._form(self._top(name)), self.columns)
+
+    def _top(self, name: str) -> str:
+        while name not in self.tops:
+            name, dot, _ = name.rpartition(".")
+            if not dot:
+                raise MissingColumnError(f"No field for column {name!r}.")
+        return name
+
+    def _form(self, top: str) -> Any:
+        field = self.tops[top]
+        return self.ntuple.field_form(field.field_id, list(_paths(field)))
+
+    def parts(self, partition: Partition) -> list[Part]:
+        """The entries of a partition, cluster by cluster."""
+        first = int(np.searchsorted(self.lists.starts, partition.start, side="right")) - 1
+        found = []
+        for number in range(first, len(self.lists.clusters)):
+            cluster = self.lists.clusters[number]
+            start, stop = max(partition.start - cluster.start, 0), min(partition.stop - cluster.start, cluster.entries)
+            if cluster.start >= partition.stop:
+                break
+            if start < stop:
+                found.append(Part(number, start, stop, cluster.entries, cluster.start))
+        return found
+
+    @contextmanager
+    def reader(self, opened: Opened, partition: Partition) -> Iterator[PageReader]:
+        """What reads the pages, from the same content that the page lists are of."""
+        path = partition.path
+        if is_remote(path):
+            with edge(path, f"read the pages of tree {opened.name!r} in"):
+                yield PageReader(self.lists, RemoteBytes(opened.file.file.source))
+            return
+        with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
+            stamp = stamp_of(path)
+            if stamp is None or stamp != self.stamp:
+                raise SourceError(f"{path} changed while it was read. Open the dataset again.")
+            yield PageReader(self.lists, LocalBytes(file, stamp[1]))
+
+
+def layout_of(opened: Opened, path: str) -> Layout:
+    """The layout of an open RNTuple, made when it is first asked for."""
+    if opened.layout is None:
+        ntuple = opened.tree
+        with edge(path, f"read where the pages of tree {opened.name!r} are in"):
+            lists, columns = PageList(ntuple), Physicals(ntuple.column_records)
+            tops = {field.name: field for field in ntuple.fields}
+            opened.layout = Layout(ntuple, lists, stamp_of(path), columns, tops, {})
+    return opened.layout  # type: ignore[no-any-return]
+
+
+def open_ntuple(opened: Opened, path: str) -> tuple[list[Column], File]:
+    """The columns of an open RNTuple and what a source keeps of it; no data is read."""
+    lists = layout_of(opened, path).lists
+    edges = sorted({*lists.starts.tolist(), 0, lists.entries})
+    return ntuple_columns(opened.tree, lists), File(path, opened.name, lists.entries, opened.uuid, tuple(edges))
 
 
 def fields_by_path(ntuple: Any) -> dict[str, Any]:
@@ -52,14 +166,17 @@ def fields_by_path(ntuple: Any) -> dict[str, Any]:
     return found
 
 
-def ntuple_edges(ntuple: Any) -> list[int]:
-    """The entries at which clusters begin."""
-    return [int(cluster.num_first_entry) for cluster in ntuple.cluster_summaries]
+def _paths(field: Any) -> Iterator[str]:
+    """The paths of a field and of all fields in it."""
+    if field.path:
+        yield field.path
+    for inner in field.fields:
+        yield from _paths(inner)
 
 
-def ntuple_columns(ntuple: Any) -> list[Column]:
+def ntuple_columns(ntuple: Any, lists: PageList) -> list[Column]:
     """The columns of an RNTuple, from its header and page list; no data is read."""
-    sizes = _sizes(ntuple)
+    sizes = _sizes(ntuple.column_records, lists)
     paths: dict[str, list[str]] = {}
     for field in ntuple.all_fields:
         paths.setdefault(str(field.path).partition(".")[0], []).append(field.path)
@@ -85,15 +202,15 @@ def ntuple_columns(ntuple: Any) -> list[Column]:
     return [column if column.counts in cardinal else replace(column, counts=None) for column in named]
 
 
-def _sizes(ntuple: Any) -> dict[str, tuple[int, int]]:
+def _sizes(records: Sequence[Any], lists: PageList) -> dict[str, tuple[int, int]]:
     """The bytes on disk and in memory of each physical column, by the form key that uproot gives it."""
-    found: dict[str, tuple[int, int]] = {}
-    records = {record.idx: record for record in ntuple.column_records}
-    for cluster in ntuple.page_link_list:
-        for index, pages in enumerate(cluster):
-            stored = sum(page.locator.num_bytes for page in pages.pages)
-            elements = sum(abs(page.num_elements) for page in pages.pages)
-            memory = (elements * records[index].nbits + 7) // 8 if index in records else 0
-            before = found.get(f"column-{index}", (0, 0))
-            found[f"column-{index}"] = (before[0] + stored, before[1] + memory)
-    return found
+    stored, memory = np.zeros(len(records), np.int64), np.zeros(len(records), np.int64)
+    bits = np.array([record.nbits for record in records], np.int64)
+    for number in range(len(lists.clusters)):
+        table = lists.table(number)
+        count = len(table.bounds) - 1
+        stored[:count] += np.diff(np.append(0, np.cumsum(table.sizes))[table.bounds])
+        elements = np.diff(np.append(0, np.cumsum(table.elements))[table.bounds])
+        memory[:count] += (elements * bits[:count] + 7) // 8
+    sizes = zip(stored.tolist(), memory.tolist(), strict=True)
+    return {f"column-{index}": size for index, size in enumerate(sizes)}

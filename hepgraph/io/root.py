@@ -18,7 +18,7 @@ from hepgraph.io.layouts import Branch, Layouts, branch_name, leaf_branches
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
-from hepgraph.io.rntuple import RNTupleSource, ntuple_columns, ntuple_edges
+from hepgraph.io.rntuple import RNTupleSource, open_ntuple
 from hepgraph.io.source import STEP_SIZE, Column, Data, File, Level, Need, Partition, Source, agreed
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
 
@@ -41,7 +41,7 @@ def open_root(
         path, name = place
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
             if opened.is_ntuple:
-                return True, ntuple_columns(opened.tree), file_of(opened, path, ntuple_edges(opened.tree))
+                return True, *open_ntuple(opened, path)
             return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
 
     found = each(look, places)

@@ -1,0 +1,284 @@
+"""From the form of a field to the columns that hold it, and from those to the flat buffers of its leaves.
+
+A *chain* is what leads from entries to one leaf: lists, fixed lists and options, each with its column, and what is at
+the end. Chains that begin alike are read once: `Jet_pt` and `Jet_eta` share their offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from hepgraph.io.pagelist import PageError
+from hepgraph.io.pages import PageReader, Part, Physical, encoding_of
+from hepgraph.io.source import Data, Need
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+SUPPRESSED = 1 << 63  # a first element index that is negative is of a column added later and not used at first
+
+
+class Physicals:
+    """The physical columns of an RNTuple, by the index of their default representation."""
+
+    def __init__(self, records: Sequence[Any]) -> None:
+        self._records = records
+        self._of_field: dict[int, list[int]] = {}
+        for index, record in enumerate(records):
+            self._of_field.setdefault(record.field_id, []).append(index)
+        self._found: dict[int, Physical | None] = {}
+
+    def get(self, index: int) -> Physical | None:
+        """The column of an index; None if one of its encodings is not known."""
+        if index not in self._found:
+            self._found[index] = self._make(index)
+        return self._found[index]
+
+    def _make(self, index: int) -> Physical | None:
+        mine = self._records[index]
+        family: dict[int, list[int]] = {}  # the columns of each representation
+        for other in self._of_field[mine.field_id]:
+            family.setdefault(self._records[other].repr_idx, []).append(other)
+        place = family[mine.repr_idx].index(index)
+        chosen = [columns[place] for columns in family.values() if place < len(columns)]
+        encodings = {other: encoding_of(self._records[other]) for other in [index, *chosen]}
+        if None in encodings.values() or len(chosen) != len(family):
+            return None
+        first = mine.first_element_index
+        known = {other: encoding for other, encoding in encodings.items() if encoding is not None}
+        return Physical(known, first if first < SUPPRESSED else 2 * SUPPRESSED - first)
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Lists of any length, whose ends are in a column."""
+
+    key: str
+    column: Physical
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Values that may be missing: lists of none or one, whose ends are in a column."""
+
+    key: str
+    column: Physical
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Lists of one length."""
+
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """The numbers at the end of a chain; the lengths of lists, if `lengths`."""
+
+    column: Physical
+    dtype: np.dtype[Any]
+    lengths: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """The strings at the end of a chain."""
+
+    ends: Physical
+    letters: Physical
+
+
+Step: TypeAlias = Lists | Options | Fixed
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """What leads from entries to one leaf."""
+
+    steps: tuple[Step, ...]
+    leaf: Numbers | Text
+
+    @property
+    def columns(self) -> list[Physical]:
+        """All columns that are read for it."""
+        found = [step.column for step in self.steps if not isinstance(step, Fixed)]
+        return found + ([self.leaf.ends, self.leaf.letters] if isinstance(self.leaf, Text) else [self.leaf.column])
+
+
+def chains_of_form(name: str, form: Any, columns: Physicals) -> dict[str, Chain | None]:
+    """The chain of each leaf of a field, named as `columns_of_form` does; None for what is not known here."""
+    found: dict[str, Chain | None] = {}
+    for leaf, chain in _walk(name, form, columns, ()):
+        found[leaf] = None if leaf in found else chain
+    return found
+
+
+def _walk(
+    name: str, form: Any, columns: Physicals, steps: tuple[Step, ...] | None
+) -> Iterator[tuple[str, Chain | None]]:
+    """`steps` are None below what is not known."""
+    kind = form.parameter("__array__")
+    if form.is_record:
+        for field, content in zip(form.fields, form.contents, strict=True):
+            yield from _walk(f"{name}.{field}" if name else field, content, columns, steps)
+    elif kind == "string" and form.is_list:
+        ends, letters = _column(form, columns), _column(form.content, columns)
+        if steps is None or ends is None or letters is None:
+            yield name, None
+        else:
+            yield name, Chain(steps, Text(ends, letters))
+    elif kind is not None:
+        yield name, None
+    elif form.is_numpy:
+        column = _column(form, columns)
+        if steps is None or column is None or form.inner_shape:
+            yield name, None
+        else:
+            lengths = str(form.form_key).endswith("-cardinality")
+            yield name, Chain(steps, Numbers(column, np.dtype(form.primitive), lengths))
+    elif form.is_regular:
+        step = Fixed(f"fixed-{form.size}", form.size)
+        yield from _walk(name, form.content, columns, None if steps is None else (*steps, step))
+    elif form.is_list or (form.is_option and str(form.form_key).endswith("-optional")):
+        column = _column(form, columns)
+        if steps is not None and column is not None:
+            steps = (*steps, Options(form.form_key, column) if form.is_option else Lists(form.form_key, column))
+        else:
+            steps = None
+        yield from _walk(name, form.content, columns, steps)
+    elif hasattr(form, "content"):
+        yield from _walk(name, form.content, columns, None)
+    else:
+        yield name, None
+
+
+def _column(form: Any, columns: Physicals) -> Physical | None:
+    """The column that a form's key names, as uproot writes it: `column-7`, `column-7-optional`."""
+    word, _, number = str(form.form_key).partition("-")
+    number = number.partition("-")[0]
+    return columns.get(int(number)) if word == "column" and number.isdigit() else None
+
+
+def columns_of_keys(form: Any, columns: Physicals) -> list[Physical]:
+    """All columns that a form's keys name."""
+    contents = form.contents if form.is_record or form.is_union else [form.content] if hasattr(form, "content") else []
+    mine = _column(form, columns)
+    found = [] if mine is None else [mine]
+    return found + [column for content in contents for column in columns_of_keys(content, columns)]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where a chain stands: the elements that come next, as they are stored, and the offsets down to here.
+
+    Of `length` elements, those marked in `present` are stored, in order; all are where it is None.
+    """
+
+    parts: Sequence[Part]
+    length: int
+    present: Array | None = None
+    offsets: tuple[Array, ...] = ()
+    level_valid: tuple[Array | None, ...] = ()
+
+
+Naming: TypeAlias = Callable[[str], AbstractContextManager[None]]
+
+
+def read_chains(
+    reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]], naming: Naming
+) -> dict[str, Data]:
+    """The data of some leaves in some ranges of entries; `naming` is around all that is done for one of them.
+
+    It goes level by level, so that a remote file is asked once for each level of all chains, and once in all for
+    clusters that are needed whole.
+    """
+    whole = [part.cluster for part in parts if len(part) == part.total]
+    every = [] if not reader.bytes.remote else [column for chain, _ in chains.values() for column in chain.columns]
+    reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole]) for column in every])
+    start = Stage(parts, sum(map(len, parts)))
+    stages: dict[tuple[str, ...], Stage] = {(): start}
+    deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
+    for depth in range(deepest + 1):
+        wanted: list[tuple[Physical, Sequence[Part]]] = []
+        for chain, need in chains.values():
+            if depth <= len(chain.steps) and reader.bytes.remote:
+                parts = stages[_key(chain, depth)].parts
+                if depth == len(chain.steps):
+                    first = chain.leaf.ends if isinstance(chain.leaf, Text) else chain.leaf.column
+                    wanted += [(first, parts)] if need is Need.DATA else []
+                elif not isinstance(step := chain.steps[depth], Fixed):
+                    wanted.append((step.column, parts))
+        reader.prefetch(wanted)
+        for name, (chain, _) in chains.items():
+            if depth < len(chain.steps) and _key(chain, depth + 1) not in stages:
+                with naming(name):
+                    stages[_key(chain, depth + 1)] = _advance(reader, stages[_key(chain, depth)], chain.steps[depth])
+    found = {}
+    for name, (chain, need) in chains.items():
+        with naming(name):
+            found[name] = _leaf(reader, stages[_key(chain, len(chain.steps))], chain.leaf, need)
+    return found
+
+
+def _key(chain: Chain, depth: int) -> tuple[str, ...]:
+    return tuple(step.key for step in chain.steps[:depth])
+
+
+def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
+    """One step further down a chain."""
+    present = stage.present
+    if isinstance(step, Fixed):
+        parts = [_times(part, step.size) for part in stage.parts]
+        stored = np.arange(sum(map(len, stage.parts)) + 1, dtype=np.int64) * step.size
+    else:
+        stored, parts = reader.offsets(step.column, stage.parts)
+    if isinstance(step, Options):
+        lengths = np.diff(stored)
+        if (lengths > 1).any():
+            raise PageError(f"an optional field has {lengths.max()} values at once")
+        return replace(stage, parts=parts, present=_spread(lengths.astype(np.bool_), present))
+    offsets = stored if present is None else _offsets(_spread(np.diff(stored), present))
+    return Stage(parts, int(offsets[-1]), None, (*stage.offsets, offsets), (*stage.level_valid, present))
+
+
+def _leaf(reader: PageReader, stage: Stage, leaf: Numbers | Text, need: Need) -> Data:
+    if need is Need.COUNTS:
+        return Data(None, stage.offsets, None, stage.level_valid)
+    if isinstance(leaf, Text):
+        offsets, parts = reader.offsets(leaf.ends, stage.parts)
+        reader.prefetch([(leaf.letters, parts)])
+        if stage.present is not None:
+            offsets = _offsets(_spread(np.diff(offsets), stage.present))
+        values = reader.elements(leaf.letters, parts)
+        return Data(values, (*stage.offsets, offsets), stage.present, stage.level_valid)
+    if leaf.lengths:
+        values = np.diff(reader.offsets(leaf.column, stage.parts)[0]).astype(leaf.dtype)
+    else:
+        values = reader.elements(leaf.column, stage.parts, leaf.dtype)
+    return Data(_spread(values, stage.present), stage.offsets, stage.present, stage.level_valid)
+
+
+def _spread(values: Array, present: Array | None) -> Array:
+    """The values in the places where there are some, zeros elsewhere."""
+    if present is None:
+        return values
+    found: Array = np.zeros(len(present), values.dtype)
+    found[present] = values
+    return found
+
+
+def _offsets(lengths: Array) -> Array:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+def _times(part: Part, size: int) -> Part:
+    total = None if part.total is None else part.total * size
+    return Part(part.cluster, part.first * size, part.last * size, total, part.before * size)

@@ -1,0 +1,424 @@
+"""The elements of RNTuple columns: pages read, checked, unpacked and decoded, straight into the final array.
+
+A *physical* column is a sequence of elements in each cluster: numbers, bits, or the ends of lists. Encodings are those
+of the format's specification 1.0; a column may be stored in several (its *representations*), one in each cluster.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from io import FileIO
+from queue import SimpleQueue
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+import xxhash
+
+from hepgraph.io.blocks import BlockError, decompress
+from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
+from hepgraph.io.unsplit import add_up, unsplit
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Range: TypeAlias = tuple[int, int]
+
+BATCH = 4 << 20  # bytes read at once from a local file
+GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the elements of a column are stored: `bits` each, of which NumPy makes `dtype`.
+
+    `real` numbers have any number of bits: the upper ones of a float32, or steps between `low` and `high`.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    bits: int
+    split: bool = False
+    zigzag: bool = False
+    delta: bool = False
+    index: bool = False
+    real: bool = False
+    low: float = 0.0
+    high: float = 0.0
+
+
+# In the order of the numbers that the format gives them, from 0; 0x10 is that of variants, which are not read.
+_PLAIN = (
+    ("Bit", "b1"), ("Byte", "u1"), ("Char", "u1"), ("Int8", "i1"), ("UInt8", "u1"), ("Int16", "i2"), ("UInt16", "u2"),
+    ("Int32", "i4"), ("UInt32", "u4"), ("Int64", "i8"), ("UInt64", "u8"), ("Real16", "f2"), ("Real32", "f4"),
+    ("Real64", "f8"), ("Index32", "i4"), ("Index64", "i8"),
+)  # fmt: skip
+_SPLIT = _PLAIN[5:]  # from Int16 on; their numbers begin at 0x11
+
+
+def _encoding(name: str, dtype: str, split: bool) -> Encoding:
+    index = name.startswith("Index")
+    bits = 1 if name == "Bit" else 8 * np.dtype(dtype).itemsize
+    zigzag = split and name.startswith("Int")
+    return Encoding("Split" * split + name, np.dtype(dtype), bits, split, zigzag, split and index, index)
+
+
+ENCODINGS = {number: _encoding(*each, False) for number, each in enumerate(_PLAIN)} | {
+    number: _encoding(*each, True) for number, each in enumerate(_SPLIT, start=0x11)
+}
+TRUNCATED, QUANTISED = 0x1C, 0x1D
+
+
+def encoding_of(record: Any) -> Encoding | None:
+    """The encoding of a column, from its record in the header; None if it is not known here."""
+    if record.type in (TRUNCATED, QUANTISED):
+        if not 0 < record.nbits <= 32:
+            return None
+        single = np.dtype(np.float32)
+        if record.type == TRUNCATED:
+            return Encoding("Real32Trunc", single, record.nbits, real=True)
+        if record.min_value is None:
+            return None
+        return Encoding("Real32Quant", single, record.nbits, real=True, low=record.min_value, high=record.max_value)
+    found = ENCODINGS.get(record.type)
+    return found if found is not None and found.bits == record.nbits else None
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """A column of a field: its representations by their index in the file, the default one first.
+
+    `first` is the first element that was written, more than 0 if the column was added to the RNTuple later.
+    """
+
+    representations: Mapping[int, Encoding]
+    first: int = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return next(iter(self.representations.values())).dtype
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Elements of a column in one cluster; `total` is the number that it should have, `before` that of earlier ones.
+
+    Both are known of elements that are not inside lists: only of those may a column miss some, which are then zero.
+    """
+
+    cluster: int
+    first: int
+    last: int
+    total: int | None = None
+    before: int = 0
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+class Bytes(Protocol):
+    """Where the bytes of a file come from."""
+
+    remote: bool
+
+    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
+        """The bytes of some ranges, for use until the next call; fewer if the file ends before."""
+
+
+class LocalBytes:
+    """The bytes of a local file, into one buffer that is used again and again."""
+
+    remote = False
+
+    def __init__(self, file: FileIO, size: int) -> None:
+        self._file, self._size = file, size
+        self._buffer = memoryview(bytearray(1 << 16))
+
+    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
+        sizes = [max(0, min(stop, self._size) - start) for start, stop in ranges]
+        if sum(sizes) > len(self._buffer):
+            self._buffer = memoryview(bytearray(sum(sizes)))
+        found, at = [], 0
+        for (start, _), size in zip(ranges, sizes, strict=True):
+            place, filled = self._buffer[at : at + size], 0
+            self._file.seek(start)
+            while filled < size and (more := self._file.readinto(place[filled:])):
+                filled += more
+            found.append(place[:filled])
+            at += size
+        return found
+
+
+class RemoteBytes:
+    """The bytes of a remote file, all ranges of a call at once, through uproot's source for it."""
+
+    remote = True
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
+        chunks = self._source.chunks(list(ranges), SimpleQueue())
+        return [memoryview(chunk.raw_data) for chunk in chunks]
+
+
+@dataclass(slots=True)
+class PageReader:
+    """Reads elements of physical columns; for one thread at a time."""
+
+    lists: PageList
+    bytes: Bytes
+    _ahead: dict[int, memoryview] = field(default_factory=dict)
+    _known: dict[tuple[int, int], tuple[int, Pages, Encoding] | None] = field(default_factory=dict)
+    _scratch: list[Array] = field(default_factory=lambda: [np.empty(0, np.uint8)] * 2)
+
+    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part]]]) -> None:
+        """Reads the pages of several columns in one go, if the file is remote."""
+        if not self.bytes.remote:
+            return
+        ranges = set()
+        for column, parts in wanted:
+            for part in parts:
+                stored = self._stored(column, part.cluster)
+                if stored is not None:
+                    pages, low = stored[1], part.first - self._missing(column, part)
+                    ranges |= {_range(pages, page) for page in _between(pages, low, low + len(part))}
+        missing = sorted((start, stop) for start, stop in ranges if start not in self._ahead)
+        if missing:
+            self._ahead |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
+
+    def all_of(self, column: Physical, cluster: int) -> Part:
+        """All elements that a cluster has of a column."""
+        stored = self._stored(column, cluster)
+        return Part(cluster, 0, 0 if stored is None else stored[1].elements)
+
+    def elements(self, column: Physical, parts: Sequence[Part], dtype: np.dtype[Any] | None = None) -> Array:
+        """The elements of some parts, one part after the other."""
+        dtype = column.dtype if dtype is None else dtype
+        self._check(column, parts)
+        out = np.empty(sum(map(len, parts)), dtype)
+        at = 0
+        for part in parts:
+            self._fill(column, part, out[at : at + len(part)])
+            at += len(part)
+        return out
+
+    def offsets(self, column: Physical, parts: Sequence[Part]) -> tuple[Array, list[Part]]:
+        """The offsets of the lists in some parts, from 0 and through all parts, and the elements that they hold."""
+        self._check(column, parts)
+        out = np.zeros(sum(map(len, parts)) + 1, np.int64)
+        inside, at = [], 1
+        for part in parts:
+            before = int(out[at - 1])
+            place, start = out[at : at + len(part)], 0
+            if part.first and len(part):
+                longer = np.empty(len(part) + 1, np.int64)
+                self._fill(column, Part(part.cluster, part.first - 1, part.last, part.total, part.before), longer)
+                start, place[...] = int(longer[0]), longer[1:]
+            else:
+                self._fill(column, part, place)
+            stop = int(place[-1]) if len(part) else start
+            place += before - start
+            if start < 0 or (out[at - 1 : at + len(part) - 1] > place).any():
+                raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
+            inside.append(Part(part.cluster, start, stop))
+            at += len(part)
+        return out, inside
+
+    def check(self, column: Physical, cluster: int) -> None:
+        """Raises if a page of a column in a cluster does not have the checksum that it should have."""
+        stored = self._stored(column, cluster)
+        if stored is not None:
+            for _ in self._pages(column, cluster, stored[1], 0, stored[1].elements):
+                pass
+
+    def _name(self, column: Physical, cluster: int) -> str:
+        stored = self._stored(column, cluster)
+        index, encoding = next(iter(column.representations.items())) if stored is None else (stored[0], stored[2])
+        return f"cluster {cluster}, column {index} ({encoding.name})"
+
+    def _stored(self, column: Physical, cluster: int) -> tuple[int, Pages, Encoding] | None:
+        """The representation that is used in a cluster; None if the column was added after it."""
+        key = next(iter(column.representations)), cluster
+        if key not in self._known:
+            self._known[key] = self._used(column, cluster)
+        return self._known[key]
+
+    def _used(self, column: Physical, cluster: int) -> tuple[int, Pages, Encoding] | None:
+        found = []
+        for index, encoding in column.representations.items():
+            pages = self.lists.pages(cluster, index)
+            if pages is not None and not pages.suppressed:
+                found.append((index, pages, encoding))
+        if len(found) == 1:
+            return found[0]
+        if not found and all(self.lists.pages(cluster, index) is None for index in column.representations):
+            return None
+        which = ", ".join(map(str, column.representations))
+        raise PageError(f"cluster {cluster} has {len(found)} representations in use, of columns {which}, not one")
+
+    def _missing(self, column: Physical, part: Part) -> int:
+        """The number of elements of a cluster that come before the first that was written."""
+        stored = self._stored(column, part.cluster)
+        if part.total is None:
+            return 0
+        missing = part.total - (0 if stored is None else stored[1].elements)
+        expected = min(max(column.first - part.before, 0), part.total)
+        if missing != expected:
+            raise PageError(
+                f"{part.total - missing} elements in {self._name(column, part.cluster)}, not {part.total - expected}"
+            )
+        return missing
+
+    def _check(self, column: Physical, parts: Sequence[Part]) -> None:
+        """Raises if the elements are not there, or cannot be held, before a place for them is made."""
+        for part in parts:
+            stored, missing = self._stored(column, part.cluster), self._missing(column, part)
+            there = missing + (0 if stored is None else stored[1].elements)
+            if not 0 <= part.first <= part.last <= there:
+                raise PageError(
+                    f"elements {part.first} to {part.last} wanted of the {there} in {self._name(column, part.cluster)}"
+                )
+
+    def _fill(self, column: Physical, part: Part, out: Array) -> None:
+        missing = self._missing(column, part)
+        low, high = part.first - missing, part.last - missing
+        if low < 0:
+            out[: min(-low, len(out))] = 0
+            out, low = out[min(-low, len(out)) :], 0
+        stored = self._stored(column, part.cluster)
+        if stored is None or low >= high:
+            return
+        _, pages, encoding = stored
+        if not np.can_cast(encoding.dtype, out.dtype):
+            raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
+        for page, packed in self._pages(column, part.cluster, pages, low, high):
+            start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
+            first, last = max(low, start), min(high, stop)
+            try:
+                self._decode(encoding, packed, stop - start, first - start, out[first - low : last - low])
+            except (BlockError, PageError) as error:
+                raise PageError(f"page {page} of {self._name(column, part.cluster)}: {error}") from None
+
+    def _pages(
+        self, column: Physical, cluster: int, pages: Pages, low: int, high: int
+    ) -> Iterator[tuple[int, memoryview]]:
+        """The pages with some elements, as they are in the file, each found to be as its checksum says."""
+        for some in self._batches(pages, _between(pages, low, high)):
+            ranges = [_range(pages, page) for page in some]
+            for page, (start, stop), data in zip(some, ranges, self._fetch(ranges), strict=True):
+                where = f"page {page} of {self._name(column, cluster)}"
+                if len(data) < stop - start:
+                    raise PageError(f"{where}: the file has only {len(data)} of its {stop - start} bytes")
+                if pages.checked[page]:
+                    data, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
+                    if xxhash.xxh3_64_intdigest(data) != int.from_bytes(checksum, "little"):
+                        raise PageError(f"{where}: its checksum is wrong")
+                yield page, data
+
+    def _batches(self, pages: Pages, some: range) -> Iterator[list[int]]:
+        batch: list[int] = []
+        size = 0
+        for page in some:
+            batch.append(page)
+            size += int(pages.sizes[page])
+            if size >= BATCH and not self.bytes.remote:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
+        """The bytes of some ranges, which may be the same or overlap (equal pages are written once)."""
+        if all(start in self._ahead for start, _ in ranges):
+            return [self._ahead[start][: stop - start] for start, stop in ranges]
+        runs = self._coalesced(ranges)
+        data = dict(zip((start for start, _ in runs), self.bytes.read(runs), strict=True))
+        begins = list(data)
+        found = []
+        for start, stop in ranges:
+            begin = begins[bisect_right(begins, start) - 1]
+            found.append(data[begin][start - begin : stop - begin])
+        return found
+
+    def _coalesced(self, ranges: Any) -> list[Range]:
+        runs: list[Range] = []
+        for start, stop in sorted(ranges):
+            if runs and start <= runs[-1][1] + GAP[self.bytes.remote]:
+                runs[-1] = runs[-1][0], max(stop, runs[-1][1])
+            else:
+                runs.append((start, stop))
+        return runs
+
+    def _place(self, number: int, size: int) -> Array:
+        if len(self._scratch[number]) < size:
+            self._scratch[number] = np.empty(size, np.uint8)
+        return self._scratch[number][:size]
+
+    def _decode(self, encoding: Encoding, packed: memoryview, count: int, first: int, out: Array) -> None:
+        """Elements from `first` on of a page of `count` elements."""
+        size = (count * encoding.bits + 7) // 8
+        plain = encoding.dtype == out.dtype and not (encoding.split or encoding.real or encoding.bits == 1)
+        if plain and len(out) == count and len(packed) != size:
+            _unpack(packed, out.view(np.uint8))
+            return
+        if len(packed) == size:
+            data = np.frombuffer(packed, np.uint8)
+        else:
+            data = self._place(0, size)
+            _unpack(packed, data)
+        if plain:
+            out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
+        elif encoding.delta:
+            steps = self._place(1, (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
+            unsplit(data, 0, steps)
+            add_up(steps, first, out)
+        elif encoding.split and encoding.dtype == out.dtype:
+            unsplit(data, first, out, encoding.zigzag)
+        elif encoding.split:
+            numbers = np.empty(len(out), encoding.dtype)
+            unsplit(data, first, numbers, encoding.zigzag)
+            out[...] = numbers
+        elif encoding.dtype.kind == "b":
+            bits = np.unpackbits(data[first // 8 : (first + len(out) + 7) // 8], bitorder="little")
+            out[...] = bits[first % 8 : first % 8 + len(out)].view(np.bool_)
+        elif encoding.real:
+            out[...] = _packed_reals(encoding, data, first, len(out))
+        else:
+            out[...] = data.view(encoding.dtype)[first : first + len(out)]
+
+
+def _range(pages: Pages, page: int) -> Range:
+    start = int(pages.offsets[page])
+    return start, start + int(pages.sizes[page]) + (CHECKSUM if pages.checked[page] else 0)
+
+
+def _between(pages: Pages, low: int, high: int) -> range:
+    """The pages with elements `low` to `high`."""
+    low, high = max(low, 0), min(high, pages.elements)
+    if low >= high:
+        return range(0)
+    first = int(np.searchsorted(pages.starts, low, side="right")) - 1
+    return range(first, int(np.searchsorted(pages.starts, high, side="left")))
+
+
+def _unpack(packed: memoryview, out: Array) -> None:
+    if len(packed) > len(out):
+        raise PageError(f"{len(packed)} bytes are too many for the {len(out)} that it holds")
+    taken = decompress(packed, out)
+    if taken != len(packed):
+        raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
+
+
+def _packed_reals(encoding: Encoding, data: Array, first: int, count: int) -> Array:
+    """Numbers of any number of bits: the upper bits of a float32, or steps between two limits."""
+    at = (np.arange(first, first + count, dtype=np.int64)) * encoding.bits
+    longer = np.append(data, np.zeros(5, np.uint8))
+    value = np.zeros(count, np.uint64)
+    for byte in range(5):
+        value |= longer[at // 8 + byte].astype(np.uint64) << np.uint64(8 * byte)
+    value = value >> (at % 8).astype(np.uint64) & np.uint64((1 << encoding.bits) - 1)
+    bits = value.astype(np.uint32)
+    if encoding.name == "Real32Trunc":
+        return (bits << np.uint32(32 - encoding.bits)).view(np.float32)
+    steps = (1 << encoding.bits) - 1
+    return (encoding.low + bits * (encoding.high - encoding.low) / steps).astype(np.float32)

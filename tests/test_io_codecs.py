@@ -1,0 +1,103 @@
+"""ROOT's compressed blocks: any bytes come back from any chain, and damage is an error that says what is wrong."""
+
+import zlib
+
+import cramjam
+import numpy as np
+import pytest
+import uproot
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hepgraph.io.blocks import BlockError, decompress
+
+
+def old_zlib(data):
+    squeeze = zlib.compressobj(6, zlib.DEFLATED, -15)
+    return squeeze.compress(data) + squeeze.flush()
+
+
+def with_checksum(packed):
+    return xxhash.xxh64_intdigest(packed).to_bytes(8, "big") + packed
+
+
+CODECS = {
+    b"ZS\x01": lambda data: bytes(cramjam.zstd.compress(data)),
+    b"L4\x01": lambda data: with_checksum(bytes(cramjam.lz4.compress_block(data, store_size=False))),
+    b"ZL\x08": zlib.compress,
+    b"XZ\x00": lambda data: bytes(cramjam.xz.compress(data)),
+    b"CS\x08": old_zlib,
+}
+
+
+def size(number):
+    return number.to_bytes(3, "little")
+
+
+def block(codec, data):
+    packed = CODECS[codec](data)
+    return codec + size(len(packed)) + size(len(data)) + packed
+
+
+@given(parts=st.lists(st.tuples(st.sampled_from(sorted(CODECS)), st.binary(min_size=1, max_size=300)), max_size=4))
+@settings(deadline=None)
+def test_any_chain_of_any_codecs(parts):
+    chain = b"".join(block(codec, data) for codec, data in parts)
+    expected = b"".join(data for _, data in parts)
+    out = bytearray(len(expected))
+    assert decompress(chain + b"what follows", out) == len(chain)
+    assert out == expected
+
+
+@pytest.mark.parametrize("codec", [uproot.ZSTD(3), uproot.LZ4(4), uproot.ZLIB(1), uproot.LZMA(1)])
+def test_what_uproot_writes_in_several_blocks(codec):
+    data = np.arange(9_000_000, dtype=np.uint32) // 7  # 36 MB: three blocks
+    chain = uproot.compression.compress(data.tobytes(), codec)
+    out = np.zeros(len(data), np.uint32)
+    assert decompress(np.frombuffer(chain, np.uint8), out) == len(chain)
+    assert np.array_equal(out, data)
+
+
+TEXT = b"forty-two bytes of something, and no more."
+MESSAGES = {
+    "the data end after 0 blocks, which give 0 of the 42 bytes wanted": b"",
+    "the data end after 1 blocks, which give 42 of the 84 bytes wanted": block(b"ZS\x01", TEXT),
+    "block 1 is of an unknown codec, b'QQ'": b"QQ" + block(b"ZS\x01", TEXT)[2:],
+    "block 1 (old ZLIB) has 16777215 bytes, but only 0 are left": b"CS\x08" + b"\xff" * 6,
+    "block 1 (ZLIB) claims to hold 16777215 bytes, where 42 are wanted": b"ZL\x08" + size(0) + b"\xff" * 3,
+    "block 1 (ZLIB) claims to hold 0 bytes, where 42 are wanted": b"ZL\x08" + size(0) + size(0),
+    "block 1 (ZSTD) gives 42 bytes, not the 43 that it claims to hold": (
+        block(b"ZS\x01", TEXT)[:6] + size(43) + block(b"ZS\x01", TEXT)[9:]
+    ),
+    "block 1 (ZSTD) cannot be unpacked: failed to write whole buffer": (
+        block(b"ZS\x01", TEXT)[:6] + size(41) + block(b"ZS\x01", TEXT)[9:]
+    ),
+    "block 1 (LZ4) cannot be unpacked: its checksum is wrong": block(b"L4\x01", TEXT)[:-1] + b"?",
+}
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_damage(message):
+    wanted = 84 if "84" in message else 43 if "43" in message else 42
+    with pytest.raises(BlockError) as caught:
+        decompress(MESSAGES[message], bytearray(wanted))
+    assert str(caught.value) == message
+
+
+@given(
+    codec=st.sampled_from(sorted(CODECS)),
+    data=st.binary(min_size=1, max_size=200),
+    flips=st.lists(st.tuples(st.integers(0, 10_000), st.integers(1, 255)), min_size=1, max_size=4),
+)
+@settings(deadline=None)
+def test_flipped_bytes_give_an_error_or_an_array(codec, data, flips):
+    chain = bytearray(block(codec, data))
+    for place, byte in flips:
+        chain[place % len(chain)] ^= byte
+    out = bytearray(len(data))
+    try:
+        decompress(chain, out)
+    except BlockError:
+        return
+    assert codec[:2] != b"L4" or out == data  # LZ4 blocks have a checksum
