@@ -243,11 +243,11 @@ class Blueprint:
 
 
 def _readable(form: Record) -> Iterator[tuple[str, Form]]:
-    """The fields of a record that can be read, its constants, and where its elements are if it has references."""
+    """The fields of a record that can be read, its constants and bits, where its elements are if it has references."""
     names = list(form)
     fields = form.fields
     if isinstance(fields, RecordFields):
-        names += [name for name in fields.constants if name not in names]
+        names += [name for name in (*fields.constants, *fields.bits) if name not in names]
     for name in names:
         try:
             yield name, form[name]

@@ -313,8 +313,6 @@ def _bytes(data: Any) -> int:
     return int(values + sum(offsets.nbytes for offsets in data.offsets))
 
 
-
-
 def combine_all(sinks: Sequence[Adds]) -> Callable[[Any, Any], Any]:
     """How two lists of partial results add up."""
     return lambda a, b: [sink.combine(x, y) for sink, x, y in zip(sinks, a, b, strict=True)]

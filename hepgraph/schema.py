@@ -29,8 +29,8 @@ from hepgraph.graph.canonical import (
     take,
     up,
 )
-from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, option, unwrap
-from hepgraph.graph.node import Node, Space, map_, node, space
+from hepgraph.graph.form import Form, List, Record, Scalar, change, move, moved_option, option, unwrap
+from hepgraph.graph.node import Node, Space, literal, map_, node, space
 from hepgraph.io.source import Column, Origin, RecordLevel
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.join import joined
@@ -372,7 +372,7 @@ class NestedFields(Mapping[str, Form]):
 
 
 class RecordFields(Mapping[str, Form]):
-    """The fields of a collection: its columns; and, known by name but not listed, constants and references."""
+    """The fields of a collection: its columns; known by name but not listed, constants, bits and references."""
 
     def __init__(self, events: EventFields, name: str, at: Space, own: Mapping[str, Form]) -> None:
         self.events, self.name, self.at = events, name, at
@@ -380,6 +380,13 @@ class RecordFields(Mapping[str, Form]):
         told = events.layout.schema.told(name)
         self.renamed = {new: old for new, old in told.fields.items() if new not in self.own}
         self.constants = {k: v for k, v in told.constants.items() if k not in self.own}
+        self.bits = {
+            name: (column, bit)
+            for column, names in told.bits.items()
+            if column in self.own
+            for bit, name in enumerate(names)
+            if name not in self.own
+        }
 
     @property
     def optional(self) -> bool:
@@ -406,8 +413,8 @@ class RecordFields(Mapping[str, Form]):
 
     @property
     def hidden(self) -> list[str]:
-        """Names that are known but not listed: constants and references."""
-        return [*self.constants, *self.references]
+        """Names that are known but not listed: constants, bits and references."""
+        return [*self.constants, *self.bits, *self.references]
 
     def __getitem__(self, name: str) -> Form:
         if name in self.own:
@@ -416,6 +423,8 @@ class RecordFields(Mapping[str, Form]):
             return self._renamed(name)
         if name in self.constants:
             return Scalar(full(_constant(self.constants[name]), self.at))
+        if name in self.bits:
+            return self._bit(*self.bits[name])
         if name in self.references:
             return self._referred(self.references[name])
         raise KeyError(name)
@@ -425,7 +434,7 @@ class RecordFields(Mapping[str, Form]):
         yield from self._there
 
     def __contains__(self, name: object) -> bool:
-        return name in self.own or name in self.renamed or name in self.constants or name in self.references
+        return any(name in known for known in (self.own, self.renamed, self.constants, self.bits, self.references))
 
     def __len__(self) -> int:
         return len(self.own) + len(self._there)
@@ -449,6 +458,17 @@ class RecordFields(Mapping[str, Form]):
         if not _is_list(column):  # one value an event, for each element
             return move(column_form(layout.origin, column, self.events.at, 0), up(self.at))
         return column_form(layout.origin, column, self.at, 1)
+
+    def _bit(self, column: str, bit: int) -> Form:
+        def leaf(form: Form) -> Form:
+            if not isinstance(form, Scalar) or form.node.dtype.kind not in "iu":
+                raise SchemaError(f"{self.name}.{column} has no bits: it holds no integers")
+            if bit >= 8 * form.node.dtype.itemsize:
+                raise SchemaError(f"{self.name}.{column} has no bit {bit}: it is of {form.node.dtype}")
+            one = np.array(1).astype(form.node.dtype)[()]
+            return Scalar(apply("not_equal", [apply("bitwise_and", [form.node, literal(one << bit)]), literal(0)]))
+
+        return change(self.own[column], leaf)
 
     def _referred(self, reference: Reference) -> Form:
         target = unwrap(self.events[reference.to])[1]

@@ -11,6 +11,7 @@ A schema file has these keys, all optional but `name`:
     record = "Jet"                # the name of its records
     fields = { rawPt = "Jet_pt_raw" }     # more fields, from any column
     constants = { charge = 0 }    # fields with the same value everywhere, where the file has none
+    bits = { jetId = ["isLoose", "isTight"] }   # names for the bits of a field of integers, the lowest first
     [[references]]                # an index that points into another collection: muon.matched_jet
     from = "Muon"
     index = "jetIdx"              # or several; inverse = true: the index is in `to` and points back at `from`
@@ -41,6 +42,7 @@ class Collection:
     record: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=dict)
+    bits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,13 @@ _NUMBERS = (
     lambda x: isinstance(x, dict) and all(isinstance(v, bool | int | float) for v in x.values()),
     "a table of numbers",
 )
+_BITS = (
+    lambda x: (
+        isinstance(x, dict)
+        and all(isinstance(v, list) and len(v) <= 64 and all(isinstance(n, str) for n in v) for v in x.values())
+    ),
+    "a table of lists of names, at most 64 each",
+)
 Rule = tuple[Callable[[Any], bool], str]
 _TOP: dict[str, Rule] = {
     "name": _TEXT,
@@ -88,7 +97,13 @@ _TOP: dict[str, Rule] = {
     "collections": _TABLE,
     "references": (lambda x: isinstance(x, list) and all(isinstance(v, dict) for v in x), "a list, [[references]]"),
 }
-_COLLECTION: dict[str, Rule] = {"counts": _TEXT, "record": _TEXT, "fields": _TEXTS, "constants": _NUMBERS}
+_COLLECTION: dict[str, Rule] = {
+    "counts": _TEXT,
+    "record": _TEXT,
+    "fields": _TEXTS,
+    "constants": _NUMBERS,
+    "bits": _BITS,
+}
 _REFERENCE: dict[str, Rule] = {
     "from": _TEXT,
     "index": (
@@ -166,6 +181,7 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
             entry.get("record", old.record),
             {**old.fields, **entry.get("fields", {})},
             {**old.constants, **entry.get("constants", {})},
+            {**old.bits, **{name: tuple(names) for name, names in entry.get("bits", {}).items()}},
         )
     references = dict(below.references)
     for entry in table.get("references", []):

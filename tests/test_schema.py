@@ -324,6 +324,26 @@ def flat(path, **branches):
     return str(path)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "uint16", "uint8", "int8"])
+def test_bits_have_names(tmp_path, dtype):
+    flags = np.array([[0b10000001, 0], [0b110]], dtype=object)
+    column = pa.array([np.array(each).astype(dtype) for each in flags])
+    path = flat(tmp_path / "a.parquet", Jet_pt=[[1.0, 2.0], [3.0]], Jet_id=column, Jet_real=[[0.5, 0.5], [0.5]])
+    names = [f"b{bit}" for bit in range(9 if dtype in ("int32", "uint16") else 8)]
+    mine = written(tmp_path, f'name="m"\nseparator="_"\n[collections.Jet.bits]\nid={names}\nreal=["none"]\n')
+    jets = hg.from_parquet(path, schema=mine).Jet
+    assert "b0" not in jets.fields
+    for bit, name in enumerate(names):
+        wanted = [[bool(int(each) >> bit & 1) for each in some] for some in flags]
+        assert compute(jets[name]).to_list() == wanted
+    assert compute(jets.hasFlags("b1", "b2")).to_list() == [[False, False], [True]]
+    assert compute(jets[jets.has_flags(["b0"])].pt).to_list() == [[1.0], []]
+    with pytest.raises(errors.SchemaError, match=r"Jet\.real has no bits"):
+        jets.none
+    with pytest.raises(errors.FieldError, match="Nearest names: b2, b1"):
+        jets.hasFlags("b12")
+
+
 def test_constants_stand_in_and_overwrite_nothing(tmp_path):
     without = hg.from_parquet(
         flat(
@@ -645,6 +665,7 @@ def test_schemas_that_come_along():
         ('name="m"\n[collections]\nJet=3', "collections.Jet"),
         ('name="m"\n[collections.Jet]\nfields="pt"', "fields"),
         ('name="m"\n[collections.Jet]\nconstants={mass="heavy"}', "mass"),
+        ('name="m"\n[collections.Jet]\nbits={id="loose"}', "bits"),
         ('name="m"\nreferences=3', "references"),
         ('name="m"\n[[references]]\nfrom="a"\nindex=3\nto="c"\nname="d"', "index"),
         ('name="m"\nextends="mine.toml"', "extends itself"),

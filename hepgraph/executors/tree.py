@@ -82,4 +82,3 @@ class Place:
         """The place in which a merge adds this one to its neighbours: on the next level that `step` divides."""
         level = (self.level // step + 1) * step
         return Place(self.tree, level, self.index >> (level - self.level))
-

@@ -72,7 +72,9 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
         yield f"a default argument of {title}", value
     used = set(function.__code__.co_names)
     yield from (
-        (f"the global {name!r} that {title} uses", value) for name, value in function.__globals__.items() if name in used
+        (f"the global {name!r} that {title} uses", value)
+        for name, value in function.__globals__.items()
+        if name in used
     )
 
 

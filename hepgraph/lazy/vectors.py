@@ -445,6 +445,18 @@ PROPERTIES: list[tuple[Callable[[Any], Any], int, tuple[str, ...]]] = [
     (boostvec, 4, ("boostvec",)),
 ]
 
+
+def has_flags(v: Any, *names: Any) -> Any:
+    """Whether all of these boolean fields are true: `GenPart.hasFlags("isLastCopy", "fromHardProcess")`."""
+    flat = [name for given in names for name in ([given] if isinstance(given, str) else given)]
+    if not flat:
+        raise TypeError("hasFlags() needs the name of a flag, or several")
+    found = v[flat[0]]
+    for name in flat[1:]:
+        found = found & v[name]
+    return found
+
+
 METHODS: list[tuple[Callable[..., Any], int, tuple[str, ...]]] = [
     (delta_phi, 2, ("delta_phi", "deltaphi")),
     (delta_eta, 3, ("delta_eta", "deltaeta")),
@@ -461,6 +473,7 @@ METHODS: list[tuple[Callable[..., Any], int, tuple[str, ...]]] = [
     (add, 2, ("add",)),
     (lambda a, b: add(a, b, -1), 2, ("subtract",)),
     (scaled, 2, ("scale",)),
+    (has_flags, 0, ("has_flags", "hasFlags")),
 ]
 
 
