@@ -3,7 +3,8 @@
 An error of reading carries `read_from` (see `Source.fetch`); any other error is one of the analysis, and is never tried
 again, nor skipped. Of the errors of reading, time-outs and other troubles of access are tried `retries` times more,
 each after a longer wait; a damaged file is read once more, as what came over the network may have been; a file that is
-not there, or is another one than was opened, is not waited for. Where a file has replicas, each try goes through all.
+not there, may not be read, or is another one than was opened, is not waited for. Where a file has replicas, each try
+goes through all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hepgraph.content import users_own
-from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingColumnError, MissingFileError
+from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, HepgraphError, MissingColumnError
 from hepgraph.io.handles import opening_seconds
 from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Row
@@ -51,9 +52,13 @@ class Policy:
 
     def tries(self, error: BaseException) -> int:
         """How often a range is tried in all that fails like this."""
-        if isinstance(error, MissingColumnError | DisagreementError | MissingFileError | ChangedFileError):
+        if isinstance(error, DamagedFileError):
+            return 1 + min(self.retries, 1)
+        lasting = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
+        if isinstance(error, lasting) or isinstance(error.__cause__, lasting):
             return 1
-        return 1 + min(self.retries, 1 if isinstance(error, DamagedFileError) else self.retries)
+        passing = isinstance(error, AccessError) or not isinstance(error, HepgraphError)
+        return 1 + (self.retries if passing else 0)
 
     def pause(self, tried: int, what: str) -> None:
         """Waits before the next try, a little differently for each range, so that they do not all come back at once."""
@@ -112,6 +117,9 @@ def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, ou
     if skipped:
         outcome.failures.append((part, row))
         return
+    where = f"in the range {part}"
+    if not any(note.startswith("in the range") for note in getattr(error, "__notes__", ())):
+        error.add_note(where)
     if tries > 1:
         error.add_note(f"after {tries} tries")
     with suppress(AttributeError):

@@ -15,6 +15,7 @@ from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Report
 from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, sink_of
 from hepgraph.progress import progress_bar
+from hepgraph.provenance import provenance
 
 ENGINES = ("auto", "interpreter", "kernel")
 # kinds of lazy results other than arrays: how they split into sinks, and how they come back
@@ -130,7 +131,7 @@ def compute(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     runner = pick(executor)
     made, places = passes(tree, engine)
-    ledger = Report()
+    ledger = Report(provenance=provenance() if report else {})
     results = run_passes(made, runner, progress, ledger)
     new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
     out = rebuilt(tree, new)
@@ -147,7 +148,7 @@ def run_passes(
         with progress_bar(len(tasks), progress, runner.name) as tick:
             while tasks:
                 for index, (value, told) in runner.run(running.work, tasks):
-                    running.take(tasks[index], value, told)
+                    running.take(value, [(tasks[index], told)])
                     tick(told.events)
                 tasks = running.again()
         return running.results()

@@ -111,6 +111,8 @@ class Store:
             paths = self.system.ls(where, detail=False, refresh=True)
         except FileNotFoundError:
             return []
+        if [str(path).rstrip("/") for path in paths] == [where]:
+            raise NotADirectoryError(f"{self.url} is a file")
         found = []
         for path in paths:
             name = str(path).rstrip("/").rpartition("/")[2]
