@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from hepgraph.content import users_own
@@ -194,11 +195,29 @@ def user_line_of(error: BaseException) -> str:
 
 def worker() -> str:
     """The host, process and thread that this is."""
-    return f"{socket.gethostname()}:{os.getpid()}/{threading.current_thread().name}"
+    return f"{_host()}:{os.getpid()}/{threading.current_thread().name}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
+_memory: list[float] = [float("-inf"), 0]  # when it was last asked for, and the answer
 
 
 def most_memory() -> int:
-    """The most memory that this process has held so far, in bytes; 0 where the system does not say."""
+    """The most memory that this process has held so far, in bytes; 0 where the system does not say.
+
+    Asked for once a second at most: some systems take milliseconds to answer.
+    """
+    now = time.monotonic()
+    if now - _memory[0] > 1:
+        _memory[:] = [now, _most_memory()]
+    return int(_memory[1])
+
+
+def _most_memory() -> int:
     try:
         import resource
     except ImportError:  # pragma: no cover
