@@ -3,7 +3,8 @@
 An error of reading carries `read_from` (see `Source.fetch`); any other error is one of the analysis, and is never tried
 again, nor skipped. Of the errors of reading, time-outs and other troubles of access are tried `retries` times more,
 each after a longer wait; a damaged file is read once more, as what came over the network may have been; a file that is
-not there, or is another one than was opened, is not waited for. Where a file has replicas, each try goes through all.
+not there, may not be read, or is another one than was opened, is not waited for. Where a file has replicas, each try
+goes through all.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from hepgraph.content import users_own
-from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingColumnError, MissingFileError
+from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, HepgraphError, MissingColumnError
 from hepgraph.io.handles import opening_seconds
 from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Row
@@ -51,9 +53,13 @@ class Policy:
 
     def tries(self, error: BaseException) -> int:
         """How often a range is tried in all that fails like this."""
-        if isinstance(error, MissingColumnError | DisagreementError | MissingFileError | ChangedFileError):
+        if isinstance(error, DamagedFileError):
+            return 1 + min(self.retries, 1)
+        lasting = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
+        if isinstance(error, lasting) or isinstance(error.__cause__, lasting):
             return 1
-        return 1 + min(self.retries, 1 if isinstance(error, DamagedFileError) else self.retries)
+        passing = isinstance(error, AccessError) or not isinstance(error, HepgraphError)
+        return 1 + (self.retries if passing else 0)
 
     def pause(self, tried: int, what: str) -> None:
         """Waits before the next try, a little differently for each range, so that they do not all come back at once."""
@@ -112,6 +118,9 @@ def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, ou
     if skipped:
         outcome.failures.append((part, row))
         return
+    where = f"in the range {part}"
+    if not any(note.startswith("in the range") for note in getattr(error, "__notes__", ())):
+        error.add_note(where)
     if tries > 1:
         error.add_note(f"after {tries} tries")
     with suppress(AttributeError):
@@ -186,11 +195,29 @@ def user_line_of(error: BaseException) -> str:
 
 def worker() -> str:
     """The host, process and thread that this is."""
-    return f"{socket.gethostname()}:{os.getpid()}/{threading.current_thread().name}"
+    return f"{_host()}:{os.getpid()}/{threading.current_thread().name}"
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()
+
+
+_memory: list[float] = [float("-inf"), 0]  # when it was last asked for, and the answer
 
 
 def most_memory() -> int:
-    """The most memory that this process has held so far, in bytes; 0 where the system does not say."""
+    """The most memory that this process has held so far, in bytes; 0 where the system does not say.
+
+    Asked for once a second at most: some systems take milliseconds to answer.
+    """
+    now = time.monotonic()
+    if now - _memory[0] > 1:
+        _memory[:] = [now, _most_memory()]
+    return int(_memory[1])
+
+
+def _most_memory() -> int:
     try:
         import resource
     except ImportError:  # pragma: no cover

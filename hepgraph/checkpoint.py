@@ -57,13 +57,13 @@ class Checkpoint:
 
     def __init__(self, where: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
         self.where = os.fspath(where)
-        with self._words("be opened"):
-            self.store = Store(where, storage_options)
         self.notes: list[str] = []
         self._keys: dict[int, str] = {}
         self._placed: dict[int, bool] = {}
         self._known: dict[int, dict[str, list[tuple[int, int]]]] = {}
         self._identities: dict[tuple[int, str, str], str] = {}
+        with self._words("be opened"):
+            self.store = Store(where, storage_options)
 
     def open(self, passes: Iterable[AnyPass], about: Mapping[str, Any]) -> None:
         """Takes hold of the directory for these passes.
@@ -203,10 +203,10 @@ class Checkpoint:
         except CheckpointError:
             raise
         except (OSError, ValueError, ImportError) as error:
-            raise CheckpointError(
-                f"The checkpoint {self.where} cannot {what}: {type(error).__name__}: {error}\nWhat is stored there "
-                "already is sound, and will be used by the next run with this checkpoint."
-            ) from error
+            text = f"The checkpoint {self.where} cannot {what}: {type(error).__name__}: {error}"
+            if self._known:  # the run had begun
+                text += "\nWhat is stored there already is sound, and the next run with this checkpoint will use it."
+            raise CheckpointError(text) from error
 
 
 def fitted_cuts(wanted: list[tuple[int, int]], stored: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Report
 from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, sink_of
 from hepgraph.progress import progress_bar
+from hepgraph.provenance import provenance
 
 ENGINES = ("auto", "interpreter", "kernel")
 # kinds of lazy results other than arrays: how they split into sinks, and how they come back
@@ -130,7 +131,7 @@ def compute(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     runner = pick(executor)
     made, places = passes(tree, engine)
-    ledger = Report()
+    ledger = Report(provenance=provenance() if report else {})
     results = run_passes(made, runner, progress, ledger)
     new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
     out = rebuilt(tree, new)
@@ -147,7 +148,8 @@ def run_passes(
         with progress_bar(len(tasks), progress, runner.name) as tick:
             while tasks:
                 for part in running.parts(runner, tasks):
-                    tick(running.take([(tasks[index], rows) for index, rows in part.rows], part.value))
+                    running.take(part.value, [(tasks[index], told) for index, told in part.rows])
+                    tick(sum(told.events for _, told in part.rows))
                 tasks = running.again()
         return running.results()
 

@@ -178,7 +178,8 @@ class Digester:
     def _object(self, thing: Any, where: str) -> None:
         match thing:
             case types.ModuleType():
-                self._put("module", thing.__name__)
+                file = getattr(thing, "__file__", None) if users_own(thing.__name__) else None
+                self._put("module", thing.__name__ if file is None else Path(file).read_bytes())
             case types.FunctionType():
                 self._function(thing, where)
             case types.MethodType():
@@ -214,23 +215,23 @@ class Digester:
         cells = [_content(cell) for cell in function.__closure__ or ()]
         self._code(function.__code__, function.__qualname__)
         self._each("given", [function.__defaults__, function.__kwdefaults__, function.__dict__], where)
-        self._each("cells", cells, f"what {function.__qualname__} closes over")
         names = _names(function.__code__)
+        for name, value in zip(function.__code__.co_freevars, cells, strict=True):
+            self._used(value, names, f"{name}, which {function.__qualname__} closes over,")
         for name in names:
-            self._global(name, names, function.__globals__)
+            value = function.__globals__.get(name, sys.modules.get(name))  # or imported inside of the function
+            if value is not None:
+                self._put("global", name)
+                self._used(value, names, f"the global {name}")
 
-    def _global(self, name: str, names: list[str], known: Mapping[str, Any]) -> None:
-        value = known.get(name, known)
-        if value is known:
-            value = sys.modules.get(name)  # imported inside of the function
-            if value is None:
-                return
-        self._put("global", name)
+    def _used(self, value: Any, names: list[str], where: str) -> None:
+        """Adds what a function uses; of a module of the user's own, what has one of the names that it looks up."""
         if isinstance(value, types.ModuleType) and users_own(value.__name__):
             inside = {each: vars(value)[each] for each in names if each in vars(value)}
-            self._guarded(value, name, lambda: self._mapping(inside, value.__name__))
+            self._put("module", value.__name__)
+            self._mapping(inside, value.__name__)
         else:
-            self.add(value, f"the global {name}")
+            self.add(value, where)
 
     def _code(self, code: types.CodeType, where: str) -> None:
         self._put("code", code.co_code)
@@ -302,14 +303,14 @@ def users_own(module: str) -> bool:
     (False, False)
     """
     top = module.partition(".")[0]
-    if module.startswith("hepgraph.processors"):
+    if module.startswith("hepgraph.processors") or top == "__main__":
         return True
-    if top == "hepgraph" or top in sys.stdlib_module_names - {"__main__"} or top in sys.builtin_module_names:
+    if top == "hepgraph" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
         return False
     found = sys.modules.get(module)
     file = getattr(found, "__file__", None)
     if file is None:
-        return found is None or top == "__main__"
+        return found is None
     path = Path(file).resolve()
     installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     return not ({"site-packages", "dist-packages"} & set(path.parts) or any(base in path.parents for base in installed))

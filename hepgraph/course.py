@@ -15,11 +15,11 @@ from typing import Any
 
 from hepgraph.attempt import Outcome, Policy, attempt, failure, halves
 from hepgraph.checkpoint import Checkpoint, packed, plan_key, unpacked, uses_place
-from hepgraph.errors import IncompleteWarning, ResumeError, SourceError
+from hepgraph.errors import CheckpointError, IncompleteWarning, ResumeError, SourceError
 from hepgraph.executors.interface import Executor, Part, Tree
 from hepgraph.gather import Gathered, Leaf, Sum, Task
 from hepgraph.io.source import Partition
-from hepgraph.ledger import FAILED, SKIPPED, Report, Row, Rows
+from hepgraph.ledger import FAILED, SKIPPED, Place, Report, Row, Rows
 from hepgraph.plan import AnyPass, combine_all
 
 
@@ -94,10 +94,23 @@ class Running:
         counts = tuple(len(each.leaves) for each in self.gathered)
         return Work(self.passes, counts, self.course.policy)
 
+    def _told(self) -> None:
+        """Keeps with the report what tells this plan from others."""
+        plans: dict[str, Any] = {}
+        for each in self.passes:
+            try:
+                key = plan_key(each)
+            except CheckpointError as error:
+                key = f"unknown: {error}"
+            plans[dataset_of(each) or each.origin.source.name] = key
+        self.ledger.provenance["plans"] = plans
+
     @contextmanager
     def on(self) -> Iterator[None]:
         """Around the run: the checkpoint is held; an error that ends it carries the report, to resume from."""
         checkpoint = self.course.checkpoint
+        if self.ledger.provenance:
+            self._told()
         if checkpoint is not None:
             checkpoint.open(self.passes, self.ledger.provenance)
             self.ledger.provenance["checkpoint"] = checkpoint.where
@@ -212,37 +225,40 @@ class Running:
             return Executor.fold(runner, self.work, tasks, trees)
         return runner.fold(self.work, tasks, trees)
 
-    def take(self, finished: Sequence[tuple[Task, Rows]], value: Sum) -> int:
-        """Takes in what became of some tasks of one pass, and their sum; gives the number of events."""
-        number = finished[0][0].number
-        gathered = self.gathered[number]
-        done: list[tuple[Task, Row]] = []
-        for task, told in finished:
-            self._lost(task, told)
-            if len(told.rows) > 1:
-                gathered.split(task.leaf, task.partition, tuple(_part(task.partition, row) for row in told.rows))
-            done += [(task, row) for row in told.rows if row.status not in (FAILED, SKIPPED)]
-            for row in told.rows:
-                if row.status in (FAILED, SKIPPED) and row.cause is None:
-                    self.ledger.add((number, task.leaf, row.start), row)
-        if self.course.checkpoint is not None:
-            self._keep(self.course.checkpoint, done, value)
-        start = time.perf_counter()
-        gathered.take(value, self.add[number])
-        seconds = time.perf_counter() - start
-        for task, row in done:
-            gathered.done.add((task.leaf, row.start))
-            self.ledger.add((number, task.leaf, row.start), replace(row, merge_seconds=seconds / len(done)))
-        return sum(row.events for _, row in done)
+    def take(self, value: Sum, told: Sequence[tuple[Task, Rows]]) -> None:
+        """Takes in what became of tasks of one pass: the sum of their results, and the rows of each.
 
-    def _keep(self, checkpoint: Checkpoint, done: Sequence[tuple[Task, Row]], value: Sum) -> None:
-        """Stores the results of one task, of which a sum holds nothing else."""
-        for task, row in done:
+        With a checkpoint, tasks come one by one.
+        """
+        done: list[tuple[Place, Row]] = []
+        for task, rows in told:
+            done += self._rows(task, value, rows)
+        start = time.perf_counter()
+        number = told[0][0].number
+        self.gathered[number].take(value, self.add[number])
+        seconds = (time.perf_counter() - start) / max(1, len(done))
+        for place, row in done:
+            self.gathered[number].done.add(place[1:])
+            self.ledger.add(place, replace(row, merge_seconds=seconds))
+
+    def _rows(self, task: Task, value: Sum, told: Rows) -> list[tuple[Place, Row]]:
+        """The rows of what is done, after what there was of it is stored, and what failed is in the report."""
+        self._lost(task, told)
+        each, checkpoint = self.passes[task.number], self.course.checkpoint
+        done = {row.start: row for row in told.rows if row.status not in (FAILED, SKIPPED)}
+        if len(told.rows) > 1:
+            made = tuple(_part(task.partition, row) for row in told.rows)
+            self.gathered[task.number].split(task.leaf, task.partition, made)
+        for row in told.rows:
             part = _part(task.partition, row)
-            pieces = value.pieces.get(task.leaf, {})
-            whole = (part.start, part.stop) not in pieces
-            partials = next(iter(value.nodes.values())) if whole else pieces[part.start, part.stop]
-            checkpoint.keep(task.number, self.passes[task.number], part, partials, row)
+            if row.start in done:
+                if checkpoint is not None:
+                    pieces = value.pieces.get(task.leaf) or {}
+                    partials = next(iter(value.nodes.values())) if value.nodes else pieces[row.start, row.stop]
+                    checkpoint.keep(task.number, each, part, partials, row)
+            elif row.cause is None:
+                self.ledger.add((task.number, task.leaf, row.start), row)
+        return [((task.number, task.leaf, start), row) for start, row in done.items()]
 
     def _add(self, task: Task, part: Partition, partials: Any, row: Row) -> None:
         gathered = self.gathered[task.number]
@@ -308,7 +324,7 @@ class Running:
             if place is not None:
                 self.ledger.add(place, row)
         if self.gathered and not self._finishing and isinstance(error, Exception | KeyboardInterrupt):
-            with suppress(Exception):  # what has no key cannot be resumed; the error at hand is what matters
+            with suppress(CheckpointError):  # what has no key cannot be resumed; the error at hand is what matters
                 self._hold(pack=False)
         with suppress(AttributeError):
             error.report = self.ledger  # type: ignore[attr-defined]
@@ -335,12 +351,8 @@ class Running:
 
     def _warn(self) -> None:
         checkpoint = self.ledger.provenance.get("checkpoint")
-        again = (
-            "Run it again with the same checkpoint"
-            if checkpoint
-            else "hg.run(..., resume=report), with the report of report=True,"
-        )
-        text = f"{self.ledger.summary()}\nreport.failed lists all of it. {again} to do what is missing."
+        with_what = "the same checkpoint" if checkpoint else "resume=report, the report that report=True gives"
+        text = f"{self.ledger.summary()}\nreport.failed lists all. To do what is missing, run again with {with_what}."
         warnings.warn(IncompleteWarning(text), stacklevel=_users_level())
 
 

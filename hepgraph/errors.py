@@ -51,6 +51,10 @@ class DamagedFileError(SourceError):
     """A file that is truncated, corrupt, or not of the expected format."""
 
 
+class AccessError(SourceError):
+    """A file that cannot be reached now: a time-out, a lost connection, a trouble of the file system."""
+
+
 class ChangedFileError(SourceError):
     """A file that is not the one that was opened, or preprocessed, any more."""
 

@@ -44,7 +44,9 @@ class Sum:
     @classmethod
     def of(cls, count: int, leaf: int, partials: Any) -> Sum:
         """The result of one whole leaf, of so many."""
-        return cls(count, {(0, leaf) if count > 1 else TOP: partials})
+        made = cls(count)
+        made.put(partials, _none, 0, leaf)
+        return made
 
     @property
     def complete(self) -> bool:
@@ -94,6 +96,10 @@ class Sum:
         found = [((max(index, 0) << max(level, 0), 0), value) for (level, index), value in self.nodes.items()]
         found += [((leaf, start), v) for leaf, pieces in self.pieces.items() for (start, _), v in pieces.items()]
         return [value for _, value in sorted(found, key=lambda pair: pair[0])]
+
+
+def _none(a: Any, b: Any) -> Any:
+    raise AssertionError("one result has nothing to be added to")
 
 
 @dataclass

@@ -53,7 +53,7 @@ def preprocess(
     >>> import hepgraph as hg
     >>> known = hg.preprocess({"a": ["data/sample.root"]}, executor="serial", cache=False)
     >>> known.entries, known.first_events(100).entries
-    ({'a': 2000}, {'a': 100})
+    ({'a': 8000}, {'a': 100})
     """
     policy = Policy(on_error, retries)
     named = datasets(fileset, tree)

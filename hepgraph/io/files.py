@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 import fsspec
 
 from hepgraph.errors import (
+    AccessError,
     DamagedFileError,
     FilesetError,
     HepgraphError,
     MissingColumnError,
     MissingFileError,
-    SourceError,
     suggestion,
 )
 
@@ -180,7 +180,7 @@ def edge(path: str, doing: str = "open") -> Iterator[None]:
     except Exception as error:
         message = f"Cannot {doing} {path}: {_first_lines(error)}"
         if _is_access(error, path):
-            raise SourceError(message) from error
+            raise AccessError(message) from error
         raise DamagedFileError(message) from error
 
 

@@ -71,6 +71,7 @@ class Store:
         self.root = root.rstrip("/")
         self._lock: int | None = None
         self._mine: Holder | None = None
+        self._made: set[str] = set()  # folders that are there
 
     @property
     def local(self) -> bool:
@@ -88,7 +89,9 @@ class Store:
         """Keeps bytes under a name: under another one first, then moved, so that nobody ever sees half of them."""
         path = self._path(name)
         folder, _, last = path.rpartition("/")
-        self.system.makedirs(folder, exist_ok=True)
+        if folder not in self._made:
+            self.system.makedirs(folder, exist_ok=True)
+            self._made.add(folder)
         temporary = f"{folder}/{_TEMPORARY}{last}-{os.getpid()}"
         try:
             self.system.pipe_file(temporary, data)
@@ -111,6 +114,8 @@ class Store:
             paths = self.system.ls(where, detail=False, refresh=True)
         except FileNotFoundError:
             return []
+        if [str(path).rstrip("/") for path in paths] == [where]:
+            raise NotADirectoryError(f"{self.url} is a file")
         found = []
         for path in paths:
             name = str(path).rstrip("/").rpartition("/")[2]
