@@ -13,12 +13,13 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     schema        collections out of columns, from TOML files
     events        opening datasets
     plan          outputs, passes, partial results
-    executors     serial, threads, processes
+    executors     serial, threads, processes, dask
     compute       any nest of lazy things, in one pass
     hist          histograms with recorded fills
     explain       plans in words and pictures
     eager         the fallback for what cannot be recorded
     processor     analyses as classes, run over filesets
+    submit        runs in the background
     plot          pictures of results
 """
 
@@ -37,6 +38,7 @@ from hepgraph.lazy import vectors as _vectors
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.opaque import map_partitions
 from hepgraph.processor import Processor, Runner, run
+from hepgraph.submit import Handle, submit
 
 _RULES = (
     _combine,
@@ -51,6 +53,7 @@ _RULES = (
 __version__ = "0.1.0"
 
 __all__ = [
+    "Handle",
     "Hist",
     "Lazy",
     "Processor",
@@ -68,5 +71,6 @@ __all__ = [
     "open",
     "persist",
     "run",
+    "submit",
     "visualize",
 ]

@@ -132,9 +132,14 @@ def compute(
     runner = pick(executor)
     made, places = passes(tree, engine)
     ledger = Report()
-    results = run_passes(made, runner, progress, ledger)
-    new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
-    out = rebuilt(tree, new)
+
+    def assembled(results: list[list[Any]]) -> Any:
+        new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
+        return rebuilt(tree, new)
+
+    if runner.watch is not None:
+        runner.watch.then(assembled)
+    out = assembled(run_passes(made, runner, progress, ledger))
     return (out, ledger) if report else out
 
 
@@ -149,6 +154,8 @@ def run_passes(made: Sequence[AnyPass], runner: Executor, progress: bool | None,
         tasks.extend((number, partition) for partition in ranges)
         mergers.append(Merger(len(ranges), combine_all(each.sinks)))
     ledger.expect(sum(len(partition) for _, partition in tasks))
+    if runner.watch is not None:
+        runner.watch.begin(made, mergers, ledger, len(tasks))
     with progress_bar(len(tasks), progress, runner.name) as tick:
         for part in runner.fold(Work(tuple(made)), tasks, trees):
             mergers[part.tree].add(part.index, part.value, part.level)

@@ -97,11 +97,17 @@ def run(
             continue
         check_lazy(output)
         traced[dataset.name] = output
-    results = _compute(traced, eager, pick(executor), progress, ledger, engine)
-    total: Any = None
-    for dataset, _ in opened:
-        total = accumulate(total, results[dataset.name])
-    total = postprocess(total)
+
+    def summed(results: dict[str, Any]) -> Any:
+        total: Any = None
+        for dataset, _ in opened:
+            total = accumulate(total, results[dataset.name])
+        return postprocess(total)
+
+    runner = pick(executor)
+    if runner.watch is not None:
+        runner.watch.then(summed)
+    total = summed(_compute(traced, eager, runner, progress, ledger, engine))
     return (total, ledger) if report else total
 
 
@@ -135,12 +141,17 @@ def _compute(
     traced: dict[str, Any], eager: dict[str, EagerPass], executor: Any, progress: Any, ledger: Report, engine: str
 ) -> Any:
     made, places = passes(traced, engine)
-    results = run_passes([*made, *eager.values()], executor, progress, ledger)
-    new = {id(leaf): finish_leaf(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
-    out = rebuilt(traced, new)
-    for number, name in enumerate(eager, start=len(made)):
-        out[name] = results[number][0]
-    return out
+
+    def assembled(results: list[list[Any]]) -> Any:
+        new = {id(leaf): finish_leaf(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
+        out = rebuilt(traced, new)
+        for number, name in enumerate(eager, start=len(made)):
+            out[name] = results[number][0]
+        return out
+
+    if executor.watch is not None:
+        executor.watch.then(assembled)
+    return assembled(run_passes([*made, *eager.values()], executor, progress, ledger))
 
 
 @dataclass

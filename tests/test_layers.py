@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver", "schemafile", "schema", "events",
     "ledger", "progress", "executors", "plan", "compute", "hist", "accumulate", "chunk", "eager", "fileset", "explain",
-    "processor", "plot", "__init__", "processors", "__main__",
+    "processor", "submit", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip
 
 ANYWHERE = {"awkward", "numpy"}

@@ -166,6 +166,8 @@ class Fold:
         self.large: set[int] = set()
         self.threads, self.stale = 0, False  # stale: the scheduler may not know the plan any more
         self.looked, self.alone, self.said = 0.0, time.monotonic(), 0.0
+        self.on_wait: Callable[[], None] = lambda: None
+        self.on_alone: Callable[[], object] = lambda: None
 
     def parts(self) -> Iterator[Part]:
         """The sums, as they come in."""
@@ -259,6 +261,7 @@ class Fold:
 
     def _finished(self) -> list[str]:
         """The keys of what has finished, after at most a moment."""
+        self.on_wait()
         try:
             found = [self.done.get(timeout=_CHECK)]
         except queue.Empty:
@@ -439,6 +442,7 @@ class Fold:
                 "(dask worker, cluster.scale, cluster.adapt), or wait longer with hg.executors.Dask(..., patience=)."
             )
         if now - self.alone > 1 and now - self.said > 60:
+            self.on_alone()
             LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", _address(client))
             self.said = now
 

@@ -42,6 +42,18 @@ class Merger:
     def _sum(self, a: Any, b: Any) -> Any:
         return b if a is None else a if b is None else self.combine(a, b)
 
+    def so_far(self) -> Any:
+        """The sum of what has come in, or None if nothing has; it shares nothing with what is still to be added to."""
+        import pickle
+
+        import cloudpickle
+
+        held = sorted(self._waiting.items(), key=lambda item: item[0][1] << max(item[0][0], 0))
+        total = None
+        for value in pickle.loads(cloudpickle.dumps([value for _, (value,) in held])):
+            total = self._sum(total, value)
+        return total
+
     @property
     def result(self) -> Any:
         """The sum of all."""
@@ -82,4 +94,3 @@ class Place:
         """The place in which a merge adds this one to its neighbours: on the next level that `step` divides."""
         level = (self.level // step + 1) * step
         return Place(self.tree, level, self.index >> (level - self.level))
-
