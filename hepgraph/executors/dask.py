@@ -116,6 +116,14 @@ class Dask(Executor):
         title = options.get("scheduler_file") or (target if isinstance(target, str) else type(target).__name__)
         try:
             return distributed.Client(target, **options)
+        except TypeError as error:
+            if not str(title).startswith("tls://") or self.security is not None:
+                raise
+            raise UnreachableError(
+                f"The dask scheduler at {title} wants certificates, and none were given: "
+                "hg.executors.Dask(address, security=distributed.security.Security(tls_ca_file=..., "
+                "tls_client_cert=..., tls_client_key=...)), or dask's configuration."
+            ) from error
         except (OSError, TimeoutError) as error:
             hint = (
                 "For a tls:// address, security= must hold the certificates that the scheduler was started with."

@@ -150,7 +150,7 @@ class Fold:
         patience: float | None,
     ) -> None:
         self.plan, self.client, self.work, self.tasks, self.trees = plan, plan.client, work, tasks, trees
-        self.seconds, self.patience = seconds, patience
+        self.seconds, self.patience, self.address = seconds, patience, _address(plan.client)
         self.at = (0, 0)  # the next range: (tree, range)
         self.total = self.left = sum(tree.count for tree in trees)
         self.delivered = 0
@@ -422,7 +422,7 @@ class Fold:
         client = self.client
         if client.status not in ("running", "connecting"):
             raise UnreachableError(
-                f"The dask scheduler {_address(client)} went away, and did not come back: {self.delivered} of "
+                f"The dask scheduler {self.address} went away, and did not come back: {self.delivered} of "
                 f"{self.total} ranges were done."
             )
         if client.status == "running":
@@ -438,12 +438,12 @@ class Fold:
             return
         if self.patience is not None and now - self.alone > self.patience:
             raise ExecutorError(
-                f"No dask worker came to the scheduler {_address(client)} within {self.patience:g} s: start some "
+                f"No dask worker came to the scheduler {self.address} within {self.patience:g} s: start some "
                 "(dask worker, cluster.scale, cluster.adapt), or wait longer with hg.executors.Dask(..., patience=)."
             )
         if now - self.alone > 1 and now - self.said > 60:
             self.on_alone()
-            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", _address(client))
+            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", self.address)
             self.said = now
 
 
