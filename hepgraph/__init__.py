@@ -16,6 +16,7 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     executors     serial, threads, processes, dask
     compute       any nest of lazy things, in one pass
     hist          histograms with recorded fills
+    interop       to and from dask's collections
     explain       plans in words and pictures
     eager         the fallback for what cannot be recorded
     processor     analyses as classes, run over filesets
@@ -28,6 +29,7 @@ from hepgraph.compute import compute, necessary_columns, persist
 from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
 from hepgraph.explain import explain, visualize
 from hepgraph.hist import Hist
+from hepgraph.interop import from_delayed, from_map
 from hepgraph.lazy import combine as _combine
 from hepgraph.lazy import index as _index
 from hepgraph.lazy import lists as _lists
@@ -63,6 +65,8 @@ __all__ = [
     "executors",
     "explain",
     "from_awkward",
+    "from_delayed",
+    "from_map",
     "from_parquet",
     "from_root",
     "from_source",

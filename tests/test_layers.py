@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
     "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver", "schemafile", "schema", "events",
-    "ledger", "progress", "executors", "plan", "compute", "hist", "accumulate", "chunk", "eager", "fileset", "explain",
-    "processor", "submit", "plot", "__init__", "processors", "__main__",
+    "ledger", "progress", "executors", "plan", "compute", "hist", "interop", "accumulate", "chunk", "eager", "fileset",
+    "explain", "processor", "submit", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip
 
 ANYWHERE = {"awkward", "numpy"}
@@ -23,7 +23,7 @@ FENCES = {
     "uproot": {"io/"},
     "fsspec": {"io/"},
     "cramjam": {"io/"},
-    "dask": {"executors/dask.py"},
+    "dask": {"executors/dask.py", "interop.py"},
     "distributed": {"executors/dask.py", "executors/folding.py"},
     "llvmlite": {"kernel/"},
     "numba": {"kernel/"},
@@ -33,8 +33,9 @@ FENCES = {
     "rich": {"progress.py", "__main__.py"},
     "vector": {"weaver.py"},
     "yaml": {"fileset.py"},
-    "cloudpickle": {"graph/node.py", "lazy/opaque.py", "executors/"},
+    "cloudpickle": {"graph/node.py", "lazy/opaque.py", "io/mapped.py", "executors/", "interop.py"},
     "hist": {"hist.py"},
+    "pandas": {"interop.py"},
     "boost_histogram": {"hist.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
 }
 LONGEST = 600
@@ -145,7 +146,9 @@ def test_optional_packages_are_imported_when_needed():
     for path in modules().values():
         early = {name.partition(".")[0] for name, top in imports(path) if top}
         allowed = {"matplotlib", "mplhep"} if path.name == "plot.py" else set()
-        assert not early & ({"yaml", "dask", "distributed", "IPython", "matplotlib", "mplhep"} - allowed), path
+        assert not early & ({"yaml", "dask", "distributed", "pandas", "IPython", "matplotlib", "mplhep"} - allowed), (
+            path
+        )
 
 
 def test_processors_use_the_public_face():
