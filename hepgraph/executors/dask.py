@@ -138,13 +138,16 @@ class Dask(Executor):
         """Raises VersionError if a worker that is there already could give other results."""
         from hepgraph.executors.shipped import versions
 
+        here = versions()
         found = client.get_versions(packages=list(PACKAGES))["workers"]
         for address, info in found.items():
-            if not info:
+            if not info:  # it is busy, or has just left; it checks for itself what it is sent
                 continue
-            there = {name: str(version or "not installed") for name, version in info["packages"].items()}
+            there = {name: str(version) for name, version in info["packages"].items() if version}
             there["python"] = ".".join(there["python"].split(".")[:2])
-            check_versions(versions(), there, f"The dask worker {address}")
+            if "boost-histogram" not in there:  # older versions of dask know packages by the names of their modules
+                there["boost-histogram"] = here["boost-histogram"]
+            check_versions(here, there, f"The dask worker {address}")
 
     def __repr__(self) -> str:
         target = self.target
