@@ -15,18 +15,20 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     content       hashes of analyses: plans, code, parameters
     ledger        the report: a row for each range
     plan          outputs, passes, partial results
-    executors     serial, threads, processes
+    executors     serial, threads, processes, dask
     attempt       one range on a worker: tries, halves, failures
     gather        partial results on their way up a tree
     checkpoint    partial results on disk
     course        a run from what is there to what is left
     compute       any nest of lazy things, in one pass
     hist          histograms with recorded fills
+    interop       to and from dask's collections
     explain       plans in words and pictures
     eager         the fallback for what cannot be recorded
     fileset       which files are which dataset
     preprocess    what is in the files, found out once
     processor     analyses as classes, run over filesets
+    submit        runs in the background
     plot          pictures of results
 """
 
@@ -36,6 +38,7 @@ from hepgraph.events import from_awkward, from_parquet, from_root, from_source, 
 from hepgraph.explain import explain, visualize
 from hepgraph.fileset import Fileset
 from hepgraph.hist import Hist
+from hepgraph.interop import from_delayed, from_map
 from hepgraph.lazy import combine as _combine
 from hepgraph.lazy import index as _index
 from hepgraph.lazy import lists as _lists
@@ -48,6 +51,7 @@ from hepgraph.lazy.opaque import map_partitions
 from hepgraph.ledger import Report
 from hepgraph.preprocess import preprocess
 from hepgraph.processor import Processor, Runner, run
+from hepgraph.submit import Handle, submit
 
 _RULES = (
     _combine,
@@ -63,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Fileset",
+    "Handle",
     "Hist",
     "Lazy",
     "Processor",
@@ -73,6 +78,8 @@ __all__ = [
     "executors",
     "explain",
     "from_awkward",
+    "from_delayed",
+    "from_map",
     "from_parquet",
     "from_root",
     "from_source",
@@ -82,5 +89,6 @@ __all__ = [
     "persist",
     "preprocess",
     "run",
+    "submit",
     "visualize",
 ]

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     adl.add_argument("--plot", metavar="PNG", help="draw the histograms into a picture")
     adl.add_argument("--json", metavar="FILE", help="write entries and means as JSON")
     adl.add_argument("--queries", default="1,2,3,4,5,6,7,8", help="which queries, such as 1,5,8")
-    adl.add_argument("--executor", default="threads", help="serial, threads or processes")
+    adl.add_argument("--executor", default="threads", help="serial, threads, processes, dask, or tcp://scheduler:port")
     adl.add_argument("--step-size", default="100000", help="entries in a partition, or an amount such as '50 MB'")
     adl.add_argument("--tree", help="the name of the tree, if not Events")
     adl.set_defaults(command=_adl)

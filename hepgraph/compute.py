@@ -109,7 +109,8 @@ def compute(
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
-    `executor`: "serial", "threads", "processes", an object of `hg.executors`, or a `concurrent.futures.Executor`.
+    `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of `hg.executors`,
+    or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
     `engine="interpreter"` takes the plain path by name, `engine="kernel"` compiles histograms and reductions to native
     code (what it does not know still goes to the interpreter); "auto" is the interpreter today. `progress`: shown in a
     terminal or notebook unless False.
@@ -132,9 +133,14 @@ def compute(
     runner = pick(executor)
     made, places = passes(tree, engine)
     ledger = Report(provenance=provenance() if report else {})
-    results = run_passes(made, runner, progress, ledger)
-    new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
-    out = rebuilt(tree, new)
+
+    def assembled(results: list[list[Any]]) -> Any:
+        new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
+        return rebuilt(tree, new)
+
+    if runner.watch is not None:
+        runner.watch.then(assembled)
+    out = assembled(run_passes(made, runner, progress, ledger))
     return (out, ledger) if report else out
 
 
@@ -145,6 +151,8 @@ def run_passes(
     running = Running(made, ledger, course or Course())
     with running.on():
         tasks = running.tasks
+        if runner.watch is not None:
+            runner.watch.begin(running, ledger, len(tasks))
         with progress_bar(len(tasks), progress, runner.name) as tick:
             while tasks:
                 for part in running.parts(runner, tasks):

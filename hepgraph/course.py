@@ -293,6 +293,10 @@ class Running:
 
     # what is left
 
+    def so_far(self, number: int) -> Any:
+        """The partial results of a pass up to now, None if nothing has come; what has come stays as it is."""
+        return unpacked(packed(self.gathered[number])).total(self.add[number])
+
     def results(self) -> list[list[Any]]:
         """The finished results of each pass; warns if something is missing."""
         self.ledger.check()

@@ -133,15 +133,20 @@ def run(
     if memory is not None:
         needed = check_budget(every, getattr(runner, "n", 1), memory)
         ledger.provenance["memory"] = {"estimated": needed, "allowed": memory}
-    finished = run_passes(every, runner, progress, ledger, course)
-    new = {id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where]) for leaf, where in places}
-    results = rebuilt(traced, new)
-    for number, name in enumerate(eager, start=len(made)):
-        results[name] = finished[number][0]
-    total: Any = None
-    for dataset, _ in opened:
-        total = accumulate(total, results[dataset.name])
-    total = postprocess(total)
+
+    def summed(finished: list[list[Any]]) -> Any:
+        new = {id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where]) for leaf, where in places}
+        results = rebuilt(traced, new)
+        for number, name in enumerate(eager, start=len(made)):
+            results[name] = finished[number][0]
+        total: Any = None
+        for dataset, _ in opened:
+            total = accumulate(total, results[dataset.name])
+        return postprocess(total)
+
+    if runner.watch is not None:
+        runner.watch.then(summed)
+    total = summed(run_passes(every, runner, progress, ledger, course))
     return (total, ledger) if report else total
 
 

@@ -66,6 +66,7 @@ def test_the_child_of_a_computation_killed_from_outside(tmp_path):
         except FileExistsError:
             return x * 0.1
         os.kill(os.getpid(), signal.SIGKILL)
+        return x
 
     events = hg.from_awkward(ARRAY, npartitions=6)
     x = hg.map_partitions(slow, events.x, str(tmp_path), meta=ARRAY.x[:0])
@@ -123,9 +124,8 @@ def test_a_script_without_a_guard(tmp_path):
         "def process(events):\n"
         "    total = float(ak.sum(events.x))\n"
         "    return {'mine': Mine(len(events)), 'sum': beside.times(total)}\n"
-        "from hepgraph.processor import run\n"
         "ak.to_parquet(ak.Array({'x': [1.0, 2.0, 3.0, 4.0]}), 'four.parquet')\n"
-        "out = run(process, {'a': ['four.parquet']}, schema='base', step_size=2, executor='processes', progress=False)\n"
+        "out = hg.run(process, {'a': ['four.parquet']}, schema='base', step_size=2, executor='processes')\n"
         "print(out['mine'].n, out['sum'], isinstance(out['mine'], Mine))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path)
@@ -153,11 +153,11 @@ def test_what_cannot_be_pickled_is_named():
     handle = threading.Lock()
 
     def uses(x):
-        return x if handle else x
+        return handle, x
 
-    with pytest.raises(ShippingError, match="the variable 'handle' of .*uses cannot be sent") as caught:
+    with pytest.raises(ShippingError, match=r"the variable 'handle' of .*uses cannot be sent"):
         list(Processes(1).run(uses, [1]))
-    with pytest.raises(ShippingError, match="the global 'GLOBAL', that with_global uses cannot be sent"):
+    with pytest.raises(ShippingError, match="the global 'GLOBAL' that with_global uses cannot be sent"):
         list(Processes(1).run(with_global, [1]))
     with pytest.raises(ShippingError, match=r"\['deep'\].*cannot be sent"):
         list(Processes(1).run(Numbers("x", deadly={"deep": handle}), [1]))

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = [
     "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver", "schemafile", "schema", "events",
     "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
-    "compute", "hist", "accumulate", "chunk", "eager", "fileset", "opening", "preprocess",
+    "compute", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "preprocess",
     "estimate", "explain",
-    "processor", "plot", "__init__", "processors", "__main__",
+    "processor", "submit", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip
 
 ANYWHERE = {"awkward", "numpy"}
@@ -26,7 +26,7 @@ FENCES = {
     "fsspec": {"io/"},
     "cramjam": {"io/"},
     "xxhash": {"io/"},
-    "dask": {"executors/dask.py"},
+    "dask": {"executors/dask.py", "interop.py"},
     "distributed": {"executors/dask.py", "executors/folding.py"},
     "llvmlite": {"kernel/", "io/unsplit.py"},
     "numba": {"kernel/"},
@@ -36,8 +36,9 @@ FENCES = {
     "rich": {"progress.py", "__main__.py"},
     "vector": {"weaver.py"},
     "yaml": {"fileset.py"},
-    "cloudpickle": {"graph/node.py", "lazy/opaque.py", "executors/"},
+    "cloudpickle": {"graph/node.py", "lazy/opaque.py", "io/mapped.py", "executors/", "interop.py"},
     "hist": {"hist.py"},
+    "pandas": {"interop.py"},
     "boost_histogram": {"hist.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
 }
 LONGEST = 600
@@ -148,7 +149,9 @@ def test_optional_packages_are_imported_when_needed():
     for path in modules().values():
         early = {name.partition(".")[0] for name, top in imports(path) if top}
         allowed = {"matplotlib", "mplhep"} if path.name == "plot.py" else set()
-        assert not early & ({"yaml", "dask", "distributed", "IPython", "matplotlib", "mplhep"} - allowed), path
+        assert not early & ({"yaml", "dask", "distributed", "pandas", "IPython", "matplotlib", "mplhep"} - allowed), (
+            path
+        )
 
 
 def test_processors_use_the_public_face():

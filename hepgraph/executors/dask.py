@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from hepgraph.errors import ExecutorError, UnreachableError
@@ -22,6 +23,15 @@ from hepgraph.executors.shipped import PACKAGES, Shipped, check_versions
 LOG = logging.getLogger("hepgraph")
 
 
+@dataclass(frozen=True)
+class _Connection:
+    """A Client, what is to be closed after its use, and what may bring lost workers back."""
+
+    client: Any
+    mine: tuple[Any, ...] = ()
+    revive: Callable[[], object] = lambda: None
+
+
 class Dask(Executor):
     """A dask cluster.
 
@@ -31,8 +41,8 @@ class Dask(Executor):
     LocalCluster, which is closed after the run. `security` is a `distributed.security.Security`, for TLS.
 
     There need not be a worker yet: a run waits for the first, saying so, for `patience` seconds (for ever, unless
-    told). Workers may come and go. `timeout` is how long to wait for the scheduler itself, `seconds` how much work goes into
-    one task of dask.
+    told). Workers may come and go. `timeout` is how long to wait for the scheduler itself in seconds, `seconds` how
+    much work goes into one task of dask.
     """
 
     name = "dask"
@@ -53,45 +63,47 @@ class Dask(Executor):
         from hepgraph.executors.folding import call
 
         shipped = Shipped.of(work)
-        with self.client() as client, Plan(client, shipped) as plan:
-            window = 3 * max(1, sum(client.nthreads().values()))
-            yield from windowed(client.get_executor(pure=False), call(plan.name), tasks, window)
+        with self.connected() as there, Plan(there.client, shipped) as plan:
+            window = 3 * max(1, sum(there.client.nthreads().values()))
+            yield from windowed(there.client.get_executor(pure=False), call(plan.name), tasks, window, self.on_wait)
 
     def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
         shipped = Shipped.of(work)  # before anything is started: it is here that mistakes are found
-        with self.client() as client:
-            self._check(client)
-            with Plan(client, shipped) as plan:
+        with self.connected() as there:
+            self._check(there.client)
+            with Plan(there.client, shipped) as plan:
                 fold = Fold(plan, work, tasks, trees, self.seconds, self.patience)
+                fold.on_wait, fold.on_alone = self.on_wait, there.revive
                 try:
                     yield from fold.parts()
                 finally:
                     fold.end()
 
     @contextmanager
-    def client(self) -> Iterator[Any]:
+    def connected(self) -> Iterator[_Connection]:
         """A Client for the length of a `with`; closed after it if it was made for it."""
-        client, mine = self._connected()
+        there = self._connection()
         try:
-            yield client
+            yield there
         finally:
-            for each in mine:
+            for each in there.mine:
                 each.close()
 
-    def _connected(self) -> tuple[Any, list[Any]]:
-        """A Client, and what is to be closed after its use."""
+    def _connection(self) -> _Connection:
         distributed = _distributed()
         target = self.target if self.target is not None else current_client()
         if isinstance(target, distributed.Client):
             _check_client(target)
-            return target, []
+            return _Connection(target)
         if target is None and _configured() is None:
             cluster = _local_cluster(distributed)
-            return distributed.Client(cluster, set_as_default=False), [_Closer(cluster)]
+            client = distributed.Client(cluster, set_as_default=False)
+            # a LocalCluster gives up a worker that dies twice; this one is ours, and shall go on
+            return _Connection(client, (client, cluster), lambda: cluster.scale(len(cluster.worker_spec)))
         if getattr(target, "asynchronous", False):
             raise ExecutorError(f"{type(target).__name__} is asynchronous; give one made without asynchronous=True.")
         client = self._to(distributed, _configured() if target is None else target)
-        return client, [client]
+        return _Connection(client, (client,))
 
     def _to(self, distributed: Any, target: Any) -> Any:
         options: dict[str, Any] = {"timeout": self.timeout, "set_as_default": False}
@@ -104,6 +116,14 @@ class Dask(Executor):
         title = options.get("scheduler_file") or (target if isinstance(target, str) else type(target).__name__)
         try:
             return distributed.Client(target, **options)
+        except TypeError as error:
+            if not str(title).startswith("tls://") or self.security is not None:
+                raise
+            raise UnreachableError(
+                f"The dask scheduler at {title} wants certificates, and none were given: "
+                "hg.executors.Dask(address, security=distributed.security.Security(tls_ca_file=..., "
+                "tls_client_cert=..., tls_client_key=...)), or dask's configuration."
+            ) from error
         except (OSError, TimeoutError) as error:
             hint = (
                 "For a tls:// address, security= must hold the certificates that the scheduler was started with."
@@ -118,28 +138,20 @@ class Dask(Executor):
         """Raises VersionError if a worker that is there already could give other results."""
         from hepgraph.executors.shipped import versions
 
+        here = versions()
         found = client.get_versions(packages=list(PACKAGES))["workers"]
         for address, info in found.items():
-            if not info:
+            if not info:  # it is busy, or has just left; it checks for itself what it is sent
                 continue
-            there = {name: str(version or "not installed") for name, version in info["packages"].items()}
+            there = {name: str(version) for name, version in info["packages"].items() if version}
             there["python"] = ".".join(there["python"].split(".")[:2])
-            check_versions(versions(), there, f"The dask worker {address}")
+            if "boost-histogram" not in there:  # older versions of dask know packages by the names of their modules
+                there["boost-histogram"] = here["boost-histogram"]
+            check_versions(here, there, f"The dask worker {address}")
 
     def __repr__(self) -> str:
         target = self.target
         return f"Dask({'' if target is None else target!r})" if isinstance(target, str | None) else "Dask(...)"
-
-
-class _Closer:
-    """Closes a cluster with its workers; a Client that was made for it goes with it."""
-
-    def __init__(self, cluster: Any) -> None:
-        self.cluster = cluster
-
-    def close(self) -> None:
-        """Ends client, workers and scheduler."""
-        self.cluster.close()
 
 
 def _distributed() -> Any:

@@ -66,34 +66,41 @@ def _work(plan: str) -> Any:
     return worker.plugins[plan].shipped.work(f"The dask worker {worker.address}")
 
 
-def add_up(plan: str, place: tuple[int, int, int], first: int, tasks: Sequence[Any]) -> Sum:
+def add_up(plan: str, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
+    """A task of dask: the ranges of one place."""
+    return summed(_work(plan), place, first, tasks)
+
+
+def merge(plan: str, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
+    """A task of dask: adds up what lies below one place, which stands above `count` ranges."""
+    return merged_sum(_work(plan), place, count, sums)
+
+
+def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
     """Works through the ranges of one place; `first` is the number of the first of all."""
     import cloudpickle
 
     start = time.perf_counter()
-    work = _work(plan)
-    tree, level, index = place
-    merger, rows = Merger(len(tasks), work.combine(tree)), []
+    merger, rows = Merger(len(tasks), work.combine(place.tree)), []
     for i, task in enumerate(tasks):
         value, row = work(task)
         merger.add(i, value)
         rows.append((first + i, row))
-    return Sum(level, index, cloudpickle.dumps(merger.result), rows, time.perf_counter() - start)
+    return Sum(place.level, place.index, cloudpickle.dumps(merger.result), rows, time.perf_counter() - start)
 
 
-def merge(plan: str, place: tuple[int, int, int], count: int, sums: Sequence[Sum]) -> Sum:
+def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
     """Adds up the sums of all places below one, which stands above `count` ranges."""
     import cloudpickle
 
     start = time.perf_counter()
-    tree, level, index = place
-    merger, rows = Merger(count, _work(plan).combine(tree)), []
+    merger, rows = Merger(count, work.combine(place.tree)), []
     for each in sums:
-        merger.add(each.index - (index << (level - each.level)), pickle.loads(each.body), each.level)
+        merger.add(each.index - (place.index << (place.level - each.level)), pickle.loads(each.body), each.level)
         rows += each.rows
     body = cloudpickle.dumps(merger.result)
     seconds = sum(each.seconds for each in sums) + time.perf_counter() - start
-    return Sum(level, index, body, rows, seconds, sum(len(each.body) for each in sums))
+    return Sum(place.level, place.index, body, rows, seconds, sum(len(each.body) for each in sums))
 
 
 # here
@@ -150,7 +157,7 @@ class Fold:
         patience: float | None,
     ) -> None:
         self.plan, self.client, self.work, self.tasks, self.trees = plan, plan.client, work, tasks, trees
-        self.seconds, self.patience = seconds, patience
+        self.seconds, self.patience, self.address = seconds, patience, _address(plan.client)
         self.at = (0, 0)  # the next range: (tree, range)
         self.total = self.left = sum(tree.count for tree in trees)
         self.delivered = 0
@@ -166,6 +173,8 @@ class Fold:
         self.large: set[int] = set()
         self.threads, self.stale = 0, False  # stale: the scheduler may not know the plan any more
         self.looked, self.alone, self.said = 0.0, time.monotonic(), 0.0
+        self.on_wait: Callable[[], None] = lambda: None
+        self.on_alone: Callable[[], object] = lambda: None
 
     def parts(self) -> Iterator[Part]:
         """The sums, as they come in."""
@@ -235,13 +244,13 @@ class Fold:
         start, stop = place.span(tree.count)
         first = tree.first + start
         tasks = self.tasks[first : tree.first + stop]
-        arguments = (self.plan.name, (place.tree, place.level, place.index), first, tasks)
+        arguments = (self.plan.name, place, first, tasks)
         self.batches += 1
         self._send("ranges", add_up, arguments, place, priority=0, inputs=[])
 
     def _merge(self, place: Place, parts: list[Any]) -> None:
         start, stop = place.span(self.trees[place.tree].count)
-        arguments = (self.plan.name, (place.tree, place.level, place.index), stop - start, parts)
+        arguments = (self.plan.name, place, stop - start, parts)
         self._send("merge", merge, arguments, place, priority=10, inputs=parts)
 
     def _send(
@@ -259,6 +268,7 @@ class Fold:
 
     def _finished(self) -> list[str]:
         """The keys of what has finished, after at most a moment."""
+        self.on_wait()
         try:
             found = [self.done.get(timeout=_CHECK)]
         except queue.Empty:
@@ -419,7 +429,7 @@ class Fold:
         client = self.client
         if client.status not in ("running", "connecting"):
             raise UnreachableError(
-                f"The dask scheduler {_address(client)} went away, and did not come back: {self.delivered} of "
+                f"The dask scheduler {self.address} went away, and did not come back: {self.delivered} of "
                 f"{self.total} ranges were done."
             )
         if client.status == "running":
@@ -435,11 +445,12 @@ class Fold:
             return
         if self.patience is not None and now - self.alone > self.patience:
             raise ExecutorError(
-                f"No dask worker came to the scheduler {_address(client)} within {self.patience:g} s: start some "
+                f"No dask worker came to the scheduler {self.address} within {self.patience:g} s: start some "
                 "(dask worker, cluster.scale, cluster.adapt), or wait longer with hg.executors.Dask(..., patience=)."
             )
         if now - self.alone > 1 and now - self.said > 60:
-            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", _address(client))
+            self.on_alone()
+            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", self.address)
             self.said = now
 
 
@@ -447,4 +458,4 @@ def _address(client: Any) -> str:
     return str(getattr(client.scheduler, "address", "")) or "?"
 
 
-__all__ = ["Fold", "Plan", "Sum", "add_up", "call", "merge"]
+__all__ = ["Fold", "Plan", "Sum", "add_up", "call", "merge", "merged_sum", "summed"]

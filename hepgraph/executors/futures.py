@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hepgraph.executors.interface import Executor, Work
@@ -11,7 +11,11 @@ from hepgraph.executors.shipped import Shipped
 
 
 def windowed(
-    pool: concurrent.futures.Executor, work: Work, tasks: Sequence[Any], window: int
+    pool: concurrent.futures.Executor,
+    work: Work,
+    tasks: Sequence[Any],
+    window: int,
+    on_wait: Callable[[], None],
 ) -> Iterator[tuple[int, Any]]:
     """Results as they come, with at most `window` tasks handed over at a time; gives up the rest on an error."""
     waiting: dict[concurrent.futures.Future[Any], int] = {}
@@ -23,7 +27,8 @@ def windowed(
                 waiting[pool.submit(work, task)] = index
             if not waiting:
                 return
-            done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
+            on_wait()
+            done, _ = concurrent.futures.wait(waiting, 0.5, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in sorted(done, key=waiting.__getitem__):
                 yield waiting.pop(future), future.result()
     finally:
@@ -41,4 +46,4 @@ class Futures(Executor):
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         processes = isinstance(self.pool, concurrent.futures.ProcessPoolExecutor)
-        yield from windowed(self.pool, Shipped.of(work) if processes else work, tasks, self.window)
+        yield from windowed(self.pool, Shipped.of(work) if processes else work, tasks, self.window, self.on_wait)

@@ -49,6 +49,12 @@ class Executor(ABC):
     """Runs a function over tasks, somewhere."""
 
     name: str
+    watch: Any = None  # who wants to know about the run (see `watch.py`)
+
+    def on_wait(self) -> None:
+        """Called now and then by a run that waits for results, in its thread; what it raises ends the run."""
+        if self.watch is not None:
+            self.watch.serve()
 
     @abstractmethod
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:

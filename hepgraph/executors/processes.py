@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hepgraph.errors import ExecutorError, KilledError
@@ -47,7 +47,7 @@ class Processes(Executor):
             thread.start()
         try:
             for _ in tasks:
-                index, answer, error = crew.results.get()
+                index, answer, error = crew.next(self.on_wait)
                 crew.room.release()
                 if error is not None:
                     raise error
@@ -99,6 +99,13 @@ class _Crew:
         if child is not None:
             self._bury(child)
 
+    def next(self, on_wait: Callable[[], None]) -> tuple[int, Any, Exception | None]:
+        """The next result: its number, and an answer or an error."""
+        while True:
+            on_wait()
+            with contextlib.suppress(queue.Empty):
+                return self.results.get(timeout=0.5)
+
     def _next(self) -> int | None:
         with self.lock:
             while not self.waiting and self.open and not self.ended.is_set():
@@ -142,15 +149,17 @@ class _Crew:
         )
         with self.lock:
             self.children.add(child)
-        if self.ended.is_set():
-            child.kill()
         assert child.stdin is not None
         assert child.stdout is not None
-        if receive(child.stdout) is None and not self.ended.is_set():
-            code = self._bury(child)
-            raise ExecutorError(f"A process for this run could not be started: {ending(code)}.")
-        send(child.stdin, self.body)
-        return child
+        try:
+            ready = None if self.ended.is_set() else receive(child.stdout)
+            if ready is not None:
+                send(child.stdin, self.body)
+                return child
+        except OSError:  # it has gone again
+            pass
+        child.kill()
+        raise ExecutorError(f"A process for this run could not be started: {ending(self._bury(child))}.")
 
     def _bury(self, child: subprocess.Popen[bytes]) -> int:
         """Ends a child, if it has not ended; gives its exit code."""

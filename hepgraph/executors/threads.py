@@ -22,7 +22,8 @@ class Threads(Executor):
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         if len(tasks) == 1 or self.n == 1:
             for index, task in enumerate(tasks):
+                self.on_wait()
                 yield index, work(task)
             return
         with ThreadPoolExecutor(self.n, "hepgraph") as pool:
-            yield from windowed(pool, work, tasks, 2 * self.n)
+            yield from windowed(pool, work, tasks, 2 * self.n, self.on_wait)

@@ -70,12 +70,9 @@ def _of_function(function: FunctionType) -> Iterator[tuple[str, Any]]:
             continue
     for value in function.__defaults__ or ():
         yield f"a default argument of {title}", value
-    used = set(function.__code__.co_names)
-    yield from (
-        (f"the global {name!r} that {title} uses", value)
-        for name, value in function.__globals__.items()
-        if name in used
-    )
+    for name in dict.fromkeys(function.__code__.co_names):
+        if name in function.__globals__:
+            yield f"the global {name!r} that {title} uses", function.__globals__[name]
 
 
 def _of_object(thing: Any, said: str) -> Iterator[tuple[str, Any]]:

@@ -330,9 +330,6 @@ class Lazy(ak.Array):  # type: ignore[misc]
     def __hash__(self) -> int:
         return id(self)
 
-    def __dask_tokenize__(self) -> Any:
-        return "hepgraph.Lazy", dumps((self._form, self._rows, self._guard))
-
     def _update_class(self) -> None:
         """ak.Array's hook for behaviors; a lazy array keeps its class."""
 

@@ -1,0 +1,319 @@
+"""What running on dask costs: chunks that compute nothing, two workers against one, and a model of a large cluster.
+
+usage: python benchmarks/scale.py [CHUNKS [PEERS]]
+
+CHUNKS (100000) is the number of chunks that compute nothing. PEERS is the Python of an environment that has coffea,
+dask-awkward and dask: it measures them, at a size that they can do. Without it, a plain `client.map` stands in.
+
+The cluster is a LocalCluster of two workers with one thread each. Its scheduler lives in this process: time and memory
+are those of client and scheduler together. CPU time is printed beside wall time, for it says more on a busy machine.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+from distributed import Client, LocalCluster, as_completed
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
+SMALL = 4000  # chunks for those who make a task of each
+LINE = "{:<46}{:>9}{:>12}{:>12}{:>12}"
+
+
+@dataclass
+class Cost:
+    """What n chunks took, in this process."""
+
+    chunks: int
+    wall: float
+    cpu: float
+    memory: int  # bytes more than before, at the worst
+
+    def line(self, name: str) -> str:
+        each = (1e6 * self.wall / self.chunks, 1e6 * self.cpu / self.chunks, self.memory / self.chunks)
+        return LINE.format(name, self.chunks, *(f"{value:.1f}" for value in each))
+
+
+def cost(chunks: int, work: Callable[[], Any]) -> Cost:
+    """Wall and CPU seconds of a call, and by how much this process grew meanwhile."""
+    me, stop, most = psutil.Process(), threading.Event(), [0]
+    gc.collect()
+    before = me.memory_info().rss
+
+    def look() -> None:
+        while not stop.wait(0.02):
+            most[0] = max(most[0], me.memory_info().rss)
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    stop.set()
+    watcher.join()
+    return Cost(chunks, wall, cpu, max(0, most[0] - before))
+
+
+@contextmanager
+def cluster(workers: int = 2) -> Iterator[Any]:
+    """A Client of a fresh LocalCluster."""
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
+        ) as there,
+        Client(there) as client,
+    ):
+        client.wait_for_workers(workers)
+        yield client
+
+
+def nothing(chunk: Any) -> int:
+    """The work of a chunk, for those who make a task of each."""
+    return 1
+
+
+class Nothing:
+    """The same as work that adds up."""
+
+    def __call__(self, task: Any) -> tuple[int, None]:
+        return 1, None
+
+    def combine(self, tree: int) -> Callable[[int, int], int]:
+        return int.__add__
+
+
+# who is compared
+
+
+def hepgraph(client: Any, chunks: int) -> Cost:
+    """The sum of so many ones by hepgraph's executor."""
+    from hepgraph.executors import Dask
+    from hepgraph.executors.interface import Tree
+    from hepgraph.executors.tree import Merger
+
+    def run() -> None:
+        merger = Merger(chunks, int.__add__)
+        for part in Dask(client).fold(Nothing(), range(chunks), [Tree(0, chunks, "nothing")]):
+            merger.add(part.index, part.value, part.level)
+        assert merger.result == chunks
+
+    return cost(chunks, run)
+
+
+def futures(client: Any, chunks: int) -> Cost:
+    """A future for each chunk, added up as they come."""
+
+    def run() -> None:
+        total = 0
+        for batch in as_completed(client.map(nothing, range(chunks), pure=False), with_results=True).batches():
+            total += sum(value for _, value in batch)
+        assert total == chunks
+
+    return cost(chunks, run)
+
+
+def coffea(client: Any, chunks: int) -> Cost:
+    """coffea's DaskExecutor, adding up sets of one number."""
+    from coffea.processor import DaskExecutor
+
+    def run() -> None:
+        executor = DaskExecutor(client=client, status=False, compression=None)
+        out, _ = executor(range(chunks), lambda item: {"n": 1}, None)
+        assert out["n"] == chunks
+
+    return cost(chunks, run)
+
+
+def dask_awkward(client: Any, chunks: int) -> Cost:
+    """A sum over a dask-awkward collection with so many partitions."""
+    import awkward as ak
+    import dask_awkward as dak
+
+    def run() -> None:
+        ones = dak.from_map(lambda i: ak.Array([1]), range(chunks), meta=ak.Array([1])[:0])
+        assert dak.sum(ones, axis=0).compute(scheduler=client) == chunks
+
+    return cost(chunks, run)
+
+
+PEERS = {"coffea": coffea, "dask_awkward": dask_awkward}
+
+
+def peer(python: str, name: str) -> Cost | str:
+    """What a peer costs, measured in an environment of its own; or why it was not."""
+    done = subprocess.run([python, __file__, "--peer", name], capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        return (done.stderr.strip().splitlines() or ["it failed"])[-1][:100]
+    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+
+
+# a million, with workers that are not there
+
+
+class Imagined:
+    """A Client with threads that are not there: a task is done when it is submitted, and took as long as it says."""
+
+    status = "running"
+    scheduler = SimpleNamespace(address="nowhere")
+
+    def __init__(self, threads: int, seconds: float, size: int) -> None:
+        self.threads, self.seconds, self.body, self.tasks, self.most, self.held = threads, seconds, size, 0, 0, 0
+
+    def nthreads(self) -> dict[str, int]:
+        return {"nowhere": self.threads}
+
+    def submit(self, function: Any, plan: str, place: Any, *arguments: Any, key: str, **_: Any) -> Any:
+        from hepgraph.executors.folding import Sum, add_up
+
+        self.tasks += 1
+        if function is add_up:
+            first, tasks = arguments
+            made = Sum(
+                place.level, place.index, self.sum(len(tasks)), [(first + i, None) for i in range(len(tasks))], 0
+            )
+            made.seconds = self.seconds * len(tasks)
+        else:
+            count, parts = arguments
+            rows = [row for part in parts for row in part.made.rows]
+            made = Sum(place.level, place.index, self.sum(count), rows, sum(part.made.seconds for part in parts))
+        done = SimpleNamespace(key=key, status="finished", made=made)
+        done.add_done_callback = lambda call: call(done)
+        return done
+
+    def sum(self, count: int) -> bytes:
+        import pickle
+
+        return pickle.dumps(count)
+
+    def gather(self, futures: list[Any]) -> list[Any]:
+        return [future.made for future in futures]
+
+    def cancel(self, futures: list[Any]) -> None:
+        """Nothing is under way."""
+
+
+def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
+    """What a run costs this process with workers that are not there, and the tasks that a scheduler would get."""
+    from hepgraph.executors.folding import Fold
+    from hepgraph.executors.interface import Tree
+    from hepgraph.executors.tree import Merger
+
+    client = Imagined(threads, seconds, 0)
+    plan: Any = SimpleNamespace(client=client, token="0", name="imagined", send=lambda: None)
+
+    def run() -> None:
+        merger = Merger(chunks, int.__add__)
+        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, None).parts():
+            merger.add(part.index, part.value, part.level)
+        assert merger.result == chunks
+
+    return cost(chunks, run), client.tasks
+
+
+# the ADL queries
+
+
+def queries(folder: Path, copies: int, engine: str) -> dict[str, float]:
+    """Seconds of all eight ADL queries, on one and on two workers and in this process, the best of three."""
+    from hepgraph.processors import adl
+
+    import hepgraph as hg
+
+    for i in range(copies):
+        shutil.copy(SAMPLE, folder / f"{i:02}.root")
+    events = hg.open(str(folder / "*.root"), schema="nanoaod", step_size=4000)
+    lazy = adl.AllQueries().process(events)
+    best: dict[str, float] = {}
+    sums: dict[str, Any] = {}
+    with cluster(1) as one, cluster(2) as two:
+        where = {"serial": "serial", "1 worker": one, "2 workers": two}
+        for i in range(4):
+            for name, executor in where.items():
+                start = time.perf_counter()
+                sums[name] = hg.compute(lazy, executor=executor, engine=engine)
+                if i:  # the first does not count: workers import, and compile
+                    best[name] = min(best.get(name, 1e9), time.perf_counter() - start)
+    assert all(sums[name][q] == h for name in sums for q, h in sums["serial"].items()), "not the same bits"
+    best["events"] = events.source.entries
+    best["bytes"] = sum(hg.necessary_columns(lazy).values())
+    return best
+
+
+def model(task: float, client: float, found: dict[str, float]) -> None:
+    """Says what 200 Gbit/s on 2000 cores asks of each part."""
+    rate, cores, step, merge = 25e9, 2000, 100_000, 8
+    size = found["bytes"] / found["events"] * step
+    chunks = rate / size
+    speed = found["events"] / found["serial"]
+    batch = max(2.0, 0.005 * cores)
+    second = chunks / cores  # chunks that a core has to do in a second
+    ranges = 2 ** max(0, int(batch * second).bit_length() - 1)
+    tasks = chunks / ranges * (1 + 1 / merge)
+    print(f"\nA model, from these figures: 200 Gbit/s (25 GB/s, compressed) on {cores} cores")
+    print(f"  a chunk of {step:,} events is {size / 1e6:.1f} MB on disk: {chunks:,.0f} chunks/s, {second:.2f} a core")
+    print(f"  a core must do {step * second / 1e6:.2f}M events/s; measured here, one core: {speed / 1e6:.2f}M events/s")
+    print(f"    so {cores} cores like this one do {cores * speed / step * size * 8 / 1e9:,.0f} Gbit/s of these queries")
+    print(
+        f"  batches of {batch:g} s are {ranges} chunks; with a merge for {merge} of them, {tasks:,.0f} tasks of dask/s,"
+    )
+    print(f"    each {1e6 * task:.0f} us of CPU of client and scheduler: {100 * tasks * task:.0f} % of a core")
+    print(f"  this process alone: {1e6 * client:.1f} us a chunk, {100 * chunks * client:.1f} % of a core")
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["--peer"]:
+        with cluster() as client:
+            PEERS[sys.argv[2]](client, 10)
+            print(json.dumps(PEERS[sys.argv[2]](client, SMALL).__dict__))
+        return
+    chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    print(LINE.format("chunks that compute nothing", "chunks", "wall us", "CPU us", "bytes each"))
+    with cluster() as client:
+        hepgraph(client, 1000)  # imports
+        futures(client, 100)
+        plain = [futures(client, SMALL)]
+        ours = hepgraph(client, chunks)
+        plain.append(futures(client, SMALL))
+        print(ours.line("hepgraph, executor=Client"))
+        print(hepgraph(client, chunks).line("  the same again"))
+        for each in plain:
+            print(each.line("a future for each (client.map, as_completed)"))
+    if len(sys.argv) > 2:
+        for name in PEERS:
+            found = peer(sys.argv[2], name)
+            print(f"{name}: not measured: {found}" if isinstance(found, str) else found.line(name))
+    task = min(each.cpu / each.chunks for each in plain)
+    print(f"\nworkers that are not there (of {1e6 * task:.0f} us of CPU for each task of dask, as measured above)")
+    print(LINE.format("this process alone", "chunks", "wall us", "CPU us", "bytes each"))
+    for threads, seconds in ((2, 1e-5), (2000, 1.0), (2000, 10.0)):
+        alone, tasks = imagined(1_000_000, threads, seconds)
+        print(alone.line(f"{threads} threads, {seconds:g} s a chunk"))
+        per = tasks / alone.chunks
+        length = alone.chunks * seconds / threads
+        print(f"  {tasks:,} tasks of dask: {1e6 * per * task:.1f} us a chunk; {tasks * task:,.0f} s of {length:,.0f} s")
+    for engine in ("interpreter", "kernel"):
+        with tempfile.TemporaryDirectory() as folder:
+            found = queries(Path(folder), 24, engine)
+        print(f"\nthe ADL queries on {found['events']:,.0f} events, engine={engine!r}, best of three, in turn (s)")
+        for name in ("serial", "1 worker", "2 workers"):
+            print(f"  {name:<12}{found[name]:7.2f}   {found['1 worker'] / found[name]:5.2f} times 1 worker")
+        model(task, alone.cpu / alone.chunks, found)
+
+
+if __name__ == "__main__":
+    main()

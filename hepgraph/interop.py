@@ -1,0 +1,325 @@
+"""Lazy things as dask's collections, and dask's collections as lazy events.
+
+`dask.compute(h)`, `client.compute(h)`, `dask.persist`, `dask.delayed(f)(h)` work with lazy arrays and histograms, in
+graphs with others' collections. The graph is small, final, and adds up in the same tree as every other run, so the
+result is the same to the last bit; but each collection is a pass over the data of its own, there is no report, and a
+worker that dies costs what dask makes of it. `hg.compute(..., executor=client)` is the better way to run a lot.
+
+dask is imported when it is used.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgraph.compute import finished, passes
+from hepgraph.errors import HepgraphError, UnsupportedError
+from hepgraph.events import from_source
+from hepgraph.executors.folding import Sum, merged_sum, summed
+from hepgraph.executors.shipped import Shipped
+from hepgraph.executors.tree import Place, height_of
+from hepgraph.graph.form import List, Record, Scalar
+from hepgraph.hist import Hist
+from hepgraph.io.mapped import open_mapped
+from hepgraph.io.source import Partition
+from hepgraph.lazy.array import Lazy
+from hepgraph.plan import combine_all
+from hepgraph.schema import Schema
+
+_BATCHES = 8  # a graph has at most 2**8 batches for each dataset
+
+
+class Collected:
+    """The work behind one collection: passes over ranges, and how its result is put together."""
+
+    def __init__(self, leaf: Any) -> None:
+        made, ((self.leaf, self.where),) = passes(leaf)
+        self.passes = tuple(made)
+
+    def __call__(self, task: tuple[int, Partition]) -> Any:
+        number, partition = task
+        return self.passes[number].run(partition)
+
+    def combine(self, number: int) -> Callable[[Any, Any], Any]:
+        """How two partial results of one pass add up."""
+        return combine_all(self.passes[number].sinks)
+
+    def finish(self, sums: Sequence[Sum]) -> Any:
+        """The result, from the sum of each pass; raises if it lacks some events."""
+        results = []
+        for each, made in zip(self.passes, sums, strict=True):
+            expected, found = sum(map(len, each.partitions())), sum(row.events for _, row in made.rows)
+            if expected != found:
+                raise HepgraphError(f"{found} events were read where {expected} were expected")
+            parts = pickle.loads(made.body)
+            results.append([sink.finish(part) for sink, part in zip(each.sinks, parts, strict=True)])
+        return finished(self.leaf, [results[number][i] for number, i in self.where])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one task of a graph is about: a place of a tree, and what is below it; dask does not look inside."""
+
+    place: Place
+    count: int
+    first: int = 0
+    tasks: tuple[Any, ...] = ()
+
+
+def run_batch(plan: Shipped, batch: Batch) -> Sum:
+    """A task: the ranges of one place."""
+    return summed(plan.work(), batch.place, batch.first, batch.tasks)
+
+
+def run_merge(plan: Shipped, batch: Batch, sums: Sequence[Sum]) -> Sum:
+    """A task: adds up what lies below one place."""
+    return merged_sum(plan.work(), batch.place, batch.count, sums)
+
+
+def run_finish(plan: Shipped, sums: Sequence[Sum]) -> Any:
+    """A task: the result."""
+    return plan.work().finish(sums)
+
+
+def run_one(plan: Shipped, batch: Batch) -> Any:
+    """A task: the result of one range by itself."""
+    work = plan.work()
+    (part,), _ = work(batch.tasks[0])
+    return work.passes[0].sinks[0].finish(part)
+
+
+# the protocol
+
+
+@lru_cache(maxsize=32)
+def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
+    """The graph of a pickled lazy thing, and the key of its result."""
+    work = Collected(pickle.loads(packed))
+    plan = Shipped.of(work)
+    token = f"0{plan.key[:24]}"
+    held = f"hepgraph-plan-{token}"
+    graph: dict[Any, Any] = {held: plan}
+    tops: list[str] = []
+    for tree, each in enumerate(work.passes):
+        ranges = each.partitions()
+        level = max(0, height_of(len(ranges)) - _BATCHES)
+        places = [Place(tree, level, index) for index in range(-(-len(ranges) >> level))]
+        names = {}
+        for place in places:
+            start, stop = place.span(len(ranges))
+            batch = Batch(place, stop - start, start, tuple((tree, part) for part in ranges[start:stop]))
+            names[place] = f"{each.title}-ranges-{token}-{tree}-{place.level}-{place.index}"
+            graph[names[place]] = (run_batch, held, batch)
+        while len(names) > 1:
+            above: dict[Place, list[str]] = {}
+            for place, name in names.items():
+                above.setdefault(place.above(), []).append(name)
+            names = {}
+            for place, below in above.items():
+                start, stop = place.span(len(ranges))
+                names[place] = f"{each.title}-merge-{token}-{tree}-{place.level}-{place.index}"
+                graph[names[place]] = (run_merge, held, Batch(place, stop - start), below)
+        tops += names.values()
+    result = f"hepgraph-result-{token}"
+    graph[result] = (run_finish, held, tops)
+    return graph, result
+
+
+def _of(x: Any) -> tuple[dict[Any, Any], str]:
+    import cloudpickle
+
+    return _graph(cloudpickle.dumps(x))
+
+
+def _first(results: Any) -> Any:
+    return results[0]
+
+
+class Computed:
+    """What `dask.persist` makes of a lazy thing: a result that lies on the workers; `.compute()` gets it."""
+
+    def __init__(self, graph: Any, key: str) -> None:
+        self._graph, self._key = graph, key
+
+    @classmethod
+    def rebuilt(cls, graph: Any, key: str, *, rename: Any = None) -> Computed:
+        """A Computed from the graph that dask has made of another."""
+        return cls(graph, (rename or {}).get(key, key))
+
+    def __dask_graph__(self) -> Any:
+        return self._graph
+
+    def __dask_keys__(self) -> list[str]:
+        return [self._key]
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _first, ()
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Computed.rebuilt, (self._key,)
+
+    def __dask_tokenize__(self) -> str:
+        return self._key
+
+    @staticmethod
+    def __dask_optimize__(graph: Any, keys: Any, **_: Any) -> Any:
+        return graph
+
+    @staticmethod
+    def __dask_scheduler__(graph: Any, keys: Any, **options: Any) -> Any:
+        import dask.threaded
+
+        return dask.threaded.get(graph, keys, **options)
+
+    def compute(self, **options: Any) -> Any:
+        """The result."""
+        import dask
+
+        return dask.compute(self, **options)[0]
+
+
+def _dask_graph(self: Any) -> Any:
+    return _of(self)[0]
+
+
+def _dask_keys(self: Any) -> list[str]:
+    return [_of(self)[1]]
+
+
+def _dask_postpersist(self: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    return Computed.rebuilt, (_of(self)[1],)
+
+
+def _dask_tokenize(self: Any) -> str:
+    return _of(self)[1]
+
+
+# by parts
+
+
+def to_delayed(x: Lazy) -> list[Any]:
+    """The array as one `dask.delayed` value for each of its partitions, each an awkward array.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> parts = hg.from_awkward(ak.Array([1, 2, 3]), npartitions=3).to_delayed()
+    >>> [part.compute().to_list() for part in parts]
+    [[1], [2], [3]]
+    """
+    import dask
+
+    if not isinstance(x, Lazy) or x.ndim == 0:
+        raise UnsupportedError("Only a lazy array has partitions; use dask.delayed(x) for a number or a histogram.")
+    work = Collected(x)
+    shipped = Shipped.of(work)
+    token, ranges = f"0{shipped.key[:24]}", work.passes[0].partitions()
+    plan = dask.delayed(shipped, name=f"hepgraph-plan-{token}", traverse=False)
+    make = dask.delayed(run_one, pure=True, traverse=False)
+    title = work.passes[0].title
+    return [
+        make(plan, Batch(Place(0, 0, i), 1, i, ((0, part),)), dask_key_name=f"{title}-part-{token}-{i}")
+        for i, part in enumerate(ranges)
+    ]
+
+
+def to_dask_array(x: Lazy) -> Any:
+    """The numbers of a flat array as a `dask.array`; its chunks are the partitions, of unknown length after a cut."""
+    import dask
+    import dask.array
+
+    form = x._form
+    if not isinstance(form, Scalar) or form.node.dtype.kind not in "biufc":
+        raise UnsupportedError(
+            f"A dask.array holds plain numbers, not {x.type}; use ak.flatten, ak.fill_none, or fields."
+        )
+    whole = not x._guard and x._rows.kind == "events"
+    lengths = [len(p) if whole else np.nan for p in Collected(x).passes[0].partitions()]
+    chunks = [
+        dask.array.from_delayed(dask.delayed(ak.to_numpy)(part), shape=(length,), dtype=form.node.dtype)
+        for part, length in zip(to_delayed(x), lengths, strict=True)
+    ]
+    return dask.array.concatenate(chunks, allow_unknown_chunksizes=True)
+
+
+def to_dask_bag(x: Lazy) -> Any:
+    """The array as a `dask.bag` of Python objects, one for each row."""
+    import dask
+    import dask.bag
+
+    return dask.bag.from_delayed([dask.delayed(ak.to_list)(part) for part in to_delayed(x)])
+
+
+def to_dask_dataframe(x: Lazy) -> Any:
+    """An array of flat records as a `dask.dataframe`, with a column for each field."""
+    import dask
+    import dask.dataframe
+
+    if not isinstance(x._form, Record) or any(isinstance(x._form[name], List | Record) for name in x._form):
+        raise UnsupportedError(f"A data frame has columns of numbers, not {x.type}; choose fields without lists.")
+    frames = [dask.delayed(_frame)(part) for part in to_delayed(x)]
+    return dask.dataframe.from_delayed(frames, meta=_frame(x.head(0)), verify_meta=False)
+
+
+def _frame(array: Any) -> Any:
+    import pandas
+
+    return pandas.DataFrame({name: ak.to_numpy(array[name]) for name in array.fields})
+
+
+def from_map(
+    function: Callable[..., Any],
+    *inputs: Iterable[Any],
+    lengths: Sequence[int] | None = None,
+    meta: Any = None,
+    schema: str | Path | Schema = "base",
+    metadata: dict[str, Any] | None = None,
+) -> Lazy:
+    """Lazy events out of a function that makes an awkward array of each input (as `map(function, *inputs)` would).
+
+    `lengths` are the numbers of entries of the arrays; without them, each is made once to be counted. `meta`, an array
+    like them, saves making the first.
+
+    >>> import hepgraph as hg, awkward as ak, numpy as np
+    >>> x = hg.from_map(lambda n: ak.Array({"x": np.arange(n)}), [2, 3])
+    >>> x.npartitions, ak.sum(x.x).compute()
+    (2, np.int64(4))
+    """
+    rows = list(zip(*inputs, strict=True))
+    return from_source(open_mapped(function, rows, lengths, meta, metadata), schema)
+
+
+def from_delayed(parts: Iterable[Any], **options: Any) -> Lazy:
+    """Lazy events out of `dask.delayed` values that give awkward arrays, one a partition; options as for `from_map`.
+
+    Each is computed by the worker that needs it, with dask's synchronous scheduler.
+    """
+    return from_map(_computed, list(parts), **options)
+
+
+def _computed(part: Any) -> Any:
+    return part.compute(scheduler="synchronous")
+
+
+def _install() -> None:
+    """Makes lazy arrays and histograms collections of dask."""
+    protocol: dict[str, Any] = {
+        "__dask_graph__": _dask_graph, "__dask_keys__": _dask_keys, "__dask_tokenize__": _dask_tokenize,
+        "__dask_postcompute__": Computed.__dask_postcompute__, "__dask_postpersist__": _dask_postpersist,
+        "__dask_optimize__": staticmethod(Computed.__dask_optimize__),
+        "__dask_scheduler__": staticmethod(Computed.__dask_scheduler__),
+    }  # fmt: skip
+    for name, method in protocol.items():
+        setattr(Lazy, name, method)
+        setattr(Hist, name, method)
+    for function in (to_delayed, to_dask_array, to_dask_bag, to_dask_dataframe):
+        setattr(Lazy, function.__name__, function)
+
+
+_install()

@@ -1,0 +1,94 @@
+"""A dataset whose parts are made by a function, one from each of its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import awkward as ak
+
+from hepgraph.errors import DisagreementError
+from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
+from hepgraph.io.source import Data, File, Need, Partition, Source
+
+_WHOLE = 2**62  # entries in a step: a part is never cut, unless somebody asks for that
+
+
+class MappedSource(Source):
+    """The arrays that a function makes; it is called again whenever one is read.
+
+    `lengths` are the numbers of entries. `form` is the awkward form of all of them.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        inputs: Sequence[tuple[Any, ...]],
+        lengths: Sequence[int],
+        form: Any,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        import cloudpickle
+
+        files = [File(f"<part {i}>", "", n, edges=(0, n)) for i, n in enumerate(lengths)]
+        super().__init__(distinct(columns_of_form("", form)), files, _WHOLE, metadata)
+        self._function, self._inputs = function, list(inputs)
+        self._identity = hashlib.sha256(cloudpickle.dumps((function, self._inputs))).hexdigest()
+
+    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        columns = self.begin(partition, needs)
+        if len(partition) == 0 or not columns:
+            return {column.name: empty_data(column, need) for column, need in columns}
+        number = int(partition.path.removeprefix("<part ").removesuffix(">"))
+        array = made(self._function, self._inputs[number])
+        expected = self.files[number].entries
+        if len(array) != expected:
+            raise DisagreementError(f"{partition.path} has {len(array)} entries, where {expected} were announced.")
+        layout = array.layout[partition.start : partition.stop]
+        found = data_of_layout("", layout, set(needs))
+        types = {column.name: column.type for column in columns_of_form("", layout.form)}
+        for column, _ in columns:
+            if column.name not in found:
+                raise DisagreementError(
+                    f"{partition.path} has no {column.name!r}, which the first part has; it is {ak.type(array)}."
+                )
+            if types[column.name].replace("?", "") != column.type.replace("?", ""):
+                raise DisagreementError(
+                    f"{partition.path} has {types[column.name]} for {column.name!r}, the first part {column.type}."
+                )
+        return {column.name: fitted(column, found[column.name], need) for column, need in columns}
+
+    def identity(self, file: File) -> str:
+        """A hash of the function and of all inputs."""
+        return self._identity
+
+
+def made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> ak.Array:
+    """One part, as an awkward array in memory."""
+    array = function(*inputs)
+    array = array if isinstance(array, ak.Array) else ak.Array(array)
+    return ak.to_backend(array, "cpu")
+
+
+def open_mapped(
+    function: Callable[..., Any],
+    inputs: Sequence[tuple[Any, ...]],
+    lengths: Sequence[int] | None = None,
+    meta: Any = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> MappedSource:
+    """The arrays that `function` makes of each of `inputs`.
+
+    Without `lengths`, each is made once to be counted; without `meta`, an array like them, the first is made.
+    """
+    if not inputs:
+        raise ValueError("there are no inputs: a dataset has at least one part")
+    if lengths is not None and len(lengths) != len(inputs):
+        raise ValueError(f"there are {len(inputs)} parts and {len(lengths)} lengths")
+    first = made(function, inputs[0]) if meta is None or lengths is None else None
+    if lengths is None:
+        assert first is not None
+        lengths = [len(first), *(len(made(function, each)) for each in inputs[1:])]
+    form = ak.to_layout(first if meta is None else meta).form
+    return MappedSource(function, inputs, [int(n) for n in lengths], form, metadata)
