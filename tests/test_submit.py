@@ -80,7 +80,8 @@ def test_of_no_events_at_the_beginning():
     gate.open.set()
     handle.result()
     watch = handle._watch
-    watch._mergers = [type(m)(m.count, m.combine) for m in watch._mergers]  # as before the first result
+    running = watch._running
+    running.gathered = [type(each).of(each.leaves) for each in running.gathered]  # as before the first result
     assert watch._partial()["n"] == 0
     assert watch._partial()["h"].sum() == 0
     assert watch._partial()["rows"].to_list() == []
