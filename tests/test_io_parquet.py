@@ -129,9 +129,9 @@ def test_only_the_leaves_and_row_groups_in_need_are_read(nested, monkeypatch):
     asked = []
     read = pq.ParquetFile.read_row_groups
 
-    def spy(self, groups, columns):
+    def spy(self, groups, columns, **options):
         asked.append((groups, columns))
-        return read(self, groups, columns=columns)
+        return read(self, groups, columns=columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
     source = open_parquet(nested, step_size=1)

@@ -19,7 +19,7 @@ LAYERS = [
 
 ANYWHERE = {"awkward", "numpy"}
 FENCES = {
-    "pyarrow": {"io/parquet.py"},
+    "pyarrow": {"io/parquet.py", "io/arrow.py"},
     "uproot": {"io/"},
     "fsspec": {"io/"},
     "cramjam": {"io/"},

@@ -275,13 +275,16 @@ class Source(ABC):
         step = self._entries_per_step(self.columns if needed is None else needed)
         found, first = [], 0
         for file in self.files:
-            pieces = max(1, round(file.entries / step)) if file.entries > step else 1
-            cuts = [file.entries * i // pieces for i in range(pieces + 1)]
-            for start, stop in pairwise(cuts):
+            for start, stop in pairwise(self.cuts(file, step)):
                 if stop > start:
                     found.append(Partition(file.path, file.tree, start, stop, first + start))
             first += file.entries
         return tuple(found) or self._empty()
+
+    def cuts(self, file: File, step: int) -> list[int]:
+        """Where the entries of a file are cut into ranges of about a step, from 0 to all of them."""
+        pieces = max(1, round(file.entries / step)) if file.entries > step else 1
+        return [file.entries * i // pieces for i in range(pieces + 1)]
 
     def repartition(self, npartitions: int | None = None, step_size: int | str | None = None) -> Source:
         """The same data in other ranges: about `npartitions` of them, or of `step_size` entries or bytes each."""
