@@ -194,7 +194,7 @@ class Kept:
         with mine.lock:  # others that want it wait here for the one who decodes it
             if mine.table is None:
                 mine.table = decode()
-                self.decoded += 1
+                self.decoded += 1  # of one at a time only under the lock of its group: a count for tests
             table = mine.table
         with self._lock:
             mine.left -= asked
