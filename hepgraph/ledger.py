@@ -42,6 +42,11 @@ class Report:
         return sum(row.events for row in self.rows)
 
     @property
+    def skipped(self) -> int:
+        """How many of the events were not read, as the statistics of their file prove that they fail a cut."""
+        return sum(row.skipped for row in self.rows)
+
+    @property
     def bytes(self) -> int:
         """The bytes of the columns that were read, in memory."""
         return sum(row.bytes for row in self.rows)
@@ -68,7 +73,10 @@ class Report:
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else f"INCOMPLETE, {self.expected} expected"
-        text = f"<hepgraph.Report {self.events} events ({state}), {len(self.rows)} ranges, {self.seconds:.2f} s>"
+        unread = f", {self.skipped} of them excluded by statistics" if self.skipped else ""
+        text = (
+            f"<hepgraph.Report {self.events} events ({state}{unread}), {len(self.rows)} ranges, {self.seconds:.2f} s>"
+        )
         return "\n".join([text, *self.notes])
 
     def _repr_html_(self) -> str:

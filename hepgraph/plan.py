@@ -16,12 +16,13 @@ from typing import Any, Protocol
 import awkward as ak
 import numpy as np
 
+from hepgraph.cuts import cuts_of
 from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.interpret import Interpreter, build
-from hepgraph.io.source import Need, Origin, Partition
+from hepgraph.io.source import Cut, Need, Origin, Partition
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.load import Loaded, Needs, needs_of
@@ -189,6 +190,11 @@ class Pass:
         """The columns that are read."""
         return needs_of(ordered([*self.wants, _events(self.origin)]))
 
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The cuts that every event passes that has a part in any of the results."""
+        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics else ()
+
     def columns(self) -> dict[str, Need]:
         """The columns of the dataset itself that are read."""
         return self.needs()[self.origin]
@@ -203,7 +209,8 @@ class Pass:
         """The partial results of one partition, and what they took."""
         start = time.perf_counter()
         needs = self.needs()
-        loaded = Loaded(self.origin, partition, needs)
+        part = self.origin.source.trimmed(partition, self.cuts) if self.cuts else partition
+        loaded = Loaded(self.origin, part, needs)
         read = time.perf_counter()
         with _building:
             compiled = self.compiled
@@ -225,6 +232,7 @@ class Pass:
             read_seconds=read - start,
             compute_seconds=done - read,
             how=how,
+            skipped=len(partition) - len(part),
         )
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
@@ -268,7 +276,10 @@ def _bytes(data: Any) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """What one range took: its events, columns, bytes in memory, and seconds."""
+    """What one range took: its events, columns, bytes in memory, and seconds.
+
+    `skipped` of the events were not read, as the statistics of the file prove that they fail a cut.
+    """
 
     dataset: str
     path: str
@@ -280,6 +291,7 @@ class Row:
     read_seconds: float
     compute_seconds: float
     how: str = "interpreter"
+    skipped: int = 0
 
 
 @dataclass

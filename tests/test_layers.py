@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
     "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver", "schemafile", "schema", "events",
+    "cuts",
     "ledger", "progress", "executors", "plan", "compute", "hist", "accumulate", "chunk", "eager", "fileset", "explain",
     "processor", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip

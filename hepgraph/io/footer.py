@@ -57,6 +57,17 @@ class Footer:
         """A column by its name, as `field` has it."""
         return next(place for place in self.field(_top(name, self.names)) if place[0].name == name)
 
+    def extremes(self, name: str, group: int) -> tuple[Any, Any] | None:
+        """The least and the largest value of a flat column in a row group, if that is known; NaN does not count."""
+        leaf = self.place(name)[2]
+        if leaf is None:
+            return None
+        chunk = self.metadata.row_group(group).column(leaf)
+        statistics = chunk.statistics if chunk.is_stats_set else None
+        if statistics is None or not statistics.has_min_max:
+            return None
+        return statistics.min, statistics.max
+
     def columns(self) -> list[Column]:
         """All columns, with sizes; those in which no None can be by the statistics are not nullable."""
         sizes = _sizes(self.metadata)

@@ -12,9 +12,9 @@ import os
 import sys
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -28,7 +28,7 @@ from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Stamp, stamp_of
-from hepgraph.io.source import STEP_SIZE, Column, Data, File, Need, Partition, Source, agreed
+from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition, Source, agreed
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
@@ -62,6 +62,7 @@ class ParquetSource(Source):
     """A dataset of Parquet files."""
 
     storage_options: dict[str, Any]
+    has_statistics = True
 
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
         columns = self.begin(partition, needs)
@@ -69,13 +70,35 @@ class ParquetSource(Source):
             return {column.name: empty_data(column, need) for column, need in columns}
         file = self._places[partition.path, partition.tree]
         with _borrowed(partition.path, self.storage_options) as opened:
-            if opened.footer.uuid != file.uuid:
-                raise SourceError(f"{file.path} changed after it was opened. Open the dataset again.")
+            _same(opened, file)
             flat = [column.name for column, need in columns if need is Need.COUNTS and not column.levels]
             wanted = [column.name for column, _ in columns if column.name not in flat]
             with edge(partition.path, f"read {', '.join(needs)}, entries {partition.start} to {partition.stop}, of"):
                 found = {name: Data(None) for name in flat} | _read(opened, partition, wanted)
                 return {column.name: fitted(column, found[column.name], need) for column, need in columns}
+
+    def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
+        """The range without row groups at its ends in which, by the statistics, no entry passes all cuts."""
+        if len(partition) == 0:
+            return partition
+        file = self._places[partition.path, partition.tree]
+        with _borrowed(partition.path, self.storage_options) as opened:
+            _same(opened, file)
+            footer = opened.footer
+            with edge(partition.path, "read the statistics of"):
+                some = [
+                    group
+                    for group in _groups(footer, partition)
+                    if all(self._possible(cut, footer.extremes(cut.column, group)) for cut in cuts)
+                ]
+        if not some:
+            return replace(partition, stop=partition.start)
+        start = max(partition.start, footer.edges[some[0]])
+        stop = min(partition.stop, footer.edges[some[-1] + 1])
+        return replace(partition, start=start, stop=stop, first=partition.first + start - partition.start)
+
+    def _possible(self, cut: Cut, extremes: tuple[Any, Any] | None) -> bool:
+        return extremes is None or cut.possible(self.columns[cut.column].dtype, *extremes)
 
     def cuts(self, file: File, step: int) -> list[int]:
         """The edges of the row groups: small ones together up to a step, large ones in equal pieces."""
@@ -94,6 +117,16 @@ class ParquetSource(Source):
 # reading
 
 
+def _same(opened: _Opened, file: File) -> None:
+    if opened.footer.uuid != file.uuid:
+        raise SourceError(f"{file.path} changed after it was opened. Open the dataset again.")
+
+
+def _groups(footer: Footer, partition: Partition) -> range:
+    """The row groups that a range, which is not empty, overlaps."""
+    return range(bisect_right(footer.edges, partition.start) - 1, bisect_left(footer.edges, partition.stop))
+
+
 def _read(opened: _Opened, partition: Partition, names: list[str]) -> dict[str, Data]:
     if not names:
         return {}
@@ -110,9 +143,8 @@ def _read(opened: _Opened, partition: Partition, names: list[str]) -> dict[str, 
 def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> list[Any]:
     """The entries of a range: whole row groups in one go, parts of one as a slice of what is kept."""
     edges = opened.footer.edges
-    first, last = bisect_right(edges, partition.start) - 1, bisect_left(edges, partition.stop) - 1
-    groups = list(range(first, last + 1))
-    if edges[first] == partition.start and edges[last + 1] == partition.stop:
+    groups = list(_groups(opened.footer, partition))
+    if edges[groups[0]] == partition.start and edges[groups[-1] + 1] == partition.stop:
         return [_decoded(opened.file, groups, paths)]
     found: list[Any] = []
     for group in groups:
@@ -125,7 +157,7 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
 
 
 def _decoded(file: Any, groups: list[int], paths: tuple[str, ...]) -> Any:
-    with _readers.one() as alone:
+    with readers.one() as alone:
         try:
             return file.read_row_groups(groups, columns=list(paths), use_threads=alone)
         except pyarrow.ArrowNotImplementedError:  # nested dictionaries, or texts beyond 2 GB: not in one go
@@ -159,7 +191,7 @@ def _has_parent() -> bool:
     return process is not None and process.parent_process() is not None
 
 
-_readers = _Readers()
+readers = _Readers()
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import DisagreementError, MissingColumnError, MissingFileError, suggestion
+from hepgraph.ops import OPS
 
 STEP_SIZE = 100_000
 
@@ -149,6 +150,38 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A flat column compared with a number, by an operation of the table; with `turned`, the number comes first."""
+
+    column: str
+    op: str
+    value: Any
+    turned: bool = False
+
+    def __str__(self) -> str:
+        symbol = OPS[self.op].symbol
+        return f"{self.value} {symbol} {self.column}" if self.turned else f"{self.column} {symbol} {self.value}"
+
+    def possible(self, dtype: np.dtype[Any], low: Any, high: Any) -> bool:
+        """Whether any value from low to high passes; a NaN, which never does, may be among them.
+
+        >>> cut = Cut("MET_pt", "greater", 200)
+        >>> cut.possible(np.dtype(float), 3.0, 150.0), cut.possible(np.dtype(float), 3.0, 201.0)
+        (False, True)
+        """
+        ends = np.array([low, high], dtype)
+        if ends[0] != ends[0] or ends[1] != ends[1]:  # NaN: these are no bounds
+            return True
+        if self.op == "equal":
+            around = OPS["less_equal"].meaning(ends[:1], self.value) & OPS["greater_equal"].meaning(
+                ends[1:], self.value
+            )
+            return bool(around.any())
+        test = OPS[self.op].meaning
+        return bool((test(self.value, ends) if self.turned else test(ends, self.value)).any())
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """One file of a source: its entries, the edges at which its data are stored, and where it departs from the first.
 
@@ -205,6 +238,7 @@ class Source(ABC):
     step_size: int | str
     npartitions: int | None
     metadata: dict[str, Any]
+    has_statistics = False  # whether `trimmed` knows anything
 
     def __init__(
         self,
@@ -251,6 +285,10 @@ class Source(ABC):
         counts = {column.counts for column in kept.values() if column.counts}
         other.columns = {name: column for name, column in self.columns.items() if name in kept or name in counts}
         return other
+
+    def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
+        """The range without entries at its ends that are known, without reading them, to fail one of the cuts."""
+        return partition
 
     @property
     def entries(self) -> int:
