@@ -98,6 +98,7 @@ class LeafReader:
         offsets = stored.astype(np.int64, copy=False)
         if offsets[0]:
             offsets = offsets - offsets[0]
+        offsets.flags.writeable = False  # as several columns may have them
         self._known[key] = stored, offsets
         return offsets
 

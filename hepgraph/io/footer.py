@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,11 @@ import numpy as np
 
 from hepgraph.io.arrow import columns_of_type
 from hepgraph.io.forms import distinct, with_counts_by_name
-from hepgraph.io.source import Column
+from hepgraph.io.source import Column, Level, RecordLevel
+from hepgraph.io.thrift import histograms
 
 MOST_CHUNKS = 50_000
+MOST_HISTOGRAMS = 20_000  # of column chunks, each of which takes some 20 us
 
 
 class Footer:
@@ -68,8 +71,11 @@ class Footer:
             return None
         return statistics.min, statistics.max
 
-    def columns(self) -> list[Column]:
-        """All columns, with sizes; those in which no None can be by the statistics are not nullable."""
+    def columns(self, read: Callable[[], bytes]) -> list[Column]:
+        """All columns, with sizes, nullable where the statistics do not prove that nothing is None.
+
+        `read` gives the bytes of the footer, for what pyarrow does not tell of it.
+        """
         sizes = _sizes(self.metadata)
         found: list[tuple[Column, int | None]] = []
         for outer in self.schema:
@@ -80,8 +86,13 @@ class Footer:
                 stored, memory = np.sum([sizes[part] for part in parts], axis=0) if parts else (0, 0)
                 sized = replace(column, bytes=int(stored), memory=int(memory))
                 found.append((sized, leaf if trusted and column != column.without_none() else None))
-        full = _without_nulls(self.metadata, {leaf for _, leaf in found if leaf is not None})
-        columns = (column.without_none() if leaf in full else column for column, leaf in found)
+        unsure = {leaf for _, leaf in found if leaf is not None}
+        full = _without_nulls(self.metadata, unsure)
+        levels = _levels(self.metadata, unsure - full, read)
+        columns = [
+            column.without_none() if leaf in full else _with_levels(column, levels.get(leaf))
+            for column, leaf in found
+        ]  # fmt: skip
         return with_counts_by_name(distinct(columns))
 
 
@@ -105,6 +116,53 @@ def _without_nulls(meta: Any, leaves: set[int]) -> set[int]:
         if not found:
             break
     return found
+
+
+def _levels(meta: Any, leaves: set[int], read: Callable[[], bytes]) -> dict[int | None, list[int]]:
+    """How often each definition level occurs in these leaves, of those of which the file says it for all row groups."""
+    if not leaves or meta.num_row_groups * meta.num_columns > MOST_HISTOGRAMS:
+        return {}
+    found: dict[int | None, list[int]] = {leaf: [] for leaf in leaves}
+    try:
+        told = histograms(read())
+    except ValueError:  # such as a footer that is encrypted
+        return {}
+    if [len(group) for group in told] != [meta.num_columns] * meta.num_row_groups:
+        return {}
+    for index, group in enumerate(told):
+        chunks = meta.row_group(index)
+        for leaf in leaves & found.keys():
+            size = chunks.column(leaf).num_values
+            if size and sum(group[leaf]) != size:
+                del found[leaf]
+            elif size:
+                before = found[leaf] or [0] * len(group[leaf])
+                found[leaf] = [a + b for a, b in zip(before, group[leaf], strict=True)]
+    return found
+
+
+def _with_levels(column: Column, counts: list[int] | None) -> Column:
+    """A column, nullable only where something is missing, by the number of times that each definition level occurs.
+
+    Each part of the way to a value that may be absent has a level, from the outside in: a record or list that may be
+    None, the elements of a list, the value.
+    """
+    depth = len(column.levels)
+    parts = len(column.records) + sum(1 + level.nullable for level in column.levels) + column.nullable
+    if not counts or len(counts) != parts + 1:
+        return column
+    absent = iter(counts)
+    records: list[RecordLevel] = []
+    levels: list[Level] = []
+    for place in range(depth + 1):
+        here = [record for record in column.records if record.level == place]
+        records += [replace(record, nullable=next(absent) > 0) for record in here]
+        if place < depth:
+            level = column.levels[place]
+            levels.append(replace(level, nullable=level.nullable and next(absent) > 0))
+            next(absent)  # lists that are empty
+    nullable = column.nullable and next(absent) > 0
+    return replace(column, records=tuple(records), levels=tuple(levels), nullable=nullable)
 
 
 def _sizes(meta: Any) -> list[tuple[int, int]]:

@@ -50,7 +50,9 @@ def open_parquet(
     def look(path: str) -> tuple[list[Column], File]:
         with _borrowed(path, storage_options) as opened, edge(path, "read the types of"):
             footer = opened.footer
-            return footer.columns(), File(path, "", footer.edges[-1], footer.uuid, footer.edges)
+            return footer.columns(lambda: _footer_of(opened, path)), File(
+                path, "", footer.edges[-1], footer.uuid, footer.edges
+            )
 
     columns, kept = agreed(each(look, [path for path, _ in places]))
     source = ParquetSource(columns, kept, step_size, metadata)
@@ -158,10 +160,11 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
 
 def _decoded(file: Any, groups: list[int], paths: tuple[str, ...]) -> Any:
     with readers.one() as alone:
+        threads = alone and len(paths) > 1
         try:
-            return file.read_row_groups(groups, columns=list(paths), use_threads=alone)
+            return file.read_row_groups(groups, columns=list(paths), use_threads=threads)
         except pyarrow.ArrowNotImplementedError:  # nested dictionaries, or texts beyond 2 GB: not in one go
-            parts = [file.read_row_groups([group], columns=list(paths), use_threads=alone) for group in groups]
+            parts = [file.read_row_groups([group], columns=list(paths), use_threads=threads) for group in groups]
             return pyarrow.concat_tables(parts)
 
 
@@ -325,10 +328,22 @@ def _whole(path: str) -> Iterator[None]:
 
 def _footer_hash(stream: Any) -> str:
     """A hash of the footer: it has the types, the sizes and positions of all chunks, and most often their extremes."""
+    return hashlib.blake2b(_footer(stream), digest_size=16).hexdigest()
+
+
+def _footer_of(opened: _Opened, path: str) -> bytes:
+    if opened.stream is not None:
+        return _footer(opened.stream)
+    with open(path, "rb") as local:
+        return _footer(local)
+
+
+def _footer(stream: Any) -> bytes:
+    """The footer, its length, and the magic bytes at the end."""
     size = stream.seek(0, 2)
     stream.seek(max(0, size - 8))
     length = min(int.from_bytes(stream.read(8)[:4], "little") + 8, size)
     stream.seek(size - length)
-    digest = hashlib.blake2b(stream.read(length), digest_size=16).hexdigest()
+    found: bytes = stream.read(length)
     stream.seek(0)
-    return digest
+    return found
