@@ -73,7 +73,7 @@ class ParquetSource(Source):
         file = self._places[partition.path, partition.tree]
         with _borrowed(partition.path, self.storage_options) as opened:
             _same(opened, file)
-            flat = [column.name for column, need in columns if need is Need.COUNTS and not column.levels]
+            flat = [c.name for c, need in columns if need is Need.COUNTS and not c.levels and not c.records]
             wanted = [column.name for column, _ in columns if column.name not in flat]
             with edge(partition.path, f"read {', '.join(needs)}, entries {partition.start} to {partition.stop}, of"):
                 found = {name: Data(None) for name in flat} | _read(opened, partition, wanted)
