@@ -62,7 +62,8 @@ def from_parquet(
 ) -> Lazy:
     """Lazy events of Parquet files, with one column per branch or with nested records.
 
-    `files`: a path or URL, a glob, a directory, or a list of those. The other arguments are as for `from_root`.
+    `files`: a path or URL, a glob, a directory, or a list of those. The other arguments are as for `from_root`; ranges
+    follow the row groups: small ones go together, up to `step_size`, and large ones are cut into equal parts.
 
     >>> import hepgraph as hg
     >>> events = hg.from_parquet("data/sample.parquet", schema="nanoaod")

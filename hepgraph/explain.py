@@ -71,6 +71,9 @@ def _pass_text(each: Pass, kernel: bool) -> str:
     for name in sorted(columns):
         what = "data" if columns[name] is Need.DATA else "lengths"
         lines.append(f"  {name:<{width}}  {what:<8}{why.get(name, '')}".rstrip())
+    if each.cuts:
+        told = " and ".join(str(cut) for cut in each.cuts)
+        lines.append(f"leaves out row groups in which, by their statistics, no event has {told}")
     calls = [item for item in order if isinstance(item, Node) and item.op == "call"]
     for call in calls:
         where = f" ({call.line[0]}:{call.line[1]})" if call.line else ""

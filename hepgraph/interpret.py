@@ -368,12 +368,16 @@ def _load(i: Interpreter, item: Node) -> Array:
     values = i.provider.values(origin, column)
     at: Space | None = item.space
     for offsets in reversed(i.provider.levels(origin, column)):
-        if at is None or not np.array_equal(i.values[at].offsets, offsets):
+        if at is None or not _same(i.values[at].offsets, offsets):
             raise DisagreementError(f"the lists of column {column!r} have other lengths than those of its collection")
         at = at.parent
     if len(values) != i.size(item.space):
         raise DisagreementError(f"column {column!r} has {len(values)} values where {i.size(item.space)} were expected")
     return values
+
+
+def _same(a: Array, b: Array) -> bool:
+    return a is b or np.array_equal(a, b)
 
 
 def _load_valid(i: Interpreter, item: Node) -> Array:

@@ -22,7 +22,8 @@ class Row:
     `status` is "done", "failed" (the run stopped there) or "skipped" (on request). `events` is the number that was read
     and is in the result. `names` are the columns, `bytes` their size in memory; `memory` is the most that the worker's
     process ever held, in bytes. `tries` counts attempts. `stored` is true if the result came from a checkpoint or from
-    an earlier run. `line` is the user's line that failed.
+    an earlier run. `line` is the user's line that failed. `excluded` of the events were not read, as the statistics of
+    the file prove that they fail a cut.
     """
 
     dataset: str
@@ -45,6 +46,7 @@ class Row:
     memory: int = 0
     stored: bool = False
     tree: str = ""
+    excluded: int = 0
     cause: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -143,6 +145,11 @@ class Report:
         return [row for row in self.rows if row.status != DONE]
 
     @property
+    def excluded(self) -> int:
+        """How many of the events were not read, as the statistics of their file prove that they fail a cut."""
+        return sum(row.excluded for row in self.rows)
+
+    @property
     def bytes(self) -> int:
         """The bytes of the columns that were read, in memory."""
         return sum(row.bytes for row in self.rows)
@@ -191,7 +198,10 @@ class Report:
 
     def __repr__(self) -> str:
         state = "complete" if self.complete else f"INCOMPLETE, {self.expected} expected"
-        text = f"<hepgraph.Report {self.events} events ({state}), {len(self.rows)} ranges, {self.seconds:.2f} s>"
+        unread = f", {self.excluded} of them excluded by statistics" if self.excluded else ""
+        text = (
+            f"<hepgraph.Report {self.events} events ({state}{unread}), {len(self.rows)} ranges, {self.seconds:.2f} s>"
+        )
         failed = [f"{row.status}: {row.range}: {row.error}" for row in self.failed[:5]]
         more = [f"... and {len(self.failed) - 5} more in report.failed"] if len(self.failed) > 5 else []
         return "\n".join([text, *failed, *more, *self.notes])

@@ -17,12 +17,13 @@ from typing import Any, Protocol
 import awkward as ak
 import numpy as np
 
+from hepgraph.cuts import cuts_of
 from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.interpret import Interpreter, build
-from hepgraph.io.source import Need, Origin, Partition, Source
+from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Row
@@ -216,6 +217,11 @@ class Pass:
         """The columns that are read."""
         return needs_of(ordered([*self.wants, _events(self.origin)]))
 
+    @cached_property
+    def cuts(self) -> tuple[Cut, ...]:
+        """The cuts that every event passes that has a part in any of the results."""
+        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics else ()
+
     def columns(self) -> dict[str, Need]:
         """The columns of the dataset itself that are read."""
         return self.needs()[self.origin]
@@ -230,7 +236,8 @@ class Pass:
         """The partial results of one partition, and what they took."""
         start = time.perf_counter()
         needs = self.needs()
-        loaded = Loaded(self.origin, partition, needs)
+        part = self.origin.source.trimmed(partition, self.cuts) if self.cuts else partition
+        loaded = Loaded(self.origin, part, needs)
         read = time.perf_counter()
         with _building:
             compiled = self.compiled
@@ -253,6 +260,7 @@ class Pass:
             compute_seconds=done - read,
             how=how,
             tree=partition.tree,
+            excluded=len(partition) - len(part),
         )
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:

@@ -4,6 +4,9 @@ import datetime
 import decimal
 import math
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, pairwise
 from pathlib import Path
 
 import awkward as ak
@@ -17,8 +20,8 @@ from hypothesis import strategies as st
 from hepgraph import errors
 from hepgraph.io import parquet
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.parquet import open_parquet
-from hepgraph.io.source import Need
+from hepgraph.io.parquet import ParquetSource, open_parquet
+from hepgraph.io.source import File, Need
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -129,9 +132,9 @@ def test_only_the_leaves_and_row_groups_in_need_are_read(nested, monkeypatch):
     asked = []
     read = pq.ParquetFile.read_row_groups
 
-    def spy(self, groups, columns):
+    def spy(self, groups, columns, **options):
         asked.append((groups, columns))
-        return read(self, groups, columns=columns)
+        return read(self, groups, columns=columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", spy)
     source = open_parquet(nested, step_size=1)
@@ -260,3 +263,98 @@ def test_real_files_read_as_awkward_reads_them(name):
             assert mine.type == theirs.type
             assert not column.levels or ak.all(ak.num(mine) == ak.num(theirs))
             np.testing.assert_array_equal(ak.ravel(mine), ak.ravel(theirs))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 40))
+def test_ranges_follow_row_groups(sizes, step):
+    edges = tuple(np.cumsum([0, *sizes]).tolist())
+    source = ParquetSource([], [File("x", "", edges[-1], edges=edges)], step)
+    cuts = source.cuts(source.files[0], step)
+    assert cuts[0] == 0
+    assert cuts[-1] == edges[-1]
+    assert cuts == sorted(cuts)
+    for start, stop in pairwise(cuts):
+        assert stop - start <= 1.5 * step
+        inside = [group for group in pairwise(edges) if group[0] < stop and start < group[1]]
+        whole = start in edges and stop in edges
+        assert whole or len(inside) == 1  # a range of parts of row groups is in one
+    for start, stop in pairwise(edges):
+        assert stop - start >= 1.5 * step or not any(start < cut < stop for cut in cuts)
+
+
+def test_a_row_group_that_is_read_in_several_ranges_is_decoded_once(tmp_path):
+    pq.write_table(pa.table({"x": range(1000), "y": range(1000)}), tmp_path / "x.parquet", row_group_size=500)
+    source = open_parquet(tmp_path / "x.parquet", step_size=50)
+    parquet.kept.clear()
+    before = parquet.kept.decoded
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda part: source.read(part, {"x": Need.DATA})["x"].values, source.partitions()))
+    assert len(parts) == 20
+    assert np.concatenate(parts).tolist() == list(range(1000))
+    assert parquet.kept.decoded == before + 2
+    assert len(parquet.kept) == 0  # nothing is held on to once all was read
+    source.read(source.partitions()[0], {"x": Need.DATA})
+    source.read(source.partitions()[0], {"y": Need.DATA})
+    assert len(parquet.kept) == 2
+    whole = source.repartition(step_size=500)
+    assert read_all(whole, ["y"])["y"] == list(range(1000))
+    assert parquet.kept.decoded == before + 4
+
+
+def test_no_more_than_so_much_is_kept():
+    table = pa.table({"x": range(100)})
+    kept = parquet.Kept(most=2 * table.nbytes)
+    for key in range(5):
+        assert kept.get(key, (10, 100), lambda: table) is table
+    assert len(kept) == 2
+    kept.get(4, (10, 100), lambda: pytest.fail("it is there"))
+    large = parquet.Kept(most=1)
+    large.get(0, (10, 100), lambda: table)
+    large.get(0, (90, 100), lambda: pytest.fail("the last one stays"))
+    assert len(large) == 0
+
+    def fails():
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        kept.get("bad", (10, 100), fails)
+    assert kept.get("bad", (10, 100), lambda: table) is table
+
+
+def test_the_footer_of_a_file_is_parsed_once_for_all_handles(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"x": range(100)}), tmp_path / "x.parquet", row_group_size=10)
+    source = open_parquet(tmp_path / "x.parquet", step_size=10)
+    footers = []
+    open_ = parquet._open
+
+    def spy(*args):
+        opened = open_(*args)
+        footers.append(opened.footer)
+        return opened
+
+    monkeypatch.setattr(parquet, "_open", spy)
+    parquet.handles.clear()
+    barrier = threading.Barrier(3)
+
+    def work(part):
+        with parquet._borrowed(part.path, None):
+            barrier.wait(timeout=60)
+            return source.read(part, {"x": Need.DATA})["x"].values.tolist()
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(work, source.partitions()[:3]))
+    assert list(chain(*found)) == list(range(30))
+    assert len(footers) >= 3
+    assert len({id(footer) for footer in footers}) == 1
+
+
+def test_columns_of_a_collection_share_their_offsets(tmp_path):
+    lists = pa.list_(pa.field("item", pa.float32(), False))
+    rows = {"J_a": [[1.0], [2.0, 3.0]], "J_b": [[4.0], [5.0, 6.0]], "K_a": [[7.0, 8.0], [9.0]]}
+    schema = pa.schema([pa.field(name, lists, False) for name in rows])
+    pq.write_table(pa.table(rows, schema), tmp_path / "x.parquet")
+    source = open_parquet(tmp_path / "x.parquet")
+    data = source.read(source.partitions()[0], dict.fromkeys(rows, Need.DATA))
+    assert data["J_a"].offsets[0] is data["J_b"].offsets[0]
+    assert data["K_a"].offsets[0].tolist() == [0, 2, 3]

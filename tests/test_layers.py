@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
     "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver", "schemafile", "schema", "events",
-    "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
+    "cuts", "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
     "compute", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "preprocess",
     "estimate", "explain",
     "processor", "submit", "plot", "__init__", "processors", "__main__",
@@ -21,7 +21,7 @@ LAYERS = [
 
 ANYWHERE = {"awkward", "numpy"}
 FENCES = {
-    "pyarrow": {"io/parquet.py", "io/tables.py"},
+    "pyarrow": {"io/parquet.py", "io/arrow.py", "io/tables.py"},
     "uproot": {"io/"},
     "fsspec": {"io/"},
     "cramjam": {"io/"},

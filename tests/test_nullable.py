@@ -222,6 +222,54 @@ def test_chunks_for_eager_processors_are_the_same(tmp_path_factory, draw, group,
             assert chunk[name].to_list() == [row[name] for row in rows[part.start : part.stop]]
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.integers(1, 5))
+def test_types_have_options_where_something_is_none_and_nowhere_else(tmp_path_factory, draw, group):
+    none = draw.draw(st.sets(st.sampled_from(PLACES)))
+    rows = draw.draw(st.lists(rows_of(none), min_size=1, max_size=6))
+    path = str(tmp_path_factory.mktemp("n") / "x.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, schema_of(PLACES)), path, row_group_size=group)
+    columns = hg.from_parquet(path).source.columns
+
+    def there(values):
+        return [value for value in values if value is not None]
+
+    def some_none(values):
+        return len(there(values)) < len(values)
+
+    def inside(values):
+        return [item for value in there(values) for item in value]
+
+    def of(values, name):
+        return [value[name] for value in there(values)]
+
+    lists, jets = of(rows, "Muon"), of(rows, "Jet")
+    muons, jet = inside(lists), inside(jets)
+    vertex, hits, tracks = of(muons, "vertex"), of(muons, "hits"), of(jet, "tracks")
+
+    def of_column(name):
+        column = columns[name]
+        return (
+            [level.nullable for level in column.levels],
+            [record.nullable for record in column.records],
+            column.nullable,
+        )
+
+    rows_none, muon_none = some_none(lists), some_none(muons)
+    assert of_column("Muon.pt") == ([rows_none], [muon_none], some_none(of(muons, "pt")))
+    assert of_column("Muon.q") == ([rows_none], [muon_none], False)
+    hit = some_none(inside(hits))
+    assert of_column("Muon.hits") == ([rows_none, some_none(hits)], [muon_none], hit)
+    assert of_column("Muon.vertex.z") == ([rows_none], [muon_none, some_none(vertex)], some_none(of(vertex, "z")))
+    met = of(rows, "MET")
+    inner = of(met, "inner")
+    assert of_column("MET.phi") == ([], [some_none(met)], some_none(of(met, "phi")))
+    assert of_column("MET.inner.n") == ([], [some_none(met), some_none(inner)], False)
+    track = inside(tracks)
+    levels = [some_none(jets), some_none(tracks)]
+    assert of_column("Jet.tracks.d") == (levels, [some_none(jet), some_none(track)], False)
+
+
 MUON = {"pt": 1.5, "q": 1}
 MUONS = pa.list_(pa.field("item", pa.struct([("pt", pa.float64()), pa.field("q", pa.int8(), False)])))
 
@@ -268,13 +316,13 @@ def test_types(some_none):
 
 def test_records_that_could_be_none_and_never_are(tmp_path):
     """The same code runs on a file in which none happens to be None; the types know that none is."""
-    muon = hg.from_parquet(written(tmp_path / "a.parquet", [[MUON], [MUON, MUON]])).Muon
+    muon = hg.from_parquet(written(tmp_path / "a.parquet", [[MUON], [], [MUON, MUON]])).Muon
     assert muon.typestr == "## * var * Muon[pt: float64, q: int8]"
-    assert compute(ak.is_none(muon, axis=1)).to_list() == [[False], [False, False]]
+    assert compute(ak.is_none(muon, axis=1)).to_list() == [[False], [], [False, False]]
     muon = ak.with_field(muon, ak.mask(muon.pt, muon.pt > 2), "r")
-    assert compute(ak.drop_none(muon, axis=1).r).to_list() == [[None], [None, None]]
+    assert compute(ak.drop_none(muon, axis=1).r).to_list() == [[None], [], [None, None]]
     singles = compute(ak.singletons(muon[:, :1], axis=1))
-    assert singles.to_list() == [[[{**MUON, "r": None}]], [[{**MUON, "r": None}]]]
+    assert singles.to_list() == [[[{**MUON, "r": None}]], [], [[{**MUON, "r": None}]]]
 
 
 def test_none_in_one_file_of_two(tmp_path, some_none):

@@ -29,6 +29,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
+from hepgraph.ops import OPS
 
 E = TypeVar("E", bound=BaseException)
 
@@ -159,6 +160,38 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A flat column compared with a number, by an operation of the table; with `turned`, the number comes first."""
+
+    column: str
+    op: str
+    value: Any
+    turned: bool = False
+
+    def __str__(self) -> str:
+        symbol = OPS[self.op].symbol
+        return f"{self.value} {symbol} {self.column}" if self.turned else f"{self.column} {symbol} {self.value}"
+
+    def possible(self, dtype: np.dtype[Any], low: Any, high: Any) -> bool:
+        """Whether any value from low to high passes; a NaN, which never does, may be among them.
+
+        >>> cut = Cut("MET_pt", "greater", 200)
+        >>> cut.possible(np.dtype(float), 3.0, 150.0), cut.possible(np.dtype(float), 3.0, 201.0)
+        (False, True)
+        """
+        ends = np.array([low, high], dtype)
+        if ends[0] != ends[0] or ends[1] != ends[1]:  # NaN: these are no bounds
+            return True
+        if self.op == "equal":
+            around = OPS["less_equal"].meaning(ends[:1], self.value) & OPS["greater_equal"].meaning(
+                ends[1:], self.value
+            )
+            return bool(around.any())
+        test = OPS[self.op].meaning
+        return bool((test(self.value, ends) if self.turned else test(ends, self.value)).any())
+
+
+@dataclass(frozen=True, slots=True)
 class File:
     """One file of a source: its entries, the edges at which its data are stored, and where it departs from the first.
 
@@ -234,6 +267,7 @@ class Source(ABC):
     npartitions: int | None
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
+    has_statistics = False  # whether `trimmed` knows anything
 
     def __init__(
         self,
@@ -308,6 +342,10 @@ class Source(ABC):
         other.columns = {name: column for name, column in self.columns.items() if name in kept or name in counts}
         return other
 
+    def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
+        """The range without entries at its ends that are known, without reading them, to fail one of the cuts."""
+        return partition
+
     @property
     def entries(self) -> int:
         """The number of entries of all files."""
@@ -331,13 +369,16 @@ class Source(ABC):
         step = self._entries_per_step(self.columns if needed is None else needed)
         found, first = [], 0
         for file in self.files:
-            pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
-            cuts = [file.wanted * i // pieces for i in range(pieces + 1)]
-            for start, stop in pairwise(cuts):
+            for start, stop in pairwise(self.cuts(file, step)):
                 if stop > start:
                     found.append(Partition(file.path, file.tree, start, stop, first + start))
             first += file.wanted
         return tuple(found) or self._empty()
+
+    def cuts(self, file: File, step: int) -> list[int]:
+        """Where the entries of a file are cut into ranges of about a step, from 0 to all of them."""
+        pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
+        return [file.wanted * i // pieces for i in range(pieces + 1)]
 
     def repartition(self, npartitions: int | None = None, step_size: int | str | None = None) -> Source:
         """The same data in other ranges: about `npartitions` of them, or of `step_size` entries or bytes each."""

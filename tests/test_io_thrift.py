@@ -1,0 +1,91 @@
+"""The definition levels in a Parquet footer: what pyarrow writes is found, anything else is refused."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import hepgraph as hg
+from hepgraph.io import footer, parquet
+from hepgraph.io.thrift import histograms
+
+
+def footer_of(path):
+    with open(path, "rb") as file:
+        return parquet._footer(file)
+
+
+def test_histograms(tmp_path):
+    path = tmp_path / "x.parquet"
+    lists = [[1, None], [], None, [2, 3, None]]
+    table = pa.table(
+        {"flat": [1, 2, 3, 4], "x": lists, "s": [{"a": 1}, {"a": None}, None, {"a": 2}], "t": list("abcd")}
+    )
+    pq.write_table(table, path, row_group_size=2)
+    found = histograms(footer_of(path))
+    assert [[sum(levels) for levels in group] for group in found] == [[2, 3, 2, 2], [2, 4, 2, 2]]
+    assert [group[1] for group in found] == [[0, 1, 1, 1], [1, 0, 1, 2]]  # None, empty, None inside, a value
+    assert [group[2] for group in found] == [[0, 1, 1], [1, 0, 1]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.none() | st.lists(st.none() | st.lists(st.none() | st.integers(0, 9), max_size=3), max_size=3)),
+    st.integers(1, 4),
+    st.integers(0, 40),
+)
+def test_histograms_of_lists_of_lists(tmp_path_factory, rows, group, more):
+    path = tmp_path_factory.mktemp("t") / "x.parquet"
+    kind = pa.list_(pa.list_(pa.int32()))
+    columns = {f"more{i}": pa.array(range(len(rows))) for i in range(more)}
+    meta = {f"key{i}": "v" * i for i in range(more)}
+    table = pa.table({**columns, "x": pa.array(rows, kind)}).replace_schema_metadata(meta)
+    pq.write_table(table, path, row_group_size=group)
+    found = [levels[-1] for levels in histograms(footer_of(path))]
+    inner = [item for row in rows if row for item in row]
+    leaves = [leaf for item in inner if item for leaf in item]
+    wanted = [
+        sum(row is None for row in rows),
+        sum(row == [] for row in rows),
+        sum(item is None for item in inner),
+        sum(item == [] for item in inner),
+        sum(leaf is None for leaf in leaves),
+        sum(leaf is not None for leaf in leaves),
+    ]
+    assert np.sum([levels for levels in found if levels], axis=0).tolist() == wanted or not rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60))
+@example(b"\x1c" * 5000)
+@example(b"\x19\xf2\xff\xff\xff\xff\xff\xff\xff\x7f")
+def test_what_is_no_footer_is_refused_or_says_nothing(data):
+    with suppress(ValueError):
+        assert all(isinstance(group, list) for group in histograms(data))
+    with pytest.raises(ValueError, match=r"^these bytes are not the footer of a Parquet file$"):
+        histograms(b"\x19" + data[:0])
+
+
+@pytest.mark.parametrize("told", [lambda data: [[[]]], lambda data: [[[1, 1]]], "fails"])
+def test_columns_stay_nullable_where_the_file_does_not_say(tmp_path, monkeypatch, told):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"x": [[1.0], []]}), path)
+    assert hg.from_parquet(path).x.typestr == "## * var * float64"
+
+    def fails(data):
+        raise ValueError("no")
+
+    monkeypatch.setattr(footer, "histograms", fails if told == "fails" else told)
+    assert hg.from_parquet(path).x.typestr == "## * option[var * ?float64]"
+
+
+def test_the_sample_has_no_options():
+    """Its schema allows None everywhere, and it has empty lists, which count as nulls: only the levels tell."""
+    events = hg.from_parquet(Path(__file__).resolve().parents[1] / "data" / "sample.parquet", schema="nanoaod")
+    assert "?" not in events.typestr
+    assert "option" not in events.typestr
