@@ -14,7 +14,6 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,29 +108,6 @@ def side_by_side(ours: Callable[[], None], theirs: Callable[[], None], clock: Ca
     return f"{min(a for a, _ in pairs):8.1f}{min(b for _, b in pairs):9.1f}{ratio:7.2f}"
 
 
-def among_others(work: Callable[[], None]) -> Callable[[], None]:
-    """The work while another reader seems to be busy, as in a pool: each then keeps to one thread."""
-
-    def run() -> None:
-        busy, done = threading.Event(), threading.Event()
-
-        def other() -> None:
-            with parquet.readers.one():
-                busy.set()
-                done.wait()
-
-        thread = threading.Thread(target=other)
-        thread.start()
-        busy.wait()
-        try:
-            work()
-        finally:
-            done.set()
-            thread.join()
-
-    return run
-
-
 def main() -> None:
     """Prints the table."""
     events = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
@@ -158,12 +134,10 @@ def main() -> None:
                 def single(names: list[str] = names, both: Both = both) -> None:
                     both.pyarrow(names, False)
 
-                one = among_others(ours)
-                parts = [
-                    side_by_side(ours, alone, time.perf_counter),
-                    side_by_side(one, single, time.perf_counter),
-                    side_by_side(one, single, time.process_time),
-                ]
+                parts = [side_by_side(ours, alone, time.perf_counter)]
+                with parquet.readers.one():  # as one of several readers, each keeps to one thread
+                    parts.append(side_by_side(ours, single, time.perf_counter))
+                    parts.append(side_by_side(ours, single, time.process_time))
                 print(f"{title:<34}{len(names):>8}" + "".join(parts))
         skipping(Path(folder) / f"{False}{100_000}zstd.parquet")
 

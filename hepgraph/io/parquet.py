@@ -15,6 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -132,7 +133,8 @@ def _groups(footer: Footer, partition: Partition) -> range:
 def _read(opened: _Opened, partition: Partition, names: list[str]) -> dict[str, Data]:
     if not names:
         return {}
-    tables = _tables(opened, partition, tuple(opened.footer.place(name)[1] for name in names))
+    paths = dict.fromkeys(opened.footer.place(name)[1] for name in names)
+    tables = _tables(opened, partition, tuple(paths))
     table = tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables)
     if table.num_rows != len(partition):
         raise DamagedFileError(f"{partition} gave {table.num_rows} entries.")
@@ -153,7 +155,7 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
         start, stop = max(partition.start, edges[group]), min(partition.stop, edges[group + 1])
         size = edges[group + 1] - edges[group]
         key = (opened.key, opened.footer.uuid, group, paths)
-        table = kept.get(key, (stop - start, size), lambda group=group: _decoded(opened.file, [group], paths))  # type: ignore[misc]
+        table = kept.get(key, (stop - start, size), partial(_decoded, opened.file, [group], paths))
         found.append(table.slice(start - edges[group], stop - start))
     return found
 
