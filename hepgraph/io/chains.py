@@ -203,6 +203,7 @@ def read_chains(
     reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole]) for column in every])
     start = Stage(parts, sum(map(len, parts)))
     stages: dict[tuple[str, ...], Stage] = {(): start}
+    alike: dict[tuple[Any, ...], Stage] = {}
     deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
     for depth in range(deepest + 1):
         wanted: list[tuple[Physical, Sequence[Part]]] = []
@@ -217,8 +218,12 @@ def read_chains(
         reader.prefetch(wanted)
         for name, (chain, _) in chains.items():
             if depth < len(chain.steps) and _key(chain, depth + 1) not in stages:
+                stage, step = stages[_key(chain, depth)], chain.steps[depth]
                 with naming(name):
-                    stages[_key(chain, depth + 1)] = _advance(reader, stages[_key(chain, depth)], chain.steps[depth])
+                    same = _same(reader, stage, step)
+                    if same not in alike:
+                        alike[same] = _advance(reader, stage, step)
+                stages[_key(chain, depth + 1)] = alike[same]
     found = {}
     for name, (chain, need) in chains.items():
         with naming(name):
@@ -228,6 +233,11 @@ def read_chains(
 
 def _key(chain: Chain, depth: int) -> tuple[str, ...]:
     return tuple(step.key for step in chain.steps[:depth])
+
+
+def _same(reader: PageReader, stage: Stage, step: Step) -> tuple[Any, ...]:
+    """What is equal for two steps only if they lead to the same stage; stages are kept, so that their ids differ."""
+    return id(stage), type(step), step.size if isinstance(step, Fixed) else reader.same(step.column, stage.parts)
 
 
 def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
