@@ -236,7 +236,8 @@ class PageReader:
             else:
                 self._fill(column, part, place)
             stop = int(place[-1]) if len(part) else start
-            place += before - start
+            if before != start:
+                place += before - start
             if start < 0 or (out[at - 1 : at + len(part) - 1] > place).any():
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
             inside.append(Part(part.cluster, start, stop))
