@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import awkward as ak
+import fsspec
 import numpy as np
 import pytest
 import uproot
@@ -19,7 +20,7 @@ from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.pages import ENCODINGS, QUANTISED, TRUNCATED, Encoding
+from hepgraph.io.pages import ENCODINGS, QUANTISED, TRUNCATED, Encoding, RemoteBytes
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source
@@ -371,3 +372,52 @@ def test_text_in_two_representations(tmp_path):
 
 def read_text(path: str, start: int, stop: int) -> list[str]:
     return read(path, start, stop)["s"].to_list()
+
+
+# remote files
+
+
+def test_a_remote_file_is_asked_once_for_whole_clusters_and_once_a_level_for_parts(tmp_path, monkeypatch):
+    what = nested()
+    path = write(tmp_path / "n.root", what)
+    fsspec.filesystem("memory").pipe("/pages/n.root", Path(path).read_bytes())
+    url = "memory://pages/n.root"
+    read(url)  # opened
+    asked: list[list[tuple[int, int]]] = []
+    ask = RemoteBytes.read
+    monkeypatch.setattr(RemoteBytes, "read", lambda self, ranges: asked.append(list(ranges)) or ask(self, ranges))
+    for start, stop, times in [(0, 20, 1), (0, 10, 1), (10, 20, 1), (3, 17, 3), (12, 13, 3), (5, 5, 0)]:
+        del asked[:]
+        found = read(url, start, stop)
+        assert len(asked) == times
+        expected = read(path, start, stop)
+        assert {name: array.to_list() for name, array in found.items()} == {
+            name: array.to_list() for name, array in expected.items()
+        }
+    del asked[:]
+    read(url)
+    assert len(asked[0]) == 1  # all pages lie close together, and come as one range
+    size = sum(size + 8 for _, _, _, size in what.places)
+    assert asked[0][0][1] - asked[0][0][0] == size
+    del asked[:]
+    source = open_root(url)
+    source.read(Partition(source.files[0].path, "Events", 0, 20), {"v": Need.COUNTS, "s": Need.COUNTS})
+    ends = sum(size + 8 for _, column, _, size in what.places if column in (1, 2))
+    assert 0 < ends <= sum(stop - start for ranges in asked for start, stop in ranges) < size
+
+
+def nested() -> Written:
+    """Two clusters of numbers, lists of lists, and text."""
+    lengths = np.arange(10) % 3
+    inner = np.arange(lengths.sum()) % 2
+    fields = [FieldOf("x"), FieldOf("v", "std::vector<std::vector<float>>", role=COLLECTION)]
+    fields += [FieldOf("_0", "std::vector<float>", 1, COLLECTION), FieldOf("_0", parent=2), FieldOf("s", "std::string")]
+    columns = [
+        ColumnOf(BY_NAME["SplitReal32"], 0, [[np.arange(10)[:4], np.arange(10)[4:]]] * 2),
+        ColumnOf(BY_NAME["SplitIndex64"], 1, [[ends_of(lengths)]] * 2),
+        ColumnOf(BY_NAME["SplitIndex32"], 2, [[ends_of(inner)]] * 2),
+        ColumnOf(BY_NAME["Real32"], 3, [[np.arange(inner.sum())]] * 2),
+        ColumnOf(BY_NAME["Index64"], 4, [[ends_of(lengths)]] * 2),
+        ColumnOf(BY_NAME["Char"], 4, [[np.full(lengths.sum(), 97)]] * 2),
+    ]
+    return Written(fields, columns, [10, 10], CODECS["none"])

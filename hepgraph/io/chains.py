@@ -88,10 +88,9 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """The strings at the end of a chain."""
+    """The letters at the end of a chain, whose last step leads to them from strings."""
 
-    ends: Physical
-    letters: Physical
+    column: Physical
 
 
 Step: TypeAlias = Lists | Options | Fixed
@@ -104,11 +103,15 @@ class Chain:
     steps: tuple[Step, ...]
     leaf: Numbers | Text
 
-    @property
-    def columns(self) -> list[Physical]:
+    def columns(self, need: Need) -> list[Physical]:
         """All columns that are read for it."""
         found = [step.column for step in self.steps if not isinstance(step, Fixed)]
-        return found + ([self.leaf.ends, self.leaf.letters] if isinstance(self.leaf, Text) else [self.leaf.column])
+        return [*found, self.leaf.column] if need is Need.DATA else found
+
+    def needed(self, need: Need) -> Chain:
+        """The part of it that is needed."""
+        strings = need is Need.COUNTS and isinstance(self.leaf, Text)
+        return Chain(self.steps[:-1], self.leaf) if strings else self
 
 
 def chains_of_form(name: str, form: Any, columns: Physicals) -> dict[str, Chain | None]:
@@ -132,7 +135,7 @@ def _walk(
         if steps is None or ends is None or letters is None:
             yield name, None
         else:
-            yield name, Chain(steps, Text(ends, letters))
+            yield name, Chain((*steps, Lists(form.form_key, ends)), Text(letters))
     elif kind is not None:
         yield name, None
     elif form.is_numpy:
@@ -198,11 +201,14 @@ def read_chains(
     It goes level by level, so that a remote file is asked once for each level of all chains, and once in all for
     clusters that are needed whole.
     """
+    chains = {name: (chain.needed(need), need) for name, (chain, need) in chains.items()}
     whole = [part.cluster for part in parts if len(part) == part.total]
-    every = [] if not reader.bytes.remote else [column for chain, _ in chains.values() for column in chain.columns]
-    reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole]) for column in every])
+    if reader.bytes.remote:
+        every = [column for chain, need in chains.values() for column in chain.columns(need)]
+        reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole]) for column in every])
     start = Stage(parts, sum(map(len, parts)))
     stages: dict[tuple[str, ...], Stage] = {(): start}
+    alike: dict[tuple[Any, ...], Stage] = {}
     deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
     for depth in range(deepest + 1):
         wanted: list[tuple[Physical, Sequence[Part]]] = []
@@ -210,15 +216,18 @@ def read_chains(
             if depth <= len(chain.steps) and reader.bytes.remote:
                 parts = stages[_key(chain, depth)].parts
                 if depth == len(chain.steps):
-                    first = chain.leaf.ends if isinstance(chain.leaf, Text) else chain.leaf.column
-                    wanted += [(first, parts)] if need is Need.DATA else []
+                    wanted += [(chain.leaf.column, parts)] if need is Need.DATA else []
                 elif not isinstance(step := chain.steps[depth], Fixed):
                     wanted.append((step.column, parts))
         reader.prefetch(wanted)
         for name, (chain, _) in chains.items():
             if depth < len(chain.steps) and _key(chain, depth + 1) not in stages:
+                stage, step = stages[_key(chain, depth)], chain.steps[depth]
                 with naming(name):
-                    stages[_key(chain, depth + 1)] = _advance(reader, stages[_key(chain, depth)], chain.steps[depth])
+                    same = _same(reader, stage, step)
+                    if same not in alike:
+                        alike[same] = _advance(reader, stage, step)
+                stages[_key(chain, depth + 1)] = alike[same]
     found = {}
     for name, (chain, need) in chains.items():
         with naming(name):
@@ -228,6 +237,11 @@ def read_chains(
 
 def _key(chain: Chain, depth: int) -> tuple[str, ...]:
     return tuple(step.key for step in chain.steps[:depth])
+
+
+def _same(reader: PageReader, stage: Stage, step: Step) -> tuple[Any, ...]:
+    """What is equal for two steps only if they lead to the same stage; stages are kept, so that their ids differ."""
+    return id(stage), type(step), step.size if isinstance(step, Fixed) else reader.same(step.column, stage.parts)
 
 
 def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
@@ -251,12 +265,8 @@ def _leaf(reader: PageReader, stage: Stage, leaf: Numbers | Text, need: Need) ->
     if need is Need.COUNTS:
         return Data(None, stage.offsets, None, stage.level_valid)
     if isinstance(leaf, Text):
-        offsets, parts = reader.offsets(leaf.ends, stage.parts)
-        reader.prefetch([(leaf.letters, parts)])
-        if stage.present is not None:
-            offsets = _offsets(_spread(np.diff(offsets), stage.present))
-        values = reader.elements(leaf.letters, parts)
-        return Data(values, (*stage.offsets, offsets), stage.present, stage.level_valid)
+        *level_valid, valid = stage.level_valid
+        return Data(reader.elements(leaf.column, stage.parts), stage.offsets, valid, tuple(level_valid))
     if leaf.lengths:
         values = np.diff(reader.offsets(leaf.column, stage.parts)[0]).astype(leaf.dtype)
     else:

@@ -6,6 +6,7 @@ of the format's specification 1.0; a column may be stored in several (its *repre
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from hepgraph.io.unsplit import add_up, unsplit
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
 
-BATCH = 4 << 20  # bytes read at once from a local file
+BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
+KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 
 
@@ -124,22 +126,39 @@ class Bytes(Protocol):
         """The bytes of some ranges, for use until the next call; fewer if the file ends before."""
 
 
+class Scratch(threading.local):
+    """Memory that a thread uses for one page after the other: fresh memory costs as much as to unpack into it."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, Array] = {}
+
+    def place(self, use: str, size: int) -> Array:
+        """So many bytes, which hold anything; the same for every call with this use."""
+        found = self._places.get(use)
+        if found is None or len(found) < size:
+            found = np.empty(max(size, 1 << 16), np.uint8)
+            if size <= KEPT:
+                self._places[use] = found
+        return found[:size]
+
+
+_scratch = Scratch()
+
+
 class LocalBytes:
-    """The bytes of a local file, into one buffer that is used again and again."""
+    """The bytes of a local file, into memory that is used again and again."""
 
     remote = False
 
     def __init__(self, file: FileIO, size: int) -> None:
         self._file, self._size = file, size
-        self._buffer = memoryview(bytearray(1 << 16))
 
     def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
         sizes = [max(0, min(stop, self._size) - start) for start, stop in ranges]
-        if sum(sizes) > len(self._buffer):
-            self._buffer = memoryview(bytearray(sum(sizes)))
+        buffer = _scratch.place("packed", sum(sizes)).data
         found, at = [], 0
         for (start, _), size in zip(ranges, sizes, strict=True):
-            place, filled = self._buffer[at : at + size], 0
+            place, filled = buffer[at : at + size], 0
             self._file.seek(start)
             while filled < size and (more := self._file.readinto(place[filled:])):
                 filled += more
@@ -169,7 +188,6 @@ class PageReader:
     bytes: Bytes
     _ahead: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], tuple[int, Pages, Encoding] | None] = field(default_factory=dict)
-    _scratch: list[Array] = field(default_factory=lambda: [np.empty(0, np.uint8)] * 2)
 
     def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part]]]) -> None:
         """Reads the pages of several columns in one go, if the file is remote."""
@@ -205,7 +223,8 @@ class PageReader:
     def offsets(self, column: Physical, parts: Sequence[Part]) -> tuple[Array, list[Part]]:
         """The offsets of the lists in some parts, from 0 and through all parts, and the elements that they hold."""
         self._check(column, parts)
-        out = np.zeros(sum(map(len, parts)) + 1, np.int64)
+        out = np.empty(sum(map(len, parts)) + 1, np.int64)
+        out[0] = 0
         inside, at = [], 1
         for part in parts:
             before = int(out[at - 1])
@@ -217,12 +236,27 @@ class PageReader:
             else:
                 self._fill(column, part, place)
             stop = int(place[-1]) if len(part) else start
-            place += before - start
+            if before != start:
+                place += before - start
             if start < 0 or (out[at - 1 : at + len(part) - 1] > place).any():
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
             inside.append(Part(part.cluster, start, stop))
             at += len(part)
         return out, inside
+
+    def same(self, column: Physical, parts: Sequence[Part]) -> tuple[object, ...]:
+        """What is equal for two columns only if their elements are, because they are in the same pages of the file.
+
+        ROOT writes equal pages once: the offsets of `Jet_pt` and `Jet_eta` may be different columns in the same place.
+        """
+        found: list[object] = [column.first]
+        for part in parts:
+            stored = self._stored(column, part.cluster)
+            if stored is not None:
+                _, pages, encoding = stored
+                found += [encoding, pages.offsets.tobytes(), pages.sizes.tobytes(), pages.starts.tobytes()]
+            found.append(part.cluster)
+        return tuple(found)
 
     def check(self, column: Physical, cluster: int) -> None:
         """Raises if a page of a column in a cluster does not have the checksum that it should have."""
@@ -349,11 +383,6 @@ class PageReader:
                 runs.append((start, stop))
         return runs
 
-    def _place(self, number: int, size: int) -> Array:
-        if len(self._scratch[number]) < size:
-            self._scratch[number] = np.empty(size, np.uint8)
-        return self._scratch[number][:size]
-
     def _decode(self, encoding: Encoding, packed: memoryview, count: int, first: int, out: Array) -> None:
         """Elements from `first` on of a page of `count` elements."""
         size = (count * encoding.bits + 7) // 8
@@ -364,12 +393,12 @@ class PageReader:
         if len(packed) == size:
             data = np.frombuffer(packed, np.uint8)
         else:
-            data = self._place(0, size)
+            data = _scratch.place("unpacked", size)
             _unpack(packed, data)
         if plain:
             out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
         elif encoding.delta:
-            steps = self._place(1, (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
+            steps = _scratch.place("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
             unsplit(data, 0, steps)
             add_up(steps, first, out)
         elif encoding.split and encoding.dtype == out.dtype:

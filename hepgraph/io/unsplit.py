@@ -189,7 +189,7 @@ done:
 
 
 def _sum(width: int) -> str:
-    wide = "%v = add i64 %x, 0" if width == 8 else "%v = sext i32 %x to i64"
+    wide = "%{} = add i64 %{}, 0" if width == 8 else "%{} = sext i32 %{} to i64"
     return f"""
 define void @add_up{width}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop) {{
 entry:
@@ -197,24 +197,31 @@ entry:
   %start = getelementptr i64, ptr %out, i64 %zero
   br label %head
 head:
-  %i = phi i64 [0, %entry], [%next, %after]
-  %sum = phi i64 [0, %entry], [%new, %after]
-  %more = icmp slt i64 %i, %stop
-  br i1 %more, label %body, label %done
+  %i = phi i64 [0, %entry], [%next, %body]
+  %sum = phi i64 [0, %entry], [%new, %body]
+  %more = icmp slt i64 %i, %skip
+  br i1 %more, label %body, label %tail
 body:
   %from = getelementptr i{8 * width}, ptr %in, i64 %i
   %x = load i{8 * width}, ptr %from, align 1
-  {wide}
+  {wide.format("v", "x")}
   %new = add i64 %sum, %v
-  %keep = icmp sge i64 %i, %skip
-  br i1 %keep, label %store, label %after
-store:
-  %to = getelementptr i64, ptr %start, i64 %i
-  store i64 %new, ptr %to, align 1
-  br label %after
-after:
   %next = add i64 %i, 1
   br label %head
+tail:
+  %k = phi i64 [%i, %head], [%knext, %keep]
+  %total = phi i64 [%sum, %head], [%larger, %keep]
+  %again = icmp slt i64 %k, %stop
+  br i1 %again, label %keep, label %done
+keep:
+  %here = getelementptr i{8 * width}, ptr %in, i64 %k
+  %y = load i{8 * width}, ptr %here, align 1
+  {wide.format("w", "y")}
+  %larger = add i64 %total, %w
+  %to = getelementptr i64, ptr %start, i64 %k
+  store i64 %larger, ptr %to, align 1
+  %knext = add i64 %k, 1
+  br label %tail
 done:
   ret void
 }}

@@ -1,0 +1,169 @@
+"""Reading RNTuples: hepgraph, uproot, and the decompression of the same pages by the same library and nothing else.
+
+usage: python benchmarks/reader_rntuple.py [--events N] [--repeat N] [FILE...]
+
+Without files, uproot writes one of each codec, of events drawn from data/sample.root with their numbers smeared by 1 %
+and kept to ten bits of mantissa, as in NanoAOD. Its pages are whole columns, neither split into bytes nor with
+checksums; files by ROOT, with both, are taken as arguments. Each line has the least CPU times of several runs in turn:
+hepgraph from the open file to arrays and offsets, decompression into fresh memory from pages that are in memory
+already, and uproot's arrays of the same columns, all from files in the page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgraph.io.codecs import decompress
+from hepgraph.io.rntuple import layout_of
+from hepgraph.io.root import open_root
+from hepgraph.io.source import Need, Partition, Source
+from hepgraph.io.trees import borrowed
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
+CODECS = {
+    "none": None,
+    "LZ4": uproot.LZ4(4),
+    "ZSTD": uproot.ZSTD(5),
+    "ZLIB": uproot.ZLIB(1),
+    "LZMA": uproot.LZMA(7),
+}
+STEP = 100_000
+COLLECTIONS = ("Muon", "Electron", "Tau", "Photon", "Jet")
+QUERY_6 = ("Jet{}pt", "Jet{}eta", "Jet{}phi", "Jet{}mass", "Jet{}btag")
+WANTED = "wanted: at most 1.35 times decompression for ZSTD, ZLIB and LZMA, and at least 1.5 times faster than uproot"
+
+
+def smeared(numbers: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Floats times 1 within 1 %, with ten bits of mantissa; special values and other types as they are."""
+    if numbers.dtype != np.float32:
+        return numbers
+    real = np.isfinite(numbers) & (numbers != 0) & (numbers > -10)
+    noise = (1 + 0.01 * rng.standard_normal(len(numbers))).astype(np.float32)
+    return (np.where(real, numbers * noise, numbers).view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32)
+
+
+def batches(events: int) -> Iterator[ak.Array]:
+    """Events in steps: records with a field a column, collections as lists of records."""
+    rng = np.random.default_rng(1)
+    with uproot.open(f"{SAMPLE}:Events") as tree:
+        sample = tree.arrays()
+    for start in range(0, events, STEP):
+        drawn = sample[rng.integers(0, len(sample), min(STEP, events - start))]
+        fields: dict[str, Any] = {}
+        for name in sample.fields:
+            collection, _, field = name.partition("_")
+            if name[:1] == "n" and name[1:] in COLLECTIONS:
+                continue
+            if collection in COLLECTIONS:
+                lists = drawn[name]
+                flat = smeared(ak.to_numpy(ak.flatten(lists)), rng)
+                fields.setdefault(collection, {})[field] = ak.unflatten(flat, ak.num(lists))
+            else:
+                fields[name] = smeared(ak.to_numpy(drawn[name]), rng)
+        yield ak.Array({name: ak.zip(each) if isinstance(each, dict) else each for name, each in fields.items()})
+
+
+def write(folder: Path, events: int) -> dict[str, Path]:
+    """One file of each codec, with the same events."""
+    steps = list(batches(events))
+    found = {}
+    for name, codec in CODECS.items():
+        found[f"{name}, by uproot"] = path = folder / f"{name}.root"
+        with uproot.recreate(path, compression=codec) as file:
+            ntuple = file.mkrntuple("Events", steps[0])
+            for step in steps[1:]:
+                ntuple.extend(step)
+    return found
+
+
+def cpu(work: Callable[[], Any]) -> float:
+    """The CPU time of a call, in ms."""
+    start = time.process_time()
+    work()
+    return 1e3 * (time.process_time() - start)
+
+
+def packed(path: str, tree: str, names: list[str]) -> list[tuple[bytes, int]]:
+    """The pages of some columns as they are in the file, each once, and their sizes in memory."""
+    found: dict[int, tuple[int, int]] = {}
+    with borrowed(path, tree, {}) as opened:
+        layout = layout_of(opened, path)
+        for name in names:
+            chain = layout.chain(name)
+            assert chain is not None, f"{name} is left to uproot"
+            for column in chain.columns(Need.DATA):
+                for index, encoding in column.representations.items():
+                    for cluster in range(len(layout.lists.clusters)):
+                        pages = layout.lists.pages(cluster, index)
+                        if pages is not None:
+                            sizes = (np.diff(pages.starts) * encoding.bits + 7) // 8
+                            found |= zip(pages.offsets, zip(pages.sizes, sizes, strict=True), strict=True)
+    data = Path(path).read_bytes()
+    return [(data[at : at + stored], int(size)) for at, (stored, size) in sorted(found.items())]
+
+
+def unpack(pages: list[tuple[bytes, int]], size: int) -> None:
+    """What cannot be left out: every compressed page is decompressed, into memory of the size of all."""
+    out, at = np.empty(size, np.uint8), 0
+    for data, stop in pages:
+        if len(data) < stop:
+            decompress(data, out[at : at + stop])
+        at += stop
+
+
+def measure(source: Source, names: list[str], repeat: int) -> str:
+    """One line on some columns."""
+    path, tree = source.files[0].path, source.files[0].tree
+    partition = Partition(path, tree, 0, source.entries)
+    pages = packed(path, tree, names)
+    size = sum(size for _, size in pages)
+    compressed = sum(size for data, size in pages if len(data) < size)
+    with uproot.open({path: None}, array_cache=None, object_cache=None) as file:
+        ntuple = file[tree]
+        contenders = [
+            lambda: source.read(partition, dict.fromkeys(names, Need.DATA)),
+            lambda: unpack(pages, size),
+            lambda: ntuple.arrays(filter_name=names),
+        ]
+        times = np.array([[cpu(work) for work in contenders] for _ in range(repeat + 1)])
+    mine, alone, theirs = times[1:].min(axis=0)
+    over = f"{mine / alone:10.2f}" if compressed else "         -"
+    return (
+        f"{len(names):8}{size / 1e6:8.1f}{size / mine / 1e3:9.0f}{mine:10.1f}{alone:10.1f}{theirs:10.1f}"
+        f"{over}{theirs / mine:10.2f}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("files", nargs="*", type=Path)
+    parser.add_argument("--events", type=int, default=2 * STEP)
+    parser.add_argument("--repeat", type=int, default=7)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        files = {path.name: path for path in args.files} or write(Path(folder), args.events)
+        print(
+            f"{'columns':>8}{'MB':>8}{'MB/s':>9}{'hepgraph':>10}{'unpack':>10}{'uproot':>10}{'/unpack':>10}{'uproot/':>10}"
+        )
+        for name, path in files.items():
+            source = open_root(path)
+            known = [column.name for column in source.columns.values() if not column.problem]
+            dot = "." if "Jet.pt" in source.columns else "_"
+            jets = [jet.format(dot) for jet in QUERY_6]
+            print(f"{name}, {source.entries} events, {len(source.files[0].edges) - 1} clusters")
+            for names in (jets[:1], jets, known[:40]):
+                print(measure(source, names, args.repeat), flush=True)
+    print(f"times in ms; {WANTED}")
+
+
+if __name__ == "__main__":
+    main()
