@@ -97,7 +97,7 @@ class Fixed:
         if values:
             for basket in column:
                 if len(basket.content) != basket.entries * width:
-                    raise BasketError(f"{len(basket.content)} bytes do not hold {basket.entries} entries of {width}")
+                    raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
                 if out is None:
                     out = np.empty(entries * many, self.number.native)
                 wanted = basket.content[basket.first * width : basket.last * width].view(self.number.stored)
