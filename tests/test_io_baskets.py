@@ -26,6 +26,7 @@ from hepgraph.io.codecs import BlockError, blocks_of, unpacked
 from hepgraph.io.forms import data_of_layout
 from hepgraph.io.layouts import Branch, Layout, leaf_branches
 from hepgraph.io.leaves import Fixed, Jagged, Number, divided, leaf_of, trimmed
+from hepgraph.io.nested import Nested
 from hepgraph.io.ranges import NOWHERE, ShortFile, coalesced, opened
 from hepgraph.io.reader import Reader
 from hepgraph.io.root import open_root
@@ -41,9 +42,9 @@ PATHS = {
     "HZZ-lzma.root:events": (51, 0),
     "HZZ-zlib.root:events": (51, 0),
     "HZZ-zstd.root:events": (51, 0),
-    "PHYSLITE_example.root:CollectionTree": (729, 426),
-    "edm4hep.root:events": (286, 8),
-    "edm4hep.root:podio_metadata": (10, 3),
+    "PHYSLITE_example.root:CollectionTree": (766, 389),
+    "edm4hep.root:events": (293, 1),
+    "edm4hep.root:podio_metadata": (11, 2),
     "nano_dimuon.root:Events": (1601, 0),
     "nano_dimuon.root:Runs": (1, 0),
     "nano_dy.root:Events": (1499, 0),
@@ -55,7 +56,7 @@ PATHS = {
     "pfnano.root:Runs": (8, 0),
     "test_FCC_Spring2021.root:col_metadata": (1, 6),
     "test_FCC_Spring2021.root:events": (242, 0),
-    "test_FCC_Spring2021.root:metadata": (1, 1),
+    "test_FCC_Spring2021.root:metadata": (2, 0),
     "test_FCC_Spring2021.root:run_metadata": (1, 6),
     "treemaker.root:PreSelection": (391, 0),
 }
@@ -309,6 +310,75 @@ def test_lists_that_depart_from_their_counter_keep_their_own_lengths():
         data = reader.read(Branch("x", Baskets(places.edges, ranges), Jagged(number), counter))
         assert np.diff(data.offsets[0]).tolist() == [len(each) for each in lists]
         assert data.values.tobytes() == b"".join(lists)
+
+
+def vector_of(inner):
+    """An entry: a vector of what each of these bytes holds, with its header."""
+    text = struct.pack(">hi", 9, len(inner)) + b"".join(inner)
+    return struct.pack(">I", 0x40000000 | len(text)) + text
+
+
+def text_of(word):
+    return bytes([len(word)]) + word if len(word) < 255 else b"\xff" + struct.pack(">i", len(word)) + word
+
+
+@settings(max_examples=100 * FUZZ, deadline=None)
+@given(st.data())
+def test_drawn_vectors_of_vectors_and_of_texts(data):
+    kind = data.draw(st.sampled_from([None, ">f4", ">i8", "u1", ">u2"]))
+    dtype = np.dtype("u1" if kind is None else kind)
+    item = st.integers(0, 100)
+    short = st.lists(item, max_size=3)
+    inner = short | st.integers(253, 258).map(lambda n: [n % 7] * n) if kind is None else short
+    entries = data.draw(st.lists(st.lists(inner, max_size=3), max_size=7))
+    n = len(entries)
+    texts = []
+    for entry in entries:
+        made = [np.array(each, dtype).tobytes() for each in entry]
+        texts.append(vector_of([text_of(word) for word in made] if kind is None else [
+            struct.pack(">i", len(each)) + word for each, word in zip(entry, made, strict=True)
+        ]))  # fmt: skip
+    cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=3)))
+    codecs = data.draw(st.lists(st.sampled_from(CODECS), min_size=1, max_size=3))
+    content, baskets = written(texts, cuts, codecs, True, data.draw(st.integers(0, 1)))
+    start = data.draw(st.integers(0, n))
+    stop = data.draw(st.integers(start, n))
+    leaf = Nested(None if kind is None else Number(dtype, dtype.newbyteorder("=")))
+    wanted = entries[start:stop]
+    flat = [each for entry in wanted for each in entry]
+    for values in (True, False):
+        found = Reader(Memory(content), start, stop).read(Branch("x", baskets, leaf), values)
+        assert [offsets.dtype for offsets in found.offsets] == [np.int64, np.int64]
+        assert found.offsets[0].tolist() == np.cumsum([0] + [len(entry) for entry in wanted]).tolist()
+        assert found.offsets[1].tolist() == np.cumsum([0] + [len(each) for each in flat]).tolist()
+        if values:
+            assert found.values.dtype == dtype.newbyteorder("=")
+            assert found.values.tolist() == [value for each in flat for value in each]
+        else:
+            assert found.values is None
+
+
+def test_messages_of_vectors_of_vectors():
+    whole = vector_of([struct.pack(">ii", 1, 7)])
+    one = Nested(Number(np.dtype(">i4"), np.dtype("i4")))
+
+    def message(entry, leaf=one):
+        content, places = written([entry], [], [("ZL", 1)])
+        with pytest.raises(BasketError) as caught:
+            Reader(Memory(content), 0, 1).read(Branch("x", places, leaf))
+        return str(caught.value).removeprefix("basket 0 at byte 120: ")
+
+    longer = "the lists in some of its entries are longer than the entries"
+    assert message(whole[:9]) == longer
+    assert message(whole + b"abcd") == "the headers of some of its entries tell other lengths than its table"
+    assert message(whole[:6] + b"\x7f\xff\xff\xff" + whole[10:]) == longer
+    assert message(whole[:13] + b"\2" + whole[14:]) == longer
+    assert message(whole[:9] + b"\3" + whole[10:]) == longer
+    assert message(whole[:13] + b"\0" + whole[14:]) == (
+        "the lists in some of its entries are not as long as the entries"
+    )
+    for words in (b"\3ab", b"\xff\0\0", b"\xff\0\0\1\0" + b"a" * 255):
+        assert message(vector_of([words]), Nested(None)) == longer
 
 
 # files written by uproot
