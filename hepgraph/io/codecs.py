@@ -79,7 +79,7 @@ def blocks_of(data: memoryview, wanted: int) -> list[Block]:
         at = start + low + (high << 16)
         size = small + (large << 16)
         if at > length or size == 0 or (codec == b"L4" and at - start < CHECKSUM):
-            raise BlockError(f"a {CODECS[codec][0]} block of {at - start} bytes for {size} is not all there")
+            raise BlockError(f"a block of {at - start} bytes ({CODECS[codec][0]}) for {size} is not all there")
         found.append((codec, start, at, size))
         total += size
     if total != wanted:

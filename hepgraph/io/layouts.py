@@ -18,6 +18,7 @@ from hepgraph.errors import MissingColumnError
 from hepgraph.io.baskets import Baskets
 from hepgraph.io.handles import Stamp
 from hepgraph.io.leaves import Fixed, Leaf, leaf_of
+from hepgraph.io.nested import nested_of
 from hepgraph.io.trees import Opened
 
 
@@ -56,7 +57,7 @@ class Layout:
         place = int(branch.cursor.index)
         if (known := self.known.get(place)) is not None:
             return known
-        leaf = leaf_of(branch)
+        leaf = nested_of(branch)
         baskets = None if leaf is None else self._baskets(branch)
         if leaf is None or baskets is None:
             return None

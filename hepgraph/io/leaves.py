@@ -15,6 +15,7 @@ import numpy as np
 import uproot
 
 from hepgraph.io.baskets import Basket, BasketError, Column
+from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -97,9 +98,9 @@ class Fixed:
         if values:
             for basket in column:
                 if len(basket.content) != basket.entries * width:
-                    raise BasketError(f"{len(basket.content)} bytes do not hold {basket.entries} entries of {width}")
+                    raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
                 if out is None:
-                    out = np.empty(entries * many, self.number.native)
+                    out = shelf.take(entries * many, self.number.native)
                 wanted = basket.content[basket.first * width : basket.last * width].view(self.number.stored)
                 out[at : at + len(wanted)] = wanted
                 at += len(wanted)
@@ -121,10 +122,10 @@ class Jagged:
             if data is not None:
                 return data
         many, width, native = self.number.many, self.number.width, self.number.native
-        offsets = np.empty(column.stop - column.start + 1, np.int64)
+        offsets = shelf.take(column.stop - column.start + 1, np.dtype(np.int64))
         offsets[0] = entry = items = 0
         most = max(column.most() - self.header * column.entries, 0) // width
-        out = np.empty(most * many if values else 0, native)
+        out = shelf.take(most * many if values else 0, native)
         for basket in column:
             starts = self._counted(basket, lists) if basket.table is None else basket.starts()
             wanted = self._in_items(starts)
@@ -143,7 +144,7 @@ class Jagged:
         items = int(offsets[-1])
         if not column.likely(items * width):
             return None
-        out = np.empty(items * many if values else 0, native)
+        out = shelf.take(items * many if values else 0, native)
         at, expected = 0, lists.bytes(width)
         for basket in column:
             first = basket.entry + basket.first - column.start

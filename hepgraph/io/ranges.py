@@ -74,8 +74,7 @@ class LocalBytes:
         self.stamp: Stamp = (status.st_mtime_ns, status.st_size)
 
     def read(self, start: int, stop: int, room: Array) -> memoryview:
-        if not 0 <= start <= stop <= self.size:
-            raise ShortFile(0, f"bytes {start} to {stop} are wanted, and the file has {self.size}")
+        self._check(0, start, stop)
         size = stop - start
         data = (room[:size] if size <= len(room) else np.empty(size, np.uint8)).data
         got = os.preadv(self._file, [data], start)
@@ -86,7 +85,13 @@ class LocalBytes:
             got += more
         return data
 
+    def _check(self, index: int, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= self.size:
+            raise ShortFile(index, f"bytes {start} to {stop} are wanted, and the file has {self.size}")
+
     def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
+        for index, (start, stop) in enumerate(ranges):
+            self._check(index, start, stop)
         found: list[memoryview] = [memoryview(b"")] * len(ranges)
         for piece in coalesced(ranges, LOCAL_GAP):
             try:

@@ -13,6 +13,7 @@ from hepgraph.io.codecs import BlockError
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
 from hepgraph.io.ranges import Bytes, ShortFile
+from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -102,6 +103,7 @@ def offsets_of(counts: Array) -> Array:
     >>> offsets_of(np.array([2, 0, 1], np.uint8)).tolist()
     [0, 2, 2, 3]
     """
-    offsets = np.zeros(len(counts) + 1, np.int64)
+    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    offsets[0] = 0
     np.cumsum(counts.astype(np.int64, copy=False), out=offsets[1:])
     return offsets

@@ -1,0 +1,53 @@
+"""Memory for results that is used again once nobody looks at them: new pages cost as much as decompressing does.
+
+An array that is taken is a view of an owner that the shelf keeps. Whoever holds the array, or any view of it, holds the
+owner too, as its `base`; when the shelf is the only one left that holds an owner, its memory is free. Each thread has a
+shelf of its own, and keeps at most `MOST` bytes.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import threading
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+SMALLEST = 2**16
+MOST = 2**26
+COUNTED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+
+class Shelf(threading.local):
+    """The owners that a thread keeps, the one taken last at the end."""
+
+    def __init__(self) -> None:
+        self._owners: list[Array] = []
+        self._none = _holders([np.empty(0, np.uint8)], 0)
+
+    def take(self, length: int, dtype: np.dtype[Any]) -> Array:
+        """An array with anything in it, as of `np.empty`."""
+        size = length * dtype.itemsize
+        if not COUNTED or not SMALLEST <= size <= MOST // 2:
+            return np.empty(length, dtype)
+        owners = self._owners
+        for index in range(len(owners)):
+            if size <= len(owners[index]) <= 2 * size and _holders(owners, index) == self._none:
+                owners.append(owners.pop(index))
+                return owners[-1][:size].view(dtype)
+        owners.append(np.empty(size + size // 8, np.uint8))
+        found: Array = owners[-1][:size].view(dtype)
+        while sum([len(owner) for owner in owners]) > MOST:
+            del owners[0]
+        return found
+
+
+def _holders(owners: list[Array], index: int) -> int:
+    """How many hold an owner, in the same way of asking each time."""
+    return sys.getrefcount(owners[index])
+
+
+shelf = Shelf()
