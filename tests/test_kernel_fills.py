@@ -11,7 +11,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.compute import passes
-from hepgraph.kernel.batches import BATCH
+from hepgraph.kernel.batches import BATCH, MOST
 
 EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
 AXES = {
@@ -165,7 +165,7 @@ def test_threads_give_the_same_bits() -> None:
 
 def test_many_fills_share_functions() -> None:
     x = hg.from_awkward(ak.Array(np.linspace(-1, 2, 100)))
-    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(30)]
+    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(MOST + 1)]
     (each,) = passes(fills, "kernel")[0]
     text = each.compiled.kernel.text
     assert text.count("define internal void @fill") == 1
@@ -197,7 +197,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
 def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alone: bool) -> None:
     """Entries of events, lists and pairs, more than a batch holds: the bits of boost, which takes them in order."""
     if alone:
-        monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda _: False)
+        monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda *_: False)
     rng = np.random.default_rng(5)
     n = 4 * BATCH + 13
     counts = rng.integers(0, 6, n)

@@ -14,8 +14,10 @@ from hepgraph.kernel.batches import batched, copies
 from hepgraph.kernel.columns import Offsets, Stage, bounded, staged_of, values_of
 from hepgraph.kernel.fills import MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.lower import Lowered, start_value
+from hepgraph.kernel.module import module
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
+from hepgraph.kernel.split import split
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 
@@ -60,7 +62,7 @@ class Kernel:
         self.sizes: dict[int, int] = {}
         roots: list[Item] = []
         parts: set[Node] = set()
-        self.many = sum(len(output.fills) for output in outputs) > MANY
+        self.fills = sum(len(output.fills) for output in outputs)
         for number, output in enumerate(outputs):
             if output.kind == "hist":
                 for fill in output.fills:
@@ -80,11 +82,9 @@ class Kernel:
                 raise NotLowered("lists that are compared while running are not compiled")
         self.staged = staged_of(order)
         scheduler = Scheduler(self.staged, order)
-        self.steps: list[Step] = scheduler.schedule(actions, events)
-        lowered = Lowered(self.steps, scheduler, self.targets, self.check)
-        self.text = lowered.text()
-        self.slots = list(lowered.slots)
-        self.batches = lowered.batches
+        self.trees: list[list[Step]] = [scheduler.schedule(part, events) for part in split(scheduler, actions)]
+        self.text, shared = module(self.trees, scheduler, self.targets, self.check)
+        self.slots, self.areas = list(shared.slots), shared.areas
         for slot in self.slots:
             if slot.kind == "scratch":
                 bounded(_scratch_space(slot.item))
@@ -106,10 +106,10 @@ class Kernel:
         return Action(fill.entries, target.nodes, None, 0, len(self.targets) - 1)
 
     def _fill(self, e: Lowered, target: Target, env: Env) -> None:
-        if batched(target):
+        if batched(target, self.fills):
             e.batches.push(e, target, env)
         else:
-            write_fill(e, target, env, self.many)
+            write_fill(e, target, env, self.fills > MANY)
 
     def _part_action(self, part: Node) -> Action:
         if part.op == "count":
@@ -151,7 +151,10 @@ class Kernel:
     # running
 
     def __str__(self) -> str:
-        return printed(self.steps, self.roots)
+        texts = [printed(tree, self.roots) for tree in self.trees]
+        if len(texts) > 1:
+            texts = [f"function {k + 1}:\n{text}" for k, text in enumerate(texts)]
+        return "\n".join(texts)
 
     def run(self, loaded: Loaded) -> list[Any] | None:
         """The partial results of one partition; None where an index was out of range."""
@@ -212,7 +215,7 @@ class Kernel:
                 size = self.sizes[slot.item]
                 return bins.setdefault((slot.item, slot.part), np.zeros(size * copies(size, slot.part), slot.dtype))
             case "batch":
-                return np.zeros(self.batches.sizes[slot.dtype], slot.dtype)
+                return np.zeros(self.areas[slot.dtype], slot.dtype)
             case "total":
                 return totals.setdefault(slot.item, _total_start(slot.item))
         raise AssertionError(slot.kind)

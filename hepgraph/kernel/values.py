@@ -7,14 +7,14 @@ from typing import Any
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
 from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, parent_of
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer, parent_of
 
 
 class Values(Writer):
     """Writes the code of values."""
 
-    def __init__(self, scheduler: Scheduler, check: bool) -> None:
-        super().__init__(check)
+    def __init__(self, scheduler: Scheduler, shared: Shared, check: bool) -> None:
+        super().__init__(shared, check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.state: dict[Any, Any] = {}
 
