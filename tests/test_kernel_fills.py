@@ -228,3 +228,21 @@ def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alo
     got = compiled(filled(lazy, lambda x: x))
     parts = [filled(part, lambda x: ak.to_numpy(ak.flatten(x, axis=None))) for part in (data[: n // 2], data[n // 2 :])]
     assert got == [one + two for one, two in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["any", "all"])
+def test_loops_end_when_nothing_can_change(kind: str) -> None:
+    """Lists whose answer is known after the first, the last, or no element; of elements, of some of them, of pairs."""
+    x = ak.Array([[], [1.0], [-1.0], [1.0, -1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0, 2.0], [np.nan, 1.0], [1.0, 1.0]] * 50)
+    lazy = hg.from_awkward(x, npartitions=3)
+    reduce = getattr(ak, kind)
+
+    def answers(x: Any) -> list[Any]:
+        p, q = ak.unzip(ak.combinations(x, 2))
+        a, b = ak.unzip(ak.cartesian([x, x], nested=True))
+        masks = [x > 0, x[x < 1.5] > 0, p + q > 0, reduce(a * b > 0, axis=2)]
+        return [reduce(mask, axis=1) for mask in masks]
+
+    axis = hist.axis.Boolean
+    got = compiled([hg.Hist(axis()).fill(answer) for answer in answers(lazy)])
+    assert got == [hist.Hist(axis()).fill(ak.to_numpy(answer)) for answer in answers(x)]

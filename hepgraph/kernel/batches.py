@@ -1,4 +1,4 @@
-"""Fills in batches: values are collected, and binned eight at a time when there are enough of them.
+"""Fills in batches: values are collected, and binned several at a time when there are enough of them.
 
 A fill as it comes pays for a division, for choices, and for the wait for a bin that was changed a moment ago. So a
 fill only appends its values to a batch; when that is full, and at the end of a block, a function that all fills of
@@ -22,7 +22,7 @@ BATCH = 256  # entries
 APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
 COPIES = 4
 SMALL = 1 << 10  # bins of a histogram whose counts are kept in copies
-WIDE = 8
+WIDE = 4  # values that are binned at a time
 MOST = 128  # fills of a kernel; the batches of more do not fit the caches, and take long to compile
 
 
@@ -211,7 +211,7 @@ def _function(e: Any, target: Target) -> str:
         "  %at = phi i64 [ 0, %entry ], [ %next, %binning ]",
         *binning,
         "  %to = getelementptr inbounds i32, ptr %places, i64 %at",
-        f"  store {SHORTS} {place}, ptr %to, align 32",
+        f"  store {SHORTS} {place}, ptr %to, align {4 * WIDE}",
         f"  %next = add nuw nsw i64 %at, {WIDE}",
         "  %again = icmp slt i64 %next, %n",
         "  br i1 %again, label %binning, label %counting",
@@ -225,7 +225,7 @@ def _function(e: Any, target: Target) -> str:
 
 
 def _scaled_bin(e: Any, f: _Function, axis: Axis, column: str) -> str:
-    """The bins of eight values on an axis, counted with the underflow bin if there is one, times the stride."""
+    """The bins of some values on an axis, counted with the underflow bin if there is one, times the stride."""
     if axis.takes is None:
         return f.spread("i32")
     kind = REALS if axis.takes == DOUBLE else SHORTS

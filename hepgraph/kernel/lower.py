@@ -33,6 +33,7 @@ class Lowered(Values):
         self.counters: dict[Space, str] = {}
         self.batches = Batches(shared.areas)
         self.depth = 0  # of loops
+        self.settled: Node | None = None  # the any or all that the loop under way is for, and for nothing else
 
     def write(self) -> list[str]:
         """The code of the tree."""
@@ -105,6 +106,8 @@ class Lowered(Values):
 
     def loop(self, space: Space, body: Sequence[Step], env: Env) -> None:
         """Steps for each element of a space under the current element of its parent."""
+        settled = self.settled
+        self.settled = _only_any_or_all(body)
         for bound in _binds(body):
             counter = self.counters.get(bound) or self.variable("i64")
             self.counters[bound] = counter
@@ -121,6 +124,7 @@ class Lowered(Values):
                 self.pull(space, body, env)
             case _:
                 raise NotLowered(f"a loop over {space.kind} is not compiled")
+        self.settled = settled
 
     def range(self, low: str, high: str, inside: Any) -> None:
         """A loop over numbers."""
@@ -131,6 +135,10 @@ class Lowered(Values):
         self.start(head)
         at = self.emit(f"load i64, ptr {i}")
         more = self.emit(f"icmp slt i64 {at}, {high}")
+        if self.settled is not None:  # nothing that follows can change it
+            old = self.emit(f"load i8, ptr {self.state[Need('reduce', self.settled)]}")
+            open_ = self.emit(f"icmp eq i8 {old}, {_stored(start_value(self.settled), BOOL)}")
+            more = self.emit(f"and i1 {more}, {open_}")
         self.do(f"br i1 {more}, label %{body}, label %{done}")
         self.start(body)
         self.scopes.append({})
@@ -413,6 +421,16 @@ def _combined(e: Lowered, node: Node, old: str, x: str) -> str:
                 better = e.emit(f"icmp {sign}{'lt' if down else 'gt'} {t} {x}, {old}")
             return e.emit(f"select i1 {better}, {t} {x}, {t} {old}")
     raise NotLowered(f"the reduction {node.param} is not compiled")
+
+
+def _only_any_or_all(steps: Sequence[Step]) -> Node | None:
+    """The any or all of a list that is all that a loop makes."""
+    match [step for step in steps if not isinstance(step, Bind)]:
+        case [If(_, body)]:
+            return _only_any_or_all(body)
+        case [Action(need=Need("reduce", Node(param="any" | "all") as node))] if node.space is not TOTAL:
+            return node
+    return None
 
 
 def _binds(steps: Sequence[Step]) -> list[Space]:
