@@ -178,3 +178,38 @@ def test_the_text_does_not_depend_on_the_process(folder: Path) -> None:
 
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Objects are deleted in the order of their last use, until there are well under the limit."""
+    size = len(cache.MAGIC) + 32 + 1000
+    monkeypatch.setattr(cache, "MOST", 10 * size)
+    monkeypatch.setattr(cache, "FEWER", 6 * size)
+    for k in range(10):
+        cache.write(f"{k}", bytes(1000))
+        os.utime(folder / f"{k}.o", ns=(k, k))
+    assert len(list(folder.iterdir())) == 10
+    assert cache.read("2") == bytes(1000)  # was used just now
+    (folder / "notes.txt").write_text("is no object, and stays")
+    cache.write("new", bytes(1000))
+    assert sorted(file.name for file in folder.iterdir()) == sorted(
+        ["2.o", "6.o", "7.o", "8.o", "9.o", "new.o", "notes.txt"]
+    )
+
+
+def test_deleting_does_not_mind_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "MOST", 3000)
+    monkeypatch.setattr(cache, "FEWER", 1500)
+
+    def work(k: int) -> bool:
+        for i in range(40):
+            cache.write(f"{k} {i}", bytes([k]) * 700)
+            found = cache.read(f"{k} {i}")
+            if found is not None and found != bytes([k]) * 700:
+                return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
+    cache.write("last", bytes(700))
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 3000

@@ -11,7 +11,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.compute import passes
-from hepgraph.kernel.batches import BATCH
+from hepgraph.kernel.batches import BATCH, MOST
 
 EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
 AXES = {
@@ -252,7 +252,7 @@ def test_threads_give_the_same_bits() -> None:
 
 def test_many_fills_share_functions() -> None:
     x = hg.from_awkward(ak.Array(np.linspace(-1, 2, 100)))
-    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(30)]
+    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(MOST + 1)]
     (each,) = passes(fills, "kernel")[0]
     text = each.compiled.kernel.text
     assert text.count("define internal void @fill") == 1
@@ -284,7 +284,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
 def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alone: bool) -> None:
     """Entries of events, lists and pairs, more than a batch holds: the bits of boost, which takes them in order."""
     if alone:
-        monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda _: False)
+        monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda *_: False)
     rng = np.random.default_rng(5)
     n = 4 * BATCH + 13
     counts = rng.integers(0, 6, n)
@@ -315,3 +315,21 @@ def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alo
     got = compiled(filled(lazy, lambda x: x))
     parts = [filled(part, lambda x: ak.to_numpy(ak.flatten(x, axis=None))) for part in (data[: n // 2], data[n // 2 :])]
     assert got == [one + two for one, two in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["any", "all"])
+def test_loops_end_when_nothing_can_change(kind: str) -> None:
+    """Lists whose answer is known after the first, the last, or no element; of elements, of some of them, of pairs."""
+    x = ak.Array([[], [1.0], [-1.0], [1.0, -1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0, 2.0], [np.nan, 1.0], [1.0, 1.0]] * 50)
+    lazy = hg.from_awkward(x, npartitions=3)
+    reduce = getattr(ak, kind)
+
+    def answers(x: Any) -> list[Any]:
+        p, q = ak.unzip(ak.combinations(x, 2))
+        a, b = ak.unzip(ak.cartesian([x, x], nested=True))
+        masks = [x > 0, x[x < 1.5] > 0, p + q > 0, reduce(a * b > 0, axis=2)]
+        return [reduce(mask, axis=1) for mask in masks]
+
+    axis = hist.axis.Boolean
+    got = compiled([hg.Hist(axis()).fill(answer) for answer in answers(lazy)])
+    assert got == [hist.Hist(axis()).fill(ak.to_numpy(answer)) for answer in answers(x)]

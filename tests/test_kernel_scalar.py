@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from hepgraph.kernel import native, scalar
-from hepgraph.kernel.lower import unique_lines
+from hepgraph.kernel.module import unique_lines
 from hepgraph.kernel.scalar import RULES, cast, literal, operation, stored_type
 from hepgraph.kernel.schedule import NotLowered
 from hepgraph.ops import OPS, result_dtype
@@ -258,3 +258,20 @@ def test_unknown_operations_are_not_lowered() -> None:
         operation(Writer(), "nextafter", [("%a", np.dtype("f8"))] * 2, (), np.dtype("f8"))
     with pytest.raises(NotLowered):
         scalar.llvm_type(np.dtype("f2"))
+
+
+@pytest.mark.parametrize("name", ["remainder", "hypot"])
+@pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("f8")])
+def test_many_numbers(name: str, dtype: np.dtype[Any]) -> None:
+    """Quotients around one and two, where the remainder is a subtraction; lengths, which are rounded once."""
+    if name == "hypot" and dtype == np.float64:
+        pytest.skip("is the C library's own")
+    rng = np.random.default_rng(6)
+    n = 50_000
+    y = (np.exp(rng.normal(0, 3, n)) * rng.choice([-1, 1], n)).astype(dtype)
+    x = (y * rng.choice([0.5, 1.0, 1.5, 2.0, 3.5], n) * rng.choice([-1, 1], n)).astype(dtype)
+    x[::3] = np.nextafter(x[::3], np.where(rng.random(len(x[::3])) < 0.5, -np.inf, np.inf).astype(dtype))
+    m = Module()
+    function = m.add([dtype] * 2, dtype, lambda w, args: operation(w, name, [(a, dtype) for a in args], (), dtype))
+    m.compile()
+    assert np.array_equal(bits(m.call(function, [x, y], dtype)), bits(getattr(np, name)(x, y)))

@@ -1,4 +1,4 @@
-"""Fills in batches: values are collected, and binned eight at a time when there are enough of them.
+"""Fills in batches: values are collected, and binned several at a time when there are enough of them.
 
 A fill as it comes pays for a division, for choices, and for the wait for a bin that was changed a moment ago. So a
 fill only appends its values to a batch; when that is full, and at the end of a block, a function that all fills of
@@ -8,10 +8,12 @@ histograms are kept in a few copies, so that entries of one bin do not wait for 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from hepgraph.graph.node import Node
 from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table
 from hepgraph.kernel.scalar import cast, constant
 from hepgraph.kernel.writer import Slot, checked
@@ -20,13 +22,14 @@ BATCH = 256  # entries
 APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
 COPIES = 4
 SMALL = 1 << 10  # bins of a histogram whose counts are kept in copies
-WIDE = 8
+WIDE = 4  # values that are binned at a time
+MOST = 128  # fills of a kernel; the batches of more do not fit the caches, and take long to compile
 
 
-def batched(target: Target) -> bool:
-    """Whether entries of a fill are collected first: where their bins can be numbered in 32 bits, and all are there."""
+def batched(target: Target, fills: int) -> bool:
+    """Whether the entries of one of so many fills are collected first; 32 bits must do for a bin, which all have."""
     every = all(axis.flow == (True, True) or (axis.kind == "category" and axis.flow[1]) for axis in target.axes)
-    return target.size < 2**31 and every and not target.fields
+    return fills <= MOST and target.size < 2**31 and every and not target.fields
 
 
 def copies(size: int, part: int) -> int:
@@ -35,55 +38,47 @@ def copies(size: int, part: int) -> int:
 
 
 class Batches:
-    """The batches of a kernel: where each begins, and how many entries are in it."""
+    """The batches of a function: where each begins, and how many entries are in it; `sizes` is of all functions."""
 
-    def __init__(self) -> None:
-        self.sizes: dict[np.dtype[Any], int] = {}
+    def __init__(self, sizes: dict[np.dtype[Any], int]) -> None:
+        self.sizes = sizes
         self.once: list[tuple[str, str]] = []  # those of the strip under way: no more than one entry for each element
         self.open: list[tuple[str, str]] = []  # those that may be full at any time
 
-    def column(self, e: Any, dtype: np.dtype[Any]) -> tuple[str, int]:
-        """Room for the values of one axis, or weights."""
+    def column(self, e: Any, dtype: np.dtype[Any]) -> tuple[str, int, np.dtype[Any]]:
+        """Room for the values of one axis, or weights: an argument, and where it begins."""
         at = self.sizes.get(dtype, 0)
         self.sizes[dtype] = at + APART
-        return e.slot(Slot("batch", None, dtype)), at
+        return e.slot(Slot("batch", None, dtype)), at, dtype
 
     def push(self, e: Any, target: Target, env: Any) -> None:
         """The code of one fill: its values are appended, and a full batch is binned."""
+        values: list[tuple[str, np.dtype[Any]]] = []
+        for axis, value in zip(target.axes, target.values, strict=True):
+            if axis.takes is not None:
+                values.append((axis_value(e, axis, value, env), axis.takes))
+        if isinstance(target.weight, Node):
+            values.append((cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE), DOUBLE))
+        elif target.weight is not None:
+            values.append((constant(float(target.weight), DOUBLE), DOUBLE))
+        columns = [self.column(e, dtype) for _, dtype in values]
+        args = [
+            _top(e, f"getelementptr inbounds {_kind(dtype)}, ptr {pointer}, i64 {at}") for pointer, at, dtype in columns
+        ]
+        args += [e.slot(Slot("bins", target.number, dtype, part)) for part, dtype in target.parts()]
+        args.append(_axes(e, target))
+        passed = [f"ptr {arg}" for arg in args]
+        if e.check:
+            passed += ["ptr %report", f"i64 {e.place(Slot('bins', target.number, *reversed(target.parts()[0])))}"]
+        name = _function(e, target)
+        call = f"call void @{name}({', '.join(passed)}, i64 "
         count = e.variable("i64")
         e.top.append(f"  store i64 0, ptr {count}")
         at = e.emit(f"load i64, ptr {count}")
-        args: list[str] = []
-
-        def append(value: str, dtype: np.dtype[Any]) -> None:
-            pointer, start = self.column(e, dtype)
-            kind = "double" if dtype == DOUBLE else "i32"
-            e.store(pointer, e.emit(f"add nuw nsw i64 {at}, {start}"), value, dtype)
-            args.append(f"ptr {_top(e, f'getelementptr inbounds {kind}, ptr {pointer}, i64 {start}')}")
-
-        parameters: list[str] = []
-        for axis, value in zip(target.axes, target.values, strict=True):
-            if axis.takes is not None:
-                append(axis_value(e, axis, value, env), axis.takes)
-            parameters += _numbers(e, axis, value)
-        if target.weight is not None:
-            weight = target.weight
-            if isinstance(weight, (int, float, np.number, np.ndarray)):
-                append(constant(float(weight), DOUBLE), DOUBLE)
-            else:
-                append(cast(e, e.value(weight, env), weight.dtype, DOUBLE), DOUBLE)
-        for part, dtype in target.parts():
-            args.append(f"ptr {e.slot(Slot('bins', target.number, dtype, part))}")
-        args += parameters
-        if copies(target.size, target.parts()[0][0]) > 1:
-            args.append(f"i64 {target.size}")
-        if e.check:
-            slot = e.place(Slot("bins", target.number, *reversed(target.parts()[0])))
-            args += ["ptr %report", f"i64 {slot}"]
-        name = _function(e, target)
+        for (value, dtype), (pointer, start, _) in zip(values, columns, strict=True):
+            e.store(pointer, e.emit(f"add nuw nsw i64 {at}, {start}") if start else at, value, dtype)
         more = e.emit(f"add nuw nsw i64 {at}, 1")
         e.do(f"store i64 {more}, ptr {count}")
-        call = f"call void @{name}({', '.join(args)}, i64 "
         if e.depth == 1:
             self.once.append((count, call))
             return
@@ -104,6 +99,10 @@ class Batches:
         which.clear()
 
 
+def _kind(dtype: np.dtype[Any]) -> str:
+    return "double" if dtype == DOUBLE else "i32"
+
+
 def _top(e: Any, text: str) -> str:
     """A value that is there from the start."""
     e.number += 1
@@ -112,19 +111,24 @@ def _top(e: Any, text: str) -> str:
     return name
 
 
-def _numbers(e: Any, axis: Axis, value: Any) -> list[str]:
-    """The arguments that tell one axis of a kind from another."""
-    match axis.kind:
-        case "constant":
-            return [f"i32 {value * axis.stride}"]
-        case "regular":
-            numbers = (axis.low, axis.delta, float(axis.bins))
-            return [*(f"double {constant(x, DOUBLE)}" for x in numbers), f"i32 {axis.bins + 1}", f"i32 {axis.stride}"]
-        case "integer":
-            return [f"i32 {int(axis.low)}", f"i32 {axis.bins}", f"i32 {axis.stride}"]
-        case "variable":
-            return [f"ptr {edge_table(e, axis.edges)}", f"i32 {axis.stride}"]
-    return [f"i32 {axis.stride}"]
+def _axes(e: Any, target: Target) -> str:
+    """The name of the constants that tell one histogram from another with axes of the same kinds."""
+    cells: list[str] = []
+    for axis, value in zip(target.axes, target.values, strict=True):
+        match axis.kind:
+            case "constant":
+                cells.append(str(value * axis.stride))
+                continue
+            case "regular":
+                numbers = np.array([axis.low, axis.delta, axis.bins], DOUBLE).view(INT)
+                cells += [*map(str, numbers), str(axis.bins + 1)]
+            case "integer":
+                cells += [str(int(axis.low)), str(axis.bins)]
+        cells.append(str(axis.stride))
+    cells.append(str(target.size))
+    text = f"[{len(cells)} x i64] [{', '.join(f'i64 {cell}' for cell in cells)}]"
+    name: str = e.constants.setdefault(text, f"@axes{len(e.constants)}")
+    return name
 
 
 class _Function:
@@ -134,7 +138,7 @@ class _Function:
         self.lines: list[str] = []
         self.top: list[str] = []
         self.params: list[str] = []
-        self.number = 0
+        self.number = self.cells = 0
 
     def param(self, kind: str) -> str:
         """A fresh parameter."""
@@ -142,9 +146,17 @@ class _Function:
         self.params.append(f"{kind} {name}")
         return name
 
+    def cell(self, kind: str) -> str:
+        """The next of the constants that tell the axes."""
+        x = f"%c{self.cells}"
+        self.top.append(f"  {x}p = getelementptr inbounds i64, ptr %axes, i64 {self.cells}")
+        self.top.append(f"  {x} = load {kind}, ptr {x}p")
+        self.cells += 1
+        return x
+
     def spread(self, kind: str) -> str:
-        """A fresh parameter, in all places of a vector."""
-        x = self.param(kind)
+        """The next of the constants, in all places of a vector."""
+        x = self.cell(kind)
         self.top.append(f"  {x}o = insertelement <{WIDE} x {kind}> poison, {kind} {x}, i64 0")
         self.top.append(
             f"  {x}v = shufflevector <{WIDE} x {kind}> {x}o, <{WIDE} x {kind}> poison, <{WIDE} x i32> zeroinitializer"
@@ -184,7 +196,8 @@ def _function(e: Any, target: Target) -> str:
         place = f.emit(f"add {SHORTS} {place}, {scaled}") if place else scaled
     binning, f.lines = f.lines, []
     count = copies(target.size, target.parts()[0][0])
-    size = f.param("i64") if count > 1 else str(target.size)
+    size = f.cell("i64") if count > 1 else str(target.size)
+    f.params.append("ptr %axes")
     if e.check:
         f.params += ["ptr noalias %report", "i64 %slot"]
     f.params.append("i64 %n")
@@ -199,7 +212,7 @@ def _function(e: Any, target: Target) -> str:
         "  %at = phi i64 [ 0, %entry ], [ %next, %binning ]",
         *binning,
         "  %to = getelementptr inbounds i32, ptr %places, i64 %at",
-        f"  store {SHORTS} {place}, ptr %to, align 32",
+        f"  store {SHORTS} {place}, ptr %to, align {4 * WIDE}",
         f"  %next = add nuw nsw i64 %at, {WIDE}",
         "  %again = icmp slt i64 %next, %n",
         "  br i1 %again, label %binning, label %counting",
@@ -213,7 +226,7 @@ def _function(e: Any, target: Target) -> str:
 
 
 def _scaled_bin(e: Any, f: _Function, axis: Axis, column: str) -> str:
-    """The bins of eight values on an axis, counted with the underflow bin if there is one, times the stride."""
+    """The bins of some values on an axis, counted with the underflow bin if there is one, times the stride."""
     if axis.takes is None:
         return f.spread("i32")
     kind = REALS if axis.takes == DOUBLE else SHORTS
@@ -239,7 +252,7 @@ def _bins(e: Any, f: _Function, axis: Axis, x: str) -> str:
             low_or = f.emit(f"select {TESTS} {above}, {SHORTS} {index}, {SHORTS} {zeros}")
             return f.emit(f"select {TESTS} {inside}, {SHORTS} {low_or}, {SHORTS} {above_all}")
         case "variable":
-            return _search(e, f, len(axis.edges), x)
+            return _search(e, f, axis.edges, x)
         case "boolean":
             return x
         case "integer":
@@ -259,15 +272,15 @@ def _bins(e: Any, f: _Function, axis: Axis, x: str) -> str:
     raise AssertionError(axis.kind)
 
 
-def _search(e: Any, f: _Function, size: int, x: str) -> str:
+def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
     """How many edges are not above each value, by halving without branches; NaN is above all."""
-    edges = f.param("ptr")
+    table = edge_table(e, edges)
     gather = f"@llvm.masked.gather.v{WIDE}f64.v{WIDE}p0"
     e.declare(f"declare {REALS} {gather}(<{WIDE} x ptr>, i32, {TESTS}, {REALS})")
 
     def step(base: str, ahead: int, by: int) -> str:
         at = f.emit(f"add nsw {SHORTS} {base}, {_all('i32', ahead)}")
-        places = f.emit(f"getelementptr inbounds double, ptr {edges}, {SHORTS} {at}")
+        places = f.emit(f"getelementptr inbounds double, ptr {table}, {SHORTS} {at}")
         edge = f.emit(
             f"call {REALS} {gather}(<{WIDE} x ptr> {places}, i32 8, {TESTS} {_all('i1', 'true')}, {REALS} poison)"
         )
@@ -275,7 +288,7 @@ def _search(e: Any, f: _Function, size: int, x: str) -> str:
         further = f.emit(f"add nsw {SHORTS} {base}, {_all('i32', by)}")
         return f.emit(f"select {TESTS} {beyond}, {SHORTS} {base}, {SHORTS} {further}")
 
-    base = "zeroinitializer"
+    base, size = "zeroinitializer", len(edges)
     while size > 1:
         half = size // 2
         base = step(base, half, half)

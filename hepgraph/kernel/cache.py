@@ -7,6 +7,7 @@ again, what cannot be written is not kept.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -15,6 +16,8 @@ import tempfile
 from pathlib import Path
 
 MAGIC = b"hepgraph object 1\n"
+MOST = 256 << 20  # bytes of objects that are kept
+FEWER = 3 * MOST // 4  # and what is left when there are more
 
 
 def directory() -> Path | None:
@@ -54,6 +57,7 @@ def read(name: str) -> bytes | None:
             if not _safe(os.fstat(file.fileno()), stat.S_ISREG):
                 return None
             content = file.read()
+            os.utime(file.fileno() if os.utime in os.supports_fd else where / f"{name}.o")  # it was used
     except OSError:
         return None
     head = len(MAGIC) + 32
@@ -78,11 +82,37 @@ def write(name: str, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(MAGIC + _sum(name, data) + data)
         os.replace(temporary, where / f"{name}.o")
+        prune(where, MOST, FEWER)
     except OSError:
         try:
             os.unlink(temporary)
         except OSError:
             return
+
+
+def prune(where: Path, most: int, fewer: int) -> None:
+    """Deletes the objects that were not used for longest, where there are more bytes than `most`, down to `fewer`.
+
+    What other processes delete or use meanwhile is theirs; an object that is loaded is not needed on disk any more.
+    """
+    found: list[tuple[int, int, str]] = []
+    with os.scandir(where) as entries:
+        for entry in entries:
+            if entry.name.endswith((".o", ".part")):
+                try:
+                    state = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                found.append((state.st_mtime_ns, state.st_size, entry.path))
+    size = sum(each for _, each, _ in found)
+    if size <= most:
+        return
+    for _, each, path in sorted(found):
+        if size <= fewer:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        size -= each
 
 
 def _sum(name: str, data: bytes) -> bytes:

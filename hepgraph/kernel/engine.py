@@ -17,9 +17,11 @@ from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, v
 from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.lower import Lowered, start_value
+from hepgraph.kernel.module import module
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.scalar import cast
 from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
+from hepgraph.kernel.split import split
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 from hepgraph.ops import MOMENTS
@@ -88,7 +90,7 @@ class Kernel:
         self.sizes: dict[int, int] = {}
         roots: list[Item] = []
         parts: set[Node] = set()
-        self.many = sum(len(output.fills) for output in outputs) > MANY
+        self.fills = sum(len(output.fills) for output in outputs)
         for number, output in enumerate(outputs):
             if output.kind == "array":
                 self.items[number] = output.items
@@ -122,11 +124,9 @@ class Kernel:
                 actions.append(self._lengths(item))
         self.staged = staged_of(order, given)
         scheduler = Scheduler(self.staged, order, given)
-        self.steps: list[Step] = scheduler.schedule(actions, events)
-        writer = Lowered(self.steps, scheduler, self.targets, self.check)
-        self.text = writer.text()
-        self.slots = list(writer.slots)
-        self.batches = writer.batches
+        self.trees: list[list[Step]] = [scheduler.schedule(part, events) for part in split(scheduler, actions)]
+        self.text, shared = module(self.trees, scheduler, self.targets, self.check)
+        self.slots, self.areas = list(shared.slots), shared.areas
         needed = dict.fromkeys(item for item in plain if not (isinstance(item, Node) and item.op == "literal"))
         for slot in self.slots:
             if slot.kind == "scratch":
@@ -167,10 +167,10 @@ class Kernel:
         return Action(fill.entries, (*target.nodes, *fill.must), None, 0, len(self.targets) - 1)
 
     def _fill(self, e: Lowered, target: Target, env: Env) -> None:
-        if batched(target):
+        if batched(target, self.fills):
             e.batches.push(e, target, env)
         else:
-            write_fill(e, target, env, self.many)
+            write_fill(e, target, env, self.fills > MANY)
 
     def _part_action(self, part: Node) -> Action:
         if part.op == "count":
@@ -232,9 +232,13 @@ class Kernel:
     def __str__(self) -> str:
         before = []
         for feeder in self.feeders:
-            loops = "".join(f"  {line}\n" for line in printed(feeder.kernel.steps, self.roots).splitlines())
-            before.append(f"for what {feeder.call.param.title} gets:\n{loops}")
-        return "".join(before) + printed(self.steps, self.roots)
+            loops = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
+            inside = "".join(f"  {line}\n" for line in loops.splitlines())
+            before.append(f"for what {feeder.call.param.title} gets:\n{inside}")
+        texts = [printed(tree, self.roots) for tree in self.trees]
+        if len(texts) > 1:
+            texts = [f"function {k + 1}:\n{text}" for k, text in enumerate(texts)]
+        return "".join(before) + "\n".join(texts)
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
         """What the opaque functions returned for a partition, those whose arguments a kernel makes."""
@@ -322,7 +326,7 @@ class Kernel:
                 size = self.sizes[slot.item]
                 return bins.setdefault((slot.item, slot.part), np.zeros(size * copies(size, slot.part), slot.dtype))
             case "batch":
-                return np.zeros(self.batches.sizes[slot.dtype], slot.dtype)
+                return np.zeros(self.areas[slot.dtype], slot.dtype)
             case "total":
                 return totals.setdefault(slot.item, _total_start(slot.item))
         raise AssertionError(slot.kind)

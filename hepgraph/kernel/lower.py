@@ -1,6 +1,6 @@
 """From the loop tree to LLVM: one function over a range of events, no Python object touched.
 
-The function is `i32 kernel(start, stop, first, arguments, sizes)`; `Slot` says what each argument points to. It
+What is called (`module.py`) is `i32 kernel(start, stop, first, arguments, sizes)`; `Slot` says what an argument is. It
 returns 0, or 1 where something was out of range (the interpreter then says what). `sizes` is looked at only by code
 with checks: the first index and the length of each argument; before it, a report of what was out of bounds. Values are
 named once in the innermost block that needs them; LLVM hoists what does not change out of loops.
@@ -8,7 +8,7 @@ named once in the innermost block that needs them; LLVM hoists what does not cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,23 +20,24 @@ from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
 from hepgraph.kernel.schedule import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Scheduler, Step
 from hepgraph.kernel.sorting import sort_function
 from hepgraph.kernel.values import Values
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, parent_of
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, parent_of
 
 
 class Lowered(Values):
     """The code of one loop tree, and its arguments."""
 
     def __init__(
-        self, steps: Sequence[Step], scheduler: Scheduler, targets: Sequence[Any], check: bool = False
+        self, steps: Sequence[Step], scheduler: Scheduler, targets: Sequence[Any], shared: Shared, check: bool
     ) -> None:
-        super().__init__(scheduler, check)
+        super().__init__(scheduler, shared, check)
         self.steps, self.targets = steps, targets
         self.counters: dict[Space, str] = {}
-        self.batches = Batches()
+        self.batches = Batches(shared.areas)
         self.depth = 0  # of loops
+        self.settled: Node | None = None  # the any or all that the loop under way is for, and for nothing else
 
-    def text(self) -> str:
-        """The module."""
+    def write(self) -> list[str]:
+        """The code of the tree."""
         self.do(f"store i32 0, ptr {self.error}")
         flat = [step for step in self.steps if isinstance(step, Loop) and _is_flat(step)]
         rest = [step for step in self.steps if not any(step is other for other in flat)]
@@ -51,32 +52,7 @@ class Lowered(Values):
         self.strips("%start", "%stop", event)
         self.batches.finish(self, self.batches.open)
         self.do(f"ret i32 {self.emit(f'load i32, ptr {self.error}')}")
-        params = ", ".join(f"ptr noalias {name}" for name in self.slots.values())
-        calls = []
-        for k, name in enumerate(self.slots.values()):
-            calls.append(f"  %q{k} = getelementptr ptr, ptr %table, i64 {k}")
-            calls.append(f"  {name} = load ptr, ptr %q{k}")
-        passed = ", ".join(f"ptr {name}" for name in self.slots.values())
-        extra = ", " if params else ""
-        report = "  %report = getelementptr i64, ptr %sizes, i64 -2"
-        return "\n".join(
-            [
-                *unique_lines(self.declared),
-                *(f"{name} = private unnamed_addr constant {text}" for text, name in self.constants.items()),
-                *(f"define internal void @{name}{text}" for text, name in self.functions.items()),
-                f"define internal i32 @body(i64 %start, i64 %stop, i64 %first, ptr %sizes{extra}{params}) noinline {{",
-                "entry:",
-                *self.top,
-                *([report] if self.check else []),
-                *self.lines,
-                "}",
-                "define i32 @kernel(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {",
-                *calls,
-                f"  %r = call i32 @body(i64 %start, i64 %stop, i64 %first, ptr %sizes{extra}{passed})",
-                "  ret i32 %r",
-                "}",
-            ]
-        )
+        return self.lines
 
     def flat(self, step: Loop) -> None:
         """A loop over all elements of the block at once, where it does not matter to which event they belong."""
@@ -133,11 +109,14 @@ class Lowered(Values):
 
     def loop(self, space: Space, body: Sequence[Step], env: Env) -> None:
         """Steps for each element of a space under the current element of its parent."""
+        settled = self.settled
+        self.settled = _only_any_or_all(body)
         for bound in _binds(body):
             counter = self.counters.get(bound) or self.variable("i64")
             self.counters[bound] = counter
             self.do(f"store i64 0, ptr {counter}")
         self.each(space, env, lambda inner: self.walk(body, inner))
+        self.settled = settled
 
     def each(self, space: Space, env: Env, inside: Callable[[Env], None]) -> None:
         """Code for each element of a space under the current element of its parent."""
@@ -170,6 +149,10 @@ class Lowered(Values):
         self.start(head)
         at = self.emit(f"load i64, ptr {i}")
         more = self.emit(f"icmp slt i64 {at}, {high}")
+        if self.settled is not None:  # nothing that follows can change it
+            old = self.emit(f"load i8, ptr {self.state[Need('reduce', self.settled)]}")
+            open_ = self.emit(f"icmp eq i8 {old}, {_stored(start_value(self.settled), BOOL)}")
+            more = self.emit(f"and i1 {more}, {open_}")
         self.do(f"br i1 {more}, label %{body}, label %{done}")
         self.start(body)
         self.scopes.append({})
@@ -500,6 +483,16 @@ def _combined(e: Lowered, node: Node, old: str, x: str) -> str:
     raise NotLowered(f"the reduction {node.param} is not compiled")
 
 
+def _only_any_or_all(steps: Sequence[Step]) -> Node | None:
+    """The any or all of a list that is all that a loop makes."""
+    match [step for step in steps if not isinstance(step, Bind)]:
+        case [If(_, body)]:
+            return _only_any_or_all(body)
+        case [Action(need=Need("reduce", Node(param="any" | "all") as node))] if node.space is not TOTAL:
+            return node
+    return None
+
+
 def _binds(steps: Sequence[Step]) -> list[Space]:
     """The filters that are bound inside of a loop, not counting loops within."""
     found: list[Space] = []
@@ -576,11 +569,8 @@ def _own(node: Node, spaces: set[Space]) -> bool:
     return all(_own(as_node(arg), spaces) for arg in node.args)
 
 
-def unique_lines(texts: Iterable[str]) -> list[str]:
-    """The lines of declarations, each declared function once."""
-    found: list[str] = []
-    for text in texts:
-        for line in text.splitlines():
-            if not (line.startswith("declare") and line in found):
-                found.append(line)
-    return found
+def _root(space: Space) -> Space:
+    """The space that a selection is of."""
+    while space.kind in ("filter", "flat"):
+        space = as_space(space.args[0])
+    return space

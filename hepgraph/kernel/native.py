@@ -28,6 +28,7 @@ def _target() -> tuple[Any, str, str]:
 
 
 LEVEL = 2  # how much LLVM optimises
+LARGE = 4000  # lines of text, of which LLVM optimises less: a third less time, for code that runs some 3 % longer
 
 
 def _machine(level: int) -> Any:
@@ -65,9 +66,14 @@ def assembly(text: str, level: int = 2) -> str:
         return machine.emit_assembly(module)  # type: ignore[no-any-return]
 
 
+def level_of(text: str) -> int:
+    """How much LLVM optimises a text."""
+    return LEVEL if text.count("\n") < LARGE else min(LEVEL, 1)
+
+
 def native(text: str, level: int | None = None) -> Native:
     """The compiled module: one that this process has, one from disk, or a fresh one."""
-    level = LEVEL if level is None else level
+    level = level_of(text) if level is None else level
     with _lock:
         name = name_of(text, level)
         found = _known.get(name)

@@ -194,15 +194,24 @@ def _negative(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     return e.emit(f"fneg {t} {args[0]}" if dtype.kind == "f" else f"sub {t} 0, {args[0]}")
 
 
-# fmod, without the call where nothing is to be done
+# fmod, without the call where nothing is to be done, or one subtraction, which is exact (Sterbenz)
 _REST = """declare TYPE @llvm.fabs.fSIZE(TYPE)
+declare TYPE @llvm.copysign.fSIZE(TYPE, TYPE)
 define internal TYPE @restSIZE(TYPE %a, TYPE %b) alwaysinline {
   %x = call TYPE @llvm.fabs.fSIZE(TYPE %a)
   %y = call TYPE @llvm.fabs.fSIZE(TYPE %b)
   %small = fcmp olt TYPE %x, %y
-  br i1 %small, label %same, label %other
+  br i1 %small, label %same, label %large
 same:
   ret TYPE %a
+large:
+  %z = fadd TYPE %y, %y
+  %near = fcmp olt TYPE %x, %z
+  br i1 %near, label %once, label %other
+once:
+  %d = fsub TYPE %x, %y
+  %s = call TYPE @llvm.copysign.fSIZE(TYPE %d, TYPE %a)
+  ret TYPE %s
 other:
   %r = frem TYPE %a, %b
   ret TYPE %r
@@ -293,6 +302,17 @@ def _safe_divisor(e: Emitter, a: str, b: str, dtype: DType) -> tuple[str, str]:
         minus = e.emit(f"icmp eq {t} {b}, -1")
         bad = e.emit(f"or i1 {bad}, {e.emit(f'and i1 {lowest}, {minus}')}")
     return e.emit(f"select i1 {bad}, {t} 1, {t} {b}"), bad
+
+
+def _hypot(e: Emitter, args: Sequence[str], dtype: DType) -> str:
+    """The length of a vector; of float32, in float64 and rounded once, which is what the C library does."""
+    if dtype != np.float32:
+        return _library("hypot")(e, args, dtype)
+    wide = np.dtype(np.float64)
+    squares = [_infix("fmul", "")(e, [x, x], wide) for x in (cast(e, arg, dtype, wide) for arg in args)]
+    length = _intrinsic("sqrt")(e, [_infix("fadd", "")(e, squares, wide)], wide)
+    infinite = e.emit(f"or i1 {_isinf(e, args[:1], dtype)}, {_isinf(e, args[1:], dtype)}")  # whatever the other is
+    return e.emit(f"select i1 {infinite}, float 0x7FF0000000000000, float {cast(e, length, wide, dtype)}")
 
 
 def _isnan(e: Emitter, args: Sequence[str], dtype: DType) -> str:
@@ -427,7 +447,7 @@ RULES: dict[str, Rule] = {
     "isnan": _isnan,
     "isinf": _isinf,
     "isfinite": _isfinite,
-    "hypot": _library("hypot"),
+    "hypot": _hypot,
     "arctan2": _library("atan2"),
     "power": _library("pow"),
     **{name: _library(name) for name in _PLAIN},

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
@@ -19,6 +20,7 @@ from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, conjuncts, count
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.show import names_of, words
+from hepgraph.ops import OPS
 
 
 class NotLowered(HepgraphError):
@@ -121,6 +123,11 @@ class Scheduler:
         self.cost = lru_cache(maxsize=None)(self._cost)
         self.closure = lru_cache(maxsize=None)(self._closure)
         self.dear = lru_cache(maxsize=None)(self._dear)
+        for item in order:  # from below: a chain of operations is deeper than Python's own stack
+            if isinstance(item, Node) and item.op in OPS:
+                self.cost(item)
+                with suppress(NotLowered):  # is raised again for what is asked for
+                    self.needs_of(item)
 
     def schedule(self, actions: Sequence[Action], events: Space) -> list[Step]:
         """The tree for one event."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from hepgraph.graph.canonical import TOTAL, count, stays, up
-from hepgraph.graph.node import Map, Node, Space, ancestors, as_map, as_node, as_space
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.kernel.given import is_rows, same_row
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
 from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Slot, Winner, Writer, parent_of
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer, parent_of
+from hepgraph.ops import OPS
 
 
 class Values(Writer):
     """Writes the code of values."""
 
-    def __init__(self, scheduler: Scheduler, check: bool) -> None:
-        super().__init__(check)
+    def __init__(self, scheduler: Scheduler, shared: Shared, check: bool) -> None:
+        super().__init__(shared, check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.given, self.shape, self.located, self.chain = (
             scheduler.given,
@@ -118,11 +119,35 @@ class Values(Writer):
         found = self.known(key)
         if found is None:
             try:
+                for below in self.unknown(node, env):  # in order: a chain of operations is deeper than Python's own stack
+                    self.remember((below, env[as_space(below.space)]), self.fresh(below, env))
                 found = self.remember(key, self.fresh(node, env))
             except NotLowered as reason:
                 reason.item = reason.item or node
                 raise
         return found  # type: ignore[no-any-return]
+
+    def unknown(self, node: Node, env: Env) -> list[Node]:
+        """The operations that a value is made by, in order, but for the last, and for those that are known here."""
+
+        def until(item: Item) -> bool:
+            if item is node:
+                return not self.is_operation(node)
+            return not (isinstance(item, Node) and self.is_operation(item) and not self.known((item, at)))
+
+        at = self.cursor(as_space(node.space), env)
+        if not any(isinstance(arg, Node) and self.is_operation(arg) for arg in node.args):
+            return []
+        below = ordered([node], until)[:-1]
+        return [
+            item
+            for item in below
+            if isinstance(item, Node) and item.space is node.space and not until(item) and item is not node
+        ]
+
+    def is_operation(self, node: Node) -> bool:
+        """Whether a value is made of others of the same space alone."""
+        return node.space is not None and node.op in OPS and node not in self.staged
 
     def fresh(self, node: Node, env: Env) -> str:
         """The code of a value."""

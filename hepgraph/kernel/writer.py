@@ -48,17 +48,27 @@ class Winner:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-class Writer:
-    """Text under way, the scopes that values are known in, and the arguments."""
+class Shared:
+    """What the functions of a module have in common: arguments, constants, functions, and room for batches."""
 
-    def __init__(self, check: bool) -> None:
-        self.check = check
-        self.lines: list[str] = []
-        self.top: list[str] = []
+    def __init__(self) -> None:
         self.declared: dict[str, None] = {}
         self.slots: dict[Slot, str] = {}
         self.constants: dict[str, str] = {}
         self.functions: dict[str, str] = {}
+        self.areas: dict[np.dtype[Any], int] = {}
+
+
+class Writer:
+    """Text of a function under way, the scopes that values are known in, and the arguments."""
+
+    def __init__(self, shared: Shared, check: bool) -> None:
+        self.check = check
+        self.slots, self.declared = shared.slots, shared.declared
+        self.constants, self.functions = shared.constants, shared.functions
+        self.used: dict[str, None] = {}
+        self.lines: list[str] = []
+        self.top: list[str] = []
         self.number = 0
         self.scopes: list[dict[Any, Any]] = [{}]
         self.label = "entry"
@@ -98,7 +108,9 @@ class Writer:
 
     def slot(self, slot: Slot) -> str:
         """The pointer of an argument."""
-        return self.slots.setdefault(slot, f"%p{len(self.slots)}")
+        name = self.slots.setdefault(slot, f"%p{len(self.slots)}")
+        self.used[name] = None
+        return name
 
     def place(self, slot: Slot) -> int:
         """The number of an argument."""

@@ -1,0 +1,58 @@
+"""Large passes as several functions: a loop of thousands of lines takes long to compile, and does not fit the caches.
+
+What shares a need (a count, a best pair, stored values) stays together, so that nothing costly is made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hepgraph.graph.node import Item, Node, ordered
+from hepgraph.kernel.schedule import Action, Need, Scheduler
+
+BUDGET = 1000  # values and fills in one function, which are some four lines each
+FILL = 4  # what a fill counts for
+
+
+def split(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]:
+    """The actions of each function, in the order of their first ones."""
+    groups: list[list[Action]] = []
+    room = 0
+    for together in _together(scheduler, actions):
+        size = _size(scheduler, together)
+        if not groups or size > room:
+            groups.append([])
+            room = BUDGET
+        groups[-1] += together
+        room -= size
+    return groups or [[]]
+
+
+def _together(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]:
+    """The actions that share needs, directly or through others."""
+    leader = list(range(len(actions)))
+
+    def lead(k: int) -> int:
+        while leader[k] != k:
+            leader[k] = leader[leader[k]]
+            k = leader[k]
+        return k
+
+    first: dict[Need, int] = {}
+    for k, action in enumerate(actions):
+        for need in scheduler.closure(action):
+            a, b = sorted((lead(first.setdefault(need, k)), lead(k)))
+            leader[b] = a
+    found: dict[int, list[Action]] = {}
+    for k, action in enumerate(actions):
+        found.setdefault(lead(k), []).append(action)
+    return list(found.values())
+
+
+def _size(scheduler: Scheduler, actions: Sequence[Action]) -> int:
+    """How much there is to compile for some actions: values that are calculated, and what is done with them."""
+    roots: list[Item] = [action.space for action in actions]
+    roots += [node for action in actions for node in action.uses]
+    staged = scheduler.staged
+    found = ordered(roots, until=lambda item: isinstance(item, Node) and item in staged)
+    return FILL * len(actions) + sum(isinstance(item, Node) and item.op not in ("literal", "full") for item in found)
