@@ -17,6 +17,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+from drawing import Tape, everything
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,7 @@ from hepgraph.errors import HepgraphError
 
 EXAMPLES = int(250 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
 PARTITIONS = (1, 2, 7)
-ENGINES = ("interpreter",)  # every program runs on each of these
+ENGINES = ("interpreter", "kernel")  # every program runs on each of these
 
 # Where a lazy array may refuse although eager awkward has an answer: the operation, the message, the reason in a word.
 REFUSALS = [
@@ -57,100 +58,7 @@ PERMITTED: list[tuple[str, str, str]] = [
 refused: Counter[str] = Counter()
 
 
-# data
-
-
-SPECIAL = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0])
-
-
-def numbers(rng: np.random.Generator, n: int, dtype: str) -> np.ndarray[Any, Any]:
-    """Numbers of a dtype, among them zeros, NaN and infinities."""
-    kind = np.dtype(dtype).kind
-    if kind == "b":
-        return rng.random(n) < 0.5
-    if kind == "u":
-        return rng.integers(0, 5, n).astype(dtype)
-    if kind == "i":
-        return rng.integers(-3, 4, n).astype(dtype)
-    values = np.round(rng.normal(0, 3, n), 1)
-    return np.where(rng.random(n) < 0.3, rng.choice(SPECIAL, n), values).astype(dtype)
-
-
-def lists(rng: np.random.Generator, n: int, content: Callable[[int], Any], most: int = 4) -> Any:
-    """A layout of n lists."""
-    counts = np.where(rng.random(n) < 0.3, 0, rng.integers(0, most + 1, n))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content(int(offsets[-1])))
-
-
-def missing(rng: np.random.Generator, content: Any) -> Any:
-    """A layout with some of its elements None."""
-    mask = (rng.random(content.length) < 0.3).astype(np.int8)
-    return ak.contents.ByteMaskedArray(ak.index.Index8(mask), content, valid_when=False).to_IndexedOptionArray64()
-
-
-def dataset(seed: int, n: int) -> ak.Array:
-    """Events with columns of many kinds."""
-    rng = np.random.default_rng(seed)
-
-    def flat(dtype: str) -> Callable[[int], Any]:
-        return lambda m: ak.contents.NumpyArray(numbers(rng, m, dtype))
-
-    def objects(m: int) -> Any:
-        kinds = {"pt": "float32", "eta": "float32", "charge": "int32", "id": "bool", "h": "int16", "o": "float32"}
-        parts = [flat(dtype)(m) for dtype in kinds.values()]
-        parts[-1] = missing(rng, parts[-1])
-        return ak.contents.RecordArray(parts, list(kinds), m)
-
-    def leptons(m: int) -> Any:
-        kinds = {"pt": "float32", "charge": "int32", "w": "float64"}
-        return ak.contents.RecordArray([flat(dtype)(m) for dtype in kinds.values()], list(kinds), m)
-
-    columns = {
-        "x": flat("float32")(n),
-        "i": flat("int32")(n),
-        "u": flat("uint8")(n),
-        "k": flat("int64")(n),
-        "b": flat("bool")(n),
-        "o": missing(rng, flat("float64")(n)),
-        "ob": missing(rng, flat("bool")(n)),
-        "jet": lists(rng, n, objects),
-        "mu": lists(rng, n, leptons),
-        "f": lists(rng, n, flat("float64")),
-        "h": lists(rng, n, flat("int16")),
-        "of": lists(rng, n, lambda m: missing(rng, flat("float32")(m))),
-        "ofb": lists(rng, n, lambda m: missing(rng, flat("bool")(m))),
-        "nn": lists(rng, n, lambda m: lists(rng, m, flat("float32"), 3)),
-        "ni": lists(rng, n, lambda m: lists(rng, m, flat("int64"), 3)),
-        "ol": missing(rng, lists(rng, n, flat("float32"))),
-        "nol": lists(rng, n, lambda m: missing(rng, lists(rng, m, flat("int32"), 3))),
-    }
-    return ak.Array(ak.contents.RecordArray(list(columns.values()), list(columns), n))
-
-
 # programs
-
-
-class Tape:
-    """Choices, read off a string of bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def below(self, n: int) -> int:
-        """A number from 0 to n - 1."""
-        byte = self.data[self.at] if self.at < len(self.data) else 0
-        self.at += 1
-        return byte % n
-
-    def of(self, options: Sequence[Any]) -> Any:
-        """One of some options."""
-        return options[self.below(len(options))]
-
-    @property
-    def done(self) -> bool:
-        """Whether the tape is read."""
-        return self.at >= len(self.data)
 
 
 @dataclass
@@ -727,7 +635,7 @@ def close(eager: Any, lazy: Any) -> bool:
 def run(seed: int, n: int, tape: bytes) -> None:
     """One program on one dataset."""
     with np.errstate(all="ignore"):
-        data = dataset(seed, n)
+        data = everything(seed, n)
         events = [hg.from_awkward(data, npartitions=k) for k in PARTITIONS]
         values = [Value(data[name], tuple(e[name] for e in events), 0, name) for name in data.fields]
         p = Program(Tape(tape), values)

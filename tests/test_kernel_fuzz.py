@@ -15,6 +15,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
+from drawing import Tape, collisions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -27,77 +28,11 @@ from hepgraph.kernel import engine
 from hepgraph.ledger import Report
 
 EXAMPLES = int(150 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
-HARD = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0, 5.0, -10.0, 1e30, 2.0**31, -(2.0**63)])
 made: Counter[str] = Counter()
 reasons: Counter[str] = Counter()
 
 
-# data
-
-
-def numbers(rng: np.random.Generator, n: int, dtype: str, wild: bool) -> np.ndarray[Any, Any]:
-    """Numbers of a dtype; wild ones have the limits of the type, NaN and infinities among them."""
-    kind = np.dtype(dtype)
-    if kind.kind == "b":
-        return rng.random(n) < 0.5
-    if kind.kind in "iu":
-        info = np.iinfo(kind)
-        low = -3 if kind.kind == "i" else 0
-        values = rng.integers(low, 6, n).astype(kind)
-        return (
-            np.where(rng.random(n) < 0.2, rng.choice([info.min, info.max], n).astype(kind), values) if wild else values
-        )
-    values = np.round(rng.normal(2, 4, n), 1).astype(kind)
-    return np.where(rng.random(n) < 0.2, rng.choice(HARD, n).astype(kind), values) if wild else values
-
-
-def dataset(seed: int, n: int) -> ak.Array:
-    """Events with collections; every third seed has tame numbers."""
-    rng = np.random.default_rng(seed)
-    wild = seed % 3 > 0
-
-    def flat(dtype: str, m: int) -> Any:
-        return ak.contents.NumpyArray(numbers(rng, m, dtype, wild))
-
-    def listed(content: Callable[[int], Any], m: int, most: int = 4) -> Any:
-        counts = np.where(rng.random(m) < 0.3, 0, rng.integers(0, most + 1, m))
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content(int(offsets[-1])))
-
-    def records(kinds: dict[str, str]) -> Callable[[int], Any]:
-        return lambda m: ak.contents.RecordArray([flat(d, m) for d in kinds.values()], list(kinds), m)
-
-    jets = {"pt": "f4", "eta": "f4", "mass": "f4", "charge": "i4", "id": "?", "h": "i2", "k": "i8"}
-    leptons = {"pt": "f4", "eta": "f8", "mass": "f4", "charge": "i4", "id": "?", "u": "u1", "to": "i2"}
-    columns = {
-        "x": flat("f4", n), "y": flat("f8", n), "i": flat("i4", n), "u": flat("u2", n), "k": flat("i8", n),
-        "q": flat("u8", n), "s": flat("i1", n), "b": flat("?", n),
-        "jet": listed(records(jets), n), "mu": listed(records(leptons), n), "el": listed(records(leptons), n, 3),
-        "nn": listed(lambda m: listed(lambda k: flat("f4", k), m, 3), n),
-    }  # fmt: skip
-    return ak.Array(ak.contents.RecordArray(list(columns.values()), list(columns), n))
-
-
 # programs
-
-
-class Tape:
-    """Choices, read off a string of bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def below(self, n: int) -> int:
-        byte = self.data[self.at] if self.at < len(self.data) else 0
-        self.at += 1
-        return byte % n
-
-    def of(self, options: Any) -> Any:
-        return options[self.below(len(options))]
-
-    @property
-    def done(self) -> bool:
-        return self.at >= len(self.data)
 
 
 @dataclass
@@ -614,7 +549,7 @@ def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     old, engine.BLOCK = engine.BLOCK, block
     try:
         with np.errstate(all="ignore"):
-            p = program(tape, hg.from_awkward(dataset(seed, n), npartitions=parts))
+            p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
             expected, _, _ = computed(p.sinks, "interpreter")
             got, native, plain = computed(p.sinks, "kernel")
     finally:

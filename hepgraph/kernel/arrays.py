@@ -57,7 +57,10 @@ def write_append(e: Any, item: Item, env: Any) -> None:
     """The code that writes the current value of an item to its stream."""
     space, nodes = place_of(item)
     slot = slot_of(item)
-    value = e.value(nodes[0], env) if nodes else str(e.cursor(space, env).id or 0)
+    if isinstance(item, Node):
+        value = e.value(item, env)
+    else:
+        value = e.length(item, env) if nodes else str(e.cursor(space, env).id or 0)
     if slot.dtype == BOOL:
         value = e.emit(f"zext i1 {value} to i8")
     e.do(f"call void @{_append(e, slot.dtype)}(ptr {e.slot(slot)}, {stored_type(slot.dtype)} {value})")

@@ -214,7 +214,7 @@ class Kernel:
         both = tuple(take(inc(at), count(s)) if at is not s.parent else count(s) for s in (m.src, m.dst))
 
         def check(e: Lowered, action: Action, env: Env) -> None:
-            e.fail(e.emit(f"icmp ne i64 {e.value(both[0], env)}, {e.value(both[1], env)}"))
+            e.fail(e.emit(f"icmp ne i64 {e.length(m.src, env)}, {e.length(m.dst, env)}"))
 
         self.targets.append(check)
         return Action(at, both, None, 0, len(self.targets) - 1)

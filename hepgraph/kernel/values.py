@@ -169,7 +169,9 @@ class Values(Writer):
             case "perm":
                 return self.length(as_space(space.args[0]), env)
             case "pull":
-                return self.value(count(space), env)
+                m = as_map(space.args[1])
+                size = self.value(count(space), env)
+                return self.emit(f"select i1 {self.reach(m, env).found}, i64 {size}, i64 0") if m.partial else size
             case "pad":
                 target, clip = space.param
                 if clip:
