@@ -122,7 +122,8 @@ def collisions(seed: int, n: int) -> ak.Array:
            "o": d.missing(f4), "oi": d.missing(i4)}  # fmt: skip
     lepton = {"pt": "f4", "eta": "f8", "mass": "f4", "charge": "i4", "id": "?", "u": "u1", "to": "i2"}
     columns = {
-        **{name: d.flat(dtype) for name, dtype in zip("xyiukqsb", "f4 f8 i4 u2 i8 u8 i1 ?".split(), strict=True)},
+        "x": f4, "y": d.flat("f8"), "i": i4, "u": d.flat("u2"), "k": d.flat("i8"), "q": d.flat("u8"),
+        "s": d.flat("i1"), "b": d.flat("?"),
         "jet": d.lists(d.records(jet)), "mu": d.lists(d.numeric(lepton)), "el": d.lists(d.numeric(lepton), 3),
         "nn": d.lists(d.lists(f4, 3)), "o": d.missing(d.flat("f8")), "oi": d.missing(d.flat("i2")), "t": d.words(),
         "ol": d.missing(d.lists(f4)), "nj": d.lists(d.records({"pt": f4, "hits": d.lists(d.flat("i2"), 3)}), 3),

@@ -18,6 +18,7 @@ from drawing import Tape
 import hepgraph as hg
 from hepgraph.graph.form import List, Record, Scalar
 
+
 @dataclass
 class World:
     """What there is of the events that passed some cuts: numbers of events, collections, numbers of their elements."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -608,7 +608,8 @@ def run(seed: int, n: int, tape: bytes) -> None:
                     check(v.eager.layout, got.layout, v.text)
                 except AssertionError as error:
                     raise AssertionError(
-                        f"{v.text}, {PARTITIONS[i]} partitions, {engine}\n{error}\neager {v.eager.type} {v.eager.to_list()}\n"
+                        f"{v.text}, {PARTITIONS[i]} partitions, {engine}\n{error}\n"
+                        f"eager {v.eager.type} {v.eager.to_list()}\n"
                         f"lazy  {got.type} {got.to_list()}"
                     ) from None
             for v, got in zip(p.totals, totals, strict=True):

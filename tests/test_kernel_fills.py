@@ -130,7 +130,7 @@ def test_categories_that_grow() -> None:
     got, wanted = filled(*axes, columns={"i": i, "s": s})
     assert got == wanted
     assert [list(axis) for axis in got.axes] == [list(axis) for axis in wanted.axes]
-    assert list(got.axes[1])[0] == "jet"
+    assert next(iter(got.axes[1])) == "jet"
     for value in ("e", "jet"):
         x = hg.from_awkward(ak.Array(i), npartitions=2)
         h = hg.Hist(hist.axis.StrCategory([], growth=True), hist.axis.Integer(0, 5)).fill(value, x).fill("mu", x + 1)

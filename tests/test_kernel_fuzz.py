@@ -12,9 +12,9 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import pytest
 import programs
 import programs_more  # noqa: F401  (adds its rules to those of programs)
+import pytest
 from agreement import check
 from drawing import Tape, collisions
 from hypothesis import HealthCheck, given, settings
@@ -44,7 +44,15 @@ def program(tape: bytes, events: Any) -> programs.Program:
     while not p.tape.done and len(p.sinks) < 12:
         w = p.worlds[-1] if p.tape.below(3) else p.tape.of(p.worlds)
         which = p.tape.below(256)
-        todo = fill if which % 4 == 0 else total if which % 31 == 0 else array if which % 13 == 0 else steps[which % len(steps)]
+        todo = (
+            fill
+            if which % 4 == 0
+            else total
+            if which % 31 == 0
+            else array
+            if which % 13 == 0
+            else steps[which % len(steps)]
+        )
         try:
             todo(p, w)
         except (HepgraphError, TypeError, ValueError, IndexError, AttributeError, KeyError) as refusal:

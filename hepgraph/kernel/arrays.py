@@ -145,11 +145,8 @@ class Streams:
         if failed:
             raise MemoryError(f"no memory for more than {size} entries of a result")
         dtype = slot_of(item).dtype
-        if size:
-            raw = (ctypes.c_char * (size * dtype.itemsize)).from_address(address)
-            values = np.frombuffer(raw, dtype).copy()
-        else:
-            values = np.zeros(0, dtype)
+        raw = ctypes.string_at(address, size * dtype.itemsize) if size else b""
+        values = np.frombuffer(raw, dtype)
         if isinstance(item, Node):
             return values
         assert isinstance(item, Space)

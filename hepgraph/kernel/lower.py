@@ -340,6 +340,7 @@ class Lowered(Values):
         order, spare = (self.slot(Slot("scratch", need, INT, part)) for part in (1, 2))
         counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
         if len(counts) > 1:  # what has no key waits in the spare array, which sorting uses: it goes to its place first
+
             def behind(at: str) -> None:
                 value = self.load(spare, at, INT)
                 self.store(order, self.emit(f"add nsw i64 {counts[0]}, {at}"), value, INT)
@@ -572,4 +573,3 @@ def unique_lines(texts: Iterable[str]) -> list[str]:
             if not (line.startswith("declare") and line in found):
                 found.append(line)
     return found
-

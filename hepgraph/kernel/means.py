@@ -52,4 +52,3 @@ def skip_weightless(f: Any) -> None:
         "  ret void",
         "go:",
     ]
-

@@ -114,9 +114,7 @@ class Scheduler:
     What is in `given` comes from the interpreter: a space by its offsets, a map and a node by an array.
     """
 
-    def __init__(
-        self, staged: frozenset[Node], order: Sequence[Item], given: frozenset[Item] = frozenset()
-    ) -> None:
+    def __init__(self, staged: frozenset[Node], order: Sequence[Item], given: frozenset[Item] = frozenset()) -> None:
         self.staged, self.given = staged, given
         self.number: dict[Item, str] = {item: f"{i:08}" for i, item in enumerate(order)}
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)

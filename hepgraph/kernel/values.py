@@ -19,7 +19,10 @@ class Values(Writer):
         super().__init__(check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.given, self.shape, self.located, self.chain = (
-            scheduler.given, scheduler.shape, scheduler.located, scheduler.chain
+            scheduler.given,
+            scheduler.shape,
+            scheduler.located,
+            scheduler.chain,
         )
         self.direct, self.by_number = scheduler.direct, scheduler.by_number  # fmt: skip
         self.state: dict[Any, Any] = {}
@@ -125,7 +128,9 @@ class Values(Writer):
         """The code of a value."""
         at = self.cursor(as_space(node.space), env)
         if node in self.given:
-            return self.load(self.slot(Slot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype)
+            return self.load(
+                self.slot(Slot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype
+            )
         if node in self.staged or node.op in ("load", "load_valid", "list_valid"):
             return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
@@ -290,7 +295,7 @@ class Values(Writer):
 
     def picked(self, m: Map, env: Env) -> Cursor:
         """The winner of a pick."""
-        kind, _, k = m.param
+        _, _, k = m.param
         if self.direct(m):
             return self.indexed(m, str(k) if k >= 0 else self.emit(f"add nsw i64 {self.length(m.dst, env)}, {k}"), env)
         winner: Winner = self.state[m]
