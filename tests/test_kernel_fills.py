@@ -274,4 +274,4 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("hepgraph.kernel.columns._check", lambda *_: None)
     object.__setattr__(column, "values", column.values[:2])
     with pytest.raises(AssertionError, match="looked at 2 of Slot"):
-        each.compiled.kernel.run(loaded, {})
+        each.compiled.kernel.run(loaded)

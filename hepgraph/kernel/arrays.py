@@ -146,7 +146,7 @@ class Streams:
             raise MemoryError(f"no memory for more than {size} entries of a result")
         dtype = slot_of(item).dtype
         raw = ctypes.string_at(address, size * dtype.itemsize) if size else b""
-        values = np.frombuffer(raw, dtype)
+        values = np.frombuffer(raw, dtype).copy()  # a user's function may write into it
         if isinstance(item, Node):
             return values
         assert isinstance(item, Space)
