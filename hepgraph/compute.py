@@ -109,8 +109,8 @@ def compute(
 
     `executor`: "serial", "threads", "processes", an object of `hg.executors`, or a `concurrent.futures.Executor`.
     `engine="interpreter"` takes the plain path by name, `engine="kernel"` compiles histograms, reductions and arrays to
-    native code (what it does not know comes from the interpreter); "auto" is the interpreter today. `progress`: shown in a
-    terminal or notebook unless False.
+    native code (what it does not know comes from the interpreter); "auto" is the interpreter today. `progress`: shown
+    in a terminal or notebook unless False.
     With `report=True`, gives (results, report); the report has a row for each range.
 
     >>> import hepgraph as hg, awkward as ak
