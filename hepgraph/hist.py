@@ -58,6 +58,9 @@ class Fill:
     def into(self, h: Any, value: Value) -> None:
         """Fills a histogram with one partition."""
         args, options = self.arguments(value)
+        if not all(_takes_all(axis) for axis in h.axes):  # boost loses entries where one value is given for all
+            size = next(len(part) for part in (*args, *options.values()) if not isinstance(part, str))
+            args = [[part] * size if isinstance(part, str) else part for part in args]
         h.fill(*args, **options)
 
     def arguments(self, value: Value) -> tuple[list[Any], dict[str, Any]]:
@@ -82,6 +85,13 @@ class Fill:
                 options = {name: np.asarray(part)[some] for name, part in options.items()}
                 args = [part if isinstance(part, str) else np.asarray(part)[some] for part in args]
         return args, options
+
+
+def _takes_all(axis: Any) -> bool:
+    """Whether every value has a bin on an axis."""
+    traits = axis.traits
+    apart = isinstance(axis, bh.axis.StrCategory | bh.axis.IntCategory)
+    return bool(traits.growth or isinstance(axis, bh.axis.Boolean) or (traits.overflow and (apart or traits.underflow)))
 
 
 def _filling(part: Any, value: Value, size: int) -> Any:

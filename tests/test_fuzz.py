@@ -10,22 +10,24 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import product
 from typing import Any
 
 import awkward as ak
 import numpy as np
+from agreement import check
+from drawing import Tape, everything
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
+from hepgraph.kernel import native
 
 EXAMPLES = int(250 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
 PARTITIONS = (1, 2, 7)
-ENGINES = ("interpreter",)  # every program runs on each of these
+LEVELS = (0, 2)  # how much a kernel is optimised, in turn
 
 # Where a lazy array may refuse although eager awkward has an answer: the operation, the message, the reason in a word.
 REFUSALS = [
@@ -58,100 +60,7 @@ PERMITTED: list[tuple[str, str, str]] = [
 refused: Counter[str] = Counter()
 
 
-# data
-
-
-SPECIAL = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0])
-
-
-def numbers(rng: np.random.Generator, n: int, dtype: str) -> np.ndarray[Any, Any]:
-    """Numbers of a dtype, among them zeros, NaN and infinities."""
-    kind = np.dtype(dtype).kind
-    if kind == "b":
-        return rng.random(n) < 0.5
-    if kind == "u":
-        return rng.integers(0, 5, n).astype(dtype)
-    if kind == "i":
-        return rng.integers(-3, 4, n).astype(dtype)
-    values = np.round(rng.normal(0, 3, n), 1)
-    return np.where(rng.random(n) < 0.3, rng.choice(SPECIAL, n), values).astype(dtype)
-
-
-def lists(rng: np.random.Generator, n: int, content: Callable[[int], Any], most: int = 4) -> Any:
-    """A layout of n lists."""
-    counts = np.where(rng.random(n) < 0.3, 0, rng.integers(0, most + 1, n))
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return ak.contents.ListOffsetArray(ak.index.Index64(offsets), content(int(offsets[-1])))
-
-
-def missing(rng: np.random.Generator, content: Any) -> Any:
-    """A layout with some of its elements None."""
-    mask = (rng.random(content.length) < 0.3).astype(np.int8)
-    return ak.contents.ByteMaskedArray(ak.index.Index8(mask), content, valid_when=False).to_IndexedOptionArray64()
-
-
-def dataset(seed: int, n: int) -> ak.Array:
-    """Events with columns of many kinds."""
-    rng = np.random.default_rng(seed)
-
-    def flat(dtype: str) -> Callable[[int], Any]:
-        return lambda m: ak.contents.NumpyArray(numbers(rng, m, dtype))
-
-    def objects(m: int) -> Any:
-        kinds = {"pt": "float32", "eta": "float32", "charge": "int32", "id": "bool", "h": "int16", "o": "float32"}
-        parts = [flat(dtype)(m) for dtype in kinds.values()]
-        parts[-1] = missing(rng, parts[-1])
-        return ak.contents.RecordArray(parts, list(kinds), m)
-
-    def leptons(m: int) -> Any:
-        kinds = {"pt": "float32", "charge": "int32", "w": "float64"}
-        return ak.contents.RecordArray([flat(dtype)(m) for dtype in kinds.values()], list(kinds), m)
-
-    columns = {
-        "x": flat("float32")(n),
-        "i": flat("int32")(n),
-        "u": flat("uint8")(n),
-        "k": flat("int64")(n),
-        "b": flat("bool")(n),
-        "o": missing(rng, flat("float64")(n)),
-        "ob": missing(rng, flat("bool")(n)),
-        "jet": lists(rng, n, objects),
-        "mu": lists(rng, n, leptons),
-        "f": lists(rng, n, flat("float64")),
-        "h": lists(rng, n, flat("int16")),
-        "of": lists(rng, n, lambda m: missing(rng, flat("float32")(m))),
-        "ofb": lists(rng, n, lambda m: missing(rng, flat("bool")(m))),
-        "nn": lists(rng, n, lambda m: lists(rng, m, flat("float32"), 3)),
-        "ni": lists(rng, n, lambda m: lists(rng, m, flat("int64"), 3)),
-        "ol": missing(rng, lists(rng, n, flat("float32"))),
-        "nol": lists(rng, n, lambda m: missing(rng, lists(rng, m, flat("int32"), 3))),
-    }
-    return ak.Array(ak.contents.RecordArray(list(columns.values()), list(columns), n))
-
-
 # programs
-
-
-class Tape:
-    """Choices, read off a string of bytes."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
-
-    def below(self, n: int) -> int:
-        """A number from 0 to n - 1."""
-        byte = self.data[self.at] if self.at < len(self.data) else 0
-        self.at += 1
-        return byte % n
-
-    def of(self, options: Sequence[Any]) -> Any:
-        """One of some options."""
-        return options[self.below(len(options))]
-
-    @property
-    def done(self) -> bool:
-        """Whether the tape is read."""
-        return self.at >= len(self.data)
 
 
 @dataclass
@@ -590,7 +499,7 @@ def step(p: Program) -> None:
     if error is not None:
         for x in lazy:
             try:
-                got = x.compute(executor="serial", engine=ENGINES[0], progress=False)
+                got = x.compute(executor="serial", engine="interpreter", progress=False)
             except Exception:
                 return
         allowed(PERMITTED, text, error, f"eager raises where lazy gives {got}: {text}\n{error!r}")
@@ -665,55 +574,6 @@ def allowed(table: list[tuple[str, str, str]], text: str, error: Exception, mess
     raise AssertionError(f"{message}\n{error!r}")
 
 
-def check(eager: Any, lazy: Any, text: str, where: str = "") -> None:
-    """Two layouts hold the same: types, lengths, None, and every bit of the numbers."""
-    eager, lazy = plain(eager), plain(lazy)
-    assert eager.length == lazy.length, f"{where}: {eager.length} and {lazy.length} entries"
-    if eager.is_unknown or lazy.is_unknown:
-        assert eager.length == lazy.length == 0
-        return
-    if eager.is_option or lazy.is_option:
-        masks = [np.asarray(x.mask_as_bool(valid_when=True)) if x.is_option else np.ones(x.length, bool)
-                 for x in (eager, lazy)]  # fmt: skip
-        assert np.array_equal(*masks), f"{where}: None at other places"
-        needless = eager.is_option and not lazy.is_option and masks[0].all()  # awkward keeps some masks without None
-        late = lazy.is_option and masks[1].all() and "pad_none" in text  # awkward's type depends on the data there
-        assert eager.is_option == lazy.is_option or needless or late, f"{where}: an option in lazy only"
-        check(*(x.project() if x.is_option else x for x in (eager, lazy)), text, f"{where}?")
-        return
-    if eager.is_record:
-        assert eager.is_record
-        assert lazy.is_record
-        assert eager.fields == lazy.fields, f"{where}: fields {eager.fields} and {lazy.fields}"
-        for name in eager.fields:
-            check(eager[name], lazy[name], text, f"{where}.{name}")
-        return
-    if eager.is_list:
-        assert lazy.is_list, f"{where}: a list in eager only"
-        assert np.array_equal(eager.offsets, lazy.offsets), f"{where}: lists of other lengths"
-        check(eager.content[: eager.offsets[-1]], lazy.content[: lazy.offsets[-1]], text, f"{where}[]")
-        return
-    assert eager.is_numpy
-    assert lazy.is_numpy, f"{where}: a number in eager only"
-    a, b = eager.data, lazy.data
-    assert a.dtype == b.dtype, f"{where}: {a.dtype} and {b.dtype}"
-    same = (a == b) | ((a != a) & (b != b))
-    if a.dtype.kind == "f":
-        same &= (np.signbit(a) == np.signbit(b)) | (a != a)
-    assert same.all(), f"{where}: {a[~same][:5]} and {b[~same][:5]}"
-
-
-def plain(layout: Any) -> Any:
-    """A layout without what is only another way to store the same."""
-    if layout.is_indexed and not layout.is_option:
-        return plain(layout.project())
-    if layout.is_numpy and layout.data.ndim > 1:
-        return plain(layout.to_RegularArray())
-    if layout.is_list:
-        return layout.to_ListOffsetArray64(True)
-    return layout
-
-
 def close(eager: Any, lazy: Any) -> bool:
     """Whether two numbers agree up to the order of a sum."""
     if isinstance(eager, ak.Array | ak.Record) or isinstance(lazy, ak.Array | ak.Record):
@@ -726,16 +586,18 @@ def close(eager: Any, lazy: Any) -> bool:
 
 
 def run(seed: int, n: int, tape: bytes) -> None:
-    """One program on one dataset."""
+    """One program on one dataset, in several partitionings, and once by the kernel."""
+    native.LEVEL = LEVELS[seed % len(LEVELS)]
     with np.errstate(all="ignore"):
-        data = dataset(seed, n)
+        data = everything(seed, n)
         events = [hg.from_awkward(data, npartitions=k) for k in PARTITIONS]
         values = [Value(data[name], tuple(e[name] for e in events), 0, name) for name in data.fields]
         p = Program(Tape(tape), values)
         while not p.tape.done:
             step(p)
         new = p.values[len(data.fields) :]
-        for i, engine in product(range(len(PARTITIONS)), ENGINES):
+        places = range(len(PARTITIONS))
+        for i, engine in [*((i, "interpreter") for i in places), (seed % len(PARTITIONS), "kernel")]:
             tree = [[v.lazy[i] for v in new], [v.lazy[i] for v in p.totals]]
             try:
                 arrays, totals = hg.compute(tree, executor="serial", engine=engine, progress=False)
@@ -747,7 +609,8 @@ def run(seed: int, n: int, tape: bytes) -> None:
                     check(v.eager.layout, got.layout, v.text)
                 except AssertionError as error:
                     raise AssertionError(
-                        f"{v.text}, {PARTITIONS[i]} partitions\n{error}\neager {v.eager.type} {v.eager.to_list()}\n"
+                        f"{v.text}, {PARTITIONS[i]} partitions, {engine}\n{error}\n"
+                        f"eager {v.eager.type} {v.eager.to_list()}\n"
                         f"lazy  {got.type} {got.to_list()}"
                     ) from None
             for v, got in zip(p.totals, totals, strict=True):

@@ -645,3 +645,13 @@ def test_eager_jagged_values_fill_like_lazy_ones() -> None:
         made(weight, ak.Array([1.0, None, 2.0]))
     with pytest.raises(FillError, match="do not go together"):
         made(pt, ak.Array([1.0, 2.0]))
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_a_string_beside_an_axis_without_flow(engine: str) -> None:
+    """boost-histogram loses entries there if it is given the one string, and not as many as there are entries."""
+    x = hg.from_awkward(ak.Array([7, 0, 0, 0, 1, 2]))
+    for axis in (hist.axis.IntCategory([0, 2], overflow=False), hist.axis.Integer(0, 3, flow=False)):
+        h = hg.Hist(axis, hist.axis.StrCategory(["a"])).fill(x, "a")
+        got = h.compute(engine=engine, executor="serial", progress=False)
+        assert got[:, "a"].values().sum() == (4 if len(axis) == 2 else 5)

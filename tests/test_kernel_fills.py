@@ -131,7 +131,7 @@ def test_categories_that_grow() -> None:
     got, wanted = filled(*axes, columns={"i": i, "s": s})
     assert got == wanted
     assert [list(axis) for axis in got.axes] == [list(axis) for axis in wanted.axes]
-    assert list(got.axes[1])[0] == "jet"
+    assert next(iter(got.axes[1])) == "jet"
     for value in ("e", "jet"):
         x = hg.from_awkward(ak.Array(i), npartitions=2)
         h = hg.Hist(hist.axis.StrCategory([], growth=True), hist.axis.Integer(0, 5)).fill(value, x).fill("mu", x + 1)
@@ -275,7 +275,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("hepgraph.kernel.columns._check", lambda *_: None)
     object.__setattr__(column, "values", column.values[:2])
     with pytest.raises(AssertionError, match="looked at 2 of Slot"):
-        each.compiled.kernel.run(loaded, {})
+        each.compiled.kernel.run(loaded)
 
 
 @pytest.mark.parametrize("alone", [False, True])

@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
     "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver", "schemafile", "schema", "events",
-    "cuts", "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
+    "cuts",
+    "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
     "compute", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "preprocess",
     "estimate", "explain",
     "processor", "submit", "plot", "__init__", "processors", "__main__",

@@ -57,7 +57,10 @@ def write_append(e: Any, item: Item, env: Any) -> None:
     """The code that writes the current value of an item to its stream."""
     space, nodes = place_of(item)
     slot = slot_of(item)
-    value = e.value(nodes[0], env) if nodes else str(e.cursor(space, env).id or 0)
+    if isinstance(item, Node):
+        value = e.value(item, env)
+    else:
+        value = e.length(item, env) if nodes else str(e.cursor(space, env).id or 0)
     if slot.dtype == BOOL:
         value = e.emit(f"zext i1 {value} to i8")
     e.do(f"call void @{_append(e, slot.dtype)}(ptr {e.slot(slot)}, {stored_type(slot.dtype)} {value})")
@@ -142,11 +145,8 @@ class Streams:
         if failed:
             raise MemoryError(f"no memory for more than {size} entries of a result")
         dtype = slot_of(item).dtype
-        if size:
-            raw = (ctypes.c_char * (size * dtype.itemsize)).from_address(address)
-            values = np.frombuffer(raw, dtype).copy()
-        else:
-            values = np.zeros(0, dtype)
+        raw = ctypes.string_at(address, size * dtype.itemsize) if size else b""
+        values = np.frombuffer(raw, dtype).copy()  # a user's function may write into it
         if isinstance(item, Node):
             return values
         assert isinstance(item, Space)

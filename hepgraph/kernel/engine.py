@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from hepgraph.ops import MOMENTS
 
 BLOCK = 16_384
 INT = np.dtype(np.int64)
+_NOTHING: Mapping[Item, Any] = MappingProxyType({})
 
 
 def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space) -> Compiled:
@@ -144,7 +146,11 @@ class Kernel:
         """Compiles the text."""
         from hepgraph.kernel.native import native
 
-        self._native = native(self.text)
+        try:
+            self._native = native(self.text)
+        except Exception as error:
+            error.add_note(f"while compiling\n{self}")
+            raise
         for feeder in self.feeders:
             feeder.kernel.build()
 
@@ -222,7 +228,7 @@ class Kernel:
         both = tuple(take(inc(at), count(s)) if at is not s.parent else count(s) for s in (m.src, m.dst))
 
         def check(e: Lowered, action: Action, env: Env) -> None:
-            e.fail(e.emit(f"icmp ne i64 {e.value(both[0], env)}, {e.value(both[1], env)}"))
+            e.fail(e.emit(f"icmp ne i64 {e.length(m.src, env)}, {e.length(m.dst, env)}"))
 
         self.targets.append(check)
         return Action(at, both, None, 0, len(self.targets) - 1)
@@ -250,7 +256,7 @@ class Kernel:
             found[feeder.call] = returned
         return found
 
-    def run(self, loaded: Loaded, given: Mapping[Item, Any]) -> list[Any] | None:
+    def run(self, loaded: Loaded, given: Mapping[Item, Any] = _NOTHING) -> list[Any] | None:
         """The partial results of one partition, out of what the interpreter gives; None where something is wrong."""
         with Streams() as streams:
             return self._run(loaded, given, streams)

@@ -330,7 +330,7 @@ def filled(output: Any, number: int, bins: Any) -> Any:
         found = bins.get((number, part))
         return None if found is None else found.reshape(view.shape, order="F")
 
-    for k, name in enumerate(fields_of(h.storage_type)):
+    for k, name in enumerate(view.dtype.names or ()):
         if (found := shaped(FIRST + k)) is not None:
             view[name] = found
     for part, names in ((0, ["value"]), (1, ["variance"]), (2, ["value", "variance"])):

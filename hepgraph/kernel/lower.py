@@ -9,6 +9,7 @@ named once in the innermost block that needs them; LLVM hoists what does not cha
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class Lowered(Values):
                 case Finish(need):
                     self.sort(as_space(need.item), env)
                 case If(mask, body):
-                    self.under(self.value(mask, env), body, env)
+                    self.under(self.value(mask, env), partial(self.walk, body, env))
                 case Loop(space, body):
                     self.loop(space, body, env)
                 case Bind(space):
@@ -96,13 +97,13 @@ class Lowered(Values):
                 case Action():
                     self.act(step, env)
 
-    def under(self, test: str, body: Sequence[Step], env: Env) -> None:
-        """Steps under a condition."""
+    def under(self, test: str, inner: Callable[[], None]) -> None:
+        """Code under a condition."""
         inside, after = self.block("then"), self.block("after")
         self.do(f"br i1 {test}, label %{inside}, label %{after}")
         self.start(inside)
         self.scopes.append({})
-        self.walk(body, env)
+        inner()
         self.scopes.pop()
         self.do(f"br label %{after}")
         self.start(after)
@@ -205,8 +206,16 @@ class Lowered(Values):
 
     def pull(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
         """A loop over a list that belongs to where a map leads."""
+        m = as_map(space.args[1])
+        if m.partial:  # where it leads nowhere, there is nothing
+            self.under(str(self.reach(m, env).found), lambda: self.pull_from(m, space, body, env))
+        else:
+            self.pull_from(m, space, body, env)
+
+    def pull_from(self, m: Map, space: Space, body: Callable[[Env], None], env: Env) -> None:
+        """A loop over the list at the end of a map that leads somewhere."""
         base = as_space(space.args[0])
-        above = self.follow(as_map(space.args[1]), env)
+        above = self.follow(m, env)
         chain = []
         while self.shape(base) == "filter" and not self.walked(base):
             chain.append(base)
@@ -234,15 +243,9 @@ class Lowered(Values):
             return
         first, *rest = chain
         test = self.value(as_node(first.args[1]), inner)
-        inside, after = self.block("then"), self.block("after")
-        self.do(f"br i1 {test}, label %{inside}, label %{after}")
-        self.start(inside)
-        self.scopes.append({})
         passed = inner[as_space(first.args[0])]
-        self.selected(rest, space, body, {**inner, first: Cursor(passed.id, None, passed.legs)}, outer, k)
-        self.scopes.pop()
-        self.do(f"br label %{after}")
-        self.start(after)
+        below = {**inner, first: Cursor(passed.id, None, passed.legs)}
+        self.under(test, lambda: self.selected(rest, space, body, below, outer, k))
 
     def bind(self, space: Space, env: Env) -> Env:
         """The current element as one of a filter, or of a space with the same elements."""

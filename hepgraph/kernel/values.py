@@ -119,7 +119,7 @@ class Values(Writer):
         found = self.known(key)
         if found is None:
             try:
-                for below in self.unknown(node, env):  # in order: a chain of operations is deeper than Python's own stack
+                for below in self.unknown(node, env):  # in order: a chain of operations is deeper than Python's stack
                     self.remember((below, env[as_space(below.space)]), self.fresh(below, env))
                 found = self.remember(key, self.fresh(node, env))
             except NotLowered as reason:
@@ -199,7 +199,9 @@ class Values(Writer):
             case "perm":
                 return self.length(as_space(space.args[0]), env)
             case "pull":
-                return self.value(count(space), env)
+                m = as_map(space.args[1])
+                size = self.value(count(space), env)
+                return self.emit(f"select i1 {self.reach(m, env).found}, i64 {size}, i64 0") if m.partial else size
             case "pad":
                 target, clip = space.param
                 if clip:
@@ -318,7 +320,7 @@ class Values(Writer):
 
     def picked(self, m: Map, env: Env) -> Cursor:
         """The winner of a pick."""
-        kind, _, k = m.param
+        _, _, k = m.param
         if self.direct(m):
             return self.indexed(m, str(k) if k >= 0 else self.emit(f"add nsw i64 {self.length(m.dst, env)}, {k}"), env)
         winner: Winner = self.state[m]
