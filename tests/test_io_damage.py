@@ -16,9 +16,10 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 from hepgraph import errors
 from hepgraph.io import pages
 from hepgraph.io.pages import TRUNCATED
+from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
-from hepgraph.io.trees import handles
+from hepgraph.io.trees import borrowed, handles
 
 MUTATIONS = int(40 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))  # of each of five files
 
@@ -227,3 +228,28 @@ def test_envelopes(tmp_path):
     changed(path, header, b"Events")
     changed(path, len(data) - 20, b"\xff" * 4)
     assert message(path) == OPENING + "the footer of the RNTuple is damaged: its checksum is wrong"
+
+
+def test_uproot_is_not_given_pages_whose_checksum_is_wrong(tmp_path):
+    what = Written([FieldOf("x")], [ColumnOf(BY_NAME["Real32"], 0, [[COUNTED], [COUNTED]])], [10, 10])
+    path = write(tmp_path / "n.root", what)
+    changed(path, what.places[1][2], b"!")
+    source = open_root(path)
+    source.plain = True
+    with pytest.raises(
+        errors.DamagedFileError, match=r"page 0 of cluster 1, column 0 \(Real32\): its checksum is wrong"
+    ):
+        source.read(Partition(path, "Events", 0, 20), {"x": Need.DATA})
+    assert source.read(Partition(path, "Events", 2, 8), {"x": Need.DATA})["x"].values.tolist() == [*range(2, 8)]
+    handles.clear()
+
+
+def test_a_file_that_is_replaced_between_its_page_list_and_its_pages(tmp_path):
+    path = one_column(tmp_path / "n.root", ColumnOf(BY_NAME["Int32"], 0, [[COUNTED], [COUNTED]]))
+    source = open_root(path)
+    with borrowed(path, "Events", {}) as opened:
+        layout_of(opened, path).stamp = (0, 0)
+    with pytest.raises(errors.SourceError) as caught:
+        source.read(Partition(path, "Events", 0, 20), {"x": Need.DATA})
+    assert str(caught.value) == f"{path} changed while it was read. Open the dataset again."
+    handles.clear()

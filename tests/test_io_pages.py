@@ -301,7 +301,7 @@ def test_what_uproot_writes(tmp_path, data, codec):
 def test_every_field_of_real_files(name):
     if not DATA.exists():
         pytest.skip("the shared data are not here")
-    agrees(str(DATA / f"{name}.root"), [(0, 40), (3, 29)])
+    agrees(str(DATA / f"{name}.root"), [(3, 40)])  # uproot takes a minute for 1900 fields
 
 
 def test_a_page_of_several_blocks(tmp_path):
