@@ -30,14 +30,14 @@ class Nested:
 
     def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
         native = np.dtype(np.uint8) if self.number is None else self.number.native
-        outer, inner, parts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [np.empty(0, native)]
+        counts, lengths, parts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [np.empty(0, native)]
         for basket in column:
-            counts, begins, lengths = self._walk(basket)
-            outer.append(outer[-1][-1] + np.cumsum(counts))
-            inner.append(inner[-1][-1] + np.cumsum(lengths))
+            found, begins, sizes = self._walk(basket)
+            counts.append(found)
+            lengths.append(sizes)
             if values:
-                parts.append(self._gathered(basket.content, begins, lengths))
-        offsets = (np.concatenate(outer), np.concatenate(inner))
+                parts.append(self._gathered(basket.content, begins, sizes))
+        offsets = (np.cumsum(np.concatenate(counts)), np.cumsum(np.concatenate(lengths)))
         masks = (None,) if self.number is None else (None, None)
         return Data(np.concatenate(parts) if values else None, offsets, None, masks)
 

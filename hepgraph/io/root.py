@@ -86,7 +86,8 @@ class RootSource(UprootSource):
 
         with opened_bytes(partition.path, self.storage_options) as data:
             key = partition.path, partition.tree, repr(sorted(self.storage_options.items()))
-            layout = layouts.of(key, data.stamp, wanted, borrow)
+            with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
+                layout = layouts.of(key, data.stamp, wanted, borrow)
             self._unchanged(partition, layout.uuid, layout.entries)
             if data.stamp != stamp_of(partition.path):
                 raise SourceError(f"{partition.path} changed while it was read. Open the dataset again.")
