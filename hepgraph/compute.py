@@ -109,8 +109,8 @@ def compute(
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
-    `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of `hg.executors`,
-    or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
+    `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
+    `hg.executors`, or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
     `engine="interpreter"` takes the plain path by name, `engine="kernel"` compiles histograms and reductions to native
     code (what it does not know still goes to the interpreter); "auto" is the interpreter today. `progress`: shown in a
     terminal or notebook unless False.
