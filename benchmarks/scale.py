@@ -256,11 +256,13 @@ def queries(folder: Path, copies: int, engine: str) -> dict[str, float]:
 
 def model(task: float, client: float, found: dict[str, float]) -> None:
     """Says what 200 Gbit/s on 2000 cores asks of each part."""
+    from hepgraph.executors.folding import SCHEDULER_SECONDS
+
     rate, cores, step, merge = 25e9, 2000, 100_000, 8
     size = found["bytes"] / found["events"] * step
     chunks = rate / size
     speed = found["events"] / found["serial"]
-    batch = max(2.0, 0.005 * cores)
+    batch = max(2.0, SCHEDULER_SECONDS * cores)
     second = chunks / cores  # chunks that a core has to do in a second
     ranges = 2 ** max(0, int(batch * second).bit_length() - 1)
     tasks = chunks / ranges * (1 + 1 / merge)
@@ -299,7 +301,7 @@ def main() -> None:
     task = min(each.cpu / each.chunks for each in plain)
     print(f"\nworkers that are not there (of {1e6 * task:.0f} us of CPU for each task of dask, as measured above)")
     print(LINE.format("this process alone", "chunks", "wall us", "CPU us", "bytes each"))
-    for threads, seconds in ((2, 1e-5), (2000, 1.0), (2000, 10.0)):
+    for threads, seconds in ((2, 1e-5), (2000, 1.0)):
         alone, tasks = imagined(1_000_000, threads, seconds)
         print(alone.line(f"{threads} threads, {seconds:g} s a chunk"))
         per = tasks / alone.chunks

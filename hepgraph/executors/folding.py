@@ -30,7 +30,7 @@ from hepgraph.executors.tree import STEP, Merger, Place, height_of
 LOG = logging.getLogger("hepgraph")
 HIGHEST = 12  # no batch has more than 2**12 ranges
 LARGE = 4_000_000  # bytes of a sum that had better stay on the workers
-SCHEDULER_SECONDS = 0.005  # what a batch may cost the scheduler, with its share of a merge
+SCHEDULER_SECONDS = 0.01  # how much time of the scheduler a batch is worth, with its share of a merge
 _CHECK = 1.0  # seconds between two looks at who is there
 
 
