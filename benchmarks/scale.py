@@ -1,9 +1,10 @@
 """What running on dask costs: chunks that compute nothing, two workers against one, and a model of a large cluster.
 
-usage: python benchmarks/scale.py [CHUNKS [PEERS]]
+usage: python benchmarks/scale.py [CHUNKS [SMALL [PEERS]]]
 
-CHUNKS (100000) is the number of chunks that compute nothing. PEERS is the Python of an environment that has coffea,
-dask-awkward and dask: it measures them, at a size that they can do. Without it, a plain `client.map` stands in.
+CHUNKS (100000) is the number of chunks that compute nothing, SMALL (2000) that for those who make a task of each chunk.
+PEERS is the Python of an environment that has coffea, dask-awkward and dask, to measure them; `client.map` is always
+measured.
 
 The cluster is a LocalCluster of two workers with one thread each. Its scheduler lives in this process: time and memory
 are those of client and scheduler together. CPU time is printed beside wall time, for it says more on a busy machine.
@@ -31,7 +32,6 @@ import psutil
 from distributed import Client, LocalCluster, as_completed
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
-SMALL = 4000  # chunks for those who make a task of each
 LINE = "{:<46}{:>9}{:>12}{:>12}{:>12}"
 
 
@@ -154,9 +154,9 @@ def dask_awkward(client: Any, chunks: int) -> Cost:
 PEERS = {"coffea": coffea, "dask_awkward": dask_awkward}
 
 
-def peer(python: str, name: str) -> Cost | str:
+def peer(python: str, name: str, chunks: int) -> Cost | str:
     """What a peer costs, measured in an environment of its own; or why it was not."""
-    done = subprocess.run([python, __file__, "--peer", name], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([python, __file__, "--peer", name, str(chunks)], capture_output=True, text=True, timeout=600)
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["it failed"])[-1][:100]
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
@@ -171,8 +171,8 @@ class Imagined:
     status = "running"
     scheduler = SimpleNamespace(address="nowhere")
 
-    def __init__(self, threads: int, seconds: float, size: int) -> None:
-        self.threads, self.seconds, self.body, self.tasks, self.most, self.held = threads, seconds, size, 0, 0, 0
+    def __init__(self, threads: int, seconds: float) -> None:
+        self.threads, self.seconds, self.tasks = threads, seconds, 0
 
     def nthreads(self) -> dict[str, int]:
         return {"nowhere": self.threads}
@@ -191,7 +191,7 @@ class Imagined:
             count, parts = arguments
             rows = [row for part in parts for row in part.made.rows]
             made = Sum(place.level, place.index, self.sum(count), rows, sum(part.made.seconds for part in parts))
-        done = SimpleNamespace(key=key, status="finished", made=made)
+        done: Any = SimpleNamespace(key=key, status="finished", made=made)
         done.add_done_callback = lambda call: call(done)
         return done
 
@@ -213,7 +213,7 @@ def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
     from hepgraph.executors.interface import Tree
     from hepgraph.executors.tree import Merger
 
-    client = Imagined(threads, seconds, 0)
+    client = Imagined(threads, seconds)
     plan: Any = SimpleNamespace(client=client, token="0", name="imagined", send=lambda: None)
 
     def run() -> None:
@@ -256,11 +256,13 @@ def queries(folder: Path, copies: int, engine: str) -> dict[str, float]:
 
 def model(task: float, client: float, found: dict[str, float]) -> None:
     """Says what 200 Gbit/s on 2000 cores asks of each part."""
+    from hepgraph.executors.folding import SCHEDULER_SECONDS
+
     rate, cores, step, merge = 25e9, 2000, 100_000, 8
     size = found["bytes"] / found["events"] * step
     chunks = rate / size
     speed = found["events"] / found["serial"]
-    batch = max(2.0, 0.005 * cores)
+    batch = max(2.0, SCHEDULER_SECONDS * cores)
     second = chunks / cores  # chunks that a core has to do in a second
     ranges = 2 ** max(0, int(batch * second).bit_length() - 1)
     tasks = chunks / ranges * (1 + 1 / merge)
@@ -279,28 +281,27 @@ def main() -> None:
     if sys.argv[1:2] == ["--peer"]:
         with cluster() as client:
             PEERS[sys.argv[2]](client, 10)
-            print(json.dumps(PEERS[sys.argv[2]](client, SMALL).__dict__))
+            print(json.dumps(PEERS[sys.argv[2]](client, int(sys.argv[3])).__dict__))
         return
     chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     print(LINE.format("chunks that compute nothing", "chunks", "wall us", "CPU us", "bytes each"))
+    small = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
+    plain = []
     with cluster() as client:
         hepgraph(client, 1000)  # imports
         futures(client, 100)
-        plain = [futures(client, SMALL)]
-        ours = hepgraph(client, chunks)
-        plain.append(futures(client, SMALL))
-        print(ours.line("hepgraph, executor=Client"))
-        print(hepgraph(client, chunks).line("  the same again"))
-        for each in plain:
-            print(each.line("a future for each (client.map, as_completed)"))
-    if len(sys.argv) > 2:
+        for _ in range(2):
+            print(hepgraph(client, chunks).line("hepgraph, executor=Client"))
+            plain.append(futures(client, small))
+            print(plain[-1].line("a future for each (client.map, as_completed)"))
+    if len(sys.argv) > 3:
         for name in PEERS:
-            found = peer(sys.argv[2], name)
+            found = peer(sys.argv[3], name, small)
             print(f"{name}: not measured: {found}" if isinstance(found, str) else found.line(name))
     task = min(each.cpu / each.chunks for each in plain)
     print(f"\nworkers that are not there (of {1e6 * task:.0f} us of CPU for each task of dask, as measured above)")
     print(LINE.format("this process alone", "chunks", "wall us", "CPU us", "bytes each"))
-    for threads, seconds in ((2, 1e-5), (2000, 1.0), (2000, 10.0)):
+    for threads, seconds in ((2, 1e-5), (2000, 1.0)):
         alone, tasks = imagined(1_000_000, threads, seconds)
         print(alone.line(f"{threads} threads, {seconds:g} s a chunk"))
         per = tasks / alone.chunks
@@ -308,7 +309,7 @@ def main() -> None:
         print(f"  {tasks:,} tasks of dask: {1e6 * per * task:.1f} us a chunk; {tasks * task:,.0f} s of {length:,.0f} s")
     for engine in ("interpreter", "kernel"):
         with tempfile.TemporaryDirectory() as folder:
-            found = queries(Path(folder), 24, engine)
+            found = queries(Path(folder), 8, engine)
         print(f"\nthe ADL queries on {found['events']:,.0f} events, engine={engine!r}, best of three, in turn (s)")
         for name in ("serial", "1 worker", "2 workers"):
             print(f"  {name:<12}{found[name]:7.2f}   {found['1 worker'] / found[name]:5.2f} times 1 worker")

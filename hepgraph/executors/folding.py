@@ -30,7 +30,7 @@ from hepgraph.executors.tree import STEP, Merger, Place, height_of
 LOG = logging.getLogger("hepgraph")
 HIGHEST = 12  # no batch has more than 2**12 ranges
 LARGE = 4_000_000  # bytes of a sum that had better stay on the workers
-SCHEDULER_SECONDS = 0.005  # what a batch may cost the scheduler, with its share of a merge
+SCHEDULER_SECONDS = 0.01  # how much time of the scheduler a batch is worth, with its share of a merge
 _CHECK = 1.0  # seconds between two looks at who is there
 
 
@@ -249,8 +249,11 @@ class Fold:
         self._send("ranges", add_up, arguments, place, priority=0, inputs=[])
 
     def _merge(self, place: Place, parts: list[Any]) -> None:
-        start, stop = place.span(self.trees[place.tree].count)
-        arguments = (self.plan.name, place, stop - start, parts)
+        if any(part.status != "finished" for part in parts):
+            self._forget()
+            self._redo(place)
+            return
+        arguments = (self.plan.name, place, self._size(place), parts)
         self._send("merge", merge, arguments, place, priority=10, inputs=parts)
 
     def _send(
@@ -422,16 +425,16 @@ class Fold:
 
     def _look(self) -> None:
         """Looks at the scheduler and its workers, from time to time."""
-        now = time.monotonic()
-        if now - self.looked < _CHECK:
-            return
-        self.looked = now
         client = self.client
         if client.status not in ("running", "connecting"):
             raise UnreachableError(
                 f"The dask scheduler {self.address} went away, and did not come back: {self.delivered} of "
                 f"{self.total} ranges were done."
             )
+        now = time.monotonic()
+        if now - self.looked < _CHECK:
+            return
+        self.looked = now
         if client.status == "running":
             with suppress(OSError, TimeoutError):  # the client tries to find it again, or gives up
                 if self.stale:

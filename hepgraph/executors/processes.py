@@ -15,7 +15,7 @@ from typing import Any
 
 from hepgraph.errors import ExecutorError, KilledError
 from hepgraph.executors.interface import Executor, Work
-from hepgraph.executors.shipped import Shipped, packed
+from hepgraph.executors.shipped import Shipped
 
 TRIES = 3  # a task that ended this many processes is the reason
 _RESULTS = 64  # finished ones that wait to be taken, at most
@@ -74,12 +74,14 @@ class _Crew:
 
     def drive(self) -> None:
         """Works on tasks until none is left, in as many children as it takes."""
+        import cloudpickle
+
         from hepgraph.executors.child import receive, result, send
 
         child: subprocess.Popen[bytes] | None = None
         while (index := self._next()) is not None:
             try:
-                message = packed(self.tasks[index])
+                message = cloudpickle.dumps(self.tasks[index])
                 child = child or self._start()
                 assert child.stdin is not None
                 assert child.stdout is not None
