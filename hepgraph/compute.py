@@ -147,7 +147,7 @@ def run_passes(
         tasks = running.tasks
         with progress_bar(len(tasks), progress, runner.name) as tick:
             while tasks:
-                for index, (value, told) in runner.run(running.work, tasks):
+                for index, (value, told) in runner.run(running.work_on(tasks), tasks):
                     running.take(value, [(tasks[index], told)])
                     tick(told.events)
                 tasks = running.again()
