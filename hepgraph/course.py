@@ -35,17 +35,19 @@ class Course:
 class Work:
     """What a worker does with one task: runs one pass over one range; results are sums that can be joined."""
 
-    def __init__(self, made: tuple[AnyPass, ...], counts: tuple[int, ...], policy: Policy) -> None:
-        self.passes, self.counts, self.policy = made, counts, policy
+    def __init__(
+        self, made: tuple[AnyPass, ...], counts: tuple[int, ...], policy: Policy, numbers: tuple[int, ...]
+    ) -> None:
+        self.passes, self.counts, self.policy, self.numbers = made, counts, policy, numbers
 
     def __call__(self, task: Task) -> tuple[Sum, Rows]:
         each = self.passes[task.number]
         dataset = dataset_of(each)
         return self._told(task, attempt(each.run, task.partition, self.policy, dataset))
 
-    def combine(self, number: int) -> Callable[[Sum, Sum], Sum]:
-        """How two results of one pass are joined."""
-        add = combine_all(self.passes[number].sinks)
+    def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:
+        """How two results of one pass are joined: of the `tree`-th of those that there are tasks of."""
+        add = combine_all(self.passes[self.numbers[tree]].sinks)
         return lambda a, b: a.join(b, add)
 
     def lost(self, task: Task, error: Exception) -> tuple[Sum, Rows]:
@@ -88,11 +90,14 @@ class Running:
         self._finishing = False  # sums are used up
         ledger._replay = self._replay
 
-    @property
-    def work(self) -> Work:
-        """What the workers do."""
+    def work_on(self, tasks: Sequence[Task]) -> Work:
+        """What the workers do with these tasks, which are in the order of the passes."""
         counts = tuple(len(each.leaves) for each in self.gathered)
-        return Work(self.passes, counts, self.course.policy)
+        return Work(self.passes, counts, self.course.policy, tuple(dict.fromkeys(task.number for task in tasks)))
+
+    def so_far(self, number: int) -> Any:
+        """The sum of what is there of one pass, None if nothing is; what follows does not depend on it."""
+        return self.gathered[number].so_far(self.add[number])
 
     def _told(self) -> None:
         """Keeps with the report what tells this plan from others."""
@@ -222,8 +227,8 @@ class Running:
             trees.append(Tree(first, count, each.title))
             first += count
         if self.course.checkpoint is not None:
-            return Executor.fold(runner, self.work, tasks, trees)
-        return runner.fold(self.work, tasks, trees)
+            return Executor.fold(runner, self.work_on(tasks), tasks, trees)
+        return runner.fold(self.work_on(tasks), tasks, trees)
 
     def take(self, value: Sum, told: Sequence[tuple[Task, Rows]]) -> None:
         """Takes in what became of tasks of one pass: the sum of their results, and the rows of each.
@@ -288,7 +293,7 @@ class Running:
 
     def again(self) -> list[Task]:
         """The tasks that came out of others since the last time: halves of ranges whose worker died."""
-        tasks, self._again = sorted(self._again, key=lambda task: task.number), []
+        tasks, self._again = sorted(self._again, key=lambda task: (*task[:2], task.partition.start)), []
         return tasks
 
     # what is left

@@ -7,6 +7,7 @@ added later, and the result is then the same to the last bit, whatever was there
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -146,6 +147,10 @@ class Gathered:
             for partition in leaf.planned:
                 if (i, partition.start) not in self.done:
                     yield Task(number, i, len(leaf.planned) == 1, partition)
+
+    def so_far(self, combine: Combine) -> Any:
+        """The sum of all that is there, None if nothing is, of copies of it."""
+        return Gathered(self.leaves, copy.deepcopy(self.sum)).total(combine)
 
     def total(self, combine: Combine) -> Any:
         """The sum of all that is there, None if nothing is; uses it up."""

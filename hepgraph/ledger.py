@@ -164,10 +164,13 @@ class Report:
         """Whether all expected events are in the result."""
         return self.events == self.expected and not self.failed
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_replay": None}
+
     def replay(self, row: Row) -> Any:
         """Runs one range again, here and now, so that a debugger sees it fail; gives its partial results."""
         if self._replay is None:
-            raise ResumeError("This report was read from a file, and does not hold the analysis; run it again.")
+            raise ResumeError("This report comes from a file or another process, without the analysis; run it again.")
         return self._replay(row)
 
     # to look at

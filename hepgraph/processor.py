@@ -99,7 +99,7 @@ def run(
     >>> def count(events):
     ...     return {events.metadata["dataset"]: hg.Hist.new.Reg(3, 0, 3, name="n").Double().fill(events.nMuon)}
     >>> hg.run(count, {"a": ["data/sample.root"]}, executor="serial")["a"].sum() > 0
-    np.True_
+    True
     """
     process, postprocess = _callable(processor)
     if engine not in ENGINES:

@@ -117,7 +117,7 @@ def test_whatever_is_left_of_a_checkpoint_the_result_is_the_same(folder, tmp_pat
     again, report = run(fileset, kind(), checkpoint=where)
     assert same(again, plain)
     assert sum(not row.stored for row in report.rows) == len(lost)
-    assert report.notes == []
+    assert not any("checkpoint" in note for note in report.notes)
 
 
 @settings(deadline=None)

@@ -3,6 +3,7 @@
 HEPGRAPH_FAULTS says how many faults are drawn, HEPGRAPH_SEED from which number.
 """
 
+import functools
 import os
 import random
 import shutil
@@ -22,7 +23,8 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.attempt import Policy, halves
-from hepgraph.course import Running
+from hepgraph.compute import passes
+from hepgraph.course import Course, Running
 from hepgraph.errors import (
     AccessError,
     ChangedFileError,
@@ -671,6 +673,30 @@ def test_a_file_that_goes_away_under_real_processes(tmp_path, how):
     assert {Path(row.path).stem for row in report.failed} == {"c"}
     assert len({row.worker for row in report.rows}) == 1
     assert str(os.getpid()) not in report.rows[0].worker
+
+
+def test_results_may_be_joined_before_they_come(fileset):
+    """As a cluster does: whatever was joined on the way, the results and the report are those of one by one."""
+    outputs = [analysis(hg.open(files, schema="nanoaod", step_size=10)) for files in fileset.values()]
+    plain, plain_report = hg.compute(outputs, executor="serial", report=True)
+    made, _ = passes(outputs)
+    rng = random.Random(1)
+    running = Running(made, hg.Report(), Course())
+    with running.on():
+        work = running.work_on(running.tasks)
+        assert running.so_far(0) is None
+        for tree, number in enumerate(work.numbers):
+            mine = [(task, *work(task)) for task in running.tasks if task.number == number]
+            rng.shuffle(mine)
+            for some in (mine[:3], mine[3:]):
+                value = functools.reduce(work.combine(tree), [value for _, value, _ in some])
+                running.take(value, [(task, rows) for task, _, rows in some])
+                assert running.so_far(number) is not None
+        results = running.results()
+    assert [row.range for row in running.ledger.rows] == [row.range for row in plain_report.rows]
+    one, two = ([part for part in found if isinstance(part, ak.Array)] for found in results)
+    assert one[0].to_list() == plain[0]["pt"].to_list()
+    assert two[0].to_list() == plain[1]["pt"].to_list()
 
 
 def test_a_wrong_count_is_an_error(fileset, monkeypatch):

@@ -59,7 +59,7 @@ def test_pieces_wait_until_their_leaf_is_whole():
     assert gathered.sum.in_order() == ["y", "b"]
     gathered.take(Sum(2, pieces={0: {(0, 2): "x"}}), plus)
     assert gathered.sum.nodes == {TOP: "((xy)b)"}
-    assert gathered.total(plus) == "((xy)b)"
+    assert gathered.so_far(plus) == gathered.total(plus) == "((xy)b)"
 
 
 def test_nothing_is_nothing():

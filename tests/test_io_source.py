@@ -231,9 +231,9 @@ def test_sniff(tmp_path):
     [
         (ValueError("bad"), "a", errors.DamagedFileError),
         (OSError("short chunk"), "a", errors.DamagedFileError),
-        (OSError(5, "input/output error"), "a", errors.SourceError),
-        (OSError("reset"), "root://h//a", errors.SourceError),
-        (TimeoutError(), "a", errors.SourceError),
+        (OSError(5, "input/output error"), "a", errors.AccessError),
+        (OSError("reset"), "root://h//a", errors.AccessError),
+        (TimeoutError(), "a", errors.AccessError),
         (FileNotFoundError("a"), "a", errors.MissingFileError),
         (NotImplementedError("memberwise"), "a", errors.MissingColumnError),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 
@@ -148,8 +149,14 @@ def test_on_disk(report, tmp_path, suffix):
         assert again.complete == each.complete
         assert again.provenance == json.loads(json.dumps(each.provenance))
         assert repr(again) == repr(each)
-    with pytest.raises(ResumeError, match="was read from a file, and does not hold the analysis"):
+    with pytest.raises(ResumeError, match="comes from a file or another process, without the analysis"):
         again.replay(again.rows[0])
+
+
+def test_pickles(report):
+    again = pickle.loads(pickle.dumps(report))
+    assert again.rows == report.rows
+    assert again.complete
 
 
 def test_on_disk_elsewhere(report):
