@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -222,9 +223,8 @@ class Running:
     def parts(self, runner: Executor, tasks: Sequence[Task]) -> Iterator[Part]:
         """Sums from an executor; range by range where each result is to be kept."""
         trees, first = [], 0
-        for number, each in enumerate(self.passes):
-            count = sum(task.number == number for task in tasks)
-            trees.append(Tree(first, count, each.title))
+        for number, count in Counter(task.number for task in tasks).items():
+            trees.append(Tree(first, count, self.passes[number].title))
             first += count
         if self.course.checkpoint is not None:
             return Executor.fold(runner, self.work_on(tasks), tasks, trees)
@@ -297,10 +297,6 @@ class Running:
         return tasks
 
     # what is left
-
-    def so_far(self, number: int) -> Any:
-        """The partial results of a pass up to now, None if nothing has come; what has come stays as it is."""
-        return unpacked(packed(self.gathered[number])).total(self.add[number])
 
     def results(self) -> list[list[Any]]:
         """The finished results of each pass; warns if something is missing."""
