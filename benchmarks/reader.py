@@ -34,7 +34,7 @@ from hepgraph.io.source import Need, Partition
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 CODECS = {"zstd": uproot.ZSTD(5), "lz4": uproot.LZ4(4), "zlib": uproot.ZLIB(1), "lzma": uproot.LZMA(7)}
 QUERY6 = ["nJet", "Jet_pt", "Jet_eta", "Jet_phi", "Jet_mass", "Jet_btag"]
-EVENTS = 100_000
+EVENTS = 30_000
 
 
 def sample(folder: Path) -> list[Path]:

@@ -172,7 +172,7 @@ def test_a_page_that_cannot_be_unpacked(tmp_path):
     values = np.zeros(1000)
     what = Written([FieldOf("x")], [ColumnOf(BY_NAME["Real64"], 0, [[values]])], [1000], CODECS["zlib"], False)
     path = changed(write(tmp_path / "n.root", what), what.places[0][2], b"QQ")
-    expected = "page 0 of cluster 0, column 0 (Real64): block 1 is of an unknown codec, b'QQ'"
+    expected = "page 0 of cluster 0, column 0 (Real64): no compression is called b'QQ'; ROOT knows ZS, L4, ZL, XZ, CS"
     assert message(path) == READING.replace("20", "1000") + expected
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import xxhash
 
 Array: TypeAlias = np.ndarray[Any, Any]
+Bytes: TypeAlias = bytes | bytearray | memoryview | Array
 
 HEADER = 9
 CHECKSUM = 8
@@ -58,14 +59,36 @@ def unpacked(data: memoryview, size: int, room: Array) -> Array:
     """
     blocks = blocks_of(data, size)
     out = room[:size] if size <= len(room) else np.empty(size, np.uint8)
+    _fill(data, blocks, out)
+    return out
+
+
+def decompress(data: Bytes, out: Bytes) -> int:
+    """Fills `out` with what the first blocks of compressed data hold; gives the number of bytes that these take.
+
+    What follows them is for the caller to judge. Raises BlockError as `unpacked` does; `out` then holds anything.
+
+    >>> packed = bytes(cramjam.zstd.compress(b"muon" * 9))
+    >>> block = b"ZS" + bytes([1, len(packed), 0, 0, 36, 0, 0]) + packed
+    >>> place = bytearray(36)
+    >>> decompress(block, place) == len(block), bytes(place[:8])
+    (True, b'muonmuon')
+    """
+    source = memoryview(data).cast("B")  # type: ignore[arg-type]  # an array has a buffer, which its type does not say
+    target = np.frombuffer(out, np.uint8)
+    blocks = blocks_of(source, len(target))
+    _fill(source, blocks, target)
+    return blocks[-1][2] if blocks else 0
+
+
+def _fill(data: memoryview, blocks: list[Block], out: Array) -> None:
     if len(blocks) == 1:
         _decompress(data, blocks[0], out)
-        return out
+        return
     at = 0
     for block in blocks:
         _decompress(data, block, out[at : at + block[3]])
         at += block[3]
-    return out
 
 
 def blocks_of(data: memoryview, wanted: int) -> list[Block]:

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import xxhash
 
-from hepgraph.io.blocks import BlockError, decompress
+from hepgraph.io.codecs import BlockError, decompress
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.unsplit import add_up, unsplit
 
