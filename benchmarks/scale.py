@@ -32,6 +32,7 @@ import psutil
 from distributed import Client, LocalCluster, as_completed
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
+PATIENCE = 300  # seconds for a peer
 LINE = "{:<46}{:>9}{:>12}{:>12}{:>12}"
 
 
@@ -62,10 +63,12 @@ def cost(chunks: int, work: Callable[[], Any]) -> Cost:
     watcher = threading.Thread(target=look)
     watcher.start()
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    stop.set()
-    watcher.join()
+    try:
+        work()
+    finally:
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        stop.set()
+        watcher.join()
     return Cost(chunks, wall, cpu, max(0, most[0] - before))
 
 
@@ -145,7 +148,8 @@ def dask_awkward(client: Any, chunks: int) -> Cost:
     import dask_awkward as dak
 
     def run() -> None:
-        ones = dak.from_map(lambda i: ak.Array([1]), range(chunks), meta=ak.Array([1])[:0])
+        meta = ak.Array(ak.Array([1]).layout.to_typetracer(forget_length=True))
+        ones = dak.from_map(lambda i: ak.Array([1]), range(chunks), meta=meta)
         assert dak.sum(ones, axis=0).compute(scheduler=client) == chunks
 
     return cost(chunks, run)
@@ -156,7 +160,11 @@ PEERS = {"coffea": coffea, "dask_awkward": dask_awkward}
 
 def peer(python: str, name: str, chunks: int) -> Cost | str:
     """What a peer costs, measured in an environment of its own; or why it was not."""
-    done = subprocess.run([python, __file__, "--peer", name, str(chunks)], capture_output=True, text=True, timeout=600)
+    command = [python, __file__, "--peer", name, str(chunks)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return f"{chunks} chunks took more than {PATIENCE} s"
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["it failed"])[-1][:100]
     return Cost(**json.loads(done.stdout.splitlines()[-1]))
