@@ -23,6 +23,8 @@ from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Place, Report, Row, Rows
 from hepgraph.plan import AnyPass, combine_all
 
+COARSEST, FINEST = 8, 64  # parts that a deadly range is cut into at most, before it is an error or skipped
+
 
 @dataclass
 class Course:
@@ -87,7 +89,8 @@ class Running:
         self.add = [combine_all(each.sinks) for each in self.passes]
         self.gathered: list[Gathered] = []
         self.tasks: list[Task] = []
-        self._again: list[Task] = []
+        self._dead: list[tuple[Task, Row]] = []  # whose worker died, since the last round
+        self._parent: dict[Task, tuple[Task, int]] = {}  # what a half was split from, and the size of the first range
         self._finishing = False  # sums are used up
         ledger._replay = self._replay
 
@@ -276,25 +279,38 @@ class Running:
         self.ledger.add((task.number, task.leaf, part.start), row)
 
     def _lost(self, task: Task, told: Rows) -> None:
-        """Splits a range whose worker died, to find the events that it dies of."""
-        for row in told.rows:
-            if row.cause is None:
-                continue
-            if len(task.partition) > 1:
-                parts = halves(task.partition)
-                self.gathered[task.number].split(task.leaf, task.partition, parts)
-                self._again += [Task(task.number, task.leaf, False, part) for part in parts]
-            elif self.course.policy.skips:
-                self.ledger.add((task.number, task.leaf, row.start), replace(row, cause=None))
-            else:
-                with suppress(AttributeError):
-                    row.cause.ledger_row = replace(row, cause=None, status=FAILED)
-                raise row.cause
+        """Notes a range whose worker died every time."""
+        self._dead += [(task, row) for row in told.rows if row.cause is not None]
 
     def again(self) -> list[Task]:
-        """The tasks that came out of others since the last time: halves of ranges whose worker died."""
-        tasks, self._again = sorted(self._again, key=lambda task: (*task[:2], task.partition.start)), []
-        return tasks
+        """The halves of ranges whose worker died: smaller ones may fit its memory, or show the events that it dies of.
+
+        A range whose halves both died is not split further: it is not single events that are to blame.
+        """
+        dead, self._dead = self._dead, []
+        families = Counter(self._parent[task][0] for task, _ in dead if task in self._parent)
+        tasks: list[Task] = []
+        for task, row in dead:
+            parent, size = self._parent.get(task, (None, len(task.partition)))
+            least = max(1, size // (FINEST if self.course.policy.skips else COARSEST))
+            if len(task.partition) > least and (parent is None or families[parent] < 2):
+                parts = halves(task.partition)
+                self.gathered[task.number].split(task.leaf, task.partition, parts)
+                made = [Task(task.number, task.leaf, False, part) for part in parts]
+                self._parent |= dict.fromkeys(made, (task, size))
+                tasks += made
+            else:
+                self._given_up(task, row)
+        return sorted(tasks, key=lambda task: (*task[:2], task.partition.start))
+
+    def _given_up(self, task: Task, row: Row) -> None:
+        """Leaves a range out, or raises."""
+        if self.course.policy.skips:
+            self.ledger.add((task.number, task.leaf, row.start), replace(row, cause=None))
+            return
+        with suppress(AttributeError):
+            row.cause.ledger_row = replace(row, cause=None, status=FAILED)
+        raise row.cause
 
     # what is left
 

@@ -213,7 +213,7 @@ def test_a_range_that_always_kills_its_worker(client):
         return x
 
     n = hg.map_partitions(deadly, hg.from_awkward(ARRAY, npartitions=20).n, meta=ARRAY.n[:0])
-    with pytest.raises(KilledError, match=r"The range <memory>\[140:160\] ended every dask worker that worked on it"):
+    with pytest.raises(KilledError, match=r"The range <memory>\[150:152\] ended every dask worker that worked on it"):
         ak.sum(n).compute(executor=client)
 
 
