@@ -130,7 +130,7 @@ def take(m: Map, x: Node) -> Node:
                 return take(up(m.src), take(as_map(m.src.args[1]), value))
             if m.kind == "pick" and not m.args[m.param[1] :]:
                 return value
-    if x.op == "full":
+    if x.op == "full" and m.kind != "match":  # which is kept for its check of the lengths
         return full(_literal(x).value, m.src)
     if m.dst is TOTAL and m.kind == "up":
         raise UnsupportedError(

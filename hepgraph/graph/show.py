@@ -23,7 +23,7 @@ def steps(roots: Iterable[Item]) -> str:
     >>> print(steps([apply("multiply", [ordinal(events), literal(2)])]))
     events     the entries
     %1 int64   position in events
-    %2 int64   %1 * 2                      in events
+    %2 int64   %1 * 2                    in events
     """
     order = ordered(roots)
     names = names_of(order)

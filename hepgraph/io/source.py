@@ -179,16 +179,15 @@ class Cut:
         >>> cut.possible(np.dtype(float), 3.0, 150.0), cut.possible(np.dtype(float), 3.0, 201.0)
         (False, True)
         """
-        ends = np.array([low, high], dtype)
-        if ends[0] != ends[0] or ends[1] != ends[1]:  # NaN: these are no bounds
-            return True
-        if self.op == "equal":
-            around = OPS["less_equal"].meaning(ends[:1], self.value) & OPS["greater_equal"].meaning(
-                ends[1:], self.value
-            )
-            return bool(around.any())
-        test = OPS[self.op].meaning
-        return bool((test(self.value, ends) if self.turned else test(ends, self.value)).any())
+        with np.errstate(all="ignore"):
+            ends = np.array([low, high], dtype)
+            if ends[0] != ends[0] or ends[1] != ends[1]:  # NaN: these are no bounds
+                return True
+            if self.op == "equal":
+                below, above = OPS["less_equal"].meaning, OPS["greater_equal"].meaning
+                return bool((below(ends[:1], self.value) & above(ends[1:], self.value)).any())
+            test = OPS[self.op].meaning
+            return bool((test(self.value, ends) if self.turned else test(ends, self.value)).any())
 
 
 @dataclass(frozen=True, slots=True)
@@ -562,7 +561,7 @@ def _joined(column: Column, other: Column) -> Column:
 
 @dataclass(frozen=True)
 class Origin:
-    """A source as part of a graph: equal if files, ranges and metadata are."""
+    """A source as part of a graph: equal if files (also those that are missing), ranges and metadata are."""
 
     source: Source = field(compare=False)
     key: str
@@ -573,5 +572,6 @@ class Origin:
         import hashlib
 
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
-        text = repr((type(source).__name__, files, source.npartitions, source.step_size, source.metadata))
+        settings = source.npartitions, source.step_size, source.metadata, source.absent
+        text = repr((type(source).__name__, files, *settings))
         return cls(source, hashlib.sha256(text.encode()).hexdigest())
