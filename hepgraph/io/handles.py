@@ -25,7 +25,7 @@ def opening_seconds() -> float:
     return float(getattr(_clock, "seconds", 0.0))
 
 
-Stamp = tuple[int, int] | None
+Stamp = tuple[int, int, int] | None
 
 
 @dataclass(slots=True)
@@ -98,11 +98,11 @@ class Handles(Generic[T]):
 
 
 def stamp_of(path: str) -> Stamp:
-    """When a local file was written and its size, or None where that cannot be told."""
+    """When a local file was written, its size and number on the disk, or None where that cannot be told."""
     if is_remote(path):
         return None
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -16,7 +16,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import fsspec
@@ -65,6 +64,7 @@ class ParquetSource(Source):
     """A dataset of Parquet files."""
 
     storage_options: dict[str, Any]
+    by_edges = True
     has_statistics = True
 
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
@@ -102,19 +102,6 @@ class ParquetSource(Source):
 
     def _possible(self, cut: Cut, extremes: tuple[Any, Any] | None) -> bool:
         return extremes is None or cut.possible(self.columns[cut.column].dtype, *extremes)
-
-    def cuts(self, file: File, step: int) -> list[int]:
-        """The edges of the row groups: small ones together up to a step, large ones in equal pieces."""
-        if len(file.edges) < 2:
-            return super().cuts(file, step)
-        found = [0]
-        for start, stop in pairwise(file.edges):
-            if start > found[-1] and stop - found[-1] > step:
-                found.append(start)
-            pieces = round((stop - start) / step)
-            if pieces > 1:
-                found += [start + (stop - start) * i // pieces for i in range(1, pieces + 1)]
-        return [*(edge for edge in found if edge < file.wanted), file.wanted] if file.wanted else [0]
 
 
 # reading

@@ -71,7 +71,7 @@ class LocalBytes:
         self._file = file
         status = os.fstat(file)
         self.size = status.st_size
-        self.stamp: Stamp = (status.st_mtime_ns, status.st_size)
+        self.stamp: Stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
 
     def read(self, start: int, stop: int, room: Array) -> memoryview:
         self._check(0, start, stop)

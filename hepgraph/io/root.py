@@ -13,7 +13,7 @@ import uproot
 from hepgraph.errors import SourceError
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
-from hepgraph.io.handles import stamp_of
+from hepgraph.io.handles import Stamp, stamp_of
 from hepgraph.io.layouts import Branch, Layouts, branch_name, leaf_branches
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
@@ -39,6 +39,15 @@ def open_root(
 
     def look(place: tuple[str, str | None]) -> tuple[bool, list[Column], File]:
         path, name = place
+        key, stamp = (path, name, repr(sorted((storage_options or {}).items()))), stamp_of(path)
+        seen = _seen.get(key)
+        if seen is None or stamp is None or seen[0] != stamp:
+            while len(_seen) >= MOST_SEEN:
+                _seen.pop(next(iter(_seen)), None)
+            seen = _seen[key] = stamp, looked(path, name)
+        return seen[1]
+
+    def looked(path: str, name: str | None) -> tuple[bool, list[Column], File]:
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
             if opened.is_ntuple:
                 return True, *open_ntuple(opened, path)
@@ -54,6 +63,8 @@ def open_root(
 
 
 layouts = Layouts()
+MOST_SEEN = 512
+_seen: dict[Any, tuple[Stamp, tuple[bool, list[Column], File]]] = {}  # what is in local files that have not changed
 
 
 class RootSource(UprootSource):

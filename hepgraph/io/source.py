@@ -266,6 +266,7 @@ class Source(ABC):
     npartitions: int | None
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
+    by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
 
     def __init__(
@@ -375,9 +376,22 @@ class Source(ABC):
         return tuple(found) or self._empty()
 
     def cuts(self, file: File, step: int) -> list[int]:
-        """Where the entries of a file are cut into ranges of about a step, from 0 to all of them."""
-        pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
-        return [file.wanted * i // pieces for i in range(pieces + 1)]
+        """Where the entries of a file are cut into ranges of about a step, from 0 to all of them.
+
+        Row groups are not cut without need, nor are clusters unless the user said how many entries or bytes are wanted:
+        small ones go together up to a step, large ones are cut into equal pieces.
+        """
+        if not (self.by_edges or self.step_size == STEP_SIZE):
+            pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
+            return [file.wanted * i // pieces for i in range(pieces + 1)]
+        found = [0]
+        for start, stop in pairwise(file.edges if len(file.edges) > 1 else (0, file.wanted)):
+            if start > found[-1] and stop - found[-1] > step:
+                found.append(start)
+            pieces = round((stop - start) / step)
+            if pieces > 1:
+                found += [start + (stop - start) * i // pieces for i in range(1, pieces + 1)]
+        return [*(edge for edge in found if edge < file.wanted), file.wanted] if file.wanted else [0]
 
     def repartition(self, npartitions: int | None = None, step_size: int | str | None = None) -> Source:
         """The same data in other ranges: about `npartitions` of them, or of `step_size` entries or bytes each."""
