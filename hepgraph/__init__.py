@@ -3,6 +3,7 @@
 A physicist writes awkward code on lazy events; it is recorded as a typed graph, reads exactly the columns it needs, and
 runs over files in partitions. The modules, from the ground up (each imports only from those above it):
 
+    later         what is imported when it is used
     errors        what can go wrong, and how it is said
     ops           the table of scalar operations
     graph         index spaces, maps and nodes; their canonical form; forms; pictures
@@ -26,19 +27,19 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     explain       plans in words and pictures
     eager         the fallback for what cannot be recorded
     fileset       which files are which dataset
-    preprocess    what is in the files, found out once
+    survey        what is in the files, found out once
     processor     analyses as classes, run over filesets
-    submit        runs in the background
+    background    runs in the background
     plot          pictures of results
 """
 
+from typing import TYPE_CHECKING, Any
+
 from hepgraph import errors, executors
+from hepgraph import later as _later
 from hepgraph.compute import compute, necessary_columns, persist
 from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
 from hepgraph.explain import explain, visualize
-from hepgraph.fileset import Fileset
-from hepgraph.hist import Hist
-from hepgraph.interop import from_delayed, from_map
 from hepgraph.lazy import combine as _combine
 from hepgraph.lazy import index as _index
 from hepgraph.lazy import lists as _lists
@@ -46,12 +47,18 @@ from hepgraph.lazy import missing as _missing
 from hepgraph.lazy import structure as _structure
 from hepgraph.lazy import values as _values
 from hepgraph.lazy import vectors as _vectors
+from hepgraph.lazy.array import HOOKS as _HOOKS
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.opaque import map_partitions
 from hepgraph.ledger import Report
-from hepgraph.preprocess import preprocess
-from hepgraph.processor import Processor, Runner, run
-from hepgraph.submit import Handle, submit
+
+if TYPE_CHECKING:
+    from hepgraph.background import Handle, submit
+    from hepgraph.fileset import Fileset
+    from hepgraph.hist import Hist
+    from hepgraph.interop import from_delayed, from_map
+    from hepgraph.processor import Processor, Runner, run
+    from hepgraph.survey import preprocess
 
 _RULES = (
     _combine,
@@ -62,6 +69,33 @@ _RULES = (
     _values,
     _vectors,
 )  # importing them fills the tables of lazy arrays
+
+# imported when they are first used, so that `import hepgraph` stays quick; no such module has the name of what is in it
+_PLACES = {
+    "Fileset": "fileset",
+    "Handle": "background",
+    "Hist": "hist",
+    "Processor": "processor",
+    "Runner": "processor",
+    "from_delayed": "interop",
+    "from_map": "interop",
+    "preprocess": "survey",
+    "run": "processor",
+    "submit": "background",
+}
+_found = _later.getter(__name__, _PLACES)
+for _name in ("graph_of", "to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
+    _HOOKS[_name] = _later.function("hepgraph.interop", _name)
+
+
+def __getattr__(name: str) -> Any:
+    value = globals()[name] = _found(name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
 
 __version__ = "0.1.0"
 

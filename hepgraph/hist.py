@@ -27,6 +27,7 @@ from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Output
 from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
+from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.join import settled
 from hepgraph.plan import Sink, Value
 
@@ -153,7 +154,7 @@ def _grows(h: Any, kind: Any) -> bool:
     return any(isinstance(axis, kind) and axis.traits.growth for axis in h.axes)
 
 
-class Hist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
+class Hist(Collection, hist.Hist, family=hist):  # type: ignore[call-arg, misc]
     """A histogram of lazy arrays: made and filled like `hist.Hist`, filled for real by `.compute()`.
 
     Axis values may be jagged: each element is an entry, and event-level values and weights are repeated for the
@@ -211,6 +212,9 @@ class Hist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
     def visualize(self, filename: str | None = None) -> Any:
         """The graph of the fills as a picture."""
         return HOOKS["visualize"](self, filename)
+
+    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
+        return HOOKS["graph_of"](self)  # type: ignore[no-any-return]
 
     def reset(self) -> Hist:
         """Empty again, without recorded fills."""

@@ -27,7 +27,6 @@ from hepgraph.executors.folding import Sum, merged_sum, summed
 from hepgraph.executors.shipped import Shipped
 from hepgraph.executors.tree import Place, height_of
 from hepgraph.graph.form import List, Record, Scalar
-from hepgraph.hist import Hist
 from hepgraph.io.mapped import open_mapped
 from hepgraph.io.source import Partition
 from hepgraph.lazy.array import Lazy
@@ -133,73 +132,11 @@ def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
     return graph, result
 
 
-def _of(x: Any) -> tuple[dict[Any, Any], str]:
+def graph_of(x: Any) -> tuple[dict[Any, Any], str]:
+    """The graph of a lazy thing, and the key of its result there."""
     import cloudpickle
 
     return _graph(cloudpickle.dumps(x))
-
-
-def _first(results: Any) -> Any:
-    return results[0]
-
-
-class Computed:
-    """What `dask.persist` makes of a lazy thing: a result that lies on the workers; `.compute()` gets it."""
-
-    def __init__(self, graph: Any, key: str) -> None:
-        self._graph, self._key = graph, key
-
-    @classmethod
-    def rebuilt(cls, graph: Any, key: str, *, rename: Any = None) -> Computed:
-        """A Computed from the graph that dask has made of another."""
-        return cls(graph, (rename or {}).get(key, key))
-
-    def __dask_graph__(self) -> Any:
-        return self._graph
-
-    def __dask_keys__(self) -> list[str]:
-        return [self._key]
-
-    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return _first, ()
-
-    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return Computed.rebuilt, (self._key,)
-
-    def __dask_tokenize__(self) -> str:
-        return self._key
-
-    @staticmethod
-    def __dask_optimize__(graph: Any, keys: Any, **_: Any) -> Any:
-        return graph
-
-    @staticmethod
-    def __dask_scheduler__(graph: Any, keys: Any, **options: Any) -> Any:
-        import dask.threaded
-
-        return dask.threaded.get(graph, keys, **options)
-
-    def compute(self, **options: Any) -> Any:
-        """The result."""
-        import dask
-
-        return dask.compute(self, **options)[0]
-
-
-def _dask_graph(self: Any) -> Any:
-    return _of(self)[0]
-
-
-def _dask_keys(self: Any) -> list[str]:
-    return [_of(self)[1]]
-
-
-def _dask_postpersist(self: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    return Computed.rebuilt, (_of(self)[1],)
-
-
-def _dask_tokenize(self: Any) -> str:
-    return _of(self)[1]
 
 
 # by parts
@@ -305,21 +242,3 @@ def from_delayed(parts: Iterable[Any], **options: Any) -> Lazy:
 
 def _computed(part: Any) -> Any:
     return part.compute(scheduler="synchronous")
-
-
-def _install() -> None:
-    """Makes lazy arrays and histograms collections of dask."""
-    protocol: dict[str, Any] = {
-        "__dask_graph__": _dask_graph, "__dask_keys__": _dask_keys, "__dask_tokenize__": _dask_tokenize,
-        "__dask_postcompute__": Computed.__dask_postcompute__, "__dask_postpersist__": _dask_postpersist,
-        "__dask_optimize__": staticmethod(Computed.__dask_optimize__),
-        "__dask_scheduler__": staticmethod(Computed.__dask_scheduler__),
-    }  # fmt: skip
-    for name, method in protocol.items():
-        setattr(Lazy, name, method)
-        setattr(Hist, name, method)
-    for function in (to_delayed, to_dask_array, to_dask_bag, to_dask_dataframe):
-        setattr(Lazy, function.__name__, function)
-
-
-_install()

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
 
-from hepgraph.executors.dask import Dask, current_client, is_dasks
-from hepgraph.executors.futures import Futures
 from hepgraph.executors.interface import Executor
-from hepgraph.executors.processes import Processes
-from hepgraph.executors.serial import Serial
-from hepgraph.executors.threads import Threads
+from hepgraph.later import getter
+
+if TYPE_CHECKING:
+    from hepgraph.executors.dask import Dask
+    from hepgraph.executors.futures import Futures
+    from hepgraph.executors.processes import Processes
+    from hepgraph.executors.serial import Serial
+    from hepgraph.executors.threads import Threads
 
 __all__ = ["Dask", "Executor", "Futures", "Processes", "Serial", "Threads", "pick"]
 
-_NAMES = {"serial": Serial, "threads": Threads, "processes": Processes, "dask": Dask}
+_NAMES = {"serial": "Serial", "threads": "Threads", "processes": "Processes", "dask": "Dask"}
+_PLACES = {name: name.lower() for name in __all__ if name[0].isupper() and name != "Executor"}
+__getattr__ = getter(__name__, _PLACES)
 
 
 def pick(executor: Any = None) -> Executor:
@@ -28,23 +34,22 @@ def pick(executor: Any = None) -> Executor:
     """
     match executor:
         case None:
-            client = current_client()
-            return Threads() if client is None else Dask(client)
+            client = _dask("current_client")
+            return _made("Threads") if client is None else _made("Dask", client)
         case str() if "://" in executor:
-            return Dask(executor)
+            return _made("Dask", executor)
         case str() if executor in _NAMES:
-            named: Executor = _NAMES[executor]()
-            return named
+            return _made(_NAMES[executor])
         case str() if executor in ("sync", "synchronous", "single-threaded", "iterative"):
-            return Serial()
+            return _made("Serial")
         case str():
             raise ValueError(f"executor must be one of {', '.join(_NAMES)}, not {executor!r}")
         case Executor():
             return executor
         case concurrent.futures.Executor():
-            return Futures(executor)
-        case _ if is_dasks(executor):
-            return Dask(executor)
+            return _made("Futures", executor)
+        case _ if _dask("is_dasks", executor):
+            return _made("Dask", executor)
         case type() if issubclass(executor, Executor):
             made: Executor = executor()
             return made
@@ -53,3 +58,17 @@ def pick(executor: Any = None) -> Executor:
                 f"{type(executor).__name__} is no executor; give a name ({', '.join(_NAMES)}), "
                 "an object of hg.executors, a concurrent.futures.Executor, or a dask Client or Cluster"
             )
+
+
+def _made(name: str, *args: Any) -> Executor:
+    made: Executor = __getattr__(name)(*args)
+    return made
+
+
+def _dask(question: str, *args: Any) -> Any:
+    """What `hepgraph.executors.dask` answers; None where nobody has imported distributed, so that nothing is of it."""
+    if "distributed" not in sys.modules:
+        return None
+    from hepgraph.executors import dask
+
+    return getattr(dask, question)(*args)

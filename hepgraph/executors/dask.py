@@ -172,9 +172,7 @@ def _configured() -> str | None:
 
 
 def current_client() -> Any:
-    """The Client that the process has, as dask's own functions would use it, or None; imports nothing."""
-    if "distributed" not in sys.modules:
-        return None
+    """The Client that the process has, as dask's own functions would use it, or None."""
     import distributed
 
     try:
@@ -185,9 +183,7 @@ def current_client() -> Any:
 
 
 def is_dasks(thing: Any) -> bool:
-    """Whether something is a Client, or a Cluster of any kind; imports nothing."""
-    if "distributed" not in sys.modules:
-        return False
+    """Whether something is a Client, or a Cluster of any kind."""
     import distributed
     from distributed.deploy import Cluster
 

@@ -20,6 +20,7 @@ from hepgraph.graph.form import Form, Record, Scalar, deepest, items, record_of,
 from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.broadcast import at_line, describe, elementwise
+from hepgraph.lazy.collection import Collection
 from hepgraph.ops import is_numpys, names_of
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
@@ -30,7 +31,7 @@ ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
 HOOKS: dict[str, Callable[..., Any]] = {}
 
 
-class Lazy(ak.Array):  # type: ignore[misc]
+class Lazy(Collection, ak.Array):  # type: ignore[misc]
     """An awkward array that is not there yet: what is done to it is recorded, and runs on `.compute()`.
 
     >>> import hepgraph as hg, awkward as ak
@@ -282,6 +283,27 @@ class Lazy(ak.Array):  # type: ignore[misc]
     def repartition(self, npartitions: int | None = None, *, step_size: int | str | None = None) -> Lazy:
         """The same array in other ranges."""
         return HOOKS["repartition"](self, npartitions, step_size)  # type: ignore[no-any-return]
+
+    # with dask's collections
+
+    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
+        return HOOKS["graph_of"](self)  # type: ignore[no-any-return]
+
+    def to_delayed(self) -> list[Any]:
+        """The array as one `dask.delayed` value for each of its partitions, each an awkward array."""
+        return HOOKS["to_delayed"](self)  # type: ignore[no-any-return]
+
+    def to_dask_array(self) -> Any:
+        """The numbers of a flat array as a `dask.array`; chunks are partitions, of unknown length after a cut."""
+        return HOOKS["to_dask_array"](self)
+
+    def to_dask_bag(self) -> Any:
+        """The array as a `dask.bag` of Python objects, one for each row."""
+        return HOOKS["to_dask_bag"](self)
+
+    def to_dask_dataframe(self) -> Any:
+        """An array of flat records as a `dask.dataframe`, with a column for each field."""
+        return HOOKS["to_dask_dataframe"](self)
 
     # showing, copying, pickling
 

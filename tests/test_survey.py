@@ -170,7 +170,7 @@ def test_a_file_that_changed_since(tmp_path):
 
 def test_the_cache(fileset, tmp_path, monkeypatch):
     looks = []
-    module = sys.modules["hepgraph.preprocess"]  # hg.preprocess is the function
+    module = sys.modules["hepgraph.survey"]
 
     real = module.Look.__call__
     monkeypatch.setattr(module.Look, "__call__", lambda self, place: looks.append(place) or real(self, place))

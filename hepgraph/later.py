@@ -1,0 +1,31 @@
+"""Names that a package offers, from modules that are imported when such a name is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def getter(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package: `places` has for each name the module that it is in, below the package.
+
+    >>> getter("json", {"JSONDecoder": "decoder"})("JSONDecoder").__name__
+    'JSONDecoder'
+    """
+
+    def found(name: str) -> Any:
+        if name not in places:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{places[name]}"), name)
+
+    return found
+
+
+def function(module: str, name: str) -> Callable[..., Any]:
+    """A function that is imported when it is first called."""
+
+    def called(*args: Any, **options: Any) -> Any:
+        return getattr(import_module(module), name)(*args, **options)
+
+    return called

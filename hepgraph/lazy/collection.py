@@ -1,0 +1,63 @@
+"""What makes a thing a collection of dask: it has a graph, and the key of its result there (see `hepgraph.interop`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+
+class Collection:
+    """The protocol of dask, for what says its `_dask_graph()`: a graph that is final, and the key of the result."""
+
+    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
+        raise NotImplementedError
+
+    def __dask_graph__(self) -> Any:
+        return self._dask_graph()[0]
+
+    def __dask_keys__(self) -> list[str]:
+        return [self._dask_graph()[1]]
+
+    def __dask_tokenize__(self) -> str:
+        return self._dask_graph()[1]
+
+    def __dask_postcompute__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _first, ()
+
+    def __dask_postpersist__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Computed.rebuilt, (self._dask_graph()[1],)
+
+    @staticmethod
+    def __dask_optimize__(graph: Any, keys: Any, **_: Any) -> Any:
+        return graph
+
+    @staticmethod
+    def __dask_scheduler__(graph: Any, keys: Any, **options: Any) -> Any:
+        import dask.threaded
+
+        return dask.threaded.get(graph, keys, **options)
+
+
+class Computed(Collection):
+    """What `dask.persist` makes of a lazy thing: a result that lies on the workers; `.compute()` gets it."""
+
+    def __init__(self, graph: Any, key: str) -> None:
+        self._graph, self._key = graph, key
+
+    def _dask_graph(self) -> tuple[Any, str]:
+        return self._graph, self._key
+
+    @classmethod
+    def rebuilt(cls, graph: Any, key: str, *, rename: Any = None) -> Computed:
+        """A Computed from the graph that dask has made of another."""
+        return cls(graph, (rename or {}).get(key, key))
+
+    def compute(self, **options: Any) -> Any:
+        """The result."""
+        import dask
+
+        return dask.compute(self, **options)[0]
+
+
+def _first(results: Any) -> Any:
+    return results[0]
