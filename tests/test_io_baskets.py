@@ -620,7 +620,7 @@ def test_damage_messages_of_tables_and_counts():
 def test_messages_of_blocks():
     def message(data, size):
         with pytest.raises(BlockError) as caught:
-            unpacked(memoryview(data), size, NOWHERE)
+            unpacked(memoryview(data), size, lambda size: np.empty(size, np.uint8))
         return str(caught.value)
 
     good = block("ZS", b"abc")

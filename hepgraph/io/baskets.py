@@ -147,7 +147,13 @@ class Rooms:
     """Memory for what is read from a file and for what that is decompressed to; it grows to what was needed."""
 
     def __init__(self) -> None:
-        self.read = self.unpacked = NOWHERE
+        self.read = self._unpacked = NOWHERE
+
+    def unpacked(self, size: int) -> Array:
+        """Room for so many bytes, which was used before unless they are very many."""
+        if len(self._unpacked) < size <= LARGEST_ROOM:
+            self._unpacked = np.empty(size, np.uint8)
+        return self._unpacked[:size] if size <= LARGEST_ROOM else np.empty(size, np.uint8)
 
     def grow(self, size: int) -> None:
         """Makes room for reading so many bytes, unless they are very many."""
@@ -245,8 +251,6 @@ def _basket(data: memoryview, entry: int, entries: int, rooms: Rooms) -> Basket:
         whole = np.frombuffer(data, np.uint8, size, length)
     else:
         whole = unpacked(data[length:total], size, rooms.unpacked)
-        if len(rooms.unpacked) < size <= LARGEST_ROOM:
-            rooms.unpacked = whole
     if border == size:
         return Basket(entry, entries, whole, None, 0)
     if (size - border) % 4:

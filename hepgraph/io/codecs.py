@@ -7,12 +7,15 @@ bytes each, the lowest first. An LZ4 block starts with the xxhash64 of the rest,
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import cramjam
+import deflate
 import numpy as np
 import xxhash
+import zstandard
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Bytes: TypeAlias = bytes | bytearray | memoryview | Array
@@ -25,6 +28,23 @@ class BlockError(ValueError):
     """Compressed bytes that are not what their headers say."""
 
 
+class _Mine(threading.local):
+    """The memory that decompressing takes: it serves one block at a time, and costs as much to make as some blocks."""
+
+    def __init__(self) -> None:
+        self.zstd = zstandard.ZstdDecompressor()
+
+
+_mine = _Mine()
+
+
+def _zstd(data: memoryview, size: int) -> bytes:
+    stated = zstandard.frame_content_size(data)
+    if stated not in (-1, size):  # -1: the frame does not say
+        raise BlockError(f"a block of ZSTD should hold {size} bytes and holds {stated}")
+    return _mine.zstd.decompress(data, max_output_size=size, allow_extra_data=False)
+
+
 def _lz4(data: memoryview, out: Any) -> int:
     stated, found = int.from_bytes(data[:CHECKSUM], "big"), xxhash.xxh64_intdigest(data[CHECKSUM:])
     if stated != found:
@@ -32,13 +52,15 @@ def _lz4(data: memoryview, out: Any) -> int:
     return int(cramjam.lz4.decompress_block_into(data[CHECKSUM:], out))
 
 
-CODECS: dict[bytes, tuple[str, Callable[[Any, Any], int]]] = {
-    b"ZS": ("ZSTD", cramjam.zstd.decompress_into),
-    b"L4": ("LZ4", _lz4),
-    b"ZL": ("ZLIB", cramjam.zlib.decompress_into),
-    b"XZ": ("LZMA", cramjam.xz.decompress_into),
-    b"CS": ("old ZLIB", cramjam.deflate.decompress_into),
+# Each codec decompresses a block to bytes of its own, or into a place: whichever its fastest library can do.
+WHOLE: dict[bytes, Callable[[memoryview, int], bytes | bytearray]] = {
+    b"ZS": _zstd,
+    b"ZL": deflate.zlib_decompress,
+    b"CS": deflate.deflate_decompress,
 }
+INTO: dict[bytes, Callable[[Any, Any], int]] = {b"L4": _lz4, b"XZ": cramjam.xz.decompress_into}
+CODECS = {b"ZS": "ZSTD", b"L4": "LZ4", b"ZL": "ZLIB", b"XZ": "LZMA", b"CS": "old ZLIB"}
+_ERRORS = (cramjam.DecompressionError, zstandard.ZstdError, deflate.DeflateError)
 
 
 Block: TypeAlias = tuple[bytes, int, int, int]  # codec, start and stop without the header, size when decompressed
@@ -46,19 +68,22 @@ Block: TypeAlias = tuple[bytes, int, int, int]  # codec, start and stop without 
 _HEADER = struct.Struct("<2sxHBHB")
 
 
-def unpacked(data: memoryview, size: int, room: Array) -> Array:
-    """The `size` bytes that all blocks of compressed data hold, in `room` if there is enough; other threads run on.
+def unpacked(data: memoryview, size: int, place: Callable[[int], Array]) -> Array:
+    """The `size` bytes that all blocks of compressed data hold, to be read only; other threads run on.
 
-    Raises BlockError if the blocks are damaged or hold another number of bytes; nothing is allocated then.
+    They are where `place(size)` says, or in memory of their own. Raises BlockError if the blocks are damaged or hold
+    another number of bytes; nothing is allocated then.
 
     >>> import zlib
     >>> text = zlib.compress(b"muons")
     >>> block = b"ZL\\x08" + len(text).to_bytes(3, "little") + (5).to_bytes(3, "little") + text
-    >>> unpacked(memoryview(block + block), 10, np.empty(10, np.uint8)).tobytes()
+    >>> unpacked(memoryview(block + block), 10, lambda size: np.empty(size, np.uint8)).tobytes()
     b'muonsmuons'
     """
     blocks = blocks_of(data, size)
-    out = room[:size] if size <= len(room) else np.empty(size, np.uint8)
+    if len(blocks) == 1 and blocks[0][0] in WHOLE:
+        return np.frombuffer(_whole(data, blocks[0]), np.uint8)
+    out = place(size)
     _fill(data, blocks, out)
     return out
 
@@ -82,12 +107,13 @@ def decompress(data: Bytes, out: Bytes) -> int:
 
 
 def _fill(data: memoryview, blocks: list[Block], out: Array) -> None:
-    if len(blocks) == 1:
-        _decompress(data, blocks[0], out)
-        return
     at = 0
     for block in blocks:
-        _decompress(data, block, out[at : at + block[3]])
+        part = out[at : at + block[3]]
+        if block[0] in WHOLE:
+            part[:] = np.frombuffer(_whole(data, block), np.uint8)
+        else:
+            _into(data, block, part)
         at += block[3]
 
 
@@ -102,7 +128,7 @@ def blocks_of(data: memoryview, wanted: int) -> list[Block]:
         at = start + low + (high << 16)
         size = small + (large << 16)
         if at > length or size == 0 or (codec == b"L4" and at - start < CHECKSUM):
-            raise BlockError(f"a block of {at - start} bytes ({CODECS[codec][0]}) for {size} is not all there")
+            raise BlockError(f"a block of {at - start} bytes ({CODECS[codec]}) for {size} is not all there")
         found.append((codec, start, at, size))
         total += size
     if total != wanted:
@@ -110,12 +136,29 @@ def blocks_of(data: memoryview, wanted: int) -> list[Block]:
     return found
 
 
-def _decompress(data: memoryview, block: Block, out: Array) -> None:
+def _whole(data: memoryview, block: Block) -> bytes | bytearray:
     codec, start, stop, size = block
-    name, function = CODECS[codec]
     try:
-        found = function(data[start:stop], out)
-    except cramjam.DecompressionError as error:
-        raise BlockError(f"{name} cannot decompress {stop - start} bytes ({error})") from error
-    if found != size:
-        raise BlockError(f"a block of {name} should hold {size} bytes and holds {found}")
+        made = WHOLE[codec](data[start:stop], size)
+    except _ERRORS as error:
+        raise BlockError(_fault(block, str(error))) from error
+    _check(block, len(made))
+    return made
+
+
+def _into(data: memoryview, block: Block, out: Array) -> None:
+    codec, start, stop, _ = block
+    try:
+        found = INTO[codec](data[start:stop], out)
+    except _ERRORS as error:
+        raise BlockError(_fault(block, str(error))) from error
+    _check(block, found)
+
+
+def _fault(block: Block, reason: str) -> str:
+    return f"{CODECS[block[0]]} cannot decompress {block[2] - block[1]} bytes ({reason})"
+
+
+def _check(block: Block, found: int) -> None:
+    if found != block[3]:
+        raise BlockError(f"a block of {CODECS[block[0]]} should hold {block[3]} bytes and holds {found}")
