@@ -4,6 +4,7 @@ A physicist writes awkward code on lazy events; it is recorded as a typed graph,
 runs over files in partitions. The modules, from the ground up (each imports only from those above it):
 
     later         what is imported when it is used
+    offsets       where lists begin and end
     errors        what can go wrong, and how it is said
     ops           the table of scalar operations
     graph         index spaces, maps and nodes; their canonical form; forms; pictures

@@ -19,6 +19,7 @@ from hepgraph.errors import DisagreementError, RangeError, ShapeError
 from hepgraph.graph.canonical import TEXT, TOTAL, TRUE
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.offsets import offsets_of
 from hepgraph.ops import MOMENTS, OPS
 
 Array = np.ndarray[Any, Any]
@@ -155,7 +156,7 @@ def _leaf(i: Interpreter, item: Space) -> Extent:
 
 def _filter(i: Interpreter, item: Space) -> Extent:
     base, mask = i.values[item.args[0]], i.values[item.args[1]]
-    passed = np.concatenate([[0], np.cumsum(mask)])
+    passed = offsets_of(mask)
     return Extent(passed[base.offsets], inc=np.flatnonzero(mask))
 
 
@@ -166,7 +167,7 @@ def _lists(extent: Extent, content: Any = None) -> Any:
 
 
 def _from_lists(lists: Any, fields: int) -> Extent:
-    offsets = np.concatenate([[0], np.cumsum(ak.to_numpy(ak.num(lists, axis=1)))]).astype(np.int64)
+    offsets = offsets_of(ak.to_numpy(ak.num(lists, axis=1)))
     flat = ak.flatten(lists, axis=1)
     return Extent(offsets, legs=[ak.to_numpy(flat[str(k)]) for k in range(fields)])
 
@@ -185,7 +186,7 @@ def _cart(i: Interpreter, item: Space) -> Extent:
 def _pull(i: Interpreter, item: Space) -> Extent:
     base, where = i.values[item.args[0]], i.values[item.args[1]]
     counts = np.where(where < 0, 0, base.counts[where]) if len(base.counts) else np.zeros(len(where), np.int64)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = offsets_of(counts)
     starts = base.offsets[np.maximum(where, 0)]
     return Extent(offsets, inc=np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
 
@@ -230,7 +231,7 @@ def _pad(i: Interpreter, item: Space) -> Extent:
     target, clip = item.param
     base = i.values[item.args[0]]
     counts = np.full(len(base.counts), target) if clip else np.maximum(base.counts, target)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = offsets_of(counts)
     local = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     there = local < np.repeat(base.counts, counts)
     return Extent(offsets, inc=np.where(there, local + np.repeat(base.offsets[:-1], counts), -1))
@@ -240,7 +241,7 @@ def _split(i: Interpreter, item: Space) -> Extent:
     assert item.parent is not None
     base, counts = i.values[item.args[0]], i.values[item.args[1]]
     above = i.values[item.parent].offsets
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    offsets = offsets_of(counts)
     if not np.array_equal(offsets[above], base.offsets):
         raise ShapeError("ak.unflatten: the counts do not add up to the number of elements that there are")
     return Extent(offsets, inc=np.arange(len(base)))
@@ -525,7 +526,7 @@ def _number_layout(values: Any, size: int) -> Any:
     values = np.broadcast_to(np.asarray(values), (size,)) if np.ndim(values) == 0 else values
     if values.dtype == TEXT:
         raw = [text.encode() for text in values.tolist()]
-        offsets = np.concatenate([[0], np.cumsum([len(text) for text in raw])]).astype(np.int64)
+        offsets = offsets_of([len(text) for text in raw])
         chars = ak.contents.NumpyArray(np.frombuffer(b"".join(raw), np.uint8), parameters={"__array__": "char"})
         return ak.contents.ListOffsetArray(ak.index.Index64(offsets), chars, parameters={"__array__": "string"})
     return ak.contents.NumpyArray(np.ascontiguousarray(values))

@@ -12,6 +12,7 @@ from hepgraph.errors import MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.node import Item, Node, Space
 from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source
+from hepgraph.offsets import offsets_of
 
 Array = np.ndarray[Any, Any]
 Needs = dict[Origin, dict[str, Need]]
@@ -97,9 +98,9 @@ class Loaded:
     def offsets(self, origin: Origin, column: str, level: int | None) -> Array:
         """The offsets of a list level; level None: from a column of lengths."""
         if level is None:
-            lengths = self.data[origin][column].values
-            assert lengths is not None
-            return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+            lengths = self.data[origin][column]
+            assert lengths.values is not None
+            return offsets_of(lengths.values) if lengths.sums is None else lengths.sums
         return self._holder(origin, column, level).offsets[level]
 
     def _holder(self, origin: Origin, name: str, level: int) -> Data:

@@ -15,6 +15,7 @@ import pyarrow.compute
 
 from hepgraph.io.forms import Array
 from hepgraph.io.source import Column, Data, Level, RecordLevel
+from hepgraph.offsets import offsets_of
 
 # types
 
@@ -147,9 +148,7 @@ def _lists(reader: LeafReader, array: Any, valid: Array | None) -> tuple[Array, 
     if valid is not None and lengths[~valid].any():
         items = items.filter(pyarrow.array(np.repeat(valid, lengths)))
         lengths[~valid] = 0
-    offsets = np.zeros(len(array) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets, items
+    return offsets_of(lengths), items
 
 
 def _texts(array: Any, valid: Array | None) -> tuple[Array, Array]:

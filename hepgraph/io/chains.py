@@ -16,6 +16,7 @@ import numpy as np
 from hepgraph.io.pagelist import PageError
 from hepgraph.io.pages import PageReader, Part, Physical, encoding_of
 from hepgraph.io.source import Data, Need
+from hepgraph.offsets import offsets_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -257,7 +258,7 @@ def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
         if (lengths > 1).any():
             raise PageError(f"an optional field has {lengths.max()} values at once")
         return replace(stage, parts=parts, present=_spread(lengths.astype(np.bool_), present))
-    offsets = stored if present is None else _offsets(_spread(np.diff(stored), present))
+    offsets = stored if present is None else offsets_of(_spread(np.diff(stored), present))
     return Stage(parts, int(offsets[-1]), None, (*stage.offsets, offsets), (*stage.level_valid, present))
 
 
@@ -281,12 +282,6 @@ def _spread(values: Array, present: Array | None) -> Array:
     found: Array = np.zeros(len(present), values.dtype)
     found[present] = values
     return found
-
-
-def _offsets(lengths: Array) -> Array:
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
 
 
 def _times(part: Part, size: int) -> Part:

@@ -15,6 +15,7 @@ import numpy as np
 
 from hepgraph.errors import DamagedFileError
 from hepgraph.io.source import Column, Data, Level, Need, RecordLevel
+from hepgraph.offsets import offsets_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -212,7 +213,7 @@ def fitted(column: Column, data: Data, need: Need) -> Data:
         raise DamagedFileError(f"Column {column.name!r} should be {column.type}, but was read as {data.values.dtype}.")
     length = len(data.offsets[-1]) - 1 if column.text else len(data.values)
     valid = _fitted_mask(column, column.optional, data.valid, length)
-    return Data(data.values, data.offsets, valid, level_valid, records)
+    return Data(data.values, data.offsets, valid, level_valid, records, data.sums)
 
 
 def _fitted_mask(column: Column, nullable: bool, valid: Array | None, length: int) -> Array | None:
@@ -223,11 +224,10 @@ def _fitted_mask(column: Column, nullable: bool, valid: Array | None, length: in
     return None
 
 
-def from_counts(counts: Array, column: Column) -> Data:
+def from_counts(counts: Data, column: Column) -> Data:
     """The offsets of a column whose first level has these counts, and whose other levels have a fixed size."""
-    first = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts, out=first[1:])
-    offsets = [first]
+    assert counts.values is not None
+    offsets = [offsets_of(counts.values) if counts.sums is None else counts.sums]
     for level in column.levels[1:]:
         if level.size is None:
             raise ValueError(f"one count an entry does not give the inner lists of column {column.name!r}")

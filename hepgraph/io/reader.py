@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from hepgraph.io.leaves import Fixed, Lists
 from hepgraph.io.ranges import Bytes, ShortFile
 from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
+from hepgraph.offsets import offsets_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -60,7 +62,9 @@ class Reader:
         if branch.counter is None:
             data = branch.leaf.read(column, values)
             if isinstance(branch.leaf, Fixed) and branch.leaf.counts and data.values is not None:
-                self._counts[id(branch)] = self._start, self._stop, offsets_of(data.values)
+                sums = _offsets_of(data.values)
+                self._counts[id(branch)] = self._start, self._stop, sums
+                return replace(data, sums=sums)
             return data
         lists = self._shared(branch.counter, column)
         data = branch.leaf.read(column, values, lists)
@@ -86,7 +90,7 @@ class Reader:
             whole = Column(counter.baskets, first, last, self._data, Rooms())
             values = counter.leaf.read(whole, True).values
             assert values is not None
-            offsets = offsets_of(values)
+            offsets = _offsets_of(values)
             self._counts[id(counter)] = first, last, offsets
         found = offsets[start - first : stop - first + 1]
         begun: Array = found - found[0]
@@ -97,13 +101,5 @@ class Reader:
         return Column(branch.baskets, self._start, self._stop, self._data, _mine.rooms, fetched)
 
 
-def offsets_of(counts: Array) -> Array:
-    """The offsets of lists of these lengths.
-
-    >>> offsets_of(np.array([2, 0, 1], np.uint8)).tolist()
-    [0, 2, 2, 3]
-    """
-    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
-    offsets[0] = 0
-    np.cumsum(counts.astype(np.int64, copy=False), out=offsets[1:])
-    return offsets
+def _offsets_of(counts: Array) -> Array:
+    return offsets_of(counts, shelf.take(len(counts) + 1, np.dtype(np.int64)))

@@ -85,9 +85,7 @@ class RootSource(UprootSource):
         found = self._read(partition, wanted)
         for column, need in columns:
             if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
-                counts = found[column.counts].values
-                assert counts is not None
-                found[column.name] = from_counts(counts, column)
+                found[column.name] = from_counts(found[column.counts], column)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 

@@ -131,7 +131,7 @@ class Data:
     one more for text. `valid` and `level_valid` are boolean arrays where something may be None (the value, or the
     record that it is in), else `None`: an absent value keeps its place in `values`, an absent list has length zero.
     `records` has a boolean array for each record of the column that may be None, by name; all are there where it has
-    none.
+    none. `sums` are the offsets of lists of which the values are the lengths, if the reader has made them.
     """
 
     values: np.ndarray[Any, Any] | None
@@ -139,6 +139,7 @@ class Data:
     valid: np.ndarray[Any, Any] | None = None
     level_valid: tuple[np.ndarray[Any, Any] | None, ...] = ()
     records: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    sums: np.ndarray[Any, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

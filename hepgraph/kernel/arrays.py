@@ -17,6 +17,7 @@ from hepgraph.graph.node import Item, Node, Space
 from hepgraph.interpret import Extent
 from hepgraph.kernel.scalar import known_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, Slot
+from hepgraph.offsets import offsets_of
 
 _AS_THEY_ARE = frozenset({"load", "load_valid", "list_valid", "output", "output_valid", "full", "literal", "call"})
 _FIRST = 1024  # room at first
@@ -152,7 +153,7 @@ class Streams:
         assert isinstance(item, Space)
         if item.parent is not None and item.parent.kind == "total":
             return Extent(np.array([0, len(values)]), inc=values)
-        return Extent(np.concatenate([[0], np.cumsum(values)]).astype(np.int64))
+        return Extent(offsets_of(values))
 
 
 def collected(items: Mapping[Item, None] | tuple[Item, ...], streams: Streams, given: Mapping[Item, Any]) -> Values:

@@ -23,6 +23,7 @@ from hepgraph.io.forms import columns_of_form, data_of_layout
 from hepgraph.io.source import Column, Data
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.load import level_name
+from hepgraph.offsets import offsets_of
 
 _CONVERSIONS = {
     "to_list", "to_numpy", "to_buffers", "to_json", "to_arrow", "to_arrow_table", "to_parquet", "to_feather",
@@ -139,7 +140,7 @@ class Returned:
             return offsets
         counts = np.zeros(self.rows, np.int64)
         counts[self.where] = np.diff(offsets)
-        return np.concatenate([[0], np.cumsum(counts)])
+        return offsets_of(counts)
 
     def _of(self, path: str, level: int) -> Data:
         for name, data in self.data.items():
