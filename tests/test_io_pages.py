@@ -20,12 +20,13 @@ from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph.io.forms import to_awkward
+from hepgraph.io.native import add_up
 from hepgraph.io.pages import ENCODINGS, QUANTISED, TRUNCATED, Encoding, RemoteBytes
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source
 from hepgraph.io.trees import borrowed, handles
-from hepgraph.io.unsplit import add_up, slow_unsplit, unsplit
+from hepgraph.io.unsplit import slow_unsplit, unsplit
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FUZZ = float(os.environ.get("HEPGRAPH_FUZZ", "1"))
@@ -116,7 +117,7 @@ def test_the_compiled_loops_are_the_slow_ones(data, width, zigzag, count):
     assert np.array_equal(fast, slow)
 
 
-@given(steps=nps.arrays(st.sampled_from([np.int32, np.int64]), st.integers(0, 50)), data=st.data())
+@given(steps=nps.arrays(st.sampled_from([np.int32, np.uint32, np.int64]), st.integers(0, 50)), data=st.data())
 @settings(deadline=None)
 def test_running_sums(steps, data):
     skip = data.draw(st.integers(0, len(steps)))

@@ -31,7 +31,7 @@ FENCES = {
     "deflate": {"io/codecs.py"},
     "dask": {"executors/dask.py", "interop.py", "lazy/collection.py"},
     "distributed": {"executors/dask.py", "executors/folding.py"},
-    "llvmlite": {"kernel/", "io/unsplit.py"},
+    "llvmlite": {"kernel/", "io/native.py"},
     "numba": {"kernel/"},
     "matplotlib": {"plot.py"},
     "mplhep": {"plot.py"},

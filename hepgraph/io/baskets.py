@@ -16,11 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
+from hepgraph.io.native import follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
+MANY = 1000  # entries, from which a compiled loop pays
+STORED = np.dtype(">i4")
 LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24
 LIKELY_RATIO = 256
@@ -121,17 +124,27 @@ class Basket:
             raise BasketError(f"its first entry starts at byte {starts[0]}, not at 0")
         return starts
 
-    def begins_as(self, expected: Array, size: int) -> int | None:
-        """Where the first wanted entry starts, if the wanted ones start at the expected distances; else None.
+    def begins_as(self, offsets: Array, width: int) -> int | None:
+        """Where the first wanted entry starts, if the table says so much of each as these offsets of items; else None.
 
-        `expected` are 32 bits of these, counted from anywhere, `size` is the distance from the first to the last.
+        An item has `width` bytes.
         """
-        rest = self._stated()
-        begin = int(rest[0]) - self.shift
-        rest -= expected
-        if begin < 0 or begin + size > len(self.content) or (self.first == 0 and begin != 0):
+        if self.table is None:
+            raise BasketError("it does not tell where its entries start")
+        begin = int(self.table[self.first]) - self.shift if self.first < self.entries else len(self.content)
+        end = begin + int(offsets[-1] - offsets[0]) * width
+        if begin < 0 or end > len(self.content) or (self.first == 0 and begin != 0):
             return None
-        return begin if (rest == rest[0]).all() else None
+        last = self.last + 1
+        if self.last == self.entries:  # the last number of a table is not kept in it
+            last -= 1
+            if end != len(self.content):
+                return None
+        table = self.table[self.first : last]
+        check = follows if len(table) >= MANY else slow_follows
+        if table.dtype != STORED:  # as uproot gives those of baskets within the metadata
+            table = table.astype(STORED)
+        return begin if check(table, offsets[: len(table)], width) else None
 
     def _stated(self) -> Array:
         """What the table says of the wanted entries, in an array of one's own."""
@@ -255,7 +268,7 @@ def _basket(data: memoryview, entry: int, entries: int, rooms: Rooms) -> Basket:
         return Basket(entry, entries, whole, None, 0)
     if (size - border) % 4:
         raise BasketError(f"{size - border} bytes follow its data, which is no table")
-    table = whole[border:].view(">i4")
+    table = whole[border:].view(STORED)
     if len(table) != entries + 2:
         _check_table(table[1:], entries)
     if table[0] != entries + 1:

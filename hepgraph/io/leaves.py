@@ -40,15 +40,6 @@ class Lists:
     def __init__(self, counted: Callable[[int, int], Array]) -> None:
         self.counted = counted
         self.offsets: Array | None = None
-        self._bytes: dict[int, Array] = {}
-
-    def bytes(self, width: int) -> Array:
-        """The lower 32 bits of the offsets in bytes, if an item has `width`."""
-        found = self._bytes.get(width)
-        if found is None:
-            assert self.offsets is not None
-            found = self._bytes[width] = (self.offsets * width).astype(np.int32)
-        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +136,7 @@ class Jagged:
         if not column.likely(items * width):
             return None
         out = shelf.take(items * many if values else 0, native)
-        at, expected = 0, lists.bytes(width)
+        at = 0
         for basket in column:
             first = basket.entry + basket.first - column.start
             last = first + basket.last - basket.first
@@ -157,7 +148,7 @@ class Jagged:
                 if not np.array_equal(starts - begin, (offsets[first : last + 1] - offsets[first]) * width):
                     return None
             else:
-                begin = basket.begins_as(expected[first : last + 1], size)
+                begin = basket.begins_as(offsets[first : last + 1], width)
                 if begin is None:
                     return None
             if values:

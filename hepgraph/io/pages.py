@@ -18,8 +18,9 @@ import numpy as np
 import xxhash
 
 from hepgraph.io.codecs import BlockError, decompress
+from hepgraph.io.native import add_up
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
-from hepgraph.io.unsplit import add_up, unsplit
+from hepgraph.io.unsplit import unsplit
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]

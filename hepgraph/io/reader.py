@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.baskets import BasketError, Column, Rooms, fetch
+from hepgraph.io.baskets import MANY, BasketError, Column, Rooms, fetch
 from hepgraph.io.codecs import BlockError
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
+from hepgraph.io.native import STEPS, add_up
 from hepgraph.io.ranges import Bytes, ShortFile
 from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
@@ -102,4 +103,9 @@ class Reader:
 
 
 def _offsets_of(counts: Array) -> Array:
-    return offsets_of(counts, shelf.take(len(counts) + 1, np.dtype(np.int64)))
+    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    if len(counts) < MANY or counts.dtype not in STEPS:
+        return offsets_of(counts, offsets)
+    offsets[0] = 0
+    add_up(counts, 0, offsets[1:])
+    return offsets

@@ -1,17 +1,15 @@
 """Bytes put back in order: RNTuple stores the first bytes of all numbers, then the second bytes of all, and so on.
 
-The loops are a few lines of LLVM, compiled once in a process, and run without the GIL. NumPy has only strided copies
-for it, four to six times as slow: they are `slow_unsplit`, the definition.
+NumPy has only strided copies for it, four to six times as slow as native loops: `slow_unsplit`, the definition.
 """
 
 from __future__ import annotations
 
-import ctypes
-import threading
 from typing import Any, TypeAlias
 
-import llvmlite.binding as llvm
 import numpy as np
+
+from hepgraph.io.native import compiled
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -37,7 +35,8 @@ def unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:
         raise ValueError("the bytes and the place for the numbers must each be contiguous")
     if len(split) != stride * width or not 0 <= first <= first + len(out) <= stride:
         raise ValueError(f"{len(split)} bytes do not hold numbers {first} to {first + len(out)} of {width} bytes")
-    call = _function(f"{'zigzag' if zigzag else 'unsplit'}{width}")
+    name = f"{'zigzag' if zigzag else 'unsplit'}{width}"
+    call = compiled(name, lambda: _loop(name, width), "void(ptr, ptr, i64, i64)")
     call(split.ctypes.data + first, out.ctypes.data, stride, len(out))
 
 
@@ -51,50 +50,6 @@ def slow_unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> 
     if zigzag:
         numbers = out.view(f"u{width}")
         numbers[...] = (numbers >> 1) ^ (np.zeros_like(numbers) - (numbers & 1))
-
-
-def add_up(steps: Array, skip: int, out: Array) -> None:
-    """Fills the int64 `out` with the running sums of `steps` (int32 or int64), without the first `skip` of them.
-
-    >>> out = np.empty(3, np.int64)
-    >>> add_up(np.array([5, 1, 0, 2], np.int32), 1, out)
-    >>> out
-    array([6, 6, 8])
-    """
-    if not (steps.flags.c_contiguous and out.flags.c_contiguous and out.dtype == np.int64):
-        raise ValueError("the steps and the place for the sums must each be contiguous")
-    if not 0 <= skip <= skip + len(out) <= len(steps):
-        raise ValueError(f"{len(steps)} steps do not give sums {skip} to {skip + len(out)}")
-    _function(f"add_up{steps.dtype.itemsize}")(steps.ctypes.data, out.ctypes.data, skip, skip + len(out))
-
-
-_lock = threading.Lock()
-_engines: dict[str, Any] = {}  # they own the code of the functions
-_functions: dict[str, Any] = {}
-
-
-def _function(name: str) -> Any:
-    """A compiled function: each is compiled when it is first called for, which takes some 20 ms."""
-    found = _functions.get(name)
-    if found is not None:
-        return found
-    with _lock:
-        if name not in _functions:
-            llvm.initialize_native_target()
-            llvm.initialize_native_asmprinter()
-            target = llvm.Target.from_default_triple()
-            features = llvm.get_host_cpu_features().flatten()
-            machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=1, jit=True)
-            width = int(name[-1])
-            module = llvm.parse_assembly(_sum(width) if name.startswith("add_up") else _loop(name, width))
-            module.triple = target.triple
-            module.data_layout = str(machine.target_data)
-            engine = _engines[name] = llvm.create_mcjit_compiler(module, machine)
-            engine.finalize_object()
-            pointer, number = ctypes.c_void_p, ctypes.c_int64
-            kind = ctypes.CFUNCTYPE(None, pointer, pointer, number, number)
-            _functions[name] = kind(engine.get_function_address(name))
-        return _functions[name]
 
 
 def _loop(name: str, width: int) -> str:
@@ -180,46 +135,6 @@ single:
   {one}
   %place = getelementptr i{bits}, ptr %out, i64 %k
   store i{bits} {single}, ptr %place, align 1
-  %knext = add i64 %k, 1
-  br label %tail
-done:
-  ret void
-}}
-"""
-
-
-def _sum(width: int) -> str:
-    wide = "%{} = add i64 %{}, 0" if width == 8 else "%{} = sext i32 %{} to i64"
-    return f"""
-define void @add_up{width}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop) {{
-entry:
-  %zero = sub i64 0, %skip
-  %start = getelementptr i64, ptr %out, i64 %zero
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%next, %body]
-  %sum = phi i64 [0, %entry], [%new, %body]
-  %more = icmp slt i64 %i, %skip
-  br i1 %more, label %body, label %tail
-body:
-  %from = getelementptr i{8 * width}, ptr %in, i64 %i
-  %x = load i{8 * width}, ptr %from, align 1
-  {wide.format("v", "x")}
-  %new = add i64 %sum, %v
-  %next = add i64 %i, 1
-  br label %head
-tail:
-  %k = phi i64 [%i, %head], [%knext, %keep]
-  %total = phi i64 [%sum, %head], [%larger, %keep]
-  %again = icmp slt i64 %k, %stop
-  br i1 %again, label %keep, label %done
-keep:
-  %here = getelementptr i{8 * width}, ptr %in, i64 %k
-  %y = load i{8 * width}, ptr %here, align 1
-  {wide.format("w", "y")}
-  %larger = add i64 %total, %w
-  %to = getelementptr i64, ptr %start, i64 %k
-  store i64 %larger, ptr %to, align 1
   %knext = add i64 %k, 1
   br label %tail
 done:

@@ -25,6 +25,7 @@ class Offsets:
             if isinstance(item, Space)
         }
         self.checked: dict[Space, list[Any]] = {}
+        self.longest: dict[Space, int] = {}
 
     def of(self, leaf: Space) -> Any:
         """The offsets of a leaf."""
@@ -47,8 +48,10 @@ class Offsets:
         if s.kind == "one":
             return 1
         if s.kind == "leaf" or s in self.known:
-            offsets = self.of(s)
-            return int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+            if s not in self.longest:
+                offsets = self.of(s)
+                self.longest[s] = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
+            return self.longest[s]
         most = sum(self.capacity(part) for part in _sources(s))
         return max(most, s.param[0]) if s.kind == "pad" else most
 

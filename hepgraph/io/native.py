@@ -1,0 +1,209 @@
+"""Native loops of the readers: a few lines of LLVM each, compiled once in a process, run without the GIL."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import llvmlite.binding as llvm
+import numpy as np
+
+Array: TypeAlias = np.ndarray[Any, Any]
+
+LANES = 16
+STEPS = tuple(np.dtype(kind) for kind in ("i4", "u4", "i8", "u8"))
+
+_lock = threading.Lock()
+_engines: dict[str, Any] = {}  # they own the code of the functions
+_functions: dict[str, Any] = {}
+_KINDS = {"void": None, "ptr": ctypes.c_void_p, "i64": ctypes.c_int64}
+
+
+def compiled(name: str, text: Callable[[], str], signature: str) -> Any:
+    """The function of this name in a text, as "i64(ptr, i64)" says it is called; compiled when first asked for.
+
+    That takes some 20 ms. The text is assembly for LLVM; nothing in it is made better than it is written.
+    """
+    found = _functions.get(name)
+    if found is not None:
+        return found
+    with _lock:
+        if name not in _functions:
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+            target = llvm.Target.from_default_triple()
+            features = llvm.get_host_cpu_features().flatten()
+            machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=1, jit=True)
+            module = llvm.parse_assembly(text())
+            module.triple = target.triple
+            module.data_layout = str(machine.target_data)
+            engine = _engines[name] = llvm.create_mcjit_compiler(module, machine)
+            engine.finalize_object()
+            result, _, arguments = signature.rstrip(")").partition("(")
+            kinds: list[Any] = [_KINDS[kind] for kind in (result, *arguments.split(", "))]
+            _functions[name] = ctypes.CFUNCTYPE(*kinds)(engine.get_function_address(name))
+        return _functions[name]
+
+
+def add_up(steps: Array, skip: int, out: Array) -> None:
+    """Fills the int64 `out` with the running sums of `steps` (of a type in STEPS), without the first `skip` of them.
+
+    >>> out = np.empty(3, np.int64)
+    >>> add_up(np.array([5, 1, 0, 2], np.int32), 1, out)
+    >>> out
+    array([6, 6, 8])
+    """
+    if not (steps.flags.c_contiguous and out.flags.c_contiguous and out.dtype == np.int64):
+        raise ValueError("the steps and the place for the sums must each be contiguous")
+    if steps.dtype not in STEPS:
+        raise ValueError(f"steps of {steps.dtype} are not added up")
+    if not 0 <= skip <= skip + len(out) <= len(steps):
+        raise ValueError(f"{len(steps)} steps do not give sums {skip} to {skip + len(out)}")
+    name = f"add_up_{steps.dtype.str[1:]}"
+    call = compiled(name, lambda: _sum(steps.dtype), "void(ptr, ptr, i64, i64)")
+    call(steps.ctypes.data, out.ctypes.data, skip, skip + len(out))
+
+
+def follows(table: Array, offsets: Array, width: int) -> bool:
+    """Whether numbers as ROOT stores them (big-endian, 32 bits) are offsets in bytes of items of `width` bytes.
+
+    They may be counted from anywhere: `table[i] - table[0]` must be `(offsets[i] - offsets[0]) * width`, in 32 bits.
+
+    >>> follows(np.array([7, 15, 15], ">i4"), np.array([3, 5, 5]), 4)
+    True
+    >>> follows(np.array([7, 15, 16], ">i4"), np.array([3, 5, 5]), 4)
+    False
+    """
+    if not (table.flags.c_contiguous and offsets.flags.c_contiguous):
+        raise ValueError("the table and the offsets must each be contiguous")
+    if len(table) != len(offsets) or table.dtype != np.dtype(">i4") or offsets.dtype != np.int64:
+        raise ValueError(f"{len(table)} of {table.dtype.str} do not compare with {len(offsets)} of {offsets.dtype.str}")
+    if len(table) == 0:
+        return True
+    call = compiled("follows", _follows, "i64(ptr, ptr, i64, i64)")
+    return not call(table.ctypes.data, offsets.ctypes.data, len(table), width & 0xFFFFFFFF)
+
+
+def slow_follows(table: Array, offsets: Array, width: int) -> bool:
+    """What `follows` does, by NumPy."""
+    wanted = ((offsets - offsets[:1]) * width).astype(np.int32)
+    return bool((table.astype(np.int32) - table[:1].astype(np.int32) == wanted).all())
+
+
+def _sum(dtype: np.dtype[Any]) -> str:
+    width = dtype.itemsize
+    widened = "sext" if dtype.kind == "i" else "zext"
+    wide = "%{} = add i64 %{}, 0" if width == 8 else f"%{{}} = {widened} i{8 * width} %{{}} to i64"
+    return f"""
+define void @add_up_{dtype.str[1:]}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop) {{
+entry:
+  %zero = sub i64 0, %skip
+  %start = getelementptr i64, ptr %out, i64 %zero
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%next, %body]
+  %sum = phi i64 [0, %entry], [%new, %body]
+  %more = icmp slt i64 %i, %skip
+  br i1 %more, label %body, label %tail
+body:
+  %from = getelementptr i{8 * width}, ptr %in, i64 %i
+  %x = load i{8 * width}, ptr %from, align 1
+  {wide.format("v", "x")}
+  %new = add i64 %sum, %v
+  %next = add i64 %i, 1
+  br label %head
+tail:
+  %k = phi i64 [%i, %head], [%knext, %keep]
+  %total = phi i64 [%sum, %head], [%larger, %keep]
+  %again = icmp slt i64 %k, %stop
+  br i1 %again, label %keep, label %done
+keep:
+  %here = getelementptr i{8 * width}, ptr %in, i64 %k
+  %y = load i{8 * width}, ptr %here, align 1
+  {wide.format("w", "y")}
+  %larger = add i64 %total, %w
+  %to = getelementptr i64, ptr %start, i64 %k
+  store i64 %larger, ptr %to, align 1
+  %knext = add i64 %k, 1
+  br label %tail
+done:
+  ret void
+}}
+"""
+
+
+def _follows() -> str:
+    """Sixteen numbers at a time, whose differences are gathered, then one at a time."""
+    few, many = f"<{LANES} x i32>", f"<{LANES} x i64>"
+
+    def splat(value: str) -> str:
+        return (
+            f"%{value}1 = insertelement {few} zeroinitializer, i32 %{value}, i32 0\n"
+            f"  %{value}s = shufflevector {few} %{value}1, {few} zeroinitializer, <{LANES} x i32> zeroinitializer"
+        )
+
+    return f"""
+declare {few} @llvm.bswap.v{LANES}i32({few})
+declare i32 @llvm.bswap.i32(i32)
+declare i32 @llvm.vector.reduce.or.v{LANES}i32({few})
+define i64 @follows(ptr noalias %table, ptr noalias %offsets, i64 %count, i64 %width) {{
+entry:
+  %w = trunc i64 %width to i32
+  %t0 = load i32, ptr %table, align 1
+  %t = call i32 @llvm.bswap.i32(i32 %t0)
+  %o0 = load i64, ptr %offsets, align 1
+  %o = trunc i64 %o0 to i32
+  {splat("w")}
+  {splat("t")}
+  {splat("o")}
+  %left = srem i64 %count, {LANES}
+  %whole = sub i64 %count, %left
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%inext, %body]
+  %sum = phi {few} [zeroinitializer, %entry], [%wrong, %body]
+  %more = icmp slt i64 %i, %whole
+  br i1 %more, label %body, label %middle
+body:
+  %ta = getelementptr i32, ptr %table, i64 %i
+  %tb = load {few}, ptr %ta, align 1
+  %tc = call {few} @llvm.bswap.v{LANES}i32({few} %tb)
+  %td = sub {few} %tc, %ts
+  %oa = getelementptr i64, ptr %offsets, i64 %i
+  %ob = load {many}, ptr %oa, align 1
+  %oc = trunc {many} %ob to {few}
+  %od = sub {few} %oc, %os
+  %oe = mul {few} %od, %ws
+  %differ = xor {few} %td, %oe
+  %wrong = or {few} %sum, %differ
+  %inext = add i64 %i, {LANES}
+  br label %head
+middle:
+  %start = call i32 @llvm.vector.reduce.or.v{LANES}i32({few} %sum)
+  br label %tail
+tail:
+  %k = phi i64 [%whole, %middle], [%knext, %single]
+  %found = phi i32 [%start, %middle], [%worse, %single]
+  %again = icmp slt i64 %k, %count
+  br i1 %again, label %single, label %done
+single:
+  %ka = getelementptr i32, ptr %table, i64 %k
+  %kb = load i32, ptr %ka, align 1
+  %kc = call i32 @llvm.bswap.i32(i32 %kb)
+  %kd = sub i32 %kc, %t
+  %la = getelementptr i64, ptr %offsets, i64 %k
+  %lb = load i64, ptr %la, align 1
+  %lc = trunc i64 %lb to i32
+  %ld = sub i32 %lc, %o
+  %le = mul i32 %ld, %w
+  %kdiffer = xor i32 %kd, %le
+  %worse = or i32 %found, %kdiffer
+  %knext = add i64 %k, 1
+  br label %tail
+done:
+  %result = zext i32 %found to i64
+  ret i64 %result
+}}
+"""
