@@ -23,6 +23,7 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     checkpoint    partial results on disk
     course        a run from what is there to what is left
     compute       any nest of lazy things, in one pass
+    merge         histograms that add up
     hist          histograms with recorded fills
     interop       to and from dask's collections
     explain       plans in words and pictures

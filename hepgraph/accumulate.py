@@ -13,7 +13,7 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.errors import ProcessorError
-from hepgraph.hist import merged
+from hepgraph.merge import merged
 
 
 def accumulate(a: Any, b: Any, where: str = "") -> Any:

@@ -24,11 +24,12 @@ from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lif
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
 from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
 from hepgraph.io.source import Origin
-from hepgraph.kernel.output import Output
+from hepgraph.kernel.output import Bins, Output
 from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.join import settled
+from hepgraph.merge import counting, merged
 from hepgraph.plan import Sink, Value
 
 
@@ -141,13 +142,26 @@ class HistSink:
     def from_kernel(self, made: Any) -> dict[int, Any]:
         if isinstance(made, dict):  # the entries, for axes and storages that only boost fills
             return self.collect(made.__getitem__)
-        return {self.places[0]: _counting(made, all(fill.weight is None for fill in self.fills))}
+        return {self.places[0]: made}
 
     def combine(self, a: dict[int, Any], b: dict[int, Any]) -> dict[int, Any]:
-        return {i: a[i] + b[i] if isinstance(a[i], list) else merged(a[i], b[i]) for i in a}
+        return {i: self._sum(a[i], b[i]) for i in a}
+
+    def _sum(self, a: Any, b: Any) -> Any:
+        if isinstance(a, list) or (isinstance(a, Bins) and isinstance(b, Bins)):
+            return a + b
+        return merged(self._whole(a), self._whole(b))
 
     def finish(self, partial: Any) -> Any:
-        return partial
+        return {i: self._whole(part) for i, part in partial.items()}
+
+    def _whole(self, part: Any) -> Any:
+        """A part as a histogram, or as entries."""
+        if not isinstance(part, Bins):
+            return part
+        from hepgraph.kernel.fills import histogram
+
+        return counting(histogram(self.empty, part), part.counts)
 
 
 def _grows(h: Any, kind: Any) -> bool:
@@ -492,72 +506,6 @@ def _entry(parts: list[Form], at: Space) -> Form:
 
 def _is_number(part: Any) -> bool:
     return isinstance(part, bool | int | float | np.generic) or (isinstance(part, np.ndarray) and part.ndim == 0)
-
-
-# adding up
-
-
-def merged(a: Any, b: Any) -> Any:
-    """The sum of two histograms; axes that grew differently are brought together first. May change a."""
-    grown = [
-        i
-        for i, (one, two) in enumerate(zip(a.axes, b.axes, strict=True))
-        if isinstance(one, bh.axis.Regular | bh.axis.Integer) and one.traits.growth and not _same_edges(one, two)
-    ]
-    known = _counts_only(a) and _counts_only(b)
-    if not grown:
-        a += b
-        return _counting(a, known)
-    wider = {i: _joined_axis(a.axes[i], b.axes[i]) for i in grown}
-    return _counting(_placed(a, wider) + _placed(b, wider), known)
-
-
-def _counts_only(h: Any) -> bool:
-    """Whether the bins of a histogram of plain numbers are known to be numbers of entries, each its own variance."""
-    return bool(h.__dict__.get("_variance_known", True))
-
-
-def _counting(h: Any, known: bool) -> Any:
-    """The histogram, saying whether its bins are numbers of entries.
-
-    boost-histogram keeps this to itself, and forgets it in every sum: without it, a sum of counts has no variances.
-    """
-    h.__dict__["_variance_known"] = known
-    return h
-
-
-def _same_edges(one: Any, two: Any) -> bool:
-    return len(one) == len(two) and bool(np.array_equal(one.edges, two.edges))
-
-
-def _joined_axis(one: Any, two: Any) -> Any:
-    """A growing axis that covers both."""
-    low, high = min(one.edges[0], two.edges[0]), max(one.edges[-1], two.edges[-1])
-    if isinstance(one, bh.axis.Integer):
-        new = hist.axis.Integer(int(low), int(high), growth=True)
-    else:
-        width = (one.edges[-1] - one.edges[0]) / len(one)
-        new = hist.axis.Regular(round((high - low) / width), low, high, growth=True)
-    new.__dict__.update(one.__dict__)
-    return new
-
-
-def _placed(h: Any, wider: Mapping[int, Any]) -> Any:
-    """The content of a histogram in one with some axes wider."""
-    wide = hist.Hist(*(wider.get(i, axis) for i, axis in enumerate(h.axes)), storage=h.storage_type())
-    where = []
-    for i, old in enumerate(h.axes):
-        new = wide.axes[i]
-        if i not in wider:
-            where.append(np.arange(new.extent))
-            continue
-        under = 1 if new.traits.underflow else 0
-        width = (new.edges[-1] - new.edges[0]) / len(new)
-        shift = round((old.edges[0] - new.edges[0]) / width)
-        inside = (np.arange(len(old)) + shift + under).tolist()
-        where.append(np.array([*([0] if under else []), *inside, *([new.extent - 1] if new.traits.overflow else [])]))
-    wide.view(flow=True)[np.ix_(*where)] = h.view(flow=True)
-    return wide
 
 
 # as a result of compute

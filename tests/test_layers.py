@@ -15,7 +15,7 @@ LAYERS = [
     "later", "offsets", "errors", "ops", "graph", "interpret", "io", "load", "kernel", "lazy", "weaver",
     "schemafile", "schema", "events", "cuts",
     "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
-    "compute", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "survey",
+    "compute", "merge", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "survey",
     "estimate", "explain",
     "processor", "background", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip
@@ -40,9 +40,9 @@ FENCES = {
     "vector": {"weaver.py"},
     "yaml": {"fileset.py"},
     "cloudpickle": {"graph/node.py", "lazy/opaque.py", "io/mapped.py", "executors/", "interop.py"},
-    "hist": {"hist.py"},
+    "hist": {"hist.py", "merge.py"},
     "pandas": {"interop.py"},
-    "boost_histogram": {"hist.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
+    "boost_histogram": {"hist.py", "merge.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
 }
 LONGEST = 600
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,13 @@ done:
 }"""
 
 
+@cache
+def _free() -> Any:
+    free = ctypes.CDLL(None).free
+    free.argtypes, free.restype = [ctypes.c_void_p], None
+    return free
+
+
 class Streams:
     """The streams of one run; what they hold is freed at the end, whatever happens."""
 
@@ -134,10 +142,8 @@ class Streams:
         return self
 
     def __exit__(self, *_: object) -> None:
-        free = ctypes.CDLL(None).free
-        free.argtypes, free.restype = [ctypes.c_void_p], None
         for numbers in self.open.values():
-            free(int(numbers[0]))
+            _free()(int(numbers[0]))
             numbers[:] = 0
 
     def taken(self, item: Item) -> Any:

@@ -344,8 +344,8 @@ class Kernel:
                 x.view(MOMENTS) if part.param == "moments" else x for part, x in zip(output.parts, made, strict=True)
             ]
         size = self.sizes.get(number, 0)
-        own = {key: array.reshape(-1, size).sum(axis=0) for key, array in bins.items() if key[0] == number}
-        return filled(output, number, own)
+        own = {part: array.reshape(-1, size).sum(axis=0) for (which, part), array in bins.items() if which == number}
+        return filled(output, own)
 
 
 def _scratch_space(need: Need) -> Space:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from hepgraph.graph.node import Node
 from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
+from hepgraph.kernel.output import Bins
 from hepgraph.kernel.scalar import cast, constant
 from hepgraph.kernel.schedule import NotLowered
 from hepgraph.kernel.writer import Slot, checked
@@ -321,28 +322,36 @@ def edge_table(e: Any, edges: Sequence[float]) -> str:
     return name
 
 
-def filled(output: Any, number: int, bins: Any) -> Any:
-    """A histogram with the bins of a kernel in it."""
-    h = output.empty.copy()
+def filled(output: Any, parts: Mapping[int, Any]) -> Any:
+    """What a kernel has made of a histogram: its bins, or the histogram itself if it averages."""
+    shape = tuple(axis.extent for axis in output.empty.axes)
+    found = {part: array.reshape(shape, order="F") for part, array in parts.items()}
+    storage = output.empty.storage_type
+    if names := fields_of(storage):
+        h = output.empty.copy()
+        for k, name in enumerate(names):
+            if FIRST + k in found:
+                h.view(flow=True)[name] = found[FIRST + k]
+        return h
+    dtype = np.dtype(np.int64) if issubclass(storage, bh.storage.Int64) else DOUBLE
+    fields = [np.zeros(shape, dtype) for _ in range(2 if issubclass(storage, bh.storage.Weight) else 1)]
+    for part, which in ((0, fields[:1]), (1, fields[1:]), (2, fields)):
+        if part in found:
+            for field in which:
+                field += found[part].astype(dtype, copy=False)
+    return Bins(tuple(fields), all(fill.weight is None for fill in output.fills))
+
+
+def histogram(empty: Any, bins: Bins) -> Any:
+    """The histogram that has these bins."""
+    h = empty.copy()
     view = h.view(flow=True)
-
-    def shaped(part: int) -> Any:
-        found = bins.get((number, part))
-        return None if found is None else found.reshape(view.shape, order="F")
-
-    for k, name in enumerate(view.dtype.names or ()):
-        if (found := shaped(FIRST + k)) is not None:
-            view[name] = found
-    for part, names in ((0, ["value"]), (1, ["variance"]), (2, ["value", "variance"])):
-        more = shaped(part)
-        if more is None:
-            continue
-        if view.dtype.names:
-            for name in names:
-                view[name] += more
-        else:
-            view += more.astype(view.dtype)
-    if any(fill.weight is not None for fill in output.fills) and issubclass(h.storage_type, bh.storage.Double):
+    if names := view.dtype.names:
+        for name, field in zip(names, bins.fields, strict=True):
+            view[name] = field
+    else:
+        view[...] = bins.fields[0]
+    if not bins.counts and issubclass(h.storage_type, bh.storage.Double):
         h.fill(*(_none(axis) for axis in h.axes), weight=np.zeros(0))  # variances are no longer those of counts
     return h
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hepgraph.graph.node import Item, Node
 
 
@@ -21,6 +23,22 @@ class Output:
     fills: tuple[Any, ...] = ()
     parts: tuple[Node, ...] = ()
     items: tuple[Item, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bins:
+    """The bins of a histogram, with those of the flow, without the histogram: partial results that add up quickly.
+
+    `fields` are the arrays of a storage in the order of its fields, one for plain numbers; `counts` says whether they
+    are numbers of entries.
+    """
+
+    fields: tuple[np.ndarray[Any, Any], ...]
+    counts: bool
+
+    def __add__(self, other: Bins) -> Bins:
+        sums = tuple(a + b for a, b in zip(self.fields, other.fields, strict=True))
+        return Bins(sums, self.counts and other.counts)
 
 
 @dataclass(frozen=True)
