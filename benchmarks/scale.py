@@ -217,7 +217,7 @@ class Imagined:
 
 def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
     """What a run costs this process with workers that are not there, and the tasks that a scheduler would get."""
-    from hepgraph.executors.folding import Fold
+    from hepgraph.executors.folding import Fold, Patience
     from hepgraph.executors.interface import Tree
     from hepgraph.executors.tree import Merger
 
@@ -226,7 +226,7 @@ def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
 
     def run() -> None:
         merger = Merger(chunks, int.__add__)
-        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, None).parts():
+        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, Patience()).parts():
             merger.add(part.index, part.value, part.level)
         assert merger.result == chunks
 
