@@ -120,6 +120,24 @@ def test_a_file_that_cannot_be_opened_where_events_are_numbered(tmp_path):
         run(fileset, lambda events: {"i": ak.local_index(events.MET.pt, axis=0)}, on_error="skip")
 
 
+def test_computed_things_skip_and_go_on_as_well(fileset, faults):
+    lazy = {name: analysis(hg.open(files, schema="nanoaod", step_size=10)) for name, files in fileset.items()}
+    options = {"executor": "serial", "progress": False, "report": True}
+    plain, _ = hg.compute(lazy, **options)
+    faults.add("a", 10, DamagedFileError("bad"))
+    with pytest.raises(DamagedFileError):
+        hg.compute(lazy, **options)
+    faults.calls.clear()
+    with pytest.warns(IncompleteWarning, match="10 of 120 events"):
+        out, report = hg.compute(lazy, on_error="skip", retries=0, **options)
+    assert faults.calls.count(("a", 10, 20)) == 1, "no tries"
+    assert out["data"]["n"] == 70
+    faults.plan.clear()
+    out, report = hg.compute(lazy, resume=report, **options)
+    assert report.complete
+    assert all(same(out[name], plain[name]) for name in plain)
+
+
 # going on
 
 
