@@ -59,6 +59,16 @@ def free_port():
         return found.getsockname()[1]
 
 
+def answers(address):
+    """Waits until somebody listens at an address."""
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    while True:
+        with socket.socket() as tried:
+            if tried.connect_ex((host, int(port))) == 0:
+                return
+        threading.Event().wait(0.05)
+
+
 def certificates(folder):
     """A key and a certificate that signs itself, by the openssl command; skips where there is none."""
     if shutil.which("openssl") is None:
@@ -113,35 +123,87 @@ def test_a_scheduler_by_hand_over_tls(start, tmp_path):
     )
 
 
-def test_a_scheduler_that_dies_and_comes_back(start, tmp_path):
-    """What it knew is lost, what has come in is not."""
-    done = tmp_path / "done"
-    done.mkdir()
+def slow(x, folder):
+    """Says where it was made; the sum of what it gives depends on the order."""
+    time.sleep(0.02)
+    (Path(folder) / f"{float(x[0])}-{os.getpid()}").touch()
+    return x
 
-    def slow(x, folder):
-        time.sleep(0.02)
-        (Path(folder) / f"{float(x[0])}-{os.getpid()}").touch()
-        return x
 
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    scheduler = ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"]
-    first = start(*scheduler)
-    start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard")
-    x = hg.map_partitions(slow, hg.from_awkward(ARRAY, npartitions=50).x, str(done), meta=ARRAY.x[:0])
-    plain = ak.sum(hg.from_awkward(ARRAY, npartitions=50).x).compute(executor="serial")
-    handle = hg.submit(ak.sum(x), executor=Dask(address, timeout=30, seconds=0.05))
+@pytest.fixture
+def slowly(tmp_path):
+    """A sum over 50 ranges that leaves a file for each, in a folder."""
+    (tmp_path / "done").mkdir()
+    events = hg.from_awkward(ARRAY, npartitions=50)
+    return ak.sum(hg.map_partitions(slow, events.x, str(tmp_path / "done"), meta=ARRAY.x[:0]))
+
+
+@pytest.fixture
+def plain():
+    return ak.sum(hg.from_awkward(ARRAY, npartitions=50).x).compute(executor="serial")
+
+
+SCHEDULER = ("scheduler", "--host", "127.0.0.1", "--no-dashboard", "--port")
+WORKER = ("worker", "--nthreads", 1, "--no-nanny", "--no-dashboard")
+
+
+def in_the_middle(lazy, executor, **options):
+    """A run that is at work, and how many ranges it has done."""
+    handle = hg.submit(lazy, executor=executor, **options)
     while handle.progress.ranges < 16 and not handle.done():
         threading.Event().wait(0.02)
-    before = handle.progress.ranges
+    done = handle.progress.ranges
     assert not handle.done()
+    return handle, done
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_scheduler_that_dies_and_comes_back(start, tmp_path, slowly, plain, kept):
+    """What it knew is lost, what has come in is not; the run goes on, with a checkpoint or without."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    first = start(*SCHEDULER, port)
+    start(*WORKER, address)
+    options = {"checkpoint": tmp_path / "cp"} if kept else {}
+    handle, before = in_the_middle(slowly, Dask(address, timeout=30, seconds=0.05), **options)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    start(*scheduler)
-    start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard")  # the old one may give up
+    start(*SCHEDULER, port)
+    start(*WORKER, address)  # the old one may give up
     assert handle.result(60) == plain
     assert handle.report.complete
-    assert len(list(done.iterdir())) <= 50 + 50 - before, "what had come in was not done again"
+    assert len(list((tmp_path / "done").iterdir())) <= 50 + 50 - before, "what had come in was not done again"
+    assert len(list((tmp_path / "cp").glob("*/*.part"))) == 50 * kept
+
+
+def test_a_scheduler_that_dies_for_good(start, tmp_path, slowly, plain):
+    """The run says what is done and how to go on; it goes on with another scheduler, from its checkpoint."""
+    import dask
+
+    addresses = [f"tcp://127.0.0.1:{free_port()}" for _ in range(2)]
+    first = start(*SCHEDULER, addresses[0].rpartition(":")[2])
+    start(*WORKER, addresses[0])
+    options = {"checkpoint": tmp_path / "cp", "report": True}
+    answers(addresses[0])
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}):
+        handle, _ = in_the_middle(slowly, Dask(addresses[0], timeout=5, seconds=0.05), checkpoint=tmp_path / "cp")
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        with pytest.raises(UnreachableError) as caught:
+            handle.result(60)
+    done = handle.progress
+    assert str(caught.value) == (
+        f"The dask scheduler {addresses[0]} went away, and did not come back: {done.ranges} of 50 ranges were done."
+    )
+    assert caught.value.__notes__ == [
+        f"{done.events} of 100 events are done, and kept in the checkpoint {tmp_path / 'cp'}: run again with it to do "
+        "the rest."
+    ]
+    start(*SCHEDULER, addresses[1].rpartition(":")[2])
+    start(*WORKER, addresses[1])
+    out, report = hg.compute(slowly, executor=Dask(addresses[1], timeout=30), **options)
+    assert out == plain
+    assert sum(row.stored for row in report.rows) == done.ranges
 
 
 def test_a_scheduler_that_does_not_come_back():
