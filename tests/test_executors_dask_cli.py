@@ -23,6 +23,7 @@ from hepgraph.executors import Dask
 distributed = pytest.importorskip("distributed")
 
 ARRAY = ak.Array({"x": np.random.default_rng(5).normal(0, 1, 100), "n": np.arange(100)})
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.root"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "PYTHONWARNINGS": "ignore"}
 
 pytestmark = [
@@ -44,13 +45,8 @@ def start(tmp_path):
 
     yield start
     for process in running:
-        process.terminate()
-    for process in running:
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
 
 
 def free_port():
@@ -101,13 +97,18 @@ def security(cert, key):
     return distributed.security.Security(**files, require_encryption=True)
 
 
+def started(start, *tls):
+    """The address of a scheduler and a worker, started by hand."""
+    protocol, port = "tls" if tls else "tcp", free_port()
+    address = f"{protocol}://127.0.0.1:{port}"
+    start("scheduler", "--protocol", protocol, "--host", "127.0.0.1", "--port", port, "--no-dashboard", *tls)
+    start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard", *tls)
+    return address
+
+
 def test_a_scheduler_by_hand_over_tls(start, tmp_path):
     cert, key = certificates(tmp_path)
-    port = free_port()
-    address = f"tls://127.0.0.1:{port}"
-    tls = ["--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key]
-    start("scheduler", "--protocol", "tls", "--host", "127.0.0.1", "--port", port, "--no-dashboard", *tls)
-    start("worker", address, "--nthreads", 1, "--no-nanny", "--no-dashboard", *tls)
+    address = started(start, "--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
     x = hg.from_awkward(ARRAY, npartitions=20).x
     plain = ak.sum(x).compute(executor="serial")
     executor = Dask(address, security=security(cert, key), timeout=30)
@@ -121,6 +122,52 @@ def test_a_scheduler_by_hand_over_tls(start, tmp_path):
         "security=distributed.security.Security(tls_ca_file=..., tls_client_cert=..., tls_client_key=...)), or dask's "
         "configuration."
     )
+
+
+SCRIPT = """
+import hashlib
+import sys
+
+import awkward as ak
+from distributed import Client
+
+import hepgraph as hg
+
+
+class Mass(hg.Processor):
+    def process(self, events):
+        pair = ak.combinations(events.Muon, 2, fields=["a", "b"])
+        h = hg.Hist.new.Reg(50, 0, 150, name="mass").Weight().fill((pair.a + pair.b).mass, weight=pair.a.pt)
+        return {"mass": h, "sum": ak.sum(events.MET.pt), "n": ak.num(events, axis=0)}
+
+
+if __name__ == "__main__":
+    out, report = hg.run(
+        Mass(), {"a": [sys.argv[1]]}, executor=eval(sys.argv[2]), step_size=1000, report=True, progress=False
+    )
+    bits = hashlib.sha256(out["mass"].view(flow=True).tobytes()).hexdigest()
+    print(report.complete, report.events, bits, float(out["sum"]).hex())
+"""
+
+
+@pytest.mark.timeout(480)
+def test_the_same_script_everywhere(start, tmp_path):
+    """Unchanged; over TLS with the certificates of dask's configuration."""
+    cert, key = certificates(tmp_path)
+    plain = started(start)
+    secret = started(start, "--tls-ca-file", cert, "--tls-cert", cert, "--tls-key", key)
+    names = {"CA_FILE": cert, "CLIENT__CERT": cert, "CLIENT__KEY": key}
+    env = {**ENVIRONMENT, **{f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in names.items()}}
+    (tmp_path / "script.py").write_text(SCRIPT)
+    said = {}
+    for where in ("serial", "threads", "processes", "dask", f"Client {plain}", secret):
+        executor = f"Client({where.removeprefix('Client ')!r})" if where.startswith("Client") else repr(where)
+        command = [sys.executable, tmp_path / "script.py", SAMPLE, executor]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{where}: {done.stderr}"
+        said[where] = done.stdout
+    assert said["serial"].startswith("True 8000 ")
+    assert said == dict.fromkeys(said, said["serial"])
 
 
 def slow(x, folder):
