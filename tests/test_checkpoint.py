@@ -334,6 +334,10 @@ def test_a_disk_that_fills_up_loses_nothing(fileset, faulty, fault):
             run(fileset, checkpoint="faulty://cp")
         done = caught.value.report.events
         assert done == 10 * (left - 1)
+        kept = (
+            f"{done} of 120 events are done, and kept in the checkpoint faulty://cp: run again with it to do the rest."
+        )
+        assert getattr(caught.value, "__notes__", []) == [kept] * bool(done)
         assert not [name for name in faulty.store if ".part-" in name], "no half of a file is left"
         faulty.fault = None
         out, report = run(fileset, checkpoint="faulty://cp")

@@ -245,6 +245,10 @@ def test_an_interrupted_run_goes_on_from_the_error(fileset, faults):
         run(fileset)
     report = caught.value.report
     assert report.events == 60
+    assert caught.value.__notes__[-1] == (
+        "60 of 120 events are done, and held by the report of this error: run again with resume=error.report to do the "
+        "rest."
+    )
     faults.plan.clear()
     faults.calls.clear()
     out, report = run(fileset, resume=report)

@@ -15,7 +15,7 @@ import pytest
 from hepgraph.processors import adl
 
 import hepgraph as hg
-from hepgraph.errors import ExecutorError, KilledError, UnreachableError, VersionError
+from hepgraph.errors import ExecutorError, KilledError, ShippingError, UnreachableError, VersionError
 from hepgraph.executors import Dask, folding, pick
 from hepgraph.executors.interface import Tree
 
@@ -356,6 +356,22 @@ def test_a_scheduler_that_does_not_answer():
         "The dask scheduler at tcp://127.0.0.1:9 did not answer within 0.3 s. Is it running, and is this its address "
         "(dask scheduler prints it)?"
     )
+
+
+class Locked(hg.Processor):
+    """A processor with an attribute that cannot be pickled."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def process(self, events):
+        return {"n": float(ak.sum(events.nMuon))}
+
+
+def test_what_cannot_be_pickled_is_named_before_anything_is_started():
+    with pytest.raises(ShippingError) as caught:
+        hg.run(Locked(), {"a": [str(SAMPLE)]}, executor=Dask("tcp://127.0.0.1:9", timeout=60), progress=False)
+    assert str(caught.value).startswith("Locked.lock cannot be sent to another process: it is a _thread.lock")
 
 
 def test_other_versions_on_the_workers(client, monkeypatch):
