@@ -38,7 +38,7 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.created
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.created
-	$(PIP) install -e '.[dask,notebook,remote,yaml]' --group test
+	$(PIP) install -e '.[batch,dask,notebook,remote,yaml]' --group test
 	@touch $(VENV)/.installed $@
 
 # pip >= 25.1 knows dependency groups.

@@ -24,10 +24,11 @@ from hepgraph.attempt import Policy
 from hepgraph.compute import passes, run_passes
 from hepgraph.course import course_of
 from hepgraph.executors import Serial
+from hepgraph.executors.tree import Merger
 from hepgraph.fileset import datasets
 from hepgraph.io.parquet import handles
 from hepgraph.opening import opened
-from hepgraph.plan import Merger, combine_all
+from hepgraph.plan import combine_all
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.parquet"
 

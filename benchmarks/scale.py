@@ -1,10 +1,12 @@
 """What running on dask costs: chunks that compute nothing, two workers against one, and a model of a large cluster.
 
-usage: python benchmarks/scale.py [CHUNKS [SMALL [PEERS]]]
+usage: python benchmarks/scale.py [FILE...] [--chunks N] [--small N] [--peers PYTHON] [--engine NAME] [--rounds N]
 
-CHUNKS (100000) is the number of chunks that compute nothing, SMALL (2000) that for those who make a task of each chunk.
-PEERS is the Python of an environment that has coffea, dask-awkward and dask, to measure them; `client.map` is always
-measured.
+The ADL queries run over FILE..., of a million events if it is to say something; without, over copies of the sample.
+--chunks (100000) is the number of chunks that compute nothing, --small (2000) that for those who make a task of each.
+--peers is the Python of an environment that has coffea and dask-awkward (python -m venv P; P/bin/pip install coffea
+dask-awkward distributed), to measure them; `client.map` is always measured. --engine and --rounds (3) are for the
+queries.
 
 The cluster is a LocalCluster of two workers with one thread each. Its scheduler lives in this process: time and memory
 are those of client and scheduler together. CPU time is printed beside wall time, for it says more on a busy machine.
@@ -12,6 +14,7 @@ are those of client and scheduler together. CPU time is printed beside wall time
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import logging
@@ -33,6 +36,7 @@ from distributed import Client, LocalCluster, as_completed
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 PATIENCE = 300  # seconds for a peer
+PARTS = 12  # ranges that the queries have at least, so that two workers can share them
 LINE = "{:<46}{:>9}{:>12}{:>12}{:>12}"
 
 
@@ -217,7 +221,7 @@ class Imagined:
 
 def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
     """What a run costs this process with workers that are not there, and the tasks that a scheduler would get."""
-    from hepgraph.executors.folding import Fold
+    from hepgraph.executors.folding import Fold, Patience
     from hepgraph.executors.interface import Tree
     from hepgraph.executors.tree import Merger
 
@@ -226,7 +230,7 @@ def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
 
     def run() -> None:
         merger = Merger(chunks, int.__add__)
-        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, None).parts():
+        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, Patience()).parts():
             merger.add(part.index, part.value, part.level)
         assert merger.result == chunks
 
@@ -236,28 +240,33 @@ def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
 # the ADL queries
 
 
-def queries(folder: Path, copies: int, engine: str) -> dict[str, float]:
-    """Seconds of all eight ADL queries, on one and on two workers and in this process, the best of three."""
+def copies(folder: Path, count: int = 8) -> list[str]:
+    """So many copies of the sample, in a folder."""
+    return [shutil.copy(SAMPLE, folder / f"{i:02}.root") for i in range(count)]
+
+
+def queries(files: list[str], engine: str, rounds: int) -> dict[str, float]:
+    """Seconds of all eight ADL queries, on one and on two workers and in this process, the best of some rounds."""
     from hepgraph.processors import adl
 
     import hepgraph as hg
 
-    for i in range(copies):
-        shutil.copy(SAMPLE, folder / f"{i:02}.root")
-    events = hg.open(str(folder / "*.root"), schema="nanoaod", step_size=4000)
+    events = hg.open(files, schema="nanoaod")
+    if events.npartitions < PARTS:
+        events = events.repartition(PARTS)
     lazy = adl.AllQueries().process(events)
     best: dict[str, float] = {}
     sums: dict[str, Any] = {}
     with cluster(1) as one, cluster(2) as two:
         where = {"serial": "serial", "1 worker": one, "2 workers": two}
-        for i in range(4):
+        for i in range(rounds + 1):
             for name, executor in where.items():
                 start = time.perf_counter()
                 sums[name] = hg.compute(lazy, executor=executor, engine=engine)
                 if i:  # the first does not count: workers import, and compile
                     best[name] = min(best.get(name, 1e9), time.perf_counter() - start)
     assert all(sums[name][q] == h for name in sums for q, h in sums["serial"].items()), "not the same bits"
-    best["events"] = events.source.entries
+    best["events"], best["ranges"] = events.source.entries, events.npartitions
     best["bytes"] = sum(hg.necessary_columns(lazy).values())
     return best
 
@@ -285,15 +294,27 @@ def model(task: float, client: float, found: dict[str, float]) -> None:
     print(f"  this process alone: {1e6 * client:.1f} us a chunk, {100 * chunks * client:.1f} % of a core")
 
 
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="*", metavar="FILE")
+    parser.add_argument("--chunks", type=int, default=100_000)
+    parser.add_argument("--small", type=int, default=2000)
+    parser.add_argument("--peers", metavar="PYTHON")
+    parser.add_argument("--engine", action="append", choices=("interpreter", "kernel"))
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
 def main() -> None:
     if sys.argv[1:2] == ["--peer"]:
         with cluster() as client:
             PEERS[sys.argv[2]](client, 10)
             print(json.dumps(PEERS[sys.argv[2]](client, int(sys.argv[3])).__dict__))
         return
-    chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    given = arguments()
+    chunks, small = given.chunks, given.small
     print(LINE.format("chunks that compute nothing", "chunks", "wall us", "CPU us", "bytes each"))
-    small = int(sys.argv[2]) if len(sys.argv) > 2 else 2000
     plain = []
     with cluster() as client:
         hepgraph(client, 1000)  # imports
@@ -302,10 +323,9 @@ def main() -> None:
             print(hepgraph(client, chunks).line("hepgraph, executor=Client"))
             plain.append(futures(client, small))
             print(plain[-1].line("a future for each (client.map, as_completed)"))
-    if len(sys.argv) > 3:
-        for name in PEERS:
-            found = peer(sys.argv[3], name, small)
-            print(f"{name}: not measured: {found}" if isinstance(found, str) else found.line(name))
+    for name in PEERS:
+        found = peer(given.peers, name, small) if given.peers else "no environment was given (--peers)"
+        print(f"{name}: not measured: {found}" if isinstance(found, str) else found.line(name))
     task = min(each.cpu / each.chunks for each in plain)
     print(f"\nworkers that are not there (of {1e6 * task:.0f} us of CPU for each task of dask, as measured above)")
     print(LINE.format("this process alone", "chunks", "wall us", "CPU us", "bytes each"))
@@ -315,10 +335,13 @@ def main() -> None:
         per = tasks / alone.chunks
         length = alone.chunks * seconds / threads
         print(f"  {tasks:,} tasks of dask: {1e6 * per * task:.1f} us a chunk; {tasks * task:,.0f} s of {length:,.0f} s")
-    for engine in ("interpreter", "kernel"):
+    for engine in given.engine or ("interpreter", "kernel"):
         with tempfile.TemporaryDirectory() as folder:
-            found = queries(Path(folder), 8, engine)
-        print(f"\nthe ADL queries on {found['events']:,.0f} events, engine={engine!r}, best of three, in turn (s)")
+            found = queries(given.files or copies(Path(folder)), engine, given.rounds)
+        print(
+            f"\nthe ADL queries on {found['events']:,.0f} events in {found['ranges']:.0f} ranges, engine={engine!r}, "
+            f"best of {given.rounds}, in turn (s)"
+        )
         for name in ("serial", "1 worker", "2 workers"):
             print(f"  {name:<12}{found[name]:7.2f}   {found['1 worker'] / found[name]:5.2f} times 1 worker")
         model(task, alone.cpu / alone.chunks, found)

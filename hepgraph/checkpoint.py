@@ -101,7 +101,11 @@ class Checkpoint:
 
     def _claim(self, passes: list[AnyPass], about: Mapping[str, Any]) -> None:
         """Checks that the directory is of this analysis, and says so in it."""
-        mine = {str(each.origin.source.metadata.get("dataset", "")): self._keys[i] for i, each in enumerate(passes)}
+        mine: dict[str, str] = {}
+        for number, each in enumerate(passes):
+            source = each.origin.source
+            name = str(source.metadata.get("dataset", "")) or source.name
+            mine[f"{name} ({number})" if name in mine else name] = self._keys[number]
         told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions")}
         with self._words("be read"):
             data = self.store.read(_ABOUT)

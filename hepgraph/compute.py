@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
 
-from hepgraph.course import Course, Running
+from hepgraph.attempt import Policy
+from hepgraph.course import Course, Running, course_of
 from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
 from hepgraph.io.source import Origin, Partition
@@ -105,6 +107,11 @@ def compute(
     engine: str = "auto",
     progress: bool | None = None,
     report: bool = False,
+    on_error: str = "raise",
+    retries: int = 3,
+    checkpoint: str | Path | None = None,
+    resume: Report | None = None,
+    storage_options: Mapping[str, Any] | None = None,
     **deprecated: Any,
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
@@ -116,6 +123,9 @@ def compute(
     in a terminal or notebook unless False.
     With `report=True`, gives (results, report); the report has a row for each range.
 
+    `on_error`, `retries`, `checkpoint` and `resume` are those of `hg.run`: what becomes of ranges that cannot be read,
+    and how to go on with a run that was stopped. `storage_options` are for a checkpoint by URL.
+
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
     >>> out = hg.compute({"twice": 2 * x, "n": ak.num(x, axis=0)}, executor="serial")
@@ -124,15 +134,16 @@ def compute(
     """
     if deprecated:
         raise TypeError(
-            f"compute() has no argument {', '.join(sorted(deprecated))}; "
-            "there are executor=, engine=, progress=, report=. "
+            f"compute() has no argument {', '.join(sorted(deprecated))}; there are executor=, engine=, progress=, "
+            "report=, on_error=, retries=, checkpoint=, resume=, storage_options=. "
             + ("dask's scheduler= is executor= here." if "scheduler" in deprecated else "")
         )
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     runner = pick(executor)
     made, places = passes(tree, engine)
-    ledger = Report(provenance=provenance() if report else {})
+    course = course_of(Policy(on_error, retries), checkpoint, resume, storage_options)
+    ledger = Report(provenance=provenance() if report or course.checkpoint is not None else {})
 
     def assembled(results: list[list[Any]]) -> Any:
         new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
@@ -140,7 +151,7 @@ def compute(
 
     if runner.watch is not None:
         runner.watch.then(assembled)
-    out = assembled(run_passes(made, runner, progress, ledger))
+    out = assembled(run_passes(made, runner, progress, ledger, course))
     return (out, ledger) if report else out
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from hepgraph.attempt import Outcome, Policy, attempt, failure, halves
 from hepgraph.checkpoint import Checkpoint, packed, plan_key, unpacked, uses_place
-from hepgraph.errors import CheckpointError, IncompleteWarning, ResumeError, SourceError
+from hepgraph.errors import CheckpointError, ExecutorError, IncompleteWarning, ResumeError, SourceError
 from hepgraph.executors.interface import Executor, Part, Tree
 from hepgraph.gather import Gathered, Leaf, Sum, Task
 from hepgraph.io.source import Partition
@@ -49,7 +49,7 @@ class Work:
         return self._told(task, attempt(each.run, task.partition, self.policy, dataset))
 
     def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:
-        """How two results of one pass are joined: of the `tree`-th of those that there are tasks of."""
+        """How two results are joined in the `tree`-th sum."""
         add = combine_all(self.passes[self.numbers[tree]].sinks)
         return lambda a, b: a.join(b, add)
 
@@ -94,10 +94,10 @@ class Running:
         self._finishing = False  # sums are used up
         ledger._replay = self._replay
 
-    def work_on(self, tasks: Sequence[Task]) -> Work:
-        """What the workers do with these tasks, which are in the order of the passes."""
+    def work_on(self, numbers: Sequence[int]) -> Work:
+        """What the workers do with tasks of which each sum is of one pass: these, in the order of the sums."""
         counts = tuple(len(each.leaves) for each in self.gathered)
-        return Work(self.passes, counts, self.course.policy, tuple(dict.fromkeys(task.number for task in tasks)))
+        return Work(self.passes, counts, self.course.policy, tuple(numbers))
 
     def so_far(self, number: int) -> Any:
         """The sum of what is there of one pass, None if nothing is; what follows does not depend on it."""
@@ -224,14 +224,16 @@ class Running:
     # what comes
 
     def parts(self, runner: Executor, tasks: Sequence[Task]) -> Iterator[Part]:
-        """Sums from an executor; range by range where each result is to be kept."""
+        """Sums from an executor; where each result is to be kept, each is a sum by itself."""
+        if self.course.checkpoint is not None:
+            counts = [(task.number, 1) for task in tasks]
+        else:
+            counts = list(Counter(task.number for task in tasks).items())
         trees, first = [], 0
-        for number, count in Counter(task.number for task in tasks).items():
+        for number, count in counts:
             trees.append(Tree(first, count, self.passes[number].title))
             first += count
-        if self.course.checkpoint is not None:
-            return Executor.fold(runner, self.work_on(tasks), tasks, trees)
-        return runner.fold(self.work_on(tasks), tasks, trees)
+        return runner.fold(self.work_on([number for number, _ in counts]), tasks, trees)
 
     def take(self, value: Sum, told: Sequence[tuple[Task, Rows]]) -> None:
         """Takes in what became of tasks of one pass: the sum of their results, and the rows of each.
@@ -347,8 +349,18 @@ class Running:
         if self.gathered and not self._finishing and isinstance(error, Exception | KeyboardInterrupt):
             with suppress(CheckpointError):  # what has no key cannot be resumed; the error at hand is what matters
                 self._hold(pack=False)
+                if isinstance(error, ExecutorError | CheckpointError | KeyboardInterrupt) and self.ledger.events:
+                    error.add_note(self._saved())
         with suppress(AttributeError):
             error.report = self.ledger  # type: ignore[attr-defined]
+
+    def _saved(self) -> str:
+        """What there is of the result, and how to go on from there."""
+        done = f"{self.ledger.events:,} of {self.ledger.expected:,} events are done"
+        if self.course.checkpoint is not None:
+            where = self.course.checkpoint.where
+            return f"{done}, and kept in the checkpoint {where}: run again with it to do the rest."
+        return f"{done}, and held by the report of this error: run again with resume=error.report to do the rest."
 
     def _place(self, row: Row) -> tuple[int, int, int] | None:
         for number, gathered in enumerate(self.gathered):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -194,6 +196,30 @@ def _check_fresh(output: Any, process: Any) -> None:
             )
 
 
+def sizes(output: Any, events: int) -> tuple[int, int]:
+    """The bytes of an output of so many events: of what stays as large when more come, and of what grows with them.
+
+    Histograms and NumPy arrays are added up; awkward arrays, lists and sets become longer. Lists and sets of a few
+    things have them once a chunk, which is little.
+    """
+    stays, grows, waiting = 0, 0, [output]
+    while waiting:
+        match waiting.pop():
+            case Mapping() as part:
+                waiting += part.values()
+            case tuple() as part:
+                waiting += part
+            case bh.Histogram() as part:
+                stays += part.view(flow=True).nbytes
+            case ak.Array() as part:
+                grows += part.nbytes
+            case list() | set() as part if 10 * len(part) > events:
+                grows += len(pickle.dumps(list(part)))
+            case part:
+                stays += getattr(part, "nbytes", 0) or sys.getsizeof(part)
+    return stays, grows
+
+
 def _filled(cell: Any) -> bool:
     try:
         return cell.cell_contents is not None
@@ -218,4 +244,4 @@ def _mutable(root: Any) -> Iterator[Any]:
             yield each
 
 
-__all__ = ["EagerPass", "EagerSink", "eager_events"]
+__all__ = ["EagerPass", "EagerSink", "eager_events", "sizes"]

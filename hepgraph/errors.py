@@ -92,7 +92,7 @@ class LedgerError(HepgraphError, RuntimeError):
 
 
 class MemoryBudgetError(HepgraphError, MemoryError):
-    """A run that would not fit into the memory that it was given; nothing was run."""
+    """A run that would not fit into the memory that it was given; it was not begun."""
 
 
 class IncompleteWarning(UserWarning):

@@ -1,19 +1,26 @@
-"""How much memory a run will take, before it runs: outputs, their copies on the way up the tree, and what is read."""
+"""How much memory a run will take, before it runs: outputs, their copies on the way up the tree, and what is read.
+
+What a processor that runs eagerly gives, and reads, is not known before: it is tried on its first events. Histograms
+that grow, of whatever kind, may become larger than what is seen there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from hepgraph.attempt import Policy, attempt
+from hepgraph.eager import EagerPass, sizes
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
-from hepgraph.io.source import parse_bytes
+from hepgraph.io.source import Partition, parse_bytes
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
+FEW = 1000  # events on which a processor that runs eagerly is tried
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,8 @@ class Part:
         return f"{readable(self.total)}{times}: {self.what}"
 
 
-def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
-    """What takes memory in a run, the most first; outputs of a processor that runs eagerly are not known, and left out.
+def estimate(made: Sequence[AnyPass], workers: int, policy: Policy | None = None) -> list[Part]:
+    """What takes memory in a run, the most first; runs what runs eagerly on a few events, and raises its errors.
 
     >>> import hepgraph as hg
     >>> from hepgraph.compute import passes
@@ -52,10 +59,14 @@ def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
         ranges = each.partitions()
         copies = max(1, (len(ranges) - 1).bit_length() + 1) + (3 * workers if workers > 1 else 0)
         copies = min(copies, max(1, len(ranges)))
-        columns = each.columns() if isinstance(each, Pass) else {}
-        memory = sum(source.columns[name].memory for name in columns)
         longest = max((len(partition) for partition in ranges), default=0)
-        largest = max(largest, int(memory / max(1, source.entries) * longest))
+        if isinstance(each, EagerPass):
+            outputs, memory = _tried(each, ranges, copies, policy or Policy())
+            parts += outputs
+        else:
+            columns = each.columns() if isinstance(each, Pass) else {}
+            memory = sum(source.columns[name].memory for name in columns) / max(1, source.entries)
+        largest = max(largest, int(memory * longest))
         for sink in each.sinks:
             if isinstance(sink, HistSink):
                 axes = ", ".join(axis.name or axis.label or "?" for axis in sink.empty.axes)
@@ -72,10 +83,34 @@ def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
     return sorted(parts, key=lambda part: -part.total)
 
 
-def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int) -> int:
+def _tried(each: EagerPass, ranges: Sequence[Partition], copies: int, policy: Policy) -> tuple[list[Part], float]:
+    """What the outputs of a processor that runs eagerly take, and the bytes that it reads of an event.
+
+    Nothing, if its first events cannot be read and are to be skipped.
+    """
+    first = next((partition for partition in ranges if len(partition)), None)
+    if first is None:
+        return [], 0.0
+    few = replace(first, stop=min(first.stop, first.start + FEW))
+    pieces = attempt(each.run, few, policy, each.title).pieces
+    count = sum(len(part) for part, _, _ in pieces)
+    if not count:
+        return [], 0.0
+    found = [sizes(output, len(part)) for part, (output,), _ in pieces]
+    stays, grows = max(one for one, _ in found), sum(two for _, two in found)
+    entries = each.origin.source.entries
+    name = f"the output for {each.title}, as its first {count:,} events have it"
+    parts = [Part(f"what adds up in {name}", stays, copies, "fewer bins or axes")] if stays else []
+    if grows:
+        whole = int(grows / count * entries)
+        parts.append(Part(f"what grows with the events in {name}", whole, 2, "a histogram instead of an array or list"))
+    return parts, sum(row.bytes for _, _, row in pieces) / count
+
+
+def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
     """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it."""
     allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
-    parts = estimate(made, workers)
+    parts = estimate(made, workers, policy)
     total = sum(part.total for part in parts)
     if total <= allowed:
         return total
@@ -85,7 +120,7 @@ def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int) -> in
         advice.append(f"fewer than {workers} workers")
     lines = "\n".join(f"  {part}" for part in shown)
     raise MemoryBudgetError(
-        f"This run would take about {readable(total)}, and memory= allows {readable(allowed)}. Nothing was run.\n"
+        f"This run would take about {readable(total)}, and memory= allows {readable(allowed)}. It was not begun.\n"
         f"{lines}\nWhat helps: {', '.join(advice)}."
     )
 

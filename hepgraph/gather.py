@@ -1,21 +1,19 @@
 """Partial results on their way up a tree whose shape depends on the number of ranges alone, and what is missing of it.
 
-Neighbours 2i and 2i + 1 of one level are added to i of the next; a last one without a neighbour goes up alone. Where a
-range is missing, nothing above it is added up: what is there waits as sums of neighbours, so that the range can be
-added later, and the result is then the same to the last bit, whatever was there first.
+The tree is that of `executors/tree.py`. Where a range is missing, nothing above it is added up: what is there waits as
+sums of neighbours, so that the range can be added later, and the result is then the same to the last bit, whatever was
+there first.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from hepgraph.executors.tree import TOP, Combine, climb
 from hepgraph.io.source import Partition
-
-Combine = Callable[[Any, Any], Any]
-TOP = (-1, 0)
 
 
 class Task(NamedTuple):
@@ -64,18 +62,7 @@ class Sum:
 
     def put(self, value: Any, combine: Combine, level: int, index: int) -> None:
         """Takes in what belongs at one place, and adds up as far as there are neighbours."""
-        width = 1 if level < 0 else -(-self.count >> level)
-        while width > 1:
-            if index % 2 == 0 and index == width - 1:  # no neighbour: goes up alone
-                pass
-            elif (level, index ^ 1) not in self.nodes:
-                self.nodes[level, index] = value
-                return
-            else:
-                other = self.nodes.pop((level, index ^ 1))
-                value = combine(value, other) if index % 2 == 0 else combine(other, value)
-            level, index, width = level + 1, index // 2, (width + 1) // 2
-        self.nodes[TOP] = value
+        climb(self.nodes, self.count, value, combine, level, index)
 
     def settle(self, leaf: int, span: tuple[int, int], combine: Combine) -> None:
         """Adds the pieces of a leaf up if they are all of it."""

@@ -2,8 +2,9 @@
 
 `dask.compute(h)`, `client.compute(h)`, `dask.persist`, `dask.delayed(f)(h)` work with lazy arrays and histograms, in
 graphs with others' collections. The graph is small, final, and adds up in the same tree as every other run, so the
-result is the same to the last bit; but each collection is a pass over the data of its own, there is no report, and a
-worker that dies costs what dask makes of it. `hg.compute(..., executor=client)` is the better way to run a lot.
+result is the same to the last bit, and what cannot be read is tried again; but each collection is a pass over the data
+of its own, there is no report, and a worker that dies costs what dask makes of it. `hg.compute(..., executor=client)`
+is the better way to run a lot.
 
 dask is imported when it is used.
 """
@@ -20,16 +21,18 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from hepgraph.attempt import Policy, attempt
 from hepgraph.compute import finished, passes
 from hepgraph.errors import HepgraphError, UnsupportedError
 from hepgraph.events import from_source
 from hepgraph.executors.folding import Sum, merged_sum, summed
 from hepgraph.executors.shipped import Shipped
-from hepgraph.executors.tree import Place, height_of
+from hepgraph.executors.tree import Merger, Place, height_of
 from hepgraph.graph.form import List, Record, Scalar
 from hepgraph.io.mapped import open_mapped
 from hepgraph.io.source import Partition
 from hepgraph.lazy.array import Lazy
+from hepgraph.ledger import Rows
 from hepgraph.plan import combine_all
 from hepgraph.schema import Schema
 
@@ -43,9 +46,14 @@ class Collected:
         made, ((self.leaf, self.where),) = passes(leaf)
         self.passes = tuple(made)
 
-    def __call__(self, task: tuple[int, Partition]) -> Any:
+    def __call__(self, task: tuple[int, Partition]) -> tuple[Any, Rows]:
+        """The result of one range, as in every other run: reading is tried again, what does not fit is cut."""
         number, partition = task
-        return self.passes[number].run(partition)
+        pieces = attempt(self.passes[number].run, partition, Policy()).pieces
+        merger = Merger(len(pieces), self.combine(number))
+        for i, (_, partials, _) in enumerate(pieces):
+            merger.add(i, partials)
+        return merger.result, Rows(tuple(row for _, _, row in pieces))
 
     def combine(self, number: int) -> Callable[[Any, Any], Any]:
         """How two partial results of one pass add up."""

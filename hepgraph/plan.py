@@ -215,6 +215,11 @@ class Pass:
 
     def needs(self) -> Needs:
         """The columns that are read."""
+        return self._needs
+
+    @cached_property
+    def _needs(self) -> Needs:
+        """Found out once in each process: it does not travel."""
         return needs_of(ordered([*self.wants, _events(self.origin)]))
 
     @cached_property
@@ -269,14 +274,12 @@ class Pass:
         plain = list(compiled.plain)
         kernel = compiled.kernel
         given, seeds = ((), {}) if kernel is None else (kernel.given, kernel.seeds(loaded))
-        wants = list(dict.fromkeys([*given, *(item for i in plain for item in self.sinks[i].wants)]))
-        values = dict(zip(wants, Interpreter(loaded, seeds).run(wants), strict=True))
+        values = self._values(plain, loaded, seeds, given)
         if kernel is not None:
             made = kernel.run(loaded, values)
             if made is None:  # something is wrong with the data: the interpreter says what
                 plain += compiled.native
-                wants = list(dict.fromkeys(item for i in plain for item in self.sinks[i].wants))
-                values = dict(zip(wants, Interpreter(loaded, seeds).run(wants), strict=True))
+                values = self._values(plain, loaded, seeds)
             else:
                 for i, one in zip(compiled.native, made, strict=True):
                     partials[i] = self.sinks[i].from_kernel(one)
@@ -285,6 +288,13 @@ class Pass:
         helped = bool(plain or (kernel is not None and kernel.asked))
         how = " + ".join(["kernel"] * (kernel is not None) + ["interpreter"] * helped)
         return [partials[i] for i in range(len(self.sinks))], how
+
+    def _values(
+        self, sinks: Sequence[int], loaded: Loaded, seeds: dict[Item, Any], more: Sequence[Item] = ()
+    ) -> dict[Item, Any]:
+        """What the interpreter makes of the items that these sinks look at, and of some more."""
+        wants = list(dict.fromkeys([*more, *(item for i in sinks for item in self.sinks[i].wants)]))
+        return dict(zip(wants, Interpreter(loaded, seeds).run(wants), strict=True))
 
     def content(self) -> tuple[Any, ...]:
         """What makes the result of a range the same in another process (see `hepgraph.content`)."""

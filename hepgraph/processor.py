@@ -93,7 +93,8 @@ def run(
     carries its `report` too.
 
     `memory` ("2 GB") is what this process and its workers on this machine may take. Raises MemoryBudgetError before
-    anything is run if that will not do; CheckpointError and ResumeError for what cannot be gone on from.
+    the run if that will not do; for this, a processor that runs eagerly is tried on its first thousand events. Raises
+    CheckpointError and ResumeError for what cannot be gone on from.
 
     >>> import hepgraph as hg
     >>> def count(events):
@@ -131,7 +132,7 @@ def run(
     made, places = passes(traced, engine)
     every: list[AnyPass] = [*made, *eager.values()]
     if memory is not None:
-        needed = check_budget(every, getattr(runner, "n", 1), memory)
+        needed = check_budget(every, getattr(runner, "n", 1), memory, policy)
         ledger.provenance["memory"] = {"estimated": needed, "allowed": memory}
 
     def summed(finished: list[list[Any]]) -> Any:

@@ -161,6 +161,31 @@ def test_more_files_and_more_datasets(fileset, tmp_path, folder):
     assert same(out, run({"mc": fileset["mc"]})[0])
 
 
+def test_checkpoints_of_computed_things(fileset, tmp_path):
+    """Of datasets that have no names, and of arrays in memory, as of filesets."""
+
+    def lazy(weights=(1.0, 2.0, 3.0)):
+        events = [hg.open(files, schema="nanoaod", step_size=10) for files in fileset.values()]
+        values = hg.from_awkward(ak.Array({"w": list(weights)}), npartitions=3)
+        outputs = [{"pt": x.MET.pt, "sum": ak.sum(x.weight)} for x in events]
+        return {"files": outputs, "memory": ak.sum(values.w), "ones": ak.sum(values.w[:, None] / values.w[:, None])}
+
+    plain = hg.compute(lazy(), executor="serial")
+    options = {"checkpoint": tmp_path / "cp", "executor": "serial", "progress": False, "report": True}
+    assert same(hg.compute(lazy(), **options)[0], plain)
+    with reads() as seen:
+        out, report = hg.compute(lazy(), **options)
+    assert seen == []
+    assert same(out, plain)
+    assert all(row.stored for row in report.rows)
+    assert len(report.rows) == 12 + 3
+    out, report = hg.compute(lazy((1.0, 2.0, 30.0)), **options)
+    assert out["memory"] == 33.0
+    assert sum(not row.stored for row in report.rows) == 3, "an array that was changed"
+    with pytest.raises(CheckpointError, match="the outputs, the schema or the types of the columns are others"):
+        hg.compute({"other": ak.max(lazy()["files"][0]["pt"])}, **options)
+
+
 def test_files_that_moved_are_known_by_their_content(fileset, tmp_path):
     run(fileset, checkpoint=tmp_path / "cp")
     moved = tmp_path / "moved.parquet"
@@ -309,6 +334,10 @@ def test_a_disk_that_fills_up_loses_nothing(fileset, faulty, fault):
             run(fileset, checkpoint="faulty://cp")
         done = caught.value.report.events
         assert done == 10 * (left - 1)
+        kept = (
+            f"{done} of 120 events are done, and kept in the checkpoint faulty://cp: run again with it to do the rest."
+        )
+        assert getattr(caught.value, "__notes__", []) == [kept] * bool(done)
         assert not [name for name in faulty.store if ".part-" in name], "no half of a file is left"
         faulty.fault = None
         out, report = run(fileset, checkpoint="faulty://cp")

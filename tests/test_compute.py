@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import pickle
 import xml.etree.ElementTree as ET
 from collections import Counter, namedtuple
 
@@ -14,6 +15,8 @@ import pytest
 import uproot
 
 import hepgraph as hg
+from hepgraph import plan
+from hepgraph.compute import passes
 from hepgraph.errors import LazyError
 from hepgraph.io.source import Need, reads
 
@@ -378,3 +381,18 @@ def test_progress_is_shown_when_asked(capfd):
     assert captured.out == ""
     assert "hepgraph, serial" in captured.err
     assert "10 events" in captured.err
+
+
+def test_what_a_pass_needs_is_found_out_once_in_each_process(monkeypatch):
+    calls = []
+    real = plan.needs_of
+    monkeypatch.setattr(plan, "needs_of", lambda order: calls.append(1) or real(order))
+    events = hg.from_awkward(ak.Array({"x": [1.0, 2.0, 3.0], "y": [1, 2, 3]}), npartitions=3)
+    ((each,), _) = passes(ak.sum(events.x))
+    size = len(pickle.dumps(each))
+    assert [each.run(partition)[1].names for partition in each.partitions()] == [("x",)] * 3
+    assert each.columns() == each.needs()[each.origin]
+    assert len(calls) == 1
+    assert len(pickle.dumps(each)) == size, "it does not travel"
+    pickle.loads(pickle.dumps(each)).needs()
+    assert len(calls) == 2

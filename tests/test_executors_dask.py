@@ -15,7 +15,7 @@ import pytest
 from hepgraph.processors import adl
 
 import hepgraph as hg
-from hepgraph.errors import ExecutorError, KilledError, UnreachableError, VersionError
+from hepgraph.errors import ExecutorError, KilledError, ShippingError, UnreachableError, VersionError
 from hepgraph.executors import Dask, folding, pick
 from hepgraph.executors.interface import Tree
 
@@ -243,6 +243,65 @@ def test_zero_workers_then_some_that_come_and_go(tmp_path, plain, caplog, monkey
         same(found, plain)
 
 
+def test_all_workers_go_and_none_comes_back(tmp_path, plain):
+    """What is done by then is not lost."""
+    tree = slowly(hg.from_awkward(ARRAY, npartitions=37), marked, str(tmp_path))
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+    ):
+        handle = hg.submit(tree, executor=Dask(cluster.scheduler_address, seconds=0.05, comeback=0.5))
+        while handle.progress.ranges < 8 and not handle.done():
+            threading.Event().wait(0.02)
+        cluster.scale(0)
+        with pytest.raises(ExecutorError) as caught:
+            handle.result(60)
+        done = handle.progress
+    assert 8 <= done.ranges < 37
+    assert str(caught.value) == (
+        f"All dask workers of the scheduler {cluster.scheduler_address} have gone, and none came back within 0.5 s: "
+        f"{done.ranges} of 37 ranges were done. Look at the logs of the workers, and start some (dask worker, "
+        "cluster.scale, cluster.adapt), or wait longer with hg.executors.Dask(..., comeback=)."
+    )
+    assert caught.value.__notes__ == [
+        f"{done.events} of 400 events are done, and held by the report of this error: run again with "
+        "resume=error.report to do the rest."
+    ]
+    assert caught.value.report.events == done.events
+
+
+def test_a_local_cluster_gets_back_what_it_gave_up(tmp_path, plain):
+    """Nannies give up a worker that dies while it starts; nobody else would start one."""
+    import dask
+
+    tree = slowly(hg.from_awkward(ARRAY, npartitions=37), marked, str(tmp_path))
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "100ms"}),
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        first = list(client.nthreads())
+        out = at_work(client, tree, lambda: cluster.sync(cluster.workers[0].close), tmp_path)
+        assert not set(first) & set(client.nthreads()), "another one has come"
+        same(out, plain)
+
+
+def test_jobs_in_a_queue_are_waited_for():
+    """A cluster that still asks for workers may get them in hours."""
+
+    class Batch(distributed.SpecCluster):
+        requested = {"job-1"}
+
+    with distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=":0") as local:
+        for target in (local, local.scheduler_address):
+            with Dask(target).connected() as there:
+                assert not there.expects()
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    with Batch(scheduler=scheduler) as batch, Dask(batch).connected() as there:
+        assert there.expects()
+        batch.requested = set()
+        assert not there.expects()
+
+
 # code that the workers do not have
 
 
@@ -297,6 +356,22 @@ def test_a_scheduler_that_does_not_answer():
         "The dask scheduler at tcp://127.0.0.1:9 did not answer within 0.3 s. Is it running, and is this its address "
         "(dask scheduler prints it)?"
     )
+
+
+class Locked(hg.Processor):
+    """A processor with an attribute that cannot be pickled."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def process(self, events):
+        return {"n": float(ak.sum(events.nMuon))}
+
+
+def test_what_cannot_be_pickled_is_named_before_anything_is_started():
+    with pytest.raises(ShippingError) as caught:
+        hg.run(Locked(), {"a": [str(SAMPLE)]}, executor=Dask("tcp://127.0.0.1:9", timeout=60), progress=False)
+    assert str(caught.value).startswith("Locked.lock cannot be sent to another process: it is a _thread.lock")
 
 
 def test_other_versions_on_the_workers(client, monkeypatch):

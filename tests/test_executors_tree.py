@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import letters, level_by_level, paired
 
 from hepgraph.executors.interface import Part, Tree
 from hepgraph.executors.serial import Serial
 from hepgraph.executors.tree import Merger, Place, height_of, width_of
-
-
-def paired(a, b):
-    """A sum that shows in which order, and in which pairs, it was made."""
-    return f"({a}{b})"
-
-
-def reference(values):
-    """The tree, level by level."""
-    while len(values) > 1:
-        pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
-        values = [paired(*pair) if len(pair) == 2 else pair[0] for pair in pairs]
-    return values[0]
-
-
-def letters(count):
-    return [chr(ord("a") + i % 26) for i in range(count)]
 
 
 @st.composite
@@ -52,7 +36,7 @@ def test_any_places_in_any_order_give_the_same_sum(drawn):
         for i in reversed(range(stop - start)):
             local.add(i, values[start + i])
         total.add(place.index, local.result, place.level)
-    assert total.result == reference(values)
+    assert total.result == level_by_level(values)
 
 
 @given(st.integers(1, 70), st.data())

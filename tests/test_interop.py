@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.errors import DisagreementError, UnsupportedError
+from hepgraph.errors import DamagedFileError, DisagreementError, UnsupportedError
 
 dask = pytest.importorskip("dask")
 
@@ -83,6 +83,24 @@ def test_with_a_client(lazy):
         assert client.compute(lazy["h"]).result() == lazy["h"].compute(executor="serial")
         assert client.persist(lazy["sum"]).compute(scheduler=client) == lazy["sum"].compute(executor="serial")
         same(client.compute(lazy, sync=True), lazy)
+
+
+def test_reading_is_tried_again_and_what_does_not_fit_is_cut(fileset, faults, no_waiting):
+    """As in every run: the faults are gone after a while, the result is whole."""
+    x = hg.open(fileset["data"], schema="nanoaod", step_size=10).MET.pt
+    plain = x.compute(executor="serial")
+    faults.add("a", 10, TimeoutError("slow"), times=3)
+    faults.add("b", 20, MemoryError("too much"), longer_than=3)
+    assert dask.compute(x, scheduler="synchronous")[0].to_list() == plain.to_list()
+    assert faults.calls.count(("a", 10, 20)) == 2 + 3
+    assert ("b", 20, 22) in faults.calls
+    faults.add("a", 10, TimeoutError("slow"), times=1)
+    faults.add("b", 20, MemoryError("too much"), longer_than=3)
+    parts = dask.compute(*x.to_delayed(), scheduler="synchronous")
+    assert ak.concatenate(parts).to_list() == plain.to_list()
+    faults.add("a", 10, DamagedFileError("bad"))
+    with pytest.raises(DamagedFileError, match="bad"):
+        dask.compute(x, scheduler="synchronous")
 
 
 # by parts

@@ -7,12 +7,13 @@ import subprocess
 import sys
 
 import awkward as ak
+import hist
 import numpy as np
 import pytest
 
 import hepgraph as hg
 from hepgraph.compute import passes
-from hepgraph.errors import MemoryBudgetError, ResumeError
+from hepgraph.errors import DamagedFileError, IncompleteWarning, MemoryBudgetError, ResumeError
 from hepgraph.estimate import check_budget, estimate, readable
 from hepgraph.ledger import Report, Row
 from hepgraph.provenance import git_state
@@ -202,7 +203,7 @@ def test_a_budget_that_will_not_do():
     assert not calls
     assert isinstance(caught.value, MemoryError)
     assert str(caught.value) == (
-        "This run would take about 160 MB, and memory= allows 10 MB. Nothing was run.\n"
+        "This run would take about 160 MB, and memory= allows 10 MB. It was not begun.\n"
         "  160 MB = 20 x 8 MB: the histogram of met, sumet\n"
         "  4.84 kB = 4 x 1.21 kB: the columns of the longest range, and what is made of them\n"
         "What helps: fewer bins or axes, fewer than 4 workers."
@@ -215,6 +216,53 @@ def test_a_budget_that_will_do():
     assert 0 < report.provenance["memory"]["estimated"] < 100_000
     with pytest.raises(ValueError, match="not an amount of memory"):
         run(memory="much")
+
+
+class Loops(hg.Processor):
+    """What cannot be recorded: a histogram, an array of all events, a list of one number a chunk."""
+
+    def __init__(self):
+        self.chunks = []
+
+    def process(self, events):
+        self.chunks.append(len(events))
+        axes = hist.Hist.new.Reg(998, 0, 200, name="met").Reg(998, -4, 4, name="phi")
+        h = axes.Double().fill(np.asarray(events.MET.pt), np.asarray(events.MET.phi))
+        return {"h": h, "more": (events.MET.pt, [float(len(events))])}
+
+
+def test_a_processor_that_runs_eagerly_is_tried_on_a_few_events():
+    process, options = Loops(), {"progress": False, "executor": "serial"}
+    with pytest.raises(MemoryBudgetError) as caught:
+        hg.run(process, {"a": [SAMPLE]}, memory="10 MB", step_size=2000, **options)
+    assert process.chunks == [1000]
+    assert str(caught.value) == (
+        "This run would take about 24.1 MB, and memory= allows 10 MB. It was not begun.\n"
+        "  24 MB = 3 x 8 MB: what adds up in the output for a, as its first 1,000 events have it\n"
+        "  64 kB = 2 x 32 kB: what grows with the events in the output for a, as its first 1,000 events have it\n"
+        "  48 kB: the columns of the longest range, and what is made of them\n"
+        "What helps: fewer bins or axes."
+    )
+    out, report = hg.run(process, {"a": [SAMPLE]}, memory="100 MB", step_size=2000, report=True, **options)
+    assert process.chunks == [1000, 1000, 2000, 2000, 2000, 2000]
+    assert out["h"].sum(flow=True) == report.events == 8000
+    assert out["more"][0].nbytes == 32_000
+
+
+def test_first_events_that_cannot_be_read(fileset, faults, no_waiting):
+    """They are an error as in the run; where they are to be skipped, what they give is not known."""
+
+    def process(events):
+        return {"n": len(events), "sum": float(np.sum(events.MET.pt))}
+
+    options = {"executor": "serial", "progress": False, "step_size": 10, "memory": "1 GB", "report": True}
+    faults.add("a", 0, DamagedFileError("bad"))
+    with pytest.raises(DamagedFileError, match="bad"):
+        hg.run(process, fileset, **options)
+    with pytest.warns(IncompleteWarning):
+        out, report = hg.run(process, fileset, on_error="skip", **options)
+    assert out["n"] == 110
+    assert report.provenance["memory"]["estimated"] > 0
 
 
 def test_estimates_are_of_the_right_size():

@@ -10,6 +10,8 @@ import os
 import pickle
 import struct
 import sys
+import threading
+import time
 import traceback
 from typing import IO, Any
 
@@ -60,6 +62,7 @@ def serve() -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
+    threading.Thread(target=_outlive, args=(os.getppid(),), name="hepgraph-parent", daemon=True).start()
     send(outgoing, b"ready")
     body = receive(incoming)
     work: Any = None
@@ -70,7 +73,17 @@ def serve() -> None:
             answer = cloudpickle.dumps((True, work(pickle.loads(message))))
         except Exception as error:
             answer = failure(error)
-        send(outgoing, answer)
+        try:
+            send(outgoing, answer)
+        except BrokenPipeError:  # nobody is there to tell
+            os._exit(1)
+
+
+def _outlive(parent: int) -> None:
+    """Ends this process soon after its parent, whatever it is working on."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def failure(error: Exception) -> bytes:

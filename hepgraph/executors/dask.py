@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from hepgraph.errors import ExecutorError, UnreachableError
-from hepgraph.executors.folding import Fold, Plan
+from hepgraph.executors.folding import Fold, Patience, Plan
 from hepgraph.executors.futures import windowed
 from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
 from hepgraph.executors.shipped import PACKAGES, Shipped, check_versions
@@ -25,11 +25,20 @@ LOG = logging.getLogger("hepgraph")
 
 @dataclass(frozen=True)
 class _Connection:
-    """A Client, what is to be closed after its use, and what may bring lost workers back."""
+    """A Client, what is to be closed after its use, and the cluster that it belongs to, if that is known."""
 
     client: Any
     mine: tuple[Any, ...] = ()
-    revive: Callable[[], object] = lambda: None
+    cluster: Any = None
+
+    def revive(self) -> None:
+        """Brings back what a LocalCluster has given up: a worker that dies twice. Others look after theirs."""
+        if _is_local(self.cluster) and self.cluster.worker_spec:
+            self.cluster.scale(len(self.cluster.worker_spec))
+
+    def expects(self) -> bool:
+        """Whether workers are on their way: jobs that wait in the queue of a batch system."""
+        return self.cluster is not None and not _is_local(self.cluster) and bool(self.cluster.requested)
 
 
 class Dask(Executor):
@@ -41,8 +50,10 @@ class Dask(Executor):
     LocalCluster, which is closed after the run. `security` is a `distributed.security.Security`, for TLS.
 
     There need not be a worker yet: a run waits for the first, saying so, for `patience` seconds (for ever, unless
-    told). Workers may come and go. `timeout` is how long to wait for the scheduler itself in seconds, `seconds` how
-    much work goes into one task of dask.
+    told). Workers may come and go. If all have gone, it waits for `comeback` seconds (None: for ever) and then raises
+    ExecutorError, which says what is done and how to go on from there; but while a Cluster has jobs in a queue, it
+    waits. `timeout` is how long to wait for the scheduler itself in seconds, `seconds` how much work goes into one task
+    of dask.
     """
 
     name = "dask"
@@ -54,10 +65,11 @@ class Dask(Executor):
         security: Any = None,
         timeout: float = 10.0,
         patience: float | None = None,
+        comeback: float | None = 600.0,
         seconds: float = 2.0,
     ) -> None:
         self.target, self.security = target, security
-        self.timeout, self.patience, self.seconds = timeout, patience, seconds
+        self.timeout, self.patience, self.comeback, self.seconds = timeout, patience, comeback, seconds
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         from hepgraph.executors.folding import call
@@ -72,8 +84,9 @@ class Dask(Executor):
         with self.connected() as there:
             self._check(there.client)
             with Plan(there.client, shipped) as plan:
-                fold = Fold(plan, work, tasks, trees, self.seconds, self.patience)
-                fold.on_wait, fold.on_alone = self.on_wait, there.revive
+                patience = Patience(self.patience, self.comeback, there.expects, there.revive)
+                fold = Fold(plan, work, tasks, trees, self.seconds, patience)
+                fold.on_wait = self.on_wait
                 try:
                     yield from fold.parts()
                 finally:
@@ -94,16 +107,15 @@ class Dask(Executor):
         target = self.target if self.target is not None else current_client()
         if isinstance(target, distributed.Client):
             _check_client(target)
-            return _Connection(target)
+            return _Connection(target, cluster=_cluster(target.cluster))
         if target is None and _configured() is None:
             cluster = _local_cluster(distributed)
             client = distributed.Client(cluster, set_as_default=False)
-            # a LocalCluster gives up a worker that dies twice; this one is ours, and shall go on
-            return _Connection(client, (client, cluster), lambda: cluster.scale(len(cluster.worker_spec)))
+            return _Connection(client, (client, cluster), cluster)
         if getattr(target, "asynchronous", False):
             raise ExecutorError(f"{type(target).__name__} is asynchronous; give one made without asynchronous=True.")
         client = self._to(distributed, _configured() if target is None else target)
-        return _Connection(client, (client,))
+        return _Connection(client, (client,), _cluster(target))
 
     def _to(self, distributed: Any, target: Any) -> Any:
         options: dict[str, Any] = {"timeout": self.timeout, "set_as_default": False}
@@ -189,6 +201,19 @@ def is_dasks(thing: Any) -> bool:
 
     gateway = type(thing).__module__.partition(".")[0] == "dask_gateway"  # its clusters are of no common class
     return gateway or isinstance(thing, distributed.Client | Cluster)
+
+
+def _cluster(thing: Any) -> Any:
+    """A Cluster, None for anything else."""
+    from distributed.deploy import Cluster
+
+    return thing if isinstance(thing, Cluster) else None
+
+
+def _is_local(cluster: Any) -> bool:
+    import distributed
+
+    return isinstance(cluster, distributed.LocalCluster)
 
 
 def _check_client(client: Any) -> None:

@@ -136,6 +136,20 @@ class Plan:
                 self.client.unregister_worker_plugin(self.name)
 
 
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait while there is no worker, in seconds, None for ever: for the first, and after all have gone.
+
+    `expects` says whether workers are on their way: while they are, nobody who was there before is given up. `call` is
+    called now and then while there is none; it may bring some back.
+    """
+
+    first: float | None = None
+    comeback: float | None = 600.0
+    expects: Callable[[], bool] = lambda: False
+    call: Callable[[], object] = lambda: None
+
+
 @dataclass
 class _Below:
     """What has come in below one place: (place, future), without a future where it has gone to this process."""
@@ -154,7 +168,7 @@ class Fold:
         tasks: Sequence[Any],
         trees: Sequence[Tree],
         seconds: float,
-        patience: float | None,
+        patience: Patience,
     ) -> None:
         self.plan, self.client, self.work, self.tasks, self.trees = plan, plan.client, work, tasks, trees
         self.seconds, self.patience, self.address = seconds, patience, _address(plan.client)
@@ -172,9 +186,9 @@ class Fold:
         self.pace: dict[int, float] = {}  # seconds for one range of a tree
         self.large: set[int] = set()
         self.threads, self.stale = 0, False  # stale: the scheduler may not know the plan any more
-        self.looked, self.alone, self.said = 0.0, time.monotonic(), 0.0
+        self.looked, self.alone, self.said, self.called = 0.0, time.monotonic(), 0.0, 0.0
+        self.had = False  # whether there ever was a worker
         self.on_wait: Callable[[], None] = lambda: None
-        self.on_alone: Callable[[], object] = lambda: None
 
     def parts(self) -> Iterator[Part]:
         """The sums, as they come in."""
@@ -444,15 +458,29 @@ class Fold:
         if self.threads:
             if self.said:
                 LOG.warning("hepgraph: %d threads of dask workers are there", self.threads)
-            self.alone, self.said = now, 0.0
+            self.alone, self.said, self.had = now, 0.0, True
             return
-        if self.patience is not None and now - self.alone > self.patience:
+        self._wait(now)
+
+    def _wait(self, now: float) -> None:
+        """Says that there is no worker, calls for some, and loses patience."""
+        alone, start = now - self.alone, "start some (dask worker, cluster.scale, cluster.adapt)"
+        first, comeback = self.patience.first, self.patience.comeback
+        if not self.had and first is not None and alone > first:
             raise ExecutorError(
-                f"No dask worker came to the scheduler {self.address} within {self.patience:g} s: start some "
-                "(dask worker, cluster.scale, cluster.adapt), or wait longer with hg.executors.Dask(..., patience=)."
+                f"No dask worker came to the scheduler {self.address} within {first:g} s: {start}, or wait longer with "
+                "hg.executors.Dask(..., patience=)."
             )
-        if now - self.alone > 1 and now - self.said > 60:
-            self.on_alone()
+        if self.had and comeback is not None and alone > comeback and not self.patience.expects():
+            raise ExecutorError(
+                f"All dask workers of the scheduler {self.address} have gone, and none came back within {comeback:g} "
+                f"s: {self.delivered} of {self.total} ranges were done. Look at the logs of the workers, and {start}, "
+                "or wait longer with hg.executors.Dask(..., comeback=)."
+            )
+        if alone > 1 and now - self.called > 5:
+            self.patience.call()
+            self.called = now
+        if alone > 1 and now - self.said > 60:
             LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", self.address)
             self.said = now
 
@@ -461,4 +489,4 @@ def _address(client: Any) -> str:
     return str(getattr(client.scheduler, "address", "")) or "?"
 
 
-__all__ = ["Fold", "Plan", "Sum", "add_up", "call", "merge", "merged_sum", "summed"]
+__all__ = ["Fold", "Patience", "Plan", "Sum", "add_up", "call", "merge", "merged_sum", "summed"]

@@ -49,7 +49,7 @@ class Executor(ABC):
     """Runs a function over tasks, somewhere."""
 
     name: str
-    watch: Any = None  # who wants to know about the run (see `watch.py`)
+    watch: Any = None  # who wants to know about the run (see `submit.py`)
 
     def on_wait(self) -> None:
         """Called now and then by a run that waits for results, in its thread; what it raises ends the run."""

@@ -10,7 +10,36 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+Combine = Callable[[Any, Any], Any]
+TOP = (-1, 0)  # the place of the sum of all
 STEP = 3  # levels that a merge spans: it adds up to 8 parts
+
+
+def climb(
+    waiting: dict[tuple[int, int], Any], count: int, value: Any, combine: Combine, level: int, index: int
+) -> None:
+    """Takes a value into what waits in a tree over `count` ranges, and adds it up as far as it finds neighbours.
+
+    `waiting` holds sums by their place, (level, index); that of all comes to be at TOP.
+
+    >>> waiting = {}
+    >>> for leaf in (2, 1, 0):
+    ...     climb(waiting, 3, str(leaf), lambda a, b: f"({a}+{b})", 0, leaf)
+    >>> waiting
+    {(-1, 0): '((0+1)+2)'}
+    """
+    width = width_of(count, level)
+    while width > 1:
+        if index % 2 == 0 and index == width - 1:  # no neighbour: goes up alone
+            pass
+        elif (level, index ^ 1) not in waiting:
+            waiting[level, index] = value
+            return
+        else:
+            other = waiting.pop((level, index ^ 1))
+            value = combine(value, other) if index % 2 == 0 else combine(other, value)
+        level, index, width = level + 1, index // 2, (width + 1) // 2
+    waiting[TOP] = value
 
 
 @dataclass
@@ -21,23 +50,12 @@ class Merger:
     """
 
     count: int
-    combine: Callable[[Any, Any], Any]
+    combine: Combine
     _waiting: dict[tuple[int, int], Any] = field(default_factory=dict)
 
     def add(self, index: int, value: Any, level: int = 0) -> None:
         """Takes in the partial result of one range, or of all ranges below one place of a level above."""
-        width = width_of(self.count, level)
-        while width > 1:
-            if index % 2 == 0 and index == width - 1:  # no neighbour: goes up alone
-                pass
-            else:
-                other = self._waiting.pop((level, index ^ 1), None)
-                if other is None:
-                    self._waiting[(level, index)] = (value,)
-                    return
-                value = self._sum(value, other[0]) if index % 2 == 0 else self._sum(other[0], value)
-            level, index, width = level + 1, index // 2, (width + 1) // 2
-        self._waiting[(-1, 0)] = (value,)
+        climb(self._waiting, self.count, value, self._sum, level, index)
 
     def _sum(self, a: Any, b: Any) -> Any:
         return b if a is None else a if b is None else self.combine(a, b)
@@ -45,7 +63,7 @@ class Merger:
     @property
     def result(self) -> Any:
         """The sum of all."""
-        return self._waiting[(-1, 0)][0]
+        return self._waiting[TOP]
 
 
 def width_of(count: int, level: int) -> int:
