@@ -144,7 +144,7 @@ class Case:
                 os.environ["HEPGRAPH_CACHE"] = folder
                 native._known.clear()
                 self.each.__dict__.pop("compiled", None)
-                both, compiled = timed(lambda: self.each.compiled)
+                both, compiled = timed(self.each.ready)
                 assert compiled.kernel is not None
                 assert not compiled.plain, compiled.plain
                 text = compiled.kernel.text
@@ -153,7 +153,7 @@ class Case:
                 del compiled
                 self.each.__dict__.pop("compiled", None)
                 native._known.clear()
-                loaded, _compiled = timed(lambda: self.each.compiled)
+                loaded, _compiled = timed(self.each.ready)
                 read = _reading(text)
             self.schedule = min(self.schedule, loaded - read)
             self.cold, self.cached = min(self.cold, both - loaded + read), min(self.cached, read)

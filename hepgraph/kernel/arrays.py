@@ -133,6 +133,8 @@ class Streams:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if not self.open:
+            return
         free = ctypes.CDLL(None).free
         free.argtypes, free.restype = [ctypes.c_void_p], None
         for numbers in self.open.values():

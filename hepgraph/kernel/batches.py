@@ -9,6 +9,7 @@ histograms are kept in a few copies, so that entries of one bin do not wait for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,19 @@ def batched(target: Target, fills: int) -> bool:
 def copies(size: int, part: int) -> int:
     """How many copies of an array of bins are filled: of sums of weights only one, as their order matters."""
     return COPIES if part == 2 and size <= SMALL else 1
+
+
+@dataclass(frozen=True)
+class Push:
+    """The action of a fill whose entries are collected; where one of `must` is false, something is wrong."""
+
+    target: Target
+    must: tuple[Node, ...]
+
+    def __call__(self, e: Any, action: Any, env: Any) -> None:
+        for mask in self.must:
+            e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
+        e.batches.push(e, self.target, env)
 
 
 class Batches:
@@ -77,7 +91,7 @@ class Batches:
         at = e.emit(f"load i64, ptr {count}")
         for (value, dtype), (pointer, start, _) in zip(values, columns, strict=True):
             e.store(pointer, e.emit(f"add nuw nsw i64 {at}, {start}") if start else at, value, dtype)
-        more = e.emit(f"add nuw nsw i64 {at}, 1")
+        more = e.emit(f"add nuw nsw i64 {at}, {e.one()}")  # what does not count is written over by the next
         e.do(f"store i64 {more}, ptr {count}")
         if e.depth == 1:
             self.once.append((count, call))

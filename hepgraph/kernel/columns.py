@@ -35,7 +35,7 @@ class Offsets:
 
     def same(self, leaf: Space, own: Any) -> bool:
         """Whether the lists of a column are those of a leaf; columns may share the very offsets."""
-        known = self.checked.setdefault(leaf, [])
+        known = self.checked.setdefault(leaf, [self.of(leaf)])
         if not any(own is other for other in known):
             if not np.array_equal(self.of(leaf), own):
                 return False

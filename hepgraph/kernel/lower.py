@@ -15,13 +15,16 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
-from hepgraph.kernel.batches import BATCH, Batches
+from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
+from hepgraph.kernel.batches import BATCH, Batches, Push
 from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
 from hepgraph.kernel.schedule import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Scheduler, Step
 from hepgraph.kernel.sorting import sort_function
 from hepgraph.kernel.values import Values
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, parent_of
+
+GUESS = 12  # operations that are done sooner than a branch is taken that was guessed wrong
+COLLECTED = 3  # what it takes to collect an entry
 
 
 class Lowered(Values):
@@ -44,13 +47,14 @@ class Lowered(Values):
         rest = [step for step in self.steps if not any(step is other for other in flat)]
         for step in flat:
             self.flat(step)
-        spaces = _event_spaces(self.steps)
+        spaces = _event_spaces(rest)
 
         def event(at: str) -> None:
             cursor = Cursor(id=at)
             self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
 
-        self.strips("%start", "%stop", event)
+        if rest:
+            self.strips("%start", "%stop", event)
         self.batches.finish(self, self.batches.open)
         self.do(f"ret i32 {self.emit(f'load i32, ptr {self.error}')}")
         return self.lines
@@ -59,10 +63,14 @@ class Lowered(Values):
         """A loop over all elements of the block at once, where it does not matter to which event they belong."""
         pointer = self.slot(Slot("offsets", step.space, INT))
         low, high = self.load(pointer, "%start", INT), self.load(pointer, "%stop", INT)
-        self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}))
+        together = not self.check and _side_by_side(step, self.targets)
+        self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}), together)
 
-    def strips(self, low: str, high: str, inside: Any) -> None:
-        """A loop over numbers in strips; after each, the batches of fills made once for each number are binned."""
+    def strips(self, low: str, high: str, inside: Any, together: bool = False) -> None:
+        """A loop over numbers in strips; after each, the batches of fills made once for each number are binned.
+
+        If `together`, LLVM is told to take several numbers at a time.
+        """
         i = self.variable("i64")
         self.do(f"store i64 {low}, ptr {i}")
         head, body, done = self.block("head"), self.block("body"), self.block("done")
@@ -74,7 +82,7 @@ class Lowered(Values):
         limit = self.emit(f"add nsw i64 {at}, {BATCH}")
         near = self.emit(f"icmp slt i64 {high}, {limit}")
         end = self.emit(f"select i1 {near}, i64 {high}, i64 {limit}")
-        self.range(at, end, inside)
+        self.range(at, end, inside, self.vector_loop() if together else "")
         self.batches.finish(self, self.batches.once)
         self.do(f"store i64 {end}, ptr {i}")
         self.do(f"br label %{head}")
@@ -88,6 +96,8 @@ class Lowered(Values):
                     self.begin(need)
                 case Finish(need):
                     self.sort(as_space(need.item), env)
+                case If(mask, body) if self.only is not None or self.cheap(body, env):
+                    self.counted_if(self.value(mask, env), body, env)
                 case If(mask, body):
                     self.under(self.value(mask, env), partial(self.walk, body, env))
                 case Loop(space, body):
@@ -96,6 +106,48 @@ class Lowered(Values):
                     env = self.bind(space, env)
                 case Action():
                     self.act(step, env)
+
+    def cheap(self, body: Sequence[Step], env: Env) -> bool:
+        """Whether what is under a condition only collects entries that cost less than a branch guessed wrong."""
+        own, cost = set(env), 0
+        stack = list(reversed(body))
+        while stack:
+            match stack.pop():
+                case Bind(space) if space.kind == "filter":
+                    own.add(space)
+                    nodes: tuple[Node, ...] = ()
+                case If(mask, inside):
+                    stack += reversed(inside)
+                    nodes = (mask,)
+                case Action(need=None, uses=nodes, result=result) if isinstance(self.targets[result], Push):
+                    cost += COLLECTED
+                case _:
+                    return False
+            if not all(self.at_hand(node, own) for node in nodes):
+                return False
+            cost += sum(self.cost(node) for node in nodes)
+        return cost <= GUESS
+
+    def at_hand(self, node: Node, spaces: set[Space]) -> bool:
+        """Whether a node is calculated from what is known or can be read at the current elements, whatever they are."""
+        if node.space is None or (node in self.staged and node.space in spaces):
+            return True
+        if node.space not in spaces or node in self.given or node.op in ("ordinal", "defined", "merge"):
+            return False
+        if node.op in ("reduce", "count"):
+            return node.op == "reduce" or self.shape(as_space(node.args[0])) in ("leaf", "filter")
+        if node.op == "take":
+            m = as_map(node.args[0])
+            near = m.kind == "up" or (m.kind == "inc" and m.src.kind == "filter")
+            return near and not self.located(m) and self.at_hand(as_node(node.args[1]), spaces)
+        return all(self.at_hand(as_node(arg), spaces) for arg in node.args)
+
+    def counted_if(self, test: str, body: Sequence[Step], env: Env) -> None:
+        """Code that is run in any case, and counts under a condition."""
+        outer = self.only
+        self.only = test if outer is None else self.emit(f"and i1 {outer}, {test}")
+        self.walk(body, env)
+        self.only = outer
 
     def under(self, test: str, inner: Callable[[], None]) -> None:
         """Code under a condition."""
@@ -141,8 +193,8 @@ class Lowered(Values):
             case _:
                 raise NotLowered(f"a loop over {space.kind} is not compiled", space)
 
-    def range(self, low: str, high: str, inside: Any) -> None:
-        """A loop over numbers."""
+    def range(self, low: str, high: str, inside: Any, how: str = "") -> None:
+        """A loop over numbers; `how` is what LLVM is told of it."""
         i = self.variable("i64")
         self.do(f"store i64 {low}, ptr {i}")
         head, body, done = self.block("head"), self.block("body"), self.block("done")
@@ -162,7 +214,7 @@ class Lowered(Values):
         self.depth -= 1
         self.scopes.pop()
         self.do(f"store i64 {self.emit(f'add nsw i64 {at}, 1')}, ptr {i}")
-        self.do(f"br label %{head}")
+        self.do(f"br label %{head}{how}")
         self.start(done)
 
     def combinations(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
@@ -349,7 +401,7 @@ class Lowered(Values):
     def up(self, place: str) -> str:
         """Adds one to a counter; gives what it was before."""
         at = self.emit(f"load i64, ptr {place}")
-        more = self.emit(f"add nsw i64 {at}, 1")
+        more = self.emit(f"add nsw i64 {at}, {self.one()}")
         self.do(f"store i64 {more}, ptr {place}")
         return at
 
@@ -558,6 +610,23 @@ def _is_flat(loop: Loop) -> bool:
         return True
 
     return free(loop.body)
+
+
+def _side_by_side(loop: Loop, targets: Sequence[Any]) -> bool:
+    """Whether a flat loop only collects what simple operations make, for every element, so that vectors can."""
+    nodes: list[Item] = []
+    for step in loop.body:
+        if not isinstance(step, Action) or not isinstance(targets[step.result], Push) or targets[step.result].must:
+            return False
+        nodes += step.uses
+    made = [item for item in ordered(nodes) if isinstance(item, Node)]
+    return len(made) <= GUESS and all(x.op in _SIMPLE and x.dtype.kind in "fb" for x in made if x.op != "literal")
+
+
+_SIMPLE = frozenset(
+    "load add subtract multiply divide negative absolute square sqrt where logical_and logical_or logical_not less "
+    "less_equal greater greater_equal equal not_equal astype".split()
+)
 
 
 def _own(node: Node, spaces: set[Space]) -> bool:

@@ -36,6 +36,7 @@ def module(
             *(f"define internal void @{name}{text}" for text, name in shared.functions.items()),
             *bodies,
             *_kernel(shared, calls),
+            *shared.loops,
         ]
     ), shared
 

@@ -19,6 +19,7 @@ class Values(Writer):
     def __init__(self, scheduler: Scheduler, shared: Shared, check: bool) -> None:
         super().__init__(shared, check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
+        self.cost = scheduler.cost
         self.given, self.shape, self.located, self.chain = (
             scheduler.given,
             scheduler.shape,

@@ -57,6 +57,7 @@ class Shared:
         self.constants: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.areas: dict[np.dtype[Any], int] = {}
+        self.loops: list[str] = []  # what LLVM is told about loops
 
 
 class Writer:
@@ -66,6 +67,7 @@ class Writer:
         self.check = check
         self.slots, self.declared = shared.slots, shared.declared
         self.constants, self.functions = shared.constants, shared.functions
+        self.loops = shared.loops
         self.used: dict[str, None] = {}
         self.lines: list[str] = []
         self.top: list[str] = []
@@ -73,6 +75,7 @@ class Writer:
         self.scopes: list[dict[Any, Any]] = [{}]
         self.label = "entry"
         self.error = self.variable("i32")
+        self.only: str | None = None  # a condition for what is done, where there is no branch
 
     def emit(self, text: str) -> str:
         """Writes an instruction that gives a value."""
@@ -106,6 +109,18 @@ class Writer:
         self.top.append(f"  {name} = alloca {kind}")
         return name
 
+    def one(self) -> str:
+        """What is added to a counter: 1, or 0 where what is under way does not count."""
+        return "1" if self.only is None else self.emit(f"zext i1 {self.only} to i64")
+
+    def vector_loop(self) -> str:
+        """What is said at the end of a loop whose rounds LLVM is to make several of at a time."""
+        k = 2 * len(self.loops)
+        self.loops.append(
+            f'!{k} = distinct !{{!{k}, !{k + 1}}}\n!{k + 1} = !{{!"llvm.loop.vectorize.enable", i1 true}}'
+        )
+        return f", !llvm.loop !{k}"
+
     def slot(self, slot: Slot) -> str:
         """The pointer of an argument."""
         name = self.slots.setdefault(slot, f"%p{len(self.slots)}")
@@ -118,6 +133,8 @@ class Writer:
 
     def fail(self, test: str) -> None:
         """Under a condition, the interpreter has to say what is wrong."""
+        if self.only is not None:
+            test = self.emit(f"and i1 {test}, {self.only}")
         old = self.emit(f"load i32, ptr {self.error}")
         self.do(f"store i32 {self.emit(f'select i1 {test}, i32 1, i32 {old}')}, ptr {self.error}")
 
