@@ -13,7 +13,7 @@ import pytest
 from hepgraph.kernel import native, scalar
 from hepgraph.kernel.module import unique_lines
 from hepgraph.kernel.scalar import RULES, cast, literal, operation, stored_type
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.tree import NotLowered
 from hepgraph.ops import OPS, result_dtype
 
 DTYPES = [np.dtype(d) for d in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")]

@@ -9,7 +9,8 @@ import numpy as np
 
 from hepgraph.errors import DisagreementError
 from hepgraph.graph.node import Item, Node, Space, ancestors, ordered
-from hepgraph.kernel.schedule import DEAR, NotLowered
+from hepgraph.kernel.schedule import DEAR
+from hepgraph.kernel.tree import NotLowered
 from hepgraph.load import Loaded
 from hepgraph.ops import OPS
 

@@ -17,12 +17,14 @@ from hepgraph.kernel.calls import Feeder, feeders
 from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
 from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
-from hepgraph.kernel.lower import Lowered, start_value
+from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.module import module
 from hepgraph.kernel.output import Compiled, Output
+from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.scalar import cast
-from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
+from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.split import split
+from hepgraph.kernel.tree import Action, Need, NotLowered, Step, printed
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 from hepgraph.ops import MOMENTS

@@ -13,7 +13,7 @@ import numpy as np
 from hepgraph.graph.node import Node
 from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
 from hepgraph.kernel.scalar import cast, constant
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.writer import Slot, checked
 
 DOUBLE = np.dtype(np.float64)

@@ -12,7 +12,7 @@ from typing import Any
 from hepgraph.graph.canonical import TOTAL, stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_space
 from hepgraph.kernel.scalar import known_type, literal, operation
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.tree import NotLowered
 
 _WITHOUT = frozenset({"output", "output_valid", "call", "record_valid"})
 _STRUCTURE = frozenset(

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.tree import NotLowered
 
 DType = np.dtype[Any]
 BOOL = np.dtype(bool)

@@ -8,8 +8,9 @@ from hepgraph.graph.canonical import TOTAL, count, stays, up
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.kernel.given import is_rows, same_row
 from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
-from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer, parent_of
+from hepgraph.kernel.schedule import Scheduler
+from hepgraph.kernel.tree import Need, NotLowered
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer
 from hepgraph.ops import OPS
 
 
@@ -33,10 +34,10 @@ class Values(Writer):
         """The first element of a list, and the one past its last."""
         if self.shape(space) == "concat":
             return "0", self.length(space, env)
-        key = ("bounds", space, self.cursor(parent_of(space), env))
+        key = ("bounds", space, self.cursor(as_space(space.parent), env))
         found = self.known(key)
         if found is None:
-            parent = self.numbered(parent_of(space), env)
+            parent = self.numbered(as_space(space.parent), env)
             pointer = self.slot(Slot("offsets", space, INT))
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
@@ -66,7 +67,7 @@ class Values(Writer):
             case "concat":
                 return Cursor(id=k, ordinal=k)
             case "one":
-                return Cursor(id=self.cursor(parent_of(space), env).id, ordinal="0")
+                return Cursor(id=self.cursor(as_space(space.parent), env).id, ordinal="0")
             case "pull":
                 above = self.follow(as_map(space.args[1]), env)
                 base = self.by_position(as_space(space.args[0]), k, above)
@@ -193,7 +194,7 @@ class Values(Writer):
         match self.shape(space):
             case "leaf":
                 low, high = self.bounds(space, env)
-                key = ("length", space, self.cursor(parent_of(space), env))
+                key = ("length", space, self.cursor(as_space(space.parent), env))
                 return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
             case "one":
                 return "1"

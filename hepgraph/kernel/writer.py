@@ -187,8 +187,3 @@ def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
         new = f.emit(f"select i1 {fine}, i64 {old}, i64 {value}")
         f.do(f"store i64 {new}, ptr {where}")
     return str(f.emit(f"select i1 {fine}, i64 {index}, i64 {low}"))
-
-
-def parent_of(space: Space) -> Space:
-    assert space.parent is not None
-    return space.parent
