@@ -277,6 +277,10 @@ class Kernel:
             if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
                 moving.append((k, slot))
                 continue
+            if slot.kind == "function":
+                function, kinds = slot.item
+                table[k] = function.native(kinds).address
+                continue
             if slot.kind == "given":
                 array = np.ascontiguousarray(given[slot.item], slot.dtype)
             elif slot.kind == "rank":

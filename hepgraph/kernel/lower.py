@@ -148,7 +148,7 @@ class Lowered(Values):
         """Whether a node is calculated from what is known or can be read at the current elements, whatever they are."""
         if node.space is None or (node in self.staged and node.space in spaces):
             return True
-        if node.space not in spaces or node in self.given or node.op in ("ordinal", "defined", "merge"):
+        if node.space not in spaces or node in self.given or node.op in ("ordinal", "defined", "merge", "ufunc"):
             return False
         if node.op in ("reduce", "count"):
             return node.op == "reduce" or self.shape(as_space(node.args[0])) in ("leaf", "filter")

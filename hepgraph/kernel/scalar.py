@@ -538,6 +538,14 @@ def literal(value: Any) -> tuple[Any, Any]:
     return _Value(value), None
 
 
+def number(name: Any, dtype: Any) -> tuple[str, DType]:
+    """An argument of an operation with a type of its own, which a literal has, too."""
+    if isinstance(name, _Value):
+        dtype = np.asarray(name.value).dtype
+        name = constant(name.value, dtype)
+    return name, dtype
+
+
 def _weak(arg: tuple[Any, Any]) -> Any:
     name, dtype = arg
     if not isinstance(name, _Value):

@@ -207,7 +207,7 @@ class Scheduler:
         if node.op in ("reduce", "merge", "count", "defined"):
             return 1
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
-        return below if node.op == "take" else below + (20 if node.op in DEAR else 1)
+        return below if node.op == "take" else below + (20 if node.op in DEAR or node.op == "ufunc" else 1)
 
     def _dear(self, mask: Node) -> tuple[int, int]:
         """How dear a condition is: the loops that it needs, then its own operations."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from hepgraph.graph.canonical import TOTAL, count, stays, up
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
+from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.given import is_rows, same_row
-from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
+from hepgraph.kernel.scalar import cast, constant, literal, llvm_type, number, operation, stored_type
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.tree import Need, NotLowered
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer
@@ -187,7 +190,20 @@ class Values(Writer):
         for arg in node.args:
             assert isinstance(arg, Node)
             args.append(literal(arg.param.value) if arg.op == "literal" else (self.value(arg, env), arg.dtype))
+        if node.op == "ufunc" and isinstance(node.param[0], NumberFunction):
+            return self.called(node.param[0], args, node.dtype)
         return operation(self, node.op, args, node.param or (), node.dtype)
+
+    def called(self, function: NumberFunction, args: list[tuple[Any, Any]], out: np.dtype[Any]) -> str:
+        """What a user's function gives for numbers; where it raises, the interpreter says so."""
+        values = [number(*arg) for arg in args]
+        kinds = tuple(dtype for _, dtype in values)
+        place = self.variable(stored_type(out))
+        passed = ", ".join([f"ptr {place}", *(f"{llvm_type(dtype)} {value}" for value, dtype in values)])
+        status = self.emit(f"call i32 {self.slot(Slot('function', (function, kinds), INT))}({passed})")
+        self.fail(self.emit(f"icmp ne i32 {status}, 0"))
+        value = self.emit(f"load {stored_type(out)}, ptr {place}")
+        return self.emit(f"icmp ne i8 {value}, 0") if out == BOOL else value
 
     def length(self, space: Space, env: Env) -> str:
         """The number of elements of a space under the current element of its parent."""
