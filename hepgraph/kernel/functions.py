@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,13 @@ def is_numbas(error: Exception) -> bool:
 
 
 class NumberFunction:
-    """A compiled function of numbers as an operation on arrays: all as long as each other, or single numbers."""
+    """A compiled function of numbers as an operation on arrays: all as long as each other, or single numbers.
 
-    def __init__(self, function: Any) -> None:
-        self.function = function
+    Two with the same key do the same.
+    """
+
+    def __init__(self, function: Any, key: str) -> None:
+        self.function, self.key = function, key
         self.native = lru_cache(maxsize=None)(self._native)
         self._loop = lru_cache(maxsize=None)(self._compiled_loop)
 
@@ -58,20 +61,13 @@ class NumberFunction:
         return str(self.function.__name__)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, NumberFunction) and other._key == self._key
+        return isinstance(other, NumberFunction) and other.key == self.key
 
     def __hash__(self) -> int:
-        return hash(self._key)
+        return hash(self.key)
 
     def __reduce__(self) -> Any:
-        return NumberFunction, (self.function,)
-
-    @cached_property
-    def _key(self) -> Any:
-        """The function's code with all it uses; two with the same do the same."""
-        import cloudpickle
-
-        return cloudpickle.dumps(self.function.py_func), repr(self.function.targetoptions)
+        return NumberFunction, (self.function, self.key)
 
     def content(self) -> tuple[Any, ...]:
         """What makes it the same function in another process (see `hepgraph.content`)."""

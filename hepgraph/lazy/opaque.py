@@ -431,7 +431,7 @@ def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, *
 
 def _of_numbers(function: Any, args: Sequence[Any]) -> Any:
     """A compiled function applied to each element, if it takes numbers; else to the arrays."""
-    each = NumberFunction(function)
+    each = NumberFunction(function, _key((function, function.targetoptions), (), ()))
     forms, rows, guard = together(args) if all(isinstance(arg, (Lazy, _NUMBER)) for arg in args) else ((), None, ())
     kinds = [_number_type(form) for form in forms]
     if rows is None or any(kind is None for kind in kinds):
