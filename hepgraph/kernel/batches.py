@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.node import Node
-from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table
+from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved
 from hepgraph.kernel.scalar import cast, constant
-from hepgraph.kernel.writer import Slot, checked
+from hepgraph.kernel.writer import Slot, Text, checked
 
 BATCH = 256  # entries
 APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
@@ -145,14 +145,13 @@ def _axes(e: Any, target: Target) -> str:
     return name
 
 
-class _Function:
+class _Function(Text):
     """The code of a function on vectors."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.top: list[str] = []
+        super().__init__()
         self.params: list[str] = []
-        self.number = self.cells = 0
+        self.cells = 0
 
     def param(self, kind: str) -> str:
         """A fresh parameter."""
@@ -176,18 +175,6 @@ class _Function:
             f"  {x}v = shufflevector <{WIDE} x {kind}> {x}o, <{WIDE} x {kind}> poison, <{WIDE} x i32> zeroinitializer"
         )
         return f"{x}v"
-
-    def emit(self, text: str) -> str:
-        self.number += 1
-        name = f"%v{self.number}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def do(self, text: str) -> None:
-        self.lines.append(f"  {text}")
-
-    def start(self, label: str) -> None:
-        self.lines.append(f"{label}:")
 
 
 REALS, SHORTS, TESTS = f"<{WIDE} x double>", f"<{WIDE} x i32>", f"<{WIDE} x i1>"
@@ -302,12 +289,7 @@ def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
         further = f.emit(f"add nsw {SHORTS} {base}, {_all('i32', by)}")
         return f.emit(f"select {TESTS} {beyond}, {SHORTS} {base}, {SHORTS} {further}")
 
-    base, size = "zeroinitializer", len(edges)
-    while size > 1:
-        half = size // 2
-        base = step(base, half, half)
-        size -= half
-    return step(base, 0, 1)
+    return halved(len(edges), "zeroinitializer", step)
 
 
 def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: tuple[int, str], check: bool) -> None:

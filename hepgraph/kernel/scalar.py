@@ -225,17 +225,26 @@ def _rest(e: Emitter, a: str, b: str, dtype: DType) -> str:
     return e.emit(f"call {t} @rest{8 * dtype.itemsize}({t} {a}, {t} {b})")
 
 
+def _other_sign(e: Emitter, rest: str, b: str, dtype: DType) -> str:
+    """Whether C's remainder is not zero and of another sign than the divisor: Python's is then one divisor further."""
+    t = llvm_type(dtype)
+    if dtype.kind == "f":
+        some = e.emit(f"fcmp une {t} {rest}, 0.0")
+        differ = e.emit(f"xor i1 {e.emit(f'fcmp olt {t} {b}, 0.0')}, {e.emit(f'fcmp olt {t} {rest}, 0.0')}")
+    else:
+        some = e.emit(f"icmp ne {t} {rest}, 0")
+        differ = e.emit(f"icmp slt {t} {e.emit(f'xor {t} {rest}, {b}')}, 0")
+    return e.emit(f"and i1 {some}, {differ}")
+
+
 def _remainder(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     """Python's %: the sign is that of the divisor."""
     a, b = args
     t = llvm_type(dtype)
     if dtype.kind == "f":
         mod = _rest(e, a, b, dtype)
-        negative_b = e.emit(f"fcmp olt {t} {b}, 0.0")
-        negative_m = e.emit(f"fcmp olt {t} {mod}, 0.0")
-        differ = e.emit(f"xor i1 {negative_b}, {negative_m}")
         moved = e.emit(f"fadd {t} {mod}, {b}")
-        fixed = e.emit(f"select i1 {differ}, {t} {moved}, {t} {mod}")
+        fixed = e.emit(f"select i1 {_other_sign(e, mod, b, dtype)}, {t} {moved}, {t} {mod}")
         zero = _intrinsic("copysign")(e, ["0.0", b], dtype)
         nothing = e.emit(f"fcmp oeq {t} {mod}, 0.0")
         whole = e.emit(f"select i1 {nothing}, {t} {zero}, {t} {fixed}")
@@ -246,11 +255,8 @@ def _remainder(e: Emitter, args: Sequence[str], dtype: DType) -> str:
         mod = e.emit(f"urem {t} {a}, {safe}")
         return e.emit(f"select i1 {bad}, {t} 0, {t} {mod}")
     mod = e.emit(f"srem {t} {a}, {safe}")
-    differ = e.emit(f"icmp slt {t} {e.emit(f'xor {t} {mod}, {b}')}, 0")
-    some = e.emit(f"icmp ne {t} {mod}, 0")
-    fix = e.emit(f"and i1 {differ}, {some}")
     moved = e.emit(f"add {t} {mod}, {b}")
-    result = e.emit(f"select i1 {fix}, {t} {moved}, {t} {mod}")
+    result = e.emit(f"select i1 {_other_sign(e, mod, b, dtype)}, {t} {moved}, {t} {mod}")
     return e.emit(f"select i1 {bad}, {t} 0, {t} {result}")
 
 
@@ -265,10 +271,8 @@ def _floor_divide(e: Emitter, args: Sequence[str], dtype: DType) -> str:
         return e.emit(f"select i1 {bad}, {t} 0, {t} {quotient}")
     quotient = e.emit(f"sdiv {t} {a}, {safe}")
     rest = e.emit(f"srem {t} {a}, {safe}")
-    differ = e.emit(f"icmp slt {t} {e.emit(f'xor {t} {a}, {b}')}, 0")
-    some = e.emit(f"icmp ne {t} {rest}, 0")
     down = e.emit(f"sub {t} {quotient}, 1")
-    floored = e.emit(f"select i1 {e.emit(f'and i1 {differ}, {some}')}, {t} {down}, {t} {quotient}")
+    floored = e.emit(f"select i1 {_other_sign(e, rest, b, dtype)}, {t} {down}, {t} {quotient}")
     zero = e.emit(f"icmp eq {t} {b}, 0")
     wrapped = e.emit(f"select i1 {bad}, {t} {a}, {t} {floored}")  # the lowest number by -1 stays
     return e.emit(f"select i1 {zero}, {t} 0, {t} {wrapped}")
@@ -280,10 +284,8 @@ def _floor_divide_floats(e: Emitter, a: str, b: str, dtype: DType) -> str:
     mod = _rest(e, a, b, dtype)
     plain = e.emit(f"fdiv {t} {a}, {b}")
     div = e.emit(f"fdiv {t} {e.emit(f'fsub {t} {a}, {mod}')}, {b}")
-    signs = e.emit(f"xor i1 {e.emit(f'fcmp olt {t} {b}, 0.0')}, {e.emit(f'fcmp olt {t} {mod}, 0.0')}")
-    some = e.emit(f"fcmp une {t} {mod}, 0.0")
     less = e.emit(f"fsub {t} {div}, 1.0")
-    div = e.emit(f"select i1 {e.emit(f'and i1 {signs}, {some}')}, {t} {less}, {t} {div}")
+    div = e.emit(f"select i1 {_other_sign(e, mod, b, dtype)}, {t} {less}, {t} {div}")
     down = _intrinsic("floor")(e, [div], dtype)
     over = e.emit(f"fcmp ogt {t} {e.emit(f'fsub {t} {div}, {down}')}, {constant(0.5, dtype)}")
     more = e.emit(f"fadd {t} {down}, 1.0")

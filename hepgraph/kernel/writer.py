@@ -60,22 +60,13 @@ class Shared:
         self.loops: list[str] = []  # what LLVM is told about loops
 
 
-class Writer:
-    """Text of a function under way, the scopes that values are known in, and the arguments."""
+class Text:
+    """The lines of a function under way, and those that come before all others."""
 
-    def __init__(self, shared: Shared, check: bool) -> None:
-        self.check = check
-        self.slots, self.declared = shared.slots, shared.declared
-        self.constants, self.functions = shared.constants, shared.functions
-        self.loops = shared.loops
-        self.used: dict[str, None] = {}
+    def __init__(self) -> None:
         self.lines: list[str] = []
         self.top: list[str] = []
         self.number = 0
-        self.scopes: list[dict[Any, Any]] = [{}]
-        self.label = "entry"
-        self.error = self.variable("i32")
-        self.only: str | None = None  # a condition for what is done, where there is no branch
 
     def emit(self, text: str) -> str:
         """Writes an instruction that gives a value."""
@@ -88,6 +79,25 @@ class Writer:
         """Writes an instruction that gives none."""
         self.lines.append(f"  {text}")
 
+    def start(self, label: str) -> None:
+        """Begins a block."""
+        self.lines.append(f"{label}:")
+
+
+class Writer(Text):
+    """Text of a function under way, the scopes that values are known in, and the arguments."""
+
+    def __init__(self, shared: Shared, check: bool) -> None:
+        super().__init__()
+        self.check = check
+        self.slots, self.declared = shared.slots, shared.declared
+        self.constants, self.functions = shared.constants, shared.functions
+        self.loops = shared.loops
+        self.used: dict[str, None] = {}
+        self.scopes: list[dict[Any, Any]] = [{}]
+        self.error = self.variable("i32")
+        self.only: str | None = None  # a condition for what is done, where there is no branch
+
     def declare(self, text: str) -> None:
         """Declares an external function, once."""
         self.declared[text] = None
@@ -96,11 +106,6 @@ class Writer:
         """A fresh label."""
         self.number += 1
         return f"{name}{self.number}"
-
-    def start(self, label: str) -> None:
-        """Begins a block."""
-        self.lines.append(f"{label}:")
-        self.label = label
 
     def variable(self, kind: str) -> str:
         """A place on the stack; LLVM makes a register of it."""
