@@ -15,7 +15,7 @@ import numpy as np
 from hepgraph.graph.canonical import count
 from hepgraph.graph.node import Item, Node, Space
 from hepgraph.interpret import Extent
-from hepgraph.kernel.scalar import known_type, stored_type
+from hepgraph.kernel.types import known_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, Slot
 
 _AS_THEY_ARE = frozenset({"load", "load_valid", "list_valid", "output", "output_valid", "full", "literal", "call"})

@@ -16,7 +16,7 @@ import numpy as np
 
 from hepgraph.graph.node import Node
 from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved
-from hepgraph.kernel.scalar import cast, constant
+from hepgraph.kernel.types import cast, constant
 from hepgraph.kernel.writer import Slot, Text, checked
 
 BATCH = 256  # entries

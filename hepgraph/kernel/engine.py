@@ -21,10 +21,10 @@ from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.module import module
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
-from hepgraph.kernel.scalar import cast
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.split import split
 from hepgraph.kernel.tree import Action, Need, NotLowered, Step, printed
+from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 from hepgraph.ops import MOMENTS

@@ -12,8 +12,8 @@ import numpy as np
 
 from hepgraph.graph.node import Node
 from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
-from hepgraph.kernel.scalar import cast, constant
 from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.types import cast, constant
 from hepgraph.kernel.writer import Slot, Text, checked
 
 DOUBLE = np.dtype(np.float64)

@@ -12,8 +12,9 @@ from typing import Any
 from hepgraph.graph.canonical import TOTAL, stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space
 from hepgraph.kernel.functions import NumberFunction
-from hepgraph.kernel.scalar import known_type, literal, operation
+from hepgraph.kernel.scalar import literal, operation
 from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.types import known_type
 
 _WITHOUT = frozenset({"output", "output_valid", "call", "record_valid"})
 _STRUCTURE = frozenset(

@@ -18,7 +18,6 @@ from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.kernel.batches import BATCH, Batches, Push
 from hepgraph.kernel.reductions import combined, start_value, stored
-from hepgraph.kernel.scalar import cast, llvm_type, stored_type
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.sorting import sort_function
 from hepgraph.kernel.tree import (
@@ -36,6 +35,7 @@ from hepgraph.kernel.tree import (
     is_flat,
     only_any_or_all,
 )
+from hepgraph.kernel.types import cast, llvm_type, stored_type
 from hepgraph.kernel.values import Values
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner
 

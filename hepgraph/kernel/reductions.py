@@ -8,8 +8,8 @@ import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Node
-from hepgraph.kernel.scalar import BOOL, Emitter, constant, llvm_type
 from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.types import BOOL, Emitter, constant, llvm_type
 
 
 def start_value(node: Node) -> Any:

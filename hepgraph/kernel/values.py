@@ -10,9 +10,10 @@ from hepgraph.graph.canonical import TOTAL, count, stays, up
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.given import is_rows, same_row
-from hepgraph.kernel.scalar import cast, constant, literal, llvm_type, number, operation, stored_type
+from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.tree import Need, NotLowered
+from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer
 from hepgraph.ops import OPS
 

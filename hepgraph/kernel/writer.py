@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.node import Space
-from hepgraph.kernel.scalar import stored_type
+from hepgraph.kernel.types import stored_type
 
 INT = np.dtype(np.int64)
 BOOL = np.dtype(bool)
