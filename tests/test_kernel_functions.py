@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import awkward as ak
+import cloudpickle
 import hist
 import numba
 import numpy as np
@@ -103,6 +105,9 @@ def test_the_same_function_is_one_step_and_the_kernel_is_kept(tmp_path: Any, mon
     assert hg.map_partitions(careful, e.x)._form.node is hg.map_partitions(careful, e.x)._form.node
     y = hg.map_partitions(careful, e.x / 9)
     assert "ufunc(%2, careful)" in str(hg.explain(y))
+    again = hg.map_partitions(careful, e.Jet.eta)._form.content.node.param[0]
+    assert again is y._form.node.param[0]
+    assert pickle.loads(cloudpickle.dumps(again)) is again
     before = native.compiled, native.loaded
     first = y.compute(executor="serial", progress=False)
     native._known.clear()

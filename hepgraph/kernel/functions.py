@@ -67,7 +67,7 @@ class NumberFunction:
         return hash(self.key)
 
     def __reduce__(self) -> Any:
-        return NumberFunction, (self.function, self.key)
+        return number_function, (self.function, self.key)
 
     def content(self) -> tuple[Any, ...]:
         """What makes it the same function in another process (see `hepgraph.content`)."""
@@ -127,3 +127,13 @@ class NumberFunction:
         found: dict[str, Any] = {"function": self.function, "carray": numba.carray}
         exec(text, found)
         return found
+
+
+def number_function(function: Any, key: str) -> NumberFunction:
+    """The operation of a function; one with the same key that is there, so that nothing is compiled twice."""
+    return _same(NumberFunction(function, key))
+
+
+@lru_cache(maxsize=256)
+def _same(function: NumberFunction) -> NumberFunction:
+    return function

@@ -21,7 +21,7 @@ from hepgraph.graph.node import Item, Node, Space, node, space
 from hepgraph.interpret import build
 from hepgraph.io.forms import columns_of_form, data_of_layout
 from hepgraph.io.source import Column, Data
-from hepgraph.kernel.functions import NumberFunction, is_numbas, jitted
+from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import elementwise
 from hepgraph.load import level_name
@@ -431,7 +431,7 @@ def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, *
 
 def _of_numbers(function: Any, args: Sequence[Any]) -> Any:
     """A compiled function applied to each element, if it takes numbers; else to the arrays."""
-    each = NumberFunction(function, _key((function, function.targetoptions), (), ()))
+    each = number_function(function, _key((function, function.targetoptions), (), ()))
     forms, rows, guard = together(args) if all(isinstance(arg, (Lazy, _NUMBER)) for arg in args) else ((), None, ())
     kinds = [_number_type(form) for form in forms]
     if rows is None or any(kind is None for kind in kinds):
