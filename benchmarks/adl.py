@@ -80,7 +80,7 @@ def one_run(work: Callable[[Any], Any], file: str, options: dict[str, Any]) -> d
     (each,) = passes(tree, options["engine"])[0]
     each.partitions()
     times["plan"] = mark()
-    _ = each.compiled
+    _ = each.ready()
     times["build"] = mark()
     _, report = hg.compute(tree, report=True, progress=False, **options)
     rest = mark()

@@ -144,7 +144,7 @@ class Case:
                 os.environ["HEPGRAPH_CACHE"] = folder
                 native._known.clear()
                 self.each.__dict__.pop("compiled", None)
-                both, compiled = timed(lambda: self.each.compiled)
+                both, compiled = timed(self.each.ready)
                 assert compiled.kernel is not None
                 assert not compiled.plain, compiled.plain
                 text = compiled.kernel.text
@@ -153,18 +153,19 @@ class Case:
                 del compiled
                 self.each.__dict__.pop("compiled", None)
                 native._known.clear()
-                loaded, _compiled = timed(lambda: self.each.compiled)
+                loaded, _compiled = timed(self.each.ready)
                 read = _reading(text)
             self.schedule = min(self.schedule, loaded - read)
             self.cold, self.cached = min(self.cold, both - loaded + read), min(self.cached, read)
         self.loaded = Loaded(self.each.origin, self.each.partitions()[0], self.each.needs())
-        self.kernel = self.eager = self.vector = math.inf
+        self.kernel = self.eager = self.vector = self.last = math.inf
 
     def once(self, chunks: list[Any], other: Any = None) -> None:
         """One more measurement of the kernel, of eager awkward, and of that with vector on one chunk."""
         kernel = self.each.compiled.kernel
         assert kernel is not None
-        self.kernel = min(self.kernel, *(timed(lambda: kernel.run(self.loaded))[0] for _ in range(3)))
+        self.last = min(timed(lambda: kernel.run(self.loaded))[0] for _ in range(3))
+        self.kernel = min(self.kernel, self.last)
         if chunks:
             with np.errstate(all="ignore"):
                 self.eager = min(self.eager, timed(lambda: [eagerly(self.work, chunk) for chunk in chunks])[0])
@@ -216,16 +217,24 @@ def main() -> None:
     large = Case("240 hist., 20", events, lambda e: variations(e, 20, 12))
     ten = Case("10 variations", events, lambda e: variations(e, 10, 10))
     one = Case("1 variation", events, lambda e: variations(e, 1, 10))
-    for _ in range(5):
+    of_eight, of_one = [], []  # each round by itself: the machine may change its pace between rounds
+    for _ in range(9):
         for case in (*cases, together, ten, one):
             case.once([])
+        of_eight.append(together.last / sum(case.last for case in cases))
+        of_one.append(ten.last / one.last)
     large.once([])
     for case in (together, large, ten, one):
         print(case.row(million))
     print(f"a fill of query 2: {1e6 * cases[1].kernel / int(ak.sum(ak.num(data.Jet))):.1f} ns, all told")
-    print(f"eight in one kernel: {together.kernel / sum(case.kernel for case in cases):.2f} of the sum of the eight")
-    print(f"ten variations in one pass: {ten.kernel / one.kernel:.1f} times one")
+    print(f"eight in one kernel: {_spread(of_eight)} of the sum of the eight")
+    print(f"ten variations in one pass: {_spread(of_one)} times one")
     print(f"two threads, each all eight: {scaling(together):.2f} of the time of one after the other")
+
+
+def _spread(ratios: list[float]) -> str:
+    """The median of some ratios, with the least and the most."""
+    return f"{np.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def scaling(case: Case) -> float:

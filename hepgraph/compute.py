@@ -118,9 +118,9 @@ def compute(
 
     `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
     `hg.executors`, or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
-    `engine="interpreter"` takes the plain path by name, `engine="kernel"` compiles histograms, reductions and arrays to
-    native code (what it does not know comes from the interpreter); "auto" is the interpreter today. `progress`: shown
-    in a terminal or notebook unless False.
+    `engine`: "auto", which is "kernel", compiles histograms, reductions and arrays to native code, and takes from the
+    interpreter the parts that the kernel does not know (`hg.explain` names them); "interpreter" takes the plain path.
+    `progress`: shown in a terminal or notebook unless False.
     With `report=True`, gives (results, report); the report has a row for each range.
 
     `on_error`, `retries`, `checkpoint` and `resume` are those of `hg.run`: what becomes of ranges that cannot be read,

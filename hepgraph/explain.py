@@ -39,14 +39,14 @@ class Explanation:
 def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
 
-    With `kernel`, the plan for `engine="kernel"`, with its loops.
+    With `kernel`, also the loops that are compiled.
 
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> print(str(hg.explain(events.MET.pt)).splitlines()[0])
     1 dataset, 1 result, 1 pass over the data
     """
-    made, places = passes(tree, "kernel" if kernel else "auto")
+    made, places = passes(tree)
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
     parts += [_pass_text(each, kernel) for each in made]

@@ -22,6 +22,7 @@ from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
+from hepgraph.graph.show import steps
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
@@ -196,12 +197,26 @@ class Pass:
 
     @cached_property
     def compiled(self) -> Compiled:
-        """Which results the kernel makes, and which the interpreter; made once in each process."""
-        if self.engine != "kernel":
-            return Compiled(None, (), dict.fromkeys(range(len(self.sinks)), "the default; engine='kernel' compiles"))
-        from hepgraph.kernel.engine import compile_outputs  # what most runs do not need is not imported
+        """Which results the kernel makes, and which the interpreter; made once in each process, and not yet built."""
+        if self.engine == "interpreter":
+            return Compiled(None, (), dict.fromkeys(range(len(self.sinks)), "asked for by name"))
+        from hepgraph.kernel.engine import compile_outputs  # takes a while to import, and plans alone need none
 
         return compile_outputs(self.origin, [sink.output() for sink in self.sinks], _events(self.origin))
+
+    def ready(self) -> Compiled:
+        """The same, with machine code; what goes wrong in making it is told with the graph."""
+        try:
+            compiled = self.compiled
+            if compiled.kernel is not None:
+                compiled.kernel.build()
+        except Exception as error:
+            error.add_note(
+                'while compiling this graph, which is an error of hepgraph\'s (engine="interpreter" does without):\n'
+                + steps(self.wants)
+            )
+            raise
+        return compiled
 
     @property
     def title(self) -> str:
@@ -245,7 +260,7 @@ class Pass:
         loaded = Loaded(self.origin, part, needs)
         read = time.perf_counter()
         with _building:
-            compiled = self.compiled
+            compiled = self.ready()
         try:
             partials, how = self._partials(compiled, loaded)
         except Exception as error:
@@ -300,7 +315,8 @@ class Pass:
         """What makes the result of a range the same in another process (see `hepgraph.content`)."""
         columns = self.columns()
         known = [self.origin.source.columns[name] for name in sorted(columns)]
-        return "pass", self.engine, [sink.content() for sink in self.sinks], known
+        engine = "interpreter" if self.engine == "interpreter" else "kernel"
+        return "pass", engine, [sink.content() for sink in self.sinks], known
 
     def __reduce__(self) -> Any:
         return _thawed, (dumps((self.origin, self.sinks, self.engine)),)

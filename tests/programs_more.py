@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import awkward as ak
+import numba
 import numpy as np
 from programs import Program, World, depth, kind, rule
 
@@ -28,6 +29,18 @@ def _missing(p: Program, w: World) -> tuple[Any, Any]:
 def filled(p: Program, w: World) -> None:
     x, c = _missing(p, w)
     p.add(w, ak.fill_none(x, p.tape.of(INSTEAD)), c)
+
+
+@numba.njit
+def bent(x: Any) -> Any:
+    """A function of numbers that numba compiles."""
+    return x * 0.5 if x > 1 else x - 2
+
+
+@rule
+def compiled(p: Program, w: World) -> None:
+    x, c = _missing(p, w)
+    p.add(w, hg.map_partitions(bent, x), c)
 
 
 @rule

@@ -307,7 +307,7 @@ def test_explain(root_file):
     lines = str(hg.explain({"h": h, "n": ak.sum(ak.num(central))})).splitlines()
     assert lines[0] == "1 dataset, 2 results, 1 pass over the data"
     assert f"{root_file}: 100 entries in 4 partitions" in lines[2]
-    assert lines[3].startswith("engine: the interpreter (2 results: the default;")
+    assert lines[3].startswith("engine: the kernel (2 results); ")
     reading = next(i for i, line in enumerate(lines) if line.startswith("reads 3 of "))
     described = {line.split()[0]: line for line in lines[reading + 1 : reading + 4]}
     assert set(described) == {"Jet_eta", "Jet_pt", "nJet"}

@@ -160,7 +160,7 @@ from hepgraph.processors.adl import AllQueries
 import hashlib
 (each,) = passes(AllQueries().process(events), "kernel")[0]
 from hepgraph.kernel import native
-kernel = each.compiled.kernel
+kernel = each.ready().kernel
 print(hashlib.sha256(kernel.text.encode()).hexdigest(), native.compiled, native.loaded)
 """
 

@@ -11,7 +11,9 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.compute import passes
+from hepgraph.kernel import batches, lower
 from hepgraph.kernel.batches import BATCH, MOST
+from hepgraph.kernel.lower import GUESS
 
 EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
 AXES = {
@@ -315,6 +317,56 @@ def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alo
     got = compiled(filled(lazy, lambda x: x))
     parts = [filled(part, lambda x: ak.to_numpy(ak.flatten(x, axis=None))) for part in (data[: n // 2], data[n // 2 :])]
     assert got == [one + two for one, two in zip(*parts, strict=True)]
+
+
+@pytest.mark.parametrize("guess", [0, GUESS, 1000])
+def test_entries_are_collected_with_and_without_branches(guess: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under one condition and under several, of events, lists and pairs: the same bits, in the same order."""
+    taken: list[bool] = []
+    cheap = lower.Lowered.cheap
+
+    def noted(self: Any, *args: Any) -> bool:
+        taken.append(cheap(self, *args))
+        return taken[-1]
+
+    monkeypatch.setattr(lower.Lowered, "cheap", noted)
+    monkeypatch.setattr(lower, "GUESS", guess)
+    monkeypatch.setattr(lower, "BATCH", 8)
+    monkeypatch.setattr(batches, "BATCH", 8)
+    rng = np.random.default_rng(6)
+    counts = rng.integers(0, 6, 500)
+    flat = {"a": rng.normal(size=counts.sum()), "k": rng.integers(-3, 9, counts.sum())}
+    data = ak.Array(
+        {"x": ak.zip({name: ak.unflatten(v, counts) for name, v in flat.items()}), "e": rng.normal(size=500)}
+    )
+
+    def values(events: Any) -> list[Any]:
+        x = events.x
+        some = x[x.a > 0.3]
+        few = events[(ak.num(some) > 1) & (events.e > 0)]
+        p, q = ak.unzip(ak.combinations(x, 2))
+        near = p.a[abs(p.a - q.a) < 0.5]
+        return [
+            some.k,
+            some[some.k > 2].a * 2,
+            few.e,
+            few.x.k[few.x.a > few.e],
+            ak.sum(some.k, axis=1)[ak.sum(x.a, axis=1) > 0],
+            near,
+            near[near > 0],
+        ]
+
+    def filled(events: Any, ready: Any) -> list[Any]:
+        axes = [hist.axis.Integer(-3, 8), *(hist.axis.Regular(9, -1, 4) for _ in range(6))]
+        axes[3] = hist.axis.IntCategory([1, 4])
+        plain = [hg.Hist(axis).fill(ready(v)) for axis, v in zip(axes, values(events), strict=True)]
+        weight = hist.storage.Weight
+        return plain + [hg.Hist(axes[1], storage=weight()).fill(ready(v), weight=ready(v)) for v in values(events)[:3]]
+
+    got = compiled(filled(hg.from_awkward(data), lambda v: v))
+    assert got == filled(data, lambda v: ak.to_numpy(ak.flatten(v, axis=None)))
+    assert any(taken) is (guess > 0)
+    assert not all(taken) or guess == 1000
 
 
 @pytest.mark.parametrize("kind", ["any", "all"])

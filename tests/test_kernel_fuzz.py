@@ -25,7 +25,7 @@ import hepgraph as hg
 from hepgraph.compute import finished, passes, run_passes
 from hepgraph.errors import HepgraphError
 from hepgraph.executors import pick
-from hepgraph.kernel import engine
+from hepgraph.kernel import batches, engine, lower
 from hepgraph.kernel import native as compiler
 from hepgraph.ledger import Report
 
@@ -115,15 +115,17 @@ def hg_base() -> Any:
 
 def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     """One program on one dataset, both ways."""
-    old, engine.BLOCK = engine.BLOCK, block
-    compiler.LEVEL = (0, 2)[seed % 2]
-    try:
-        with np.errstate(all="ignore"):
-            p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
-            expected, _, _ = computed(p.sinks, "interpreter")
-            got, native, plain = computed(p.sinks, "kernel")
-    finally:
-        engine.BLOCK, compiler.LEVEL = old, 2
+    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
+        patch.setattr(engine, "BLOCK", block)
+        patch.setattr(compiler, "LEVEL", (0, 2, 1, 2)[seed % 4])
+        if seed % 3 == 0:  # batches that are often full
+            patch.setattr(batches, "BATCH", 8)
+            patch.setattr(lower, "BATCH", 8)
+        if seed % 5 == 0:  # branches wherever there can be some, or nowhere
+            patch.setattr(lower, "GUESS", (0, 1000)[seed % 2])
+        p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
+        expected, _, _ = computed(p.sinks, "interpreter")
+        got, native, plain = computed(p.sinks, "kernel")
     made["programs"] += 1
     made["native"] += native
     made["plain"] += plain

@@ -176,3 +176,60 @@ def test_spread_of_everything() -> None:
     got = hg.compute([ak.std(x, axis=None), ak.var(x, axis=None)], engine="kernel", executor="serial", progress=False)
     wanted = hg.compute([ak.std(x, axis=None), ak.var(x, axis=None)], executor="serial", progress=False)
     assert np.allclose(got, wanted, rtol=1e-9)
+
+
+# errors
+
+
+WRONG = {
+    "lists of other lengths": lambda e: e.x + e.y,
+    "an index beyond a list": lambda e: e.x[:, 1],
+    "an index beyond a list, from its end": lambda e: e[e.n < 3].x[:, -2],
+    "an array of indices": lambda e: e.x[e.i],
+    "in a histogram": lambda e: hg.Hist(hist.axis.Regular(3, 0, 1)).fill(e.x[:, 0]),
+    "in a reduction": lambda e: ak.sum(ak.sum(e.x * e.y, axis=1)),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_with_the_data_is_told_as_by_the_interpreter(name: str) -> None:
+    data = {"x": [[1.0, 2.0], [3.0], []], "y": [[1.0], [2.0], []], "i": [[0, 1], [1], []], "n": [1, 2, 3]}
+    events = hg.from_awkward(ak.zip({k: ak.Array(v) for k, v in data.items()}, depth_limit=1))
+    tree = WRONG[name](events)
+    (each,) = passes(tree)[0]
+    assert each.compiled.kernel is not None
+    told = []
+    for engine_ in ("auto", "interpreter"):
+        with pytest.raises((ValueError, IndexError)) as caught:
+            hg.compute(tree, engine=engine_, executor="serial", progress=False)
+        told.append((type(caught.value), str(caught.value), getattr(caught.value, "__notes__", [])))
+    assert told[0] == told[1]
+    assert "test_kernel_parts.py" in str(told[0])
+
+
+def test_a_kernel_that_cannot_be_built_is_an_error_with_its_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hepgraph.kernel import native
+
+    def refused(text: str, level: int = 2) -> Any:
+        raise RuntimeError("LLVM says no")
+
+    monkeypatch.setattr(native, "optimised", refused)
+    monkeypatch.setenv("HEPGRAPH_CACHE", "")
+    x = hg.from_awkward(ak.Array([1.0, 2.0]))
+    with pytest.raises(RuntimeError, match="LLVM says no") as caught:
+        ak.sum(x * 1.7182818).compute(executor="serial", progress=False)
+    loops, graph, where = caught.value.__notes__
+    assert loops.startswith("the loops, for each event:\nresult 0 <- ")
+    assert graph.startswith('while compiling this graph, which is an error of hepgraph\'s (engine="interpreter" does')
+    assert "* 1.7182818" in graph
+    assert where.startswith("in the range <memory>")
+    assert ak.sum(x * 1.7182818).compute(engine="interpreter", executor="serial", progress=False) > 5
+
+
+def test_columns_alone_need_no_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hepgraph.kernel import native
+
+    monkeypatch.setattr(native, "native", None)
+    events = hg.from_awkward(jets(30, 4))
+    assert ak.array_equal(events.pt.compute(executor="serial", progress=False), jets(30, 4).pt, equal_nan=True)
+    assert events.k.head(2).to_list() == jets(30, 4).k[:2].to_list()

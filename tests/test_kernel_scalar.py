@@ -12,8 +12,10 @@ import pytest
 
 from hepgraph.kernel import native, scalar
 from hepgraph.kernel.module import unique_lines
-from hepgraph.kernel.scalar import RULES, cast, literal, operation, stored_type
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.rules import RULES
+from hepgraph.kernel.scalar import literal, operation
+from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.types import cast, stored_type
 from hepgraph.ops import OPS, result_dtype
 
 DTYPES = [np.dtype(d) for d in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")]

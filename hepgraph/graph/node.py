@@ -205,7 +205,7 @@ def literal(value: Any) -> Node:
 
 
 def user_line() -> Line | None:
-    """Where the user's code called us: the nearest frame outside of hepgraph, awkward and NumPy."""
+    """Where the user's code called us: the nearest frame outside of hepgraph, awkward, NumPy and numba."""
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
@@ -220,7 +220,7 @@ def user_line() -> Line | None:
     return None
 
 
-_OURS = frozenset({"hepgraph", "awkward", "numpy", "functools", "contextlib"})
+_OURS = frozenset({"hepgraph", "awkward", "numpy", "numba", "functools", "contextlib"})
 _ours: dict[str, bool] = {}  # by the file that code is in
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from hepgraph.graph.canonical import count
 from hepgraph.graph.node import Item, Node, Space
 from hepgraph.interpret import Extent
-from hepgraph.kernel.scalar import known_type, stored_type
+from hepgraph.kernel.types import known_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, Slot
 from hepgraph.offsets import offsets_of
 

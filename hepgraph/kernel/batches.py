@@ -9,14 +9,15 @@ histograms are kept in a few copies, so that entries of one bin do not wait for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hepgraph.graph.node import Node
-from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table
-from hepgraph.kernel.scalar import cast, constant
-from hepgraph.kernel.writer import Slot, checked
+from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved
+from hepgraph.kernel.types import cast, constant
+from hepgraph.kernel.writer import Slot, Text, checked
 
 BATCH = 256  # entries
 APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
@@ -35,6 +36,19 @@ def batched(target: Target, fills: int) -> bool:
 def copies(size: int, part: int) -> int:
     """How many copies of an array of bins are filled: of sums of weights only one, as their order matters."""
     return COPIES if part == 2 and size <= SMALL else 1
+
+
+@dataclass(frozen=True)
+class Push:
+    """The action of a fill whose entries are collected; where one of `must` is false, something is wrong."""
+
+    target: Target
+    must: tuple[Node, ...]
+
+    def __call__(self, e: Any, action: Any, env: Any) -> None:
+        for mask in self.must:
+            e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
+        e.batches.push(e, self.target, env)
 
 
 class Batches:
@@ -77,7 +91,7 @@ class Batches:
         at = e.emit(f"load i64, ptr {count}")
         for (value, dtype), (pointer, start, _) in zip(values, columns, strict=True):
             e.store(pointer, e.emit(f"add nuw nsw i64 {at}, {start}") if start else at, value, dtype)
-        more = e.emit(f"add nuw nsw i64 {at}, 1")
+        more = e.emit(f"add nuw nsw i64 {at}, {e.one()}")  # what does not count is written over by the next
         e.do(f"store i64 {more}, ptr {count}")
         if e.depth == 1:
             self.once.append((count, call))
@@ -131,14 +145,13 @@ def _axes(e: Any, target: Target) -> str:
     return name
 
 
-class _Function:
+class _Function(Text):
     """The code of a function on vectors."""
 
     def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.top: list[str] = []
+        super().__init__()
         self.params: list[str] = []
-        self.number = self.cells = 0
+        self.cells = 0
 
     def param(self, kind: str) -> str:
         """A fresh parameter."""
@@ -162,18 +175,6 @@ class _Function:
             f"  {x}v = shufflevector <{WIDE} x {kind}> {x}o, <{WIDE} x {kind}> poison, <{WIDE} x i32> zeroinitializer"
         )
         return f"{x}v"
-
-    def emit(self, text: str) -> str:
-        self.number += 1
-        name = f"%v{self.number}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def do(self, text: str) -> None:
-        self.lines.append(f"  {text}")
-
-    def start(self, label: str) -> None:
-        self.lines.append(f"{label}:")
 
 
 REALS, SHORTS, TESTS = f"<{WIDE} x double>", f"<{WIDE} x i32>", f"<{WIDE} x i1>"
@@ -288,12 +289,7 @@ def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
         further = f.emit(f"add nsw {SHORTS} {base}, {_all('i32', by)}")
         return f.emit(f"select {TESTS} {beyond}, {SHORTS} {base}, {SHORTS} {further}")
 
-    base, size = "zeroinitializer", len(edges)
-    while size > 1:
-        half = size // 2
-        base = step(base, half, half)
-        size -= half
-    return step(base, 0, 1)
+    return halved(len(edges), "zeroinitializer", step)
 
 
 def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: tuple[int, str], check: bool) -> None:

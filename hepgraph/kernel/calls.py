@@ -13,7 +13,7 @@ from hepgraph.graph.node import Item, Node, Space, ordered
 from hepgraph.interpret import Interpreter
 from hepgraph.kernel.arrays import as_it_is
 from hepgraph.kernel.output import Output
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.kernel.tree import NotLowered
 from hepgraph.load import Loaded
 
 

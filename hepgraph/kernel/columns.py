@@ -9,7 +9,8 @@ import numpy as np
 
 from hepgraph.errors import DisagreementError
 from hepgraph.graph.node import Item, Node, Space, ancestors, ordered
-from hepgraph.kernel.schedule import DEAR, NotLowered
+from hepgraph.kernel.schedule import DEAR
+from hepgraph.kernel.tree import NotLowered
 from hepgraph.load import Loaded
 from hepgraph.ops import OPS
 
@@ -36,7 +37,7 @@ class Offsets:
 
     def same(self, leaf: Space, own: Any) -> bool:
         """Whether the lists of a column are those of a leaf; columns may share the very offsets."""
-        known = self.checked.setdefault(leaf, [])
+        known = self.checked.setdefault(leaf, [self.of(leaf)])
         if not any(own is other for other in known):
             if not np.array_equal(self.of(leaf), own):
                 return False

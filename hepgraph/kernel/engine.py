@@ -12,17 +12,19 @@ import numpy as np
 from hepgraph.graph.canonical import count, filtered, inc, take
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
-from hepgraph.kernel.batches import batched, copies
+from hepgraph.kernel.batches import Push, batched, copies
 from hepgraph.kernel.calls import Feeder, feeders
 from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
 from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
-from hepgraph.kernel.lower import Lowered, start_value
+from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.module import module
 from hepgraph.kernel.output import Compiled, Output
-from hepgraph.kernel.scalar import cast
-from hepgraph.kernel.schedule import Action, Need, NotLowered, Scheduler, Step, printed
+from hepgraph.kernel.reductions import start_value
+from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.split import split
+from hepgraph.kernel.tree import Action, Need, NotLowered, Step, printed
+from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, Slot
 from hepgraph.load import Loaded
 from hepgraph.ops import MOMENTS
@@ -54,7 +56,6 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
             return Compiled(None, (), plain | dict.fromkeys(wanted, f"together with the other results: {reason}"))
     if not wanted:
         return Compiled(None, (), plain)
-    kernel.build()
     return Compiled(kernel, tuple(wanted), plain)
 
 
@@ -143,14 +144,15 @@ class Kernel:
         self._native: Any = None
 
     def build(self) -> None:
-        """Compiles the text."""
-        from hepgraph.kernel.native import native
+        """Compiles the text, if that was not done, and if there is anything to be done by it."""
+        if self._native is None and any(self.trees):
+            from hepgraph.kernel.native import native  # llvmlite takes a while to import
 
-        try:
-            self._native = native(self.text)
-        except Exception as error:
-            error.add_note(f"while compiling\n{self}")
-            raise
+            try:
+                self._native = native(self.text)
+            except Exception as error:
+                error.add_note(f"the loops, for each event:\n{self}")
+                raise
         for feeder in self.feeders:
             feeder.kernel.build()
 
@@ -167,16 +169,10 @@ class Kernel:
         def write(e: Lowered, action: Action, env: Env) -> None:
             for mask in fill.must:  # a weight that is None
                 e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
-            self._fill(e, target, env)
-
-        self.targets.append(write)
-        return Action(fill.entries, (*target.nodes, *fill.must), None, 0, len(self.targets) - 1)
-
-    def _fill(self, e: Lowered, target: Target, env: Env) -> None:
-        if batched(target, self.fills):
-            e.batches.push(e, target, env)
-        else:
             write_fill(e, target, env, self.fills > MANY)
+
+        self.targets.append(Push(target, fill.must) if batched(target, self.fills) else write)
+        return Action(fill.entries, (*target.nodes, *fill.must), None, 0, len(self.targets) - 1)
 
     def _part_action(self, part: Node) -> Action:
         if part.op == "count":
@@ -258,6 +254,7 @@ class Kernel:
 
     def run(self, loaded: Loaded, given: Mapping[Item, Any] = _NOTHING) -> list[Any] | None:
         """The partial results of one partition, out of what the interpreter gives; None where something is wrong."""
+        self.build()
         with Streams() as streams:
             return self._run(loaded, given, streams)
 
@@ -280,6 +277,10 @@ class Kernel:
             if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
                 moving.append((k, slot))
                 continue
+            if slot.kind == "function":
+                function, kinds = slot.item
+                table[k] = function.native(kinds).address
+                continue
             if slot.kind == "given":
                 array = np.ascontiguousarray(given[slot.item], slot.dtype)
             elif slot.kind == "rank":
@@ -296,7 +297,7 @@ class Kernel:
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
         stage = Stage(loaded, offsets, self.staged)
         status = 0
-        for start in range(0, entries, BLOCK):
+        for start in range(0, entries if self._native is not None else 0, BLOCK):
             stop = min(start + BLOCK, entries)
             stage.move(start, stop)
             for k, slot in moving:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,9 @@ import numpy as np
 from hepgraph.graph.node import Node
 from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
 from hepgraph.kernel.output import Bins
-from hepgraph.kernel.scalar import cast, constant
-from hepgraph.kernel.schedule import NotLowered
-from hepgraph.kernel.writer import Slot, checked
+from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.types import cast, constant
+from hepgraph.kernel.writer import Slot, Text, checked
 
 DOUBLE = np.dtype(np.float64)
 INT = np.dtype(np.int64)
@@ -152,21 +152,6 @@ def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
     return value
 
 
-class _Function:
-    """The code of a function of its own."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def emit(self, text: str) -> str:
-        name = f"%v{len(self.lines)}"
-        self.lines.append(f"  {name} = {text}")
-        return name
-
-    def do(self, text: str) -> None:
-        self.lines.append(f"  {text}")
-
-
 def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     """The code of one fill: a call of a function, which all fills of such axes share."""
     args: list[str] = []
@@ -207,7 +192,7 @@ def axis_value(e: Any, axis: Axis, value: Any, env: Any) -> str:
 
 def _function(e: Any, target: Target, many: bool) -> str:
     """The name of the function that fills such a histogram, which is written if it is new."""
-    f = _Function()
+    f = Text()
     params: list[str] = []
     place = "0"
     if target.fields and target.weight is not None:
@@ -241,7 +226,7 @@ def _function(e: Any, target: Target, many: bool) -> str:
     return name
 
 
-def _inside(f: _Function, axis: Axis, index: str) -> str:
+def _inside(f: Text, axis: Axis, index: str) -> str:
     """The bin on an axis that may lack bins for what is below or above; the function is left for such entries."""
     if axis.kind not in ("regular", "variable", "integer", "category"):
         return index
@@ -255,7 +240,7 @@ def _inside(f: _Function, axis: Axis, index: str) -> str:
     return index if under else f.emit(f"sub nsw i64 {index}, 1")
 
 
-def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
+def _bin(e: Any, f: Text, axis: Axis, x: str) -> str:
     """The bin of a value on an axis, counted with the underflow bin if there is one."""
     match axis.kind:
         case "regular":
@@ -291,13 +276,13 @@ def _bin(e: Any, f: _Function, axis: Axis, x: str) -> str:
     raise AssertionError(axis.kind)
 
 
-def _last(f: _Function, axis: Axis, x: str, edge: float, index: str) -> str:
+def _last(f: Text, axis: Axis, x: str, edge: float, index: str) -> str:
     """Without a bin for what is above, the upper edge belongs to the last bin."""
     test = f.emit(f"fcmp oeq double {x}, {constant(edge, DOUBLE)}")
     return f.emit(f"select i1 {test}, i64 {axis.bins}, i64 {index}")
 
 
-def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
+def _search(e: Any, f: Text, edges: Sequence[float], x: str) -> str:
     """How many edges are not above x, by halving without branches; NaN is above all."""
     name = edge_table(e, edges)
 
@@ -307,7 +292,12 @@ def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
         beyond = f.emit(f"fcmp olt double {x}, {edge}")
         return f.emit(f"select i1 {beyond}, i64 {base}, i64 {f.emit(f'add nsw i64 {base}, {by}')}")
 
-    base, size = "0", len(edges)
+    return halved(len(edges), "0", step)
+
+
+def halved(size: int, first: str, step: Callable[[str, int, int], str]) -> str:
+    """The place that a search by halving ends at; a step looks some places ahead, and goes on by some if it must."""
+    base = first
     while size > 1:
         half = size // 2
         base = step(base, half, half)

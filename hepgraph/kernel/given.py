@@ -10,9 +10,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from hepgraph.graph.canonical import TOTAL, stays
-from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_space
-from hepgraph.kernel.scalar import known_type, literal, operation
-from hepgraph.kernel.schedule import NotLowered
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space
+from hepgraph.kernel.functions import NumberFunction
+from hepgraph.kernel.scalar import literal, operation
+from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.types import known_type
 
 _WITHOUT = frozenset({"output", "output_valid", "call", "record_valid"})
 _STRUCTURE = frozenset(
@@ -53,6 +55,8 @@ def _reason(item: Node, strange: Collection[Item]) -> str:
             return f"{item.op} of {arg.dtype}"  # type: ignore[union-attr]
     if item.op in _STRUCTURE:
         return ""
+    if item.op == "ufunc" and isinstance(item.param[0], NumberFunction):
+        return item.param[0].unknown([as_node(arg).dtype for arg in item.args])
     args: list[tuple[Any, Any]] = []
     for arg in item.args:
         assert isinstance(arg, Node)

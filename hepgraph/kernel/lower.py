@@ -15,13 +15,32 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
-from hepgraph.kernel.batches import BATCH, Batches
-from hepgraph.kernel.scalar import cast, constant, llvm_type, stored_type
-from hepgraph.kernel.schedule import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Scheduler, Step
+from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
+from hepgraph.kernel.batches import BATCH, Batches, Push
+from hepgraph.kernel.reductions import combined, start_value, stored
+from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.sorting import sort_function
+from hepgraph.kernel.tree import (
+    Action,
+    Begin,
+    Bind,
+    Finish,
+    If,
+    Loop,
+    Need,
+    NotLowered,
+    Step,
+    binds,
+    event_spaces,
+    is_flat,
+    only_any_or_all,
+)
+from hepgraph.kernel.types import cast, llvm_type, stored_type
 from hepgraph.kernel.values import Values
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, parent_of
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner
+
+GUESS = 12  # operations that are done sooner than a branch is taken that was guessed wrong
+COLLECTED = 3  # what it takes to collect an entry
 
 
 class Lowered(Values):
@@ -40,17 +59,18 @@ class Lowered(Values):
     def write(self) -> list[str]:
         """The code of the tree."""
         self.do(f"store i32 0, ptr {self.error}")
-        flat = [step for step in self.steps if isinstance(step, Loop) and _is_flat(step)]
+        flat = [step for step in self.steps if isinstance(step, Loop) and is_flat(step)]
         rest = [step for step in self.steps if not any(step is other for other in flat)]
         for step in flat:
             self.flat(step)
-        spaces = _event_spaces(self.steps)
+        spaces = event_spaces(rest)
 
         def event(at: str) -> None:
             cursor = Cursor(id=at)
             self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
 
-        self.strips("%start", "%stop", event)
+        if rest:
+            self.strips("%start", "%stop", event)
         self.batches.finish(self, self.batches.open)
         self.do(f"ret i32 {self.emit(f'load i32, ptr {self.error}')}")
         return self.lines
@@ -59,10 +79,14 @@ class Lowered(Values):
         """A loop over all elements of the block at once, where it does not matter to which event they belong."""
         pointer = self.slot(Slot("offsets", step.space, INT))
         low, high = self.load(pointer, "%start", INT), self.load(pointer, "%stop", INT)
-        self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}))
+        together = not self.check and _side_by_side(step, self.targets)
+        self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}), together)
 
-    def strips(self, low: str, high: str, inside: Any) -> None:
-        """A loop over numbers in strips; after each, the batches of fills made once for each number are binned."""
+    def strips(self, low: str, high: str, inside: Any, together: bool = False) -> None:
+        """A loop over numbers in strips; after each, the batches of fills made once for each number are binned.
+
+        If `together`, LLVM is told to take several numbers at a time.
+        """
         i = self.variable("i64")
         self.do(f"store i64 {low}, ptr {i}")
         head, body, done = self.block("head"), self.block("body"), self.block("done")
@@ -74,7 +98,7 @@ class Lowered(Values):
         limit = self.emit(f"add nsw i64 {at}, {BATCH}")
         near = self.emit(f"icmp slt i64 {high}, {limit}")
         end = self.emit(f"select i1 {near}, i64 {high}, i64 {limit}")
-        self.range(at, end, inside)
+        self.range(at, end, inside, self.vector_loop() if together else "")
         self.batches.finish(self, self.batches.once)
         self.do(f"store i64 {end}, ptr {i}")
         self.do(f"br label %{head}")
@@ -88,6 +112,8 @@ class Lowered(Values):
                     self.begin(need)
                 case Finish(need):
                     self.sort(as_space(need.item), env)
+                case If(mask, body) if self.only is not None or self.cheap(body, env):
+                    self.counted_if(self.value(mask, env), body, env)
                 case If(mask, body):
                     self.under(self.value(mask, env), partial(self.walk, body, env))
                 case Loop(space, body):
@@ -96,6 +122,48 @@ class Lowered(Values):
                     env = self.bind(space, env)
                 case Action():
                     self.act(step, env)
+
+    def cheap(self, body: Sequence[Step], env: Env) -> bool:
+        """Whether what is under a condition only collects entries that cost less than a branch guessed wrong."""
+        own, cost = set(env), 0
+        stack = list(reversed(body))
+        while stack:
+            match stack.pop():
+                case Bind(space) if space.kind == "filter":
+                    own.add(space)
+                    nodes: tuple[Node, ...] = ()
+                case If(mask, inside):
+                    stack += reversed(inside)
+                    nodes = (mask,)
+                case Action(need=None, uses=nodes, result=result) if isinstance(self.targets[result], Push):
+                    cost += COLLECTED
+                case _:
+                    return False
+            if not all(self.at_hand(node, own) for node in nodes):
+                return False
+            cost += sum(self.cost(node) for node in nodes)
+        return cost <= GUESS
+
+    def at_hand(self, node: Node, spaces: set[Space]) -> bool:
+        """Whether a node is calculated from what is known or can be read at the current elements, whatever they are."""
+        if node.space is None or (node in self.staged and node.space in spaces):
+            return True
+        if node.space not in spaces or node in self.given or node.op in ("ordinal", "defined", "merge", "ufunc"):
+            return False
+        if node.op in ("reduce", "count"):
+            return node.op == "reduce" or self.shape(as_space(node.args[0])) in ("leaf", "filter")
+        if node.op == "take":
+            m = as_map(node.args[0])
+            near = m.kind == "up" or (m.kind == "inc" and m.src.kind == "filter")
+            return near and not self.located(m) and self.at_hand(as_node(node.args[1]), spaces)
+        return all(self.at_hand(as_node(arg), spaces) for arg in node.args)
+
+    def counted_if(self, test: str, body: Sequence[Step], env: Env) -> None:
+        """Code that is run in any case, and counts under a condition."""
+        outer = self.only
+        self.only = test if outer is None else self.emit(f"and i1 {outer}, {test}")
+        self.walk(body, env)
+        self.only = outer
 
     def under(self, test: str, inner: Callable[[], None]) -> None:
         """Code under a condition."""
@@ -111,8 +179,8 @@ class Lowered(Values):
     def loop(self, space: Space, body: Sequence[Step], env: Env) -> None:
         """Steps for each element of a space under the current element of its parent."""
         settled = self.settled
-        self.settled = _only_any_or_all(body)
-        for bound in _binds(body):
+        self.settled = only_any_or_all(body)
+        for bound in binds(body):
             counter = self.counters.get(bound) or self.variable("i64")
             self.counters[bound] = counter
             self.do(f"store i64 0, ptr {counter}")
@@ -141,8 +209,8 @@ class Lowered(Values):
             case _:
                 raise NotLowered(f"a loop over {space.kind} is not compiled", space)
 
-    def range(self, low: str, high: str, inside: Any) -> None:
-        """A loop over numbers."""
+    def range(self, low: str, high: str, inside: Any, how: str = "") -> None:
+        """A loop over numbers; `how` is what LLVM is told of it."""
         i = self.variable("i64")
         self.do(f"store i64 {low}, ptr {i}")
         head, body, done = self.block("head"), self.block("body"), self.block("done")
@@ -152,7 +220,7 @@ class Lowered(Values):
         more = self.emit(f"icmp slt i64 {at}, {high}")
         if self.settled is not None:  # nothing that follows can change it
             old = self.emit(f"load i8, ptr {self.state[Need('reduce', self.settled)]}")
-            open_ = self.emit(f"icmp eq i8 {old}, {_stored(start_value(self.settled), BOOL)}")
+            open_ = self.emit(f"icmp eq i8 {old}, {stored(start_value(self.settled), BOOL)}")
             more = self.emit(f"and i1 {more}, {open_}")
         self.do(f"br i1 {more}, label %{body}, label %{done}")
         self.start(body)
@@ -162,7 +230,7 @@ class Lowered(Values):
         self.depth -= 1
         self.scopes.pop()
         self.do(f"store i64 {self.emit(f'add nsw i64 {at}, 1')}, ptr {i}")
-        self.do(f"br label %{head}")
+        self.do(f"br label %{head}{how}")
         self.start(done)
 
     def combinations(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
@@ -250,7 +318,7 @@ class Lowered(Values):
     def bind(self, space: Space, env: Env) -> Env:
         """The current element as one of a filter, or of a space with the same elements."""
         if space.kind == "one":
-            return {**env, space: Cursor(id=env[parent_of(space)].id, ordinal="0")}
+            return {**env, space: Cursor(id=env[as_space(space.parent)].id, ordinal="0")}
         below = env[as_space(space.args[0])]
         if self.chain(space)[-1].kind == "one":
             return {**env, space: Cursor(below.id, "0", below.legs)}
@@ -267,7 +335,7 @@ class Lowered(Values):
                     return
                 t = stored_type(node.dtype)
                 place = self.state.setdefault(need, self.variable(t))
-                self.do(f"store {t} {_stored(start_value(node), node.dtype)}, ptr {place}")
+                self.do(f"store {t} {stored(start_value(node), node.dtype)}, ptr {place}")
             case "count", _:
                 place = self.state.setdefault(need, self.variable("i64"))
                 self.do(f"store i64 0, ptr {place}")
@@ -349,7 +417,7 @@ class Lowered(Values):
     def up(self, place: str) -> str:
         """Adds one to a counter; gives what it was before."""
         at = self.emit(f"load i64, ptr {place}")
-        more = self.emit(f"add nsw i64 {at}, 1")
+        more = self.emit(f"add nsw i64 {at}, {self.one()}")
         self.do(f"store i64 {more}, ptr {place}")
         return at
 
@@ -364,7 +432,7 @@ class Lowered(Values):
         old = self.emit(f"load {t}, ptr {place}")
         if node.dtype == BOOL:
             old = self.emit(f"icmp ne i8 {old}, 0")
-        new = _combined(self, node, old, x)
+        new = combined(self, node, old, x)
         if node.dtype == BOOL:
             new = self.emit(f"zext i1 {new} to i8")
         self.do(f"store {t} {new}, ptr {place}")
@@ -380,7 +448,7 @@ class Lowered(Values):
             self.do(f"store x86_fp80 {self.emit(f'fadd x86_fp80 {old}, {wide}')}, ptr {pointer}")
             return
         old = self.load(pointer, "0", node.dtype)
-        self.store(pointer, "0", _combined(self, node, old, x), node.dtype)
+        self.store(pointer, "0", combined(self, node, old, x), node.dtype)
 
     def consider(self, m: Map, action: Action, env: Env) -> None:
         """Keeps the current element if it is the best so far."""
@@ -440,140 +508,18 @@ def _flat(cursor: Cursor) -> list[str]:
     return found
 
 
-def start_value(node: Node) -> Any:
-    """The value of a reduction over nothing."""
-    match node.param:
-        case "sum" | "any" | "count_nonzero":
-            return 0
-        case "prod" | "all":
-            return 1
-        case "min" | "max" if node.dtype.kind == "f":
-            return np.inf if node.param == "min" else -np.inf
-        case "min" | "max" if node.dtype.kind in "iu":
-            info = np.iinfo(node.dtype)
-            return info.max if node.param == "min" else info.min
-        case "min" | "max":
-            return node.param == "min"
-    raise NotLowered(f"the reduction {node.param} is not compiled")
+def _side_by_side(loop: Loop, targets: Sequence[Any]) -> bool:
+    """Whether a flat loop only collects what simple operations make, for every element, so that vectors can."""
+    nodes: list[Item] = []
+    for step in loop.body:
+        if not isinstance(step, Action) or not isinstance(targets[step.result], Push) or targets[step.result].must:
+            return False
+        nodes += step.uses
+    made = [item for item in ordered(nodes) if isinstance(item, Node)]
+    return len(made) <= GUESS and all(x.op in _SIMPLE and x.dtype.kind in "fb" for x in made if x.op != "literal")
 
 
-def _stored(value: Any, dtype: np.dtype[Any]) -> str:
-    return str(int(bool(value))) if dtype == BOOL else constant(value, dtype)
-
-
-def _combined(e: Lowered, node: Node, old: str, x: str) -> str:
-    t = llvm_type(node.dtype)
-    floating = node.dtype.kind == "f"
-    match node.param:
-        case "sum":
-            return e.emit(f"{'fadd' if floating else 'add'} {t} {old}, {x}")
-        case "prod":
-            return e.emit(f"{'fmul' if floating else 'mul'} {t} {old}, {x}")
-        case "any":
-            return e.emit(f"or i1 {old}, {x}")
-        case "all":
-            return e.emit(f"and i1 {old}, {x}")
-        case "min" | "max":
-            down = node.param == "min"
-            if floating:
-                better = e.emit(f"fcmp {'olt' if down else 'ogt'} {t} {x}, {old}")
-                if node.space is TOTAL:  # NaN wins over the dataset, and is ignored in lists
-                    better = e.emit(f"or i1 {better}, {e.emit(f'fcmp uno {t} {x}, {x}')}")
-            else:
-                sign = "s" if node.dtype.kind == "i" else "u"
-                better = e.emit(f"icmp {sign}{'lt' if down else 'gt'} {t} {x}, {old}")
-            return e.emit(f"select i1 {better}, {t} {x}, {t} {old}")
-    raise NotLowered(f"the reduction {node.param} is not compiled")
-
-
-def _only_any_or_all(steps: Sequence[Step]) -> Node | None:
-    """The any or all of a list that is all that a loop makes."""
-    match [step for step in steps if not isinstance(step, Bind)]:
-        case [If(_, body)]:
-            return _only_any_or_all(body)
-        case [Action(need=Need("reduce", Node(param="any" | "all") as node))] if node.space is not TOTAL:
-            return node
-    return None
-
-
-def _binds(steps: Sequence[Step]) -> list[Space]:
-    """The filters that are bound inside of a loop, not counting loops within."""
-    found: list[Space] = []
-    for step in steps:
-        match step:
-            case Bind(space) if space.kind == "filter":
-                found.append(space)
-            case If(_, body):
-                found += _binds(body)
-    return found
-
-
-def _event_spaces(steps: Sequence[Step]) -> set[Space]:
-    """The space of the entries."""
-    found: set[Space] = set()
-
-    def note(space: Space | None) -> None:
-        while space is not None:
-            if space.kind == "events":
-                found.add(space)
-            space = space.parent
-
-    def walk(part: Sequence[Step]) -> None:
-        for step in part:
-            match step:
-                case Loop(space, body):
-                    note(space)
-                    walk(body)
-                case If(mask, body):
-                    note(mask.space)
-                    walk(body)
-                case Bind(space):
-                    note(space)
-                case Action():
-                    note(step.space)
-
-    walk(steps)
-    return found
-
-
-def _is_flat(loop: Loop) -> bool:
-    """Whether a loop over a list of the events only makes results, out of nothing but the list's own columns."""
-    if loop.space.kind != "leaf" or loop.space.parent is None or loop.space.parent.kind != "events":
-        return False
-    own = {loop.space}
-
-    def free(steps: Sequence[Step]) -> bool:
-        for step in steps:
-            match step:
-                case Bind(space):
-                    own.add(space)
-                case If(mask, body):
-                    if not (_own(mask, own) and free(body)):
-                        return False
-                case Action(need=None, uses=uses):
-                    if not all(_own(node, own) for node in uses):
-                        return False
-                case _:
-                    return False
-        return True
-
-    return free(loop.body)
-
-
-def _own(node: Node, spaces: set[Space]) -> bool:
-    """Whether a node is calculated from columns of these spaces, element by element."""
-    if node.space is None:
-        return True
-    if node.space not in spaces or node.op in ("ordinal", "reduce", "count", "defined", "merge"):
-        return False
-    if node.op == "take":
-        m = as_map(node.args[0])
-        return m.kind == "inc" and _own(as_node(node.args[1]), spaces)
-    return all(_own(as_node(arg), spaces) for arg in node.args)
-
-
-def _root(space: Space) -> Space:
-    """The space that a selection is of."""
-    while space.kind in ("filter", "flat"):
-        space = as_space(space.args[0])
-    return space
+_SIMPLE = frozenset({
+    "load", "add", "subtract", "multiply", "divide", "negative", "absolute", "square", "sqrt", "where", "logical_and",
+    "logical_or", "logical_not", "less", "less_equal", "greater", "greater_equal", "equal", "not_equal", "astype",
+})  # fmt: skip

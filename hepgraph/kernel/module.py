@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hepgraph.kernel.lower import Lowered
-from hepgraph.kernel.schedule import Scheduler, Step
+from hepgraph.kernel.schedule import Scheduler
+from hepgraph.kernel.tree import Step
 from hepgraph.kernel.writer import Shared
 
 STEP = 2048  # events that one function sees before the next one does: few enough that their columns stay in the cache
@@ -36,6 +37,7 @@ def module(
             *(f"define internal void @{name}{text}" for text, name in shared.functions.items()),
             *bodies,
             *_kernel(shared, calls),
+            *shared.loops,
         ]
     ), shared
 

@@ -12,98 +12,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
 
-from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, conjuncts, count
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
-from hepgraph.graph.show import names_of, words
+from hepgraph.kernel.tree import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Step
 from hepgraph.ops import OPS
 
-
-class NotLowered(HepgraphError):
-    """Something in a graph that the kernel has no rule for; the interpreter makes `item`, or else the whole result."""
-
-    def __init__(self, message: str, item: Item | None = None) -> None:
-        super().__init__(message)
-        self.item = item
-
-
-@dataclass(frozen=True, slots=True)
-class Need:
-    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos, order."""
-
-    kind: str
-    item: Item
-
-    @property
-    def at(self) -> Space:
-        """The space under whose cursor it is valid."""
-        match self.kind, self.item:
-            case "reduce", Node(space=at):
-                return _some(at)
-            case "pick", Map(src=src):
-                return src
-            case "scratch", Node(space=at):
-                return _some(_some(at).parent)
-            case _, Space(parent=parent):
-                return _some(parent)
-        raise AssertionError(self.kind)
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """Something done for each element of `space`: towards a need, or towards the result with this number."""
-
-    space: Space
-    uses: tuple[Node, ...]
-    need: Need | None = None
-    part: int = 0
-    result: int = -1
-
-
-@dataclass(slots=True)
-class Begin:
-    """Sets a need to its starting value."""
-
-    need: Need
-
-
-@dataclass(slots=True)
-class Loop:
-    """For each element of a space that belongs to the current element of its parent."""
-
-    space: Space
-    body: list[Step] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class If:
-    """Under a condition."""
-
-    mask: Node
-    body: list[Step] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class Bind:
-    """Says that the current element is also one of a filter (or of a space with the same elements)."""
-
-    space: Space
-
-
-@dataclass(slots=True)
-class Finish:
-    """Makes a need out of what its actions left: sorts."""
-
-    need: Need
-
-
-Step: TypeAlias = Begin | Loop | If | Bind | Action | Finish
-
-
+DEAR = frozenset({
+    "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh",
+    "arctanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "hypot", "cbrt", "float_power",
+    "remainder", "fmod",
+})  # fmt: skip
 _CHEAP = 1
 _AWAY = ("leaf", "pull", "perm", "pad")  # the spaces whose elements are not the current ones of what they are made of
 _COLUMNS = ("load", "load_valid", "list_valid", "ordinal")
@@ -287,7 +207,7 @@ class Scheduler:
         if node.op in ("reduce", "merge", "count", "defined"):
             return 1
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
-        return below if node.op == "take" else below + (20 if node.op in DEAR else 1)
+        return below if node.op == "take" else below + (20 if node.op in DEAR or node.op == "ufunc" else 1)
 
     def _dear(self, mask: Node) -> tuple[int, int]:
         """How dear a condition is: the loops that it needs, then its own operations."""
@@ -318,7 +238,7 @@ class Scheduler:
         asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
         asked |= self.route_needs(action.space)
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
-            whole = _some(as_node(action.need.item).space)
+            whole = as_space(as_node(action.need.item).space)
             asked = asked.union(*(self._count_needs(as_space(p)) for p in whole.args[: action.part]))
         if action.need is not None and action.need.kind == "order":
             asked |= self._count_needs(action.space)
@@ -371,18 +291,18 @@ class Scheduler:
         """The actions that make a need."""
         match need.kind, need.item:
             case "reduce", Node(args=(x,)):
-                return (Action(_some(as_node(x).space), (as_node(x),), need),)
+                return (Action(as_space(as_node(x).space), (as_node(x),), need),)
             case "count", Space() as s:
                 return (Action(s, (), need),)
             case "pick", Map() as m:
                 _, keys, _ = m.param
                 return (Action(m.dst, tuple(as_node(a) for a in m.args[:keys]), need),)
             case "scratch", Node(op="merge") as x:
-                whole = _some(x.space)
+                whole = as_space(x.space)
                 parts = zip(whole.args, x.args, strict=True)
                 return tuple(Action(as_space(p), (as_node(v),), need, i) for i, (p, v) in enumerate(parts))
             case "scratch", Node() as x:
-                return (Action(_some(x.space), (x,), need),)
+                return (Action(as_space(x.space), (x,), need),)
             case "pos", Space() as s:
                 return (Action(s, (), need),)
             case "order", Space() as s:
@@ -407,10 +327,10 @@ class Scheduler:
                     self._insert(steps, inner, live)
                 return [*steps, Bind(s)]
             case "flat" | "one":
-                below = as_space(s.args[0]) if s.kind == "flat" else _some(s.parent)
+                below = as_space(s.args[0]) if s.kind == "flat" else as_space(s.parent)
                 return [*self.route(below, live), Bind(s)]
             case "events" | "leaf" | "concat" | "comb" | "cart" | "pull" | "perm" | "pad":
-                return [*self.route(_some(s.parent), live), Loop(s)]
+                return [*self.route(as_space(s.parent), live), Loop(s)]
         raise NotLowered(f"{s.kind} is not compiled", s)
 
     def _insert(self, steps: list[Loop | If | Bind], mask: Node, live: frozenset[Space]) -> None:
@@ -525,75 +445,3 @@ class Scheduler:
             done |= frozenset(ready)
             waiting -= set(ready)
         return done
-
-
-DEAR = frozenset(
-    [
-        "sin",
-        "cos",
-        "tan",
-        "sinh",
-        "cosh",
-        "tanh",
-        "arcsin",
-        "arccos",
-        "arctan",
-        "arctan2",
-        "arcsinh",
-        "arccosh",
-        "arctanh",
-        "exp",
-        "exp2",
-        "expm1",
-        "log",
-        "log2",
-        "log10",
-        "log1p",
-        "power",
-        "hypot",
-        "cbrt",
-        "float_power",
-        "remainder",
-        "fmod",
-    ]
-)
-
-
-def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
-    """The tree as indented text."""
-    names = names_of(ordered(roots))
-    out: list[str] = []
-
-    def walk(part: Sequence[Step], deep: int) -> None:
-        pad = "  " * deep
-        for step in part:
-            match step:
-                case Begin(need):
-                    out.append(f"{pad}begin {_need_words(need, names)}")
-                case Finish(need):
-                    out.append(f"{pad}sort {_need_words(need, names)}")
-                case Loop(s, body):
-                    out.append(f"{pad}for each of {names.get(s, s.kind)}:")
-                    walk(body, deep + 1)
-                case If(mask, body):
-                    out.append(f"{pad}if {words(mask, names)}:")
-                    walk(body, deep + 1)
-                case Bind(s):
-                    out.append(f"{pad}(one of {names.get(s, s.kind)})")
-                case Action():
-                    what = _need_words(step.need, names) if step.need else f"result {step.result}"
-                    uses = ", ".join(names.get(node, node.op) for node in step.uses)
-                    out.append(f"{pad}{what} <- {uses}" if uses else f"{pad}{what}")
-
-    walk(steps, 0)
-    return "\n".join(out)
-
-
-def _need_words(need: Need, names: dict[Item, str]) -> str:
-    name = names.get(need.item, need.item.kind if isinstance(need.item, Space | Map) else need.item.op)
-    return f"{need.kind} {name}"
-
-
-def _some(s: Space | None) -> Space:
-    assert s is not None
-    return s

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.kernel.scalar import stored_type
+from hepgraph.kernel.types import stored_type
 
 FEW = 24  # runs of so many are sorted by insertion, and then merged
 

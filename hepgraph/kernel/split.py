@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hepgraph.graph.node import Item, Node, ordered
-from hepgraph.kernel.schedule import Action, Need, Scheduler
+from hepgraph.kernel.schedule import Scheduler
+from hepgraph.kernel.tree import Action, Need
 
 BUDGET = 1000  # values and fills in one function, which are some four lines each
 FILL = 4  # what a fill counts for

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from hepgraph.graph.canonical import TOTAL, count, stays, up
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
+from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.given import is_rows, same_row
-from hepgraph.kernel.scalar import cast, constant, literal, operation, stored_type
-from hepgraph.kernel.schedule import Need, NotLowered, Scheduler
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer, parent_of
+from hepgraph.kernel.scalar import literal, number, operation
+from hepgraph.kernel.schedule import Scheduler
+from hepgraph.kernel.tree import Need, NotLowered
+from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer
 from hepgraph.ops import OPS
 
 
@@ -19,6 +24,7 @@ class Values(Writer):
     def __init__(self, scheduler: Scheduler, shared: Shared, check: bool) -> None:
         super().__init__(shared, check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
+        self.cost = scheduler.cost
         self.given, self.shape, self.located, self.chain = (
             scheduler.given,
             scheduler.shape,
@@ -32,10 +38,10 @@ class Values(Writer):
         """The first element of a list, and the one past its last."""
         if self.shape(space) == "concat":
             return "0", self.length(space, env)
-        key = ("bounds", space, self.cursor(parent_of(space), env))
+        key = ("bounds", space, self.cursor(as_space(space.parent), env))
         found = self.known(key)
         if found is None:
-            parent = self.numbered(parent_of(space), env)
+            parent = self.numbered(as_space(space.parent), env)
             pointer = self.slot(Slot("offsets", space, INT))
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
@@ -65,7 +71,7 @@ class Values(Writer):
             case "concat":
                 return Cursor(id=k, ordinal=k)
             case "one":
-                return Cursor(id=self.cursor(parent_of(space), env).id, ordinal="0")
+                return Cursor(id=self.cursor(as_space(space.parent), env).id, ordinal="0")
             case "pull":
                 above = self.follow(as_map(space.args[1]), env)
                 base = self.by_position(as_space(space.args[0]), k, above)
@@ -185,14 +191,27 @@ class Values(Writer):
         for arg in node.args:
             assert isinstance(arg, Node)
             args.append(literal(arg.param.value) if arg.op == "literal" else (self.value(arg, env), arg.dtype))
+        if node.op == "ufunc" and isinstance(node.param[0], NumberFunction):
+            return self.called(node.param[0], args, node.dtype)
         return operation(self, node.op, args, node.param or (), node.dtype)
+
+    def called(self, function: NumberFunction, args: list[tuple[Any, Any]], out: np.dtype[Any]) -> str:
+        """What a user's function gives for numbers; where it raises, the interpreter says so."""
+        values = [number(*arg) for arg in args]
+        kinds = tuple(dtype for _, dtype in values)
+        place = self.variable(stored_type(out))
+        passed = ", ".join([f"ptr {place}", *(f"{llvm_type(dtype)} {value}" for value, dtype in values)])
+        status = self.emit(f"call i32 {self.slot(Slot('function', (function, kinds), INT))}({passed})")
+        self.fail(self.emit(f"icmp ne i32 {status}, 0"))
+        value = self.emit(f"load {stored_type(out)}, ptr {place}")
+        return self.emit(f"icmp ne i8 {value}, 0") if out == BOOL else value
 
     def length(self, space: Space, env: Env) -> str:
         """The number of elements of a space under the current element of its parent."""
         match self.shape(space):
             case "leaf":
                 low, high = self.bounds(space, env)
-                key = ("length", space, self.cursor(parent_of(space), env))
+                key = ("length", space, self.cursor(as_space(space.parent), env))
                 return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
             case "one":
                 return "1"

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.node import Space
-from hepgraph.kernel.scalar import stored_type
+from hepgraph.kernel.types import stored_type
 
 INT = np.dtype(np.int64)
 BOOL = np.dtype(bool)
@@ -57,22 +57,16 @@ class Shared:
         self.constants: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.areas: dict[np.dtype[Any], int] = {}
+        self.loops: list[str] = []  # what LLVM is told about loops
 
 
-class Writer:
-    """Text of a function under way, the scopes that values are known in, and the arguments."""
+class Text:
+    """The lines of a function under way, and those that come before all others."""
 
-    def __init__(self, shared: Shared, check: bool) -> None:
-        self.check = check
-        self.slots, self.declared = shared.slots, shared.declared
-        self.constants, self.functions = shared.constants, shared.functions
-        self.used: dict[str, None] = {}
+    def __init__(self) -> None:
         self.lines: list[str] = []
         self.top: list[str] = []
         self.number = 0
-        self.scopes: list[dict[Any, Any]] = [{}]
-        self.label = "entry"
-        self.error = self.variable("i32")
 
     def emit(self, text: str) -> str:
         """Writes an instruction that gives a value."""
@@ -85,6 +79,25 @@ class Writer:
         """Writes an instruction that gives none."""
         self.lines.append(f"  {text}")
 
+    def start(self, label: str) -> None:
+        """Begins a block."""
+        self.lines.append(f"{label}:")
+
+
+class Writer(Text):
+    """Text of a function under way, the scopes that values are known in, and the arguments."""
+
+    def __init__(self, shared: Shared, check: bool) -> None:
+        super().__init__()
+        self.check = check
+        self.slots, self.declared = shared.slots, shared.declared
+        self.constants, self.functions = shared.constants, shared.functions
+        self.loops = shared.loops
+        self.used: dict[str, None] = {}
+        self.scopes: list[dict[Any, Any]] = [{}]
+        self.error = self.variable("i32")
+        self.only: str | None = None  # a condition for what is done, where there is no branch
+
     def declare(self, text: str) -> None:
         """Declares an external function, once."""
         self.declared[text] = None
@@ -94,17 +107,24 @@ class Writer:
         self.number += 1
         return f"{name}{self.number}"
 
-    def start(self, label: str) -> None:
-        """Begins a block."""
-        self.lines.append(f"{label}:")
-        self.label = label
-
     def variable(self, kind: str) -> str:
         """A place on the stack; LLVM makes a register of it."""
         self.number += 1
         name = f"%a{self.number}"
         self.top.append(f"  {name} = alloca {kind}")
         return name
+
+    def one(self) -> str:
+        """What is added to a counter: 1, or 0 where what is under way does not count."""
+        return "1" if self.only is None else self.emit(f"zext i1 {self.only} to i64")
+
+    def vector_loop(self) -> str:
+        """What is said at the end of a loop whose rounds LLVM is to make several of at a time."""
+        k = 2 * len(self.loops)
+        self.loops.append(
+            f'!{k} = distinct !{{!{k}, !{k + 1}}}\n!{k + 1} = !{{!"llvm.loop.vectorize.enable", i1 true}}'
+        )
+        return f", !llvm.loop !{k}"
 
     def slot(self, slot: Slot) -> str:
         """The pointer of an argument."""
@@ -118,6 +138,8 @@ class Writer:
 
     def fail(self, test: str) -> None:
         """Under a condition, the interpreter has to say what is wrong."""
+        if self.only is not None:
+            test = self.emit(f"and i1 {test}, {self.only}")
         old = self.emit(f"load i32, ptr {self.error}")
         self.do(f"store i32 {self.emit(f'select i1 {test}, i32 1, i32 {old}')}, ptr {self.error}")
 
@@ -170,8 +192,3 @@ def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
         new = f.emit(f"select i1 {fine}, i64 {old}, i64 {value}")
         f.do(f"store i64 {new}, ptr {where}")
     return str(f.emit(f"select i1 {fine}, i64 {index}, i64 {low}"))
-
-
-def parent_of(space: Space) -> Space:
-    assert space.parent is not None
-    return space.parent

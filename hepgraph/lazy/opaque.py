@@ -21,7 +21,9 @@ from hepgraph.graph.node import Item, Node, Space, node, space
 from hepgraph.interpret import build
 from hepgraph.io.forms import columns_of_form, data_of_layout
 from hepgraph.io.source import Column, Data
+from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
+from hepgraph.lazy.broadcast import elementwise
 from hepgraph.load import level_name
 from hepgraph.offsets import offsets_of
 
@@ -415,12 +417,49 @@ def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, *
     The function must return one entry for each row, as an awkward or NumPy array (or a dict of such). Its type is found
     by trying it on three rows of empty lists and zeros; `meta`, an array like its result, saves the trial.
 
+    A function of numbers compiled by `numba.njit` is applied to each element instead, where the kernel is there anyway:
+    the graph is not cut. What it raises is raised.
+
     >>> import hepgraph as hg, awkward as ak, numpy as np
     >>> events = hg.from_awkward(ak.Array([{"pt": 3.0}, {"pt": 4.0}]))
     >>> hg.map_partitions(lambda pt: np.hypot(pt.to_numpy(), 4.0), events.pt).compute().to_list()
     [5.0, 5.656854249492381]
     """
+    if meta is None and not kwargs and jitted(function):
+        return _of_numbers(function, args)
     return record(function, args, kwargs, meta)
+
+
+def _of_numbers(function: Any, args: Sequence[Any]) -> Any:
+    """A compiled function applied to each element, if it takes numbers; else to the arrays."""
+    each = number_function(function, _key((function, function.targetoptions), (), ()))
+    forms, rows, guard = together(args) if all(isinstance(arg, (Lazy, _NUMBER)) for arg in args) else ((), None, ())
+    kinds = [_number_type(form) for form in forms]
+    if rows is None or any(kind is None for kind in kinds):
+        return record(function, args, {})
+    try:
+        each.dtype(kinds)
+    except TypeError as error:
+        try:
+            return record(function, args, {})
+        except Exception as other:
+            if not is_numbas(other):
+                raise
+            raise UnsupportedError(f"{error}, nor for arrays") from other
+    return Lazy(elementwise("ufunc", forms, rows, guard, (each,)), rows, guard)
+
+
+_NUMBER = int | float | np.integer | np.floating
+
+
+def _number_type(form: Form) -> Any:
+    """The type of the numbers that a form has, if it has no records."""
+    match form:
+        case Scalar(x):
+            return np.asarray(x.param.value).dtype if x.op == "literal" else x.dtype
+        case Option(_, content) | List(_, content, _):
+            return _number_type(content)
+    return None
 
 
 HOOKS["opaque"] = of_awkward

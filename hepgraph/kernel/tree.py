@@ -1,0 +1,221 @@
+"""The tree of loops and conditions that a schedule is: its steps, how it prints, and what can be asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from hepgraph.errors import HepgraphError
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
+from hepgraph.graph.show import names_of, words
+
+
+class NotLowered(HepgraphError):
+    """Something in a graph that the kernel has no rule for; the interpreter makes `item`, or else the whole result."""
+
+    def __init__(self, message: str, item: Item | None = None) -> None:
+        super().__init__(message)
+        self.item = item
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos, order."""
+
+    kind: str
+    item: Item
+
+    @property
+    def at(self) -> Space:
+        """The space under whose cursor it is valid."""
+        match self.kind, self.item:
+            case "reduce", Node(space=at):
+                return as_space(at)
+            case "pick", Map(src=src):
+                return src
+            case "scratch", Node(space=at):
+                return as_space(as_space(at).parent)
+            case _, Space(parent=parent):
+                return as_space(parent)
+        raise AssertionError(self.kind)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something done for each element of `space`: towards a need, or towards the result with this number."""
+
+    space: Space
+    uses: tuple[Node, ...]
+    need: Need | None = None
+    part: int = 0
+    result: int = -1
+
+
+@dataclass(slots=True)
+class Begin:
+    """Sets a need to its starting value."""
+
+    need: Need
+
+
+@dataclass(slots=True)
+class Loop:
+    """For each element of a space that belongs to the current element of its parent."""
+
+    space: Space
+    body: list[Step] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class If:
+    """Under a condition."""
+
+    mask: Node
+    body: list[Step] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Bind:
+    """Says that the current element is also one of a filter (or of a space with the same elements)."""
+
+    space: Space
+
+
+@dataclass(slots=True)
+class Finish:
+    """Makes a need out of what its actions left: sorts."""
+
+    need: Need
+
+
+Step: TypeAlias = Begin | Loop | If | Bind | Action | Finish
+
+
+def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
+    """The tree as indented text."""
+    names = names_of(ordered(roots))
+    out: list[str] = []
+
+    def walk(part: Sequence[Step], deep: int) -> None:
+        pad = "  " * deep
+        for step in part:
+            match step:
+                case Begin(need):
+                    out.append(f"{pad}begin {_need_words(need, names)}")
+                case Finish(need):
+                    out.append(f"{pad}sort {_need_words(need, names)}")
+                case Loop(s, body):
+                    out.append(f"{pad}for each of {names.get(s, s.kind)}:")
+                    walk(body, deep + 1)
+                case If(mask, body):
+                    out.append(f"{pad}if {words(mask, names)}:")
+                    walk(body, deep + 1)
+                case Bind(s):
+                    out.append(f"{pad}(one of {names.get(s, s.kind)})")
+                case Action():
+                    what = _need_words(step.need, names) if step.need else f"result {step.result}"
+                    uses = ", ".join(names.get(node, node.op) for node in step.uses)
+                    out.append(f"{pad}{what} <- {uses}" if uses else f"{pad}{what}")
+
+    walk(steps, 0)
+    return "\n".join(out)
+
+
+def _need_words(need: Need, names: dict[Item, str]) -> str:
+    name = names.get(need.item, need.item.kind if isinstance(need.item, Space | Map) else need.item.op)
+    return f"{need.kind} {name}"
+
+
+def only_any_or_all(steps: Sequence[Step]) -> Node | None:
+    """The any or all of a list that is all that a loop makes."""
+    match [step for step in steps if not isinstance(step, Bind)]:
+        case [If(_, body)]:
+            return only_any_or_all(body)
+        case [Action(need=Need("reduce", Node(param="any" | "all") as node))] if node.space is not TOTAL:
+            return node
+    return None
+
+
+def binds(steps: Sequence[Step]) -> list[Space]:
+    """The filters that are bound inside of a loop, not counting loops within."""
+    found: list[Space] = []
+    for step in steps:
+        match step:
+            case Bind(space) if space.kind == "filter":
+                found.append(space)
+            case If(_, body):
+                found += binds(body)
+    return found
+
+
+def event_spaces(steps: Sequence[Step]) -> set[Space]:
+    """The space of the entries."""
+    found: set[Space] = set()
+
+    def note(space: Space | None) -> None:
+        while space is not None:
+            if space.kind == "events":
+                found.add(space)
+            space = space.parent
+
+    def walk(part: Sequence[Step]) -> None:
+        for step in part:
+            match step:
+                case Loop(space, body):
+                    note(space)
+                    walk(body)
+                case If(mask, body):
+                    note(mask.space)
+                    walk(body)
+                case Bind(space):
+                    note(space)
+                case Action():
+                    note(step.space)
+
+    walk(steps)
+    return found
+
+
+def is_flat(loop: Loop) -> bool:
+    """Whether a loop over a list of the events only makes results, out of nothing but the list's own columns."""
+    if loop.space.kind != "leaf" or loop.space.parent is None or loop.space.parent.kind != "events":
+        return False
+    own = {loop.space}
+
+    def free(steps: Sequence[Step]) -> bool:
+        for step in steps:
+            match step:
+                case Bind(space):
+                    own.add(space)
+                case If(mask, body):
+                    if not (_own(mask, own) and free(body)):
+                        return False
+                case Action(need=None, uses=uses):
+                    if not all(_own(node, own) for node in uses):
+                        return False
+                case _:
+                    return False
+        return True
+
+    return free(loop.body)
+
+
+def _own(node: Node, spaces: set[Space]) -> bool:
+    """Whether a node is calculated from columns of these spaces, element by element."""
+    if node.space is None:
+        return True
+    if node.space not in spaces or node.op in ("ordinal", "reduce", "count", "defined", "merge"):
+        return False
+    if node.op == "take":
+        m = as_map(node.args[0])
+        return m.kind == "inc" and _own(as_node(node.args[1]), spaces)
+    return all(_own(as_node(arg), spaces) for arg in node.args)
+
+
+def root(space: Space) -> Space:
+    """The space that a selection is of."""
+    while space.kind in ("filter", "flat"):
+        space = as_space(space.args[0])
+    return space
