@@ -27,12 +27,11 @@ from hepgraph.io.arrow import LeafReader
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
-from hepgraph.io.handles import Handles, Stamp, stamp_of
+from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
 from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition, Source, agreed
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
-MOST_FOOTERS = 64
 
 
 def open_parquet(
@@ -267,19 +266,19 @@ class _Opened:
 
 
 handles: Handles[_Opened] = Handles(close=_Opened.close)
-_footers: dict[Hashable, tuple[Footer, Stamp]] = {}
+_footers: Known[Footer] = Known(64)
 
 
 @contextmanager
 def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
-    key: Hashable = (path, repr(sorted((options or {}).items())))
+    key: Hashable = (path, settings_of(options))
     with handles.borrow(key, path, lambda: _open(key, path, options)) as opened:
         yield opened
 
 
 def _open(key: Hashable, path: str, options: Options) -> _Opened:
     stamp = stamp_of(path)
-    known, when = _footers.get(key, (None, None))
+    known, when = _footers.last(key)
     if known is not None and stamp is not None and stamp == when:  # another thread has it open
         with edge(path):
             return _Opened(pyarrow.parquet.ParquetFile(path, metadata=known.metadata), None, key, known)
@@ -298,9 +297,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
     with edge(path, "read the types of"):
         if known is None or known.uuid != uuid:
             known = Footer(uuid, file.metadata, file.schema_arrow)
-        if len(_footers) >= MOST_FOOTERS:
-            _footers.clear()
-        _footers[key] = known, stamp
+        _footers.keep(key, stamp, known)
         return _Opened(file, stream, key, known)
 
 

@@ -13,7 +13,7 @@ import uproot
 from hepgraph.errors import SourceError
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
-from hepgraph.io.handles import Stamp, stamp_of
+from hepgraph.io.handles import Known, settings_of, stamp_of
 from hepgraph.io.layouts import Branch, Layouts, branch_name, leaf_branches
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
@@ -39,13 +39,12 @@ def open_root(
 
     def look(place: tuple[str, str | None]) -> tuple[bool, list[Column], File]:
         path, name = place
-        key, stamp = (path, name, repr(sorted((storage_options or {}).items()))), stamp_of(path)
-        seen = _seen.get(key)
-        if seen is None or stamp is None or seen[0] != stamp:
-            while len(_seen) >= MOST_SEEN:
-                _seen.pop(next(iter(_seen)), None)
-            seen = _seen[key] = stamp, looked(path, name)
-        return seen[1]
+        key, stamp = (path, name, settings_of(storage_options)), stamp_of(path)
+        seen = _seen.of(key, stamp)
+        if seen is None:
+            seen = looked(path, name)
+            _seen.keep(key, stamp, seen)
+        return seen
 
     def looked(path: str, name: str | None) -> tuple[bool, list[Column], File]:
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
@@ -63,8 +62,7 @@ def open_root(
 
 
 layouts = Layouts()
-MOST_SEEN = 512
-_seen: dict[Any, tuple[Stamp, tuple[bool, list[Column], File]]] = {}  # what is in local files that have not changed
+_seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local files that have not changed
 
 
 class RootSource(UprootSource):
@@ -96,7 +94,7 @@ class RootSource(UprootSource):
             return borrowed(partition.path, partition.tree, self.storage_options)
 
         with opened_bytes(partition.path, self.storage_options) as data:
-            key = partition.path, partition.tree, repr(sorted(self.storage_options.items()))
+            key = partition.path, partition.tree, settings_of(self.storage_options)
             with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
                 layout = layouts.of(key, data.stamp, wanted, borrow)
             self._unchanged(partition, layout.uuid, layout.entries)

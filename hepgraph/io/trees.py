@@ -14,7 +14,7 @@ import uproot
 from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
 from hepgraph.io.files import Options, edge, sniff
 from hepgraph.io.forms import empty_data, fitted
-from hepgraph.io.handles import Handles
+from hepgraph.io.handles import Handles, settings_of
 from hepgraph.io.source import Column, Data, File, Need, Partition, Source
 
 T = TypeVar("T")
@@ -48,7 +48,7 @@ handles: Handles[Opened] = Handles(close=lambda opened: opened.file.close())
 @contextmanager
 def borrowed(path: str, tree: str | None, options: Options) -> Iterator[Opened]:
     """The open tree for the length of a `with`, taken from those left open where there is one."""
-    settings = repr(sorted((options or {}).items()))
+    settings = settings_of(options)
 
     def key_of(opened: Opened) -> Hashable:
         return path, opened.name, settings
