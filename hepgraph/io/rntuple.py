@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import MissingColumnError, SourceError
+from hepgraph.errors import ChangedFileError, MissingColumnError
 from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, read_chains
 from hepgraph.io.files import edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, with_counts_by_name
@@ -61,13 +61,7 @@ class RNTupleSource(UprootSource):
         return data_of_layout(inside, array.layout, {name})[name]
 
     def _same(self, partition: Partition, opened: Opened) -> None:
-        file = self._places[partition.path, partition.tree]
-        entries = layout_of(opened, partition.path).lists.entries
-        if opened.uuid != file.uuid or entries != file.entries:
-            raise SourceError(
-                f"{file.path} changed after it was opened: tree {file.tree!r} had {file.entries} entries (file "
-                f"{file.uuid}) and has {entries} now (file {opened.uuid}). Open the dataset again."
-            )
+        self._unchanged(partition, opened.uuid, layout_of(opened, partition.path).lists.entries)
 
 
 @dataclass(slots=True)
@@ -135,7 +129,7 @@ class Layout:
         with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
             stamp = stamp_of(path)
             if stamp is None or stamp != self.stamp:
-                raise SourceError(f"{path} changed while it was read. Open the dataset again.")
+                raise ChangedFileError(f"{path} changed while it was read. Open the dataset again.")
             yield PageReader(self.lists, LocalBytes(file, stamp[1]))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import uproot
 
-from hepgraph.errors import SourceError
+from hepgraph.errors import ChangedFileError
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.handles import Known, settings_of, stamp_of
@@ -99,7 +99,7 @@ class RootSource(UprootSource):
                 layout = layouts.of(key, data.stamp, wanted, borrow)
             self._unchanged(partition, layout.uuid, layout.entries)
             if data.stamp != stamp_of(partition.path):
-                raise SourceError(f"{partition.path} changed while it was read. Open the dataset again.")
+                raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
             found = self._baskets(data, partition, branches, wanted)
         if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:

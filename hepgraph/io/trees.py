@@ -150,7 +150,7 @@ class UprootSource(Source):
         self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))
 
     def _unchanged(self, partition: Partition, uuid: str, entries: int) -> None:
-        """Raises SourceError if a file is not the one that this source was made of."""
+        """Raises ChangedFileError if a file is not the one that this source was made of."""
         file = self._places[partition.path, partition.tree]
         if uuid != file.uuid or entries != file.entries:
             raise ChangedFileError(
