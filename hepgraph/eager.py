@@ -76,7 +76,7 @@ class EagerPass:
         Where a step is an amount of memory, a tenth of it all is taken to be needed: which columns are is not known.
         """
         source = self.events.source
-        if source.npartitions is not None or isinstance(source.step_size, int):
+        if source.npartitions is not None or not isinstance(source.step_size, str):
             return source.partitions()
         whole = sum(column.memory for column in source.columns.values()) / max(source.entries, 1)
         entries = int(parse_bytes(source.step_size) / max(whole / _SHARE, 1.0))

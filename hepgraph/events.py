@@ -14,7 +14,7 @@ from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
 from hepgraph.io import files as io_files
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import STEP_SIZE, Origin, Source
+from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
 
@@ -29,7 +29,7 @@ def from_root(
     tree: str | None = None,
     *,
     schema: str | Path | Schema = "base",
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Lazy:
@@ -37,7 +37,7 @@ def from_root(
 
     `files`: a path or URL, a glob, "file.root:Events", a directory, a list of those, or {file: tree}. `tree`: the name
     of the tree, if not "Events" or the only one. `step_size`: entries in a partition, or the memory of the needed
-    columns ("50 MB"). Nothing but metadata is read.
+    columns ("50 MB"); without it, some 100 000 entries, cut where clusters end. Nothing but metadata is read.
 
     Raises MissingFileError, MissingTreeError, DamagedFileError.
 
@@ -56,7 +56,7 @@ def from_parquet(
     files: Any,
     *,
     schema: str | Path | Schema = "base",
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Lazy:
@@ -81,7 +81,7 @@ def open(
     tree: str | None = None,
     *,
     schema: str | Path | Schema | None = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Lazy:
@@ -100,7 +100,7 @@ def open(
 def open_source(
     files: Any,
     tree: str | None = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Source:

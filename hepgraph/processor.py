@@ -18,7 +18,7 @@ from hepgraph.estimate import check_budget
 from hepgraph.events import from_source, usual_schema
 from hepgraph.executors import pick
 from hepgraph.fileset import datasets
-from hepgraph.io.source import STEP_SIZE, check_step_size
+from hepgraph.io.source import check_step_size
 from hepgraph.ledger import Report
 from hepgraph.opening import opened as open_dataset
 from hepgraph.plan import AnyPass
@@ -63,7 +63,7 @@ def run(
     schema: str | Path | Schema | None = "nanoaod",
     tree: str | None = None,
     executor: Any = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     engine: str = "auto",
     strict: bool = False,
     progress: bool | None = None,
@@ -174,7 +174,7 @@ class Runner:
 
     executor: Any = None
     schema: str | Path | Schema | None = "nanoaod"
-    chunksize: int | str = STEP_SIZE
+    chunksize: int | str | None = None
     savemetrics: bool = False
     progress: bool | None = None
     strict: bool = False

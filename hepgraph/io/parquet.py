@@ -28,7 +28,7 @@ from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
-from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition, Source, agreed
+from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source, agreed
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
@@ -36,7 +36,7 @@ MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges th
 
 def open_parquet(
     files: Files,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Options = None,
 ) -> Source:

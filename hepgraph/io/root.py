@@ -19,14 +19,14 @@ from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
 from hepgraph.io.rntuple import RNTupleSource, open_ntuple
-from hepgraph.io.source import STEP_SIZE, Column, Data, File, Level, Need, Partition, Source, agreed
+from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source, agreed
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
 
 
 def open_root(
     files: Files,
     tree: str | None = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Options = None,
 ) -> Source:

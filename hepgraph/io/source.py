@@ -33,7 +33,7 @@ from hepgraph.ops import OPS
 
 E = TypeVar("E", bound=BaseException)
 
-STEP_SIZE = 100_000
+STEP_SIZE = 100_000  # entries in a range where the user says nothing
 
 
 class Need(Enum):
@@ -262,7 +262,7 @@ class Source(ABC):
 
     columns: dict[str, Column]
     files: tuple[File, ...]
-    step_size: int | str
+    step_size: int | str | None  # None: about STEP_SIZE entries, cut where clusters end
     npartitions: int | None
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
@@ -273,7 +273,7 @@ class Source(ABC):
         self,
         columns: Iterable[Column],
         files: Iterable[File],
-        step_size: int | str = STEP_SIZE,
+        step_size: int | str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.columns = {column.name: column for column in columns}
@@ -381,7 +381,7 @@ class Source(ABC):
         Row groups are not cut without need, nor are clusters unless the user said how many entries or bytes are wanted:
         small ones go together up to a step, large ones are cut into equal pieces.
         """
-        if not (self.by_edges or self.step_size == STEP_SIZE):
+        if not self.by_edges and self.step_size is not None:
             pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
             return [file.wanted * i // pieces for i in range(pieces + 1)]
         found = [0]
@@ -442,15 +442,17 @@ class Source(ABC):
         return tuple(found) or self._empty()
 
     def _entries_per_step(self, needed: Iterable[str]) -> int:
-        if isinstance(self.step_size, int):
-            return self.step_size
+        if not isinstance(self.step_size, str):
+            return STEP_SIZE if self.step_size is None else self.step_size
         total = sum(self.columns[name].memory for name in needed if name in self.columns)
         per_entry = max(total / max(self.entries, 1), 1.0)
         return max(1, int(parse_bytes(self.step_size) / per_entry))
 
 
-def check_step_size(step_size: int | str) -> int | str:
-    """`step_size` if it is a positive number of entries or an amount of memory; raises ValueError otherwise."""
+def check_step_size(step_size: int | str | None) -> int | str | None:
+    """`step_size` if it is a positive number of entries, an amount of memory or None; raises ValueError otherwise."""
+    if step_size is None:
+        return None
     if isinstance(step_size, str):
         parse_bytes(step_size)
     elif isinstance(step_size, bool) or not isinstance(step_size, int | np.integer) or step_size < 1:
