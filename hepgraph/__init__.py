@@ -39,6 +39,7 @@ from hepgraph.explain import explain, visualize
 from hepgraph.fileset import Fileset
 from hepgraph.hist import Hist
 from hepgraph.interop import from_delayed, from_map
+from hepgraph.io.columncache import ColumnCache
 from hepgraph.lazy import combine as _combine
 from hepgraph.lazy import index as _index
 from hepgraph.lazy import lists as _lists
@@ -66,6 +67,7 @@ _RULES = (
 __version__ = "0.1.0"
 
 __all__ = [
+    "ColumnCache",
     "Fileset",
     "Handle",
     "Hist",

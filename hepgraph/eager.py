@@ -106,6 +106,7 @@ class EagerPass:
             events=len(partition),
             names=tuple(columns.data[self.events._origin]),
             bytes=columns.bytes,
+            cached=columns.cached,
             read_seconds=columns.seconds,
             compute_seconds=time.perf_counter() - start - columns.seconds,
             how="eager",

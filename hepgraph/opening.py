@@ -10,8 +10,9 @@ from hepgraph.attempt import Policy, said
 from hepgraph.errors import DisagreementError, MissingTreeError, SourceError
 from hepgraph.events import open_source
 from hepgraph.fileset import Dataset, Place, iter_absent
+from hepgraph.io.agreement import agreed
 from hepgraph.io.described import column_of, file_of, kind_of, rebuilt_source, scaled
-from hepgraph.io.source import Absent, Column, File, Source, agreed, in_turn, marked, worst
+from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
 
 Options = Mapping[str, Any] | None
 

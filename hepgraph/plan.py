@@ -256,6 +256,7 @@ class Pass:
             events=len(partition),
             names=tuple(needs[self.origin]),
             bytes=size,
+            cached=sum(data.cached for columns in loaded.data.values() for data in columns.values()),
             read_seconds=read - start,
             compute_seconds=done - read,
             how=how,

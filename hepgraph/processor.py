@@ -15,9 +15,10 @@ from hepgraph.course import course_of
 from hepgraph.eager import EagerPass
 from hepgraph.errors import LazyError, ProcessorError, UnsupportedError
 from hepgraph.estimate import check_budget
-from hepgraph.events import from_source, usual_schema
+from hepgraph.events import Cache, from_source, usual_schema
 from hepgraph.executors import pick
 from hepgraph.fileset import datasets
+from hepgraph.io.columncache import cache_of
 from hepgraph.io.source import check_step_size
 from hepgraph.ledger import Report
 from hepgraph.opening import opened as open_dataset
@@ -74,6 +75,7 @@ def run(
     checkpoint: str | Path | None = None,
     resume: Report | None = None,
     memory: str | int | None = None,
+    cache: Cache = None,
 ) -> Any:
     """Runs a processor (or a plain function of events) over a fileset and gives the sum of its results.
 
@@ -92,6 +94,10 @@ def run(
     as that of a run that was not interrupted, to the last bit if the ranges are the same. An error that stops a run
     carries its `report` too.
 
+    With `cache`, a directory on a local disk (or an `hg.ColumnCache`, with a size), the columns that are read are kept
+    there decoded, and are not read from the files again; `report.cached` tells how many bytes came from there. Files
+    that change are noticed. Workers on other machines use a directory of that name there.
+
     `memory` ("2 GB") is what this process and its workers on this machine may take. Raises MemoryBudgetError before
     anything is run if that will not do; CheckpointError and ResumeError for what cannot be gone on from.
 
@@ -108,9 +114,11 @@ def run(
     policy = Policy(on_error, retries)
     course = course_of(policy, checkpoint, resume, storage_options)
     check_step_size(step_size)
+    kept = cache_of(cache)
     opened = []
     for dataset in named:
         source = open_dataset(dataset, tree, step_size, storage_options, policy)
+        source.cache = kept
         opened.append((dataset, from_source(source, schema or usual_schema(source))))
     ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
     traced: dict[str, Any] = {}

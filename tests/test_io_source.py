@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from hepgraph import errors
+from hepgraph.io.agreement import agreed
 from hepgraph.io.files import edge, resolve, sniff, split_tree
 from hepgraph.io.handles import Handles
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import STEP_SIZE, Column, File, Level, Need, Partition, Source, agreed, parse_bytes, reads
+from hepgraph.io.source import STEP_SIZE, Column, File, Level, Need, Partition, Source, parse_bytes, reads
 
 F8, F4 = np.dtype("float64"), np.dtype("float32")
 

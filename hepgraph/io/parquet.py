@@ -23,12 +23,13 @@ import pyarrow
 import pyarrow.parquet
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, SourceError
+from hepgraph.io.agreement import agreed
 from hepgraph.io.arrow import LeafReader
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
-from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source, agreed
+from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come

@@ -11,6 +11,7 @@ import numpy as np
 import uproot
 
 from hepgraph.errors import ChangedFileError
+from hepgraph.io.agreement import agreed
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.handles import Known, settings_of, stamp_of
@@ -19,7 +20,7 @@ from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
 from hepgraph.io.rntuple import RNTupleSource, open_ntuple
-from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source, agreed
+from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
 
 

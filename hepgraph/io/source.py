@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -131,7 +131,7 @@ class Data:
     one more for text. `valid` and `level_valid` are boolean arrays where something may be None (the value, or the
     record that it is in), else `None`: an absent value keeps its place in `values`, an absent list has length zero.
     `records` has a boolean array for each record of the column that may be None, by name; all are there where it has
-    none.
+    none. `cached` bytes of it came from the column cache.
     """
 
     values: np.ndarray[Any, Any] | None
@@ -139,6 +139,7 @@ class Data:
     valid: np.ndarray[Any, Any] | None = None
     level_valid: tuple[np.ndarray[Any, Any] | None, ...] = ()
     records: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,13 @@ def reads() -> Iterator[list[Reading]]:
             _notes[:] = [notes for notes in _notes if notes is not mine]
 
 
+class Caching(Protocol):
+    """What stands between a source and those who read from it, and remembers what it gave."""
+
+    def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        """What `source.read` gives."""
+
+
 class Source(ABC):
     """A dataset: files of one format with the same columns."""
 
@@ -266,6 +274,7 @@ class Source(ABC):
     npartitions: int | None
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
+    cache: Caching | None = None  # what keeps columns that were read
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
 
@@ -300,7 +309,7 @@ class Source(ABC):
         for path in in_turn((partition.path, *(file.replicas if file else ()))):
             place = replace(partition, path=path)
             try:
-                found = self.read(place, needs)
+                found = self.read(place, needs) if self.cache is None else self.cache.fetch(self, place, needs)
                 _check_entries(place, needs, found)
             except (MissingColumnError, DisagreementError):
                 raise
@@ -315,15 +324,20 @@ class Source(ABC):
 
     def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
         """The columns that a reader is about to read, after checking that this file has them; noted for `reads`."""
+        columns = self.checked(partition, needs)
+        with _noting:
+            for notes in _notes:
+                notes += [Reading(partition.path, name, need) for name, need in needs.items()]
+        return columns
+
+    def checked(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
+        """The columns that are wanted, after checking that there is such a range and that its file has them."""
         file = self._places.get((partition.path, partition.tree))
         if file is None:
             raise MissingFileError(f"{partition} is not a part of {self.name}.")
         if not 0 <= partition.start <= partition.stop <= file.entries:
             raise DisagreementError(f"{partition} goes beyond the {file.entries} entries of the file.")
         self._check(needs, [file])
-        with _noting:
-            for notes in _notes:
-                notes += [Reading(partition.path, name, need) for name, need in needs.items()]
         return [(self.columns[name], need) for name, need in needs.items()]
 
     def file_of(self, partition: Partition) -> File:
@@ -514,67 +528,6 @@ def located(error: Exception, partition: Partition) -> Exception:
     return error
 
 
-def agreed(opened: Sequence[tuple[Iterable[Column], File]]) -> tuple[list[Column], list[File]]:
-    """The columns of the first of several opened files, with the sizes of all, and where each other file departs.
-
-    A column may hold None if it may in any file: that alone is no disagreement.
-    """
-    columns = {column.name: column for column in opened[0][0]}
-    sizes = {name: [column.bytes, column.memory] for name, column in columns.items()}
-    files = [opened[0][1]]
-    for others, file in opened[1:]:
-        theirs = {column.name: column for column in others}
-        differs: dict[str, str] = {}
-        for name, column in columns.items():
-            other = theirs.get(name)
-            if other is not None and _alike(column, other):  # nearly always
-                sizes[name][0] += other.bytes
-                sizes[name][1] += other.memory
-            elif other is None:
-                differs[name] = "no such column"
-            elif bool(other.problem) != bool(column.problem):
-                differs[name] = f"cannot be read: {other.problem}" if other.problem else other.type
-            elif other.without_none().type != column.without_none().type:
-                differs[name] = other.type
-            elif _nesting(other) != _nesting(column) and (column.records or other.records):
-                differs[name] = "its records and lists are nested in another way"
-            else:
-                columns[name] = _joined(column, other)
-                sizes[name][0] += other.bytes
-                sizes[name][1] += other.memory
-        files.append(replace(file, differs=differs))
-    return [replace(c, bytes=sizes[c.name][0], memory=sizes[c.name][1]) for c in columns.values()], files
-
-
-def _alike(one: Column, two: Column) -> bool:
-    """Whether two columns are the same but for their sizes and titles."""
-    return (
-        one.dtype == two.dtype
-        and one.levels == two.levels
-        and one.records == two.records
-        and (one.nullable, one.text, one.counts, one.problem) == (two.nullable, two.text, two.counts, two.problem)
-    )
-
-
-def _nesting(column: Column) -> list[str | None]:
-    return [level.name for level in column.levels]
-
-
-def _joined(column: Column, other: Column) -> Column:
-    pairs = zip(column.levels, other.levels, strict=True)
-    records: dict[tuple[int, str], RecordLevel] = {}
-    for record in (*column.records, *other.records):  # of two on the way to one column, the inner has the longer name
-        old = records.get((record.level, record.name), record)
-        records[record.level, record.name] = replace(record, nullable=old.nullable or record.nullable)
-    return replace(
-        column,
-        nullable=column.nullable or other.nullable,
-        levels=tuple(replace(mine, nullable=mine.nullable or its.nullable) for mine, its in pairs),
-        counts=column.counts if column.counts == other.counts else None,
-        records=tuple(records[key] for key in sorted(records, key=lambda key: (key[0], len(key[1])))),
-    )
-
-
 @dataclass(frozen=True)
 class Origin:
     """A source as part of a graph: equal if files (also those that are missing), ranges and metadata are."""
@@ -588,6 +541,6 @@ class Origin:
         import hashlib
 
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
-        settings = source.npartitions, source.step_size, source.metadata, source.absent
+        settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache
         text = repr((type(source).__name__, files, *settings))
         return cls(source, hashlib.sha256(text.encode()).hexdigest())
