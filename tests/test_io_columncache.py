@@ -6,6 +6,7 @@ HEPGRAPH_FUZZ multiplies the number of examples.
 import os
 import pickle
 import random
+import shutil
 import stat
 import subprocess
 import sys
@@ -371,6 +372,15 @@ def test_whose_directory_is_used(owner, group, mode, wanted, monkeypatch):
     owns = {"mine": 101, "theirs": 300}.get(group, group)
     status = os.stat_result((stat.S_IFDIR | mode, 1, 1, 1, user, owns, 0, 0, 0, 0))
     assert cachedisk._trusted(status) == wanted
+
+
+def test_a_cache_may_be_deleted_at_any_time(source):
+    shutil.rmtree(source.cache.directory, ignore_errors=True)
+    for expected in (0, 480, 0):
+        found = source.fetch(part_of(source), {"noise": Need.DATA})["noise"]
+        assert found.cached == expected
+        if expected:
+            shutil.rmtree(source.cache.directory)
 
 
 def test_a_group_may_share_a_cache(source):

@@ -118,7 +118,7 @@ class Disk:
 
     def _make(self, folder: str) -> None:
         """Makes a folder for those who may use the directory."""
-        for path in (os.path.dirname(folder), folder):
+        for path in (self.directory, os.path.dirname(folder), folder):  # the first if somebody emptied the cache
             with contextlib.suppress(FileExistsError):
                 os.mkdir(path)
                 os.chmod(path, self._mode)
