@@ -29,6 +29,7 @@ from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
+from hepgraph.io.remote import system_options
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
 from hepgraph.io.trees import each
 
@@ -287,7 +288,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
         raise DamagedFileError(f"{path} is a {kind.upper()} file, not a Parquet file.")
     with edge(path), _whole(path):
         if is_remote(path):
-            stream = fsspec.open(path, "rb", **(options or {})).open()
+            stream = fsspec.open(path, "rb", **system_options(path, options)).open()
             uuid = _footer_hash(stream)
             same = known.metadata if known is not None and known.uuid == uuid else None
             file = pyarrow.parquet.ParquetFile(stream, metadata=same)
