@@ -82,6 +82,9 @@ class EagerPass:
         entries = int(parse_bytes(source.step_size) / max(whole / _SHARE, 1.0))
         return source.repartition(step_size=min(max(entries, _LEAST), STEP_SIZE)).partitions()
 
+    def ahead(self, partition: Partition) -> None:
+        """Nothing: what will be read is not known."""
+
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The output for one range, and what it took."""
         start = time.perf_counter()

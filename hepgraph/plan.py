@@ -23,6 +23,7 @@ from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.interpret import Interpreter, build
+from hepgraph.io.files import is_remote
 from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -178,6 +179,9 @@ class AnyPass(Protocol):
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one range, and what they took."""
 
+    def ahead(self, partition: Partition) -> None:
+        """A hint that this range will be run soon."""
+
 
 class _Nothing:
     """The provider of a graph that reads nothing."""
@@ -231,6 +235,11 @@ class Pass:
         columns = self.columns()
         self.origin.source.check(columns)
         return self.origin.source.partitions(list(columns))
+
+    def ahead(self, partition: Partition) -> None:
+        """Begins to fetch what this range will need, where that takes long."""
+        if is_remote(partition.path):
+            self.origin.source.ahead(partition, self.columns())
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""

@@ -102,6 +102,16 @@ class ColumnCache:
             made[column.name] = replace(data, cached=max(0, size_of(data) - new))
         return made
 
+    def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
+        """Whether there is a file of each of these columns, for this range and no other."""
+        disk = _disk_of(self)
+        where = _version(source, partition) if disk.usable() else None
+        if where is None:
+            return False
+        folder = _Folder(disk, source, partition, where)
+        columns = [(source.columns[name], need) for name, need in needs.items()]
+        return all(_nothing(column, need) or folder.has(column, need) for column, need in columns)
+
 
 def cache_of(cache: Any) -> ColumnCache | None:
     """The cache that a user means by None, a directory or a ColumnCache.
@@ -184,6 +194,11 @@ class _Folder:
             if first < last and (data := self._load(column, need, name)) is not None:
                 yield first, last, self.shared.cut(column, data, first - begin, last - begin)
                 at = last
+
+    def has(self, column: Column, need: Need) -> bool:
+        """Whether there is a file of a column, for this very range."""
+        whole = os.path.join(self._of(column), f"{self.partition.start}-{self.partition.stop}")
+        return os.path.exists(whole) or (need is Need.COUNTS and os.path.exists(whole + "c"))
 
     def keep(self, column: Column, need: Need, start: int, stop: int, data: Data) -> None:
         """Writes the data of a column, of a range of its own."""

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xxhash
 
-from hepgraph.io.shelf import offsets_of
+from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Column, Data, Need
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -99,7 +99,7 @@ class Opened:
             if role == "offsets":
                 if array.dtype.kind != "u" or array.itemsize > 4:
                     raise FileError("its lengths of lists are of another type")
-                array = self.shared[f"{kind}{length}{digest}"] = offsets_of(array)
+                array = self.shared[f"{kind}{length}{digest}"] = _offsets_of(array)
             found.setdefault(role, []).append(array)
         data = _data(found, records, column, need)
         _check(data, column, entries)
@@ -129,6 +129,13 @@ class Opened:
         if xxhash.xxh3_128_hexdigest(array.data) != digest:
             raise FileError("a checksum is wrong")
         return array
+
+
+def _offsets_of(counts: Array) -> Array:
+    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    offsets[0] = 0
+    np.cumsum(counts.astype(np.int64, copy=False), out=offsets[1:])
+    return offsets
 
 
 def _data(found: dict[str, list[Array]], records: Sequence[str], column: Column, need: Need) -> Data:

@@ -13,7 +13,7 @@ from hepgraph.io.codecs import BlockError
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
 from hepgraph.io.ranges import Bytes, ShortFile
-from hepgraph.io.shelf import offsets_of
+from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -95,3 +95,15 @@ class Reader:
     def _column(self, branch: Branch) -> Column:
         fetched = self._fetched.get(id(branch.baskets))
         return Column(branch.baskets, self._start, self._stop, self._data, _mine.rooms, fetched)
+
+
+def offsets_of(counts: Array) -> Array:
+    """The offsets of lists of these lengths.
+
+    >>> offsets_of(np.array([2, 0, 1], np.uint8)).tolist()
+    [0, 2, 2, 3]
+    """
+    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    offsets[0] = 0
+    np.cumsum(counts.astype(np.int64, copy=False), out=offsets[1:])
+    return offsets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -12,10 +12,11 @@ import uproot
 
 from hepgraph.errors import ChangedFileError
 from hepgraph.io.agreement import agreed
+from hepgraph.io.ahead import ahead
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.handles import Known, settings_of, stamp_of
-from hepgraph.io.layouts import Branch, Layouts, branch_name, leaf_branches
+from hepgraph.io.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
@@ -73,14 +74,7 @@ class RootSource(UprootSource):
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
-        wanted: dict[str, bool] = {}  # the columns to read, and whether their values are wanted
-        for column, need in columns:
-            if need is Need.DATA:
-                wanted[column.name] = True
-            elif column.levels and column.counts is not None:
-                wanted[column.counts] = True
-            elif column.levels:
-                wanted.setdefault(column.name, False)
+        wanted = _wanted(columns)
         found = self._read(partition, wanted)
         for column, need in columns:
             if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
@@ -95,27 +89,59 @@ class RootSource(UprootSource):
             return borrowed(partition.path, partition.tree, self.storage_options)
 
         with opened_bytes(partition.path, self.storage_options) as data:
-            key = partition.path, partition.tree, settings_of(self.storage_options)
-            with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
-                layout = layouts.of(key, data.stamp, wanted, borrow)
+            begun = ahead.take(self._key(partition, wanted)) if data.together else None
+            layout = self._layout(partition, wanted, data, borrow)
             self._unchanged(partition, layout.uuid, layout.entries)
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            found = self._baskets(data, partition, branches, wanted)
+            reader = Reader(data, partition.start, partition.stop)
+            if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
+                reader = begun[1]
+            elif data.together and branches:
+                with self._reading(partition, f"branches {', '.join(branches)}"):
+                    reader.fetch(branches.values())
+            found = self._baskets(reader, partition, branches, wanted)
         if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:
             with borrow() as opened:
                 self._same(partition, opened)
                 found |= self._fetch(opened, partition, others)
         return found
 
+    def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
+        key = partition.path, partition.tree, settings_of(self.storage_options)
+        with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
+            return layouts.of(key, data.stamp, wanted, borrow)
+
+    def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
+        return partition, settings_of(self.storage_options), frozenset(wanted)
+
+    def ahead(self, partition: Partition, needs: Mapping[str, Need]) -> None:
+        """Begins to fetch the baskets of a range of a remote file, which will soon be read."""
+        if not is_remote(partition.path) or len(partition) == 0:
+            return
+        wanted = _wanted([(self.columns[name], need) for name, need in needs.items()])
+
+        def work(allowed: Callable[[int], bool]) -> Any:
+            if self.cache is not None and self.cache.holds(self, partition, needs):
+                return None
+            with opened_bytes(partition.path, self.storage_options) as data:
+                layout = self._layout(
+                    partition, wanted, data, lambda: borrowed(partition.path, partition.tree, self.storage_options)
+                )
+                branches = [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
+                if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
+                    return None
+                reader = Reader(data, partition.start, partition.stop)
+                reader.fetch(branches)
+                return layout, reader
+
+        if wanted:
+            ahead.begin(self._key(partition, wanted), work)
+
     def _baskets(
-        self, data: Bytes, partition: Partition, branches: Mapping[str, Branch], wanted: Mapping[str, bool]
+        self, reader: Reader, partition: Partition, branches: Mapping[str, Branch], wanted: Mapping[str, bool]
     ) -> dict[str, Data]:
-        reader = Reader(data, partition.start, partition.stop)
-        if data.together and branches:
-            with self._reading(partition, f"branches {', '.join(branches)}"):
-                reader.fetch(branches.values())
         found = {}
         for name, branch in sorted(branches.items(), key=lambda item: item[1].counter is not None):
             with self._reading(partition, f"branch {name!r}"):
@@ -148,6 +174,19 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
+
+
+def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
+    """The columns to read for others, and whether their values are wanted."""
+    wanted: dict[str, bool] = {}
+    for column, need in columns:
+        if need is Need.DATA:
+            wanted[column.name] = True
+        elif column.levels and column.counts is not None:
+            wanted[column.counts] = True
+        elif column.levels:
+            wanted.setdefault(column.name, False)
+    return wanted
 
 
 def tree_edges(tree: Any) -> list[int]:

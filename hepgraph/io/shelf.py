@@ -51,15 +51,3 @@ def _holders(owners: list[Array], index: int) -> int:
 
 
 shelf = Shelf()
-
-
-def offsets_of(counts: Array) -> Array:
-    """The offsets of lists of these lengths.
-
-    >>> offsets_of(np.array([2, 0, 1], np.uint8)).tolist()
-    [0, 2, 2, 3]
-    """
-    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
-    offsets[0] = 0
-    np.cumsum(counts.astype(np.int64, copy=False), out=offsets[1:])
-    return offsets

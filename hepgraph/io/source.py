@@ -264,6 +264,9 @@ class Caching(Protocol):
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
         """What `source.read` gives."""
 
+    def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
+        """Whether all of it is likely to be there."""
+
 
 class Source(ABC):
     """A dataset: files of one format with the same columns."""
@@ -321,6 +324,9 @@ class Source(ABC):
             else:
                 return found
         raise worst(failures)
+
+    def ahead(self, partition: Partition, needs: Mapping[str, Need]) -> None:  # noqa: B027
+        """A hint that this range will soon be fetched; never raises."""
 
     def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
         """The columns that a reader is about to read, after checking that this file has them; noted for `reads`."""
