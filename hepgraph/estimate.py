@@ -1,4 +1,7 @@
-"""How much memory a run will take, before it runs: outputs, their copies on the way up the tree, and what is read."""
+"""How much memory a run will take, before it runs: outputs, their copies on the way up the tree, and what is read.
+
+Where the user did not say how long ranges are, they are made so short that the run fits into the memory it may take.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from typing import Any
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
+from hepgraph.io.files import is_remote
 from hepgraph.io.source import parse_bytes
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
+AHEAD = 2  # and its bytes in a remote file are there so many times: of one that is read, and of the next
+LEAST = 500  # entries in a range, below which none is cut for the sake of memory
+SHORTER = "a smaller step_size"
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
     '800 B: the histogram of met'
     """
     parts: list[Part] = []
-    largest = 0
+    largest = coming = 0
     for each in made:
         source = each.origin.source
         ranges = each.partitions()
@@ -56,6 +63,9 @@ def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
         memory = sum(source.columns[name].memory for name in columns)
         longest = max((len(partition) for partition in ranges), default=0)
         largest = max(largest, int(memory / max(1, source.entries) * longest))
+        if any(is_remote(file.path) for file in source.files):
+            stored = sum(source.columns[name].bytes for name in columns)
+            coming = max(coming, int(stored / max(1, source.entries) * longest))
         for sink in each.sinks:
             if isinstance(sink, HistSink):
                 axes = ", ".join(axis.name or axis.label or "?" for axis in sink.empty.axes)
@@ -64,17 +74,40 @@ def estimate(made: Sequence[AnyPass], workers: int) -> list[Part]:
                 own = needs_of(ordered(sink.wants)).get(each.origin, {})
                 whole = sum(source.columns[name].memory for name in own)
                 parts.append(Part(f"an array of all of {source.name}", whole, 2, "a histogram instead of an array"))
-    parts.append(
-        Part(
-            "the columns of the longest range, and what is made of them", largest * WORK, workers, "a smaller step_size"
-        )
-    )
+    parts.append(Part("the columns of the longest range, and what is made of them", largest * WORK, workers, SHORTER))
+    if coming:
+        parts.append(Part("the bytes of the longest range, read ahead", coming * AHEAD, workers, SHORTER))
     return sorted(parts, key=lambda part: -part.total)
 
 
+def shortened(made: Sequence[AnyPass], workers: int, allowed: int) -> None:
+    """Makes ranges shorter if the run would not fit, where the user did not say how long they are.
+
+    The sources should be of this run alone (`Source.run`).
+    """
+    free = [each.origin.source for each in made]
+    free = [source for source in free if source.step_size is None and source.npartitions is None]
+    for source in free:
+        source.most_entries = None
+    for _ in range(4):  # more ranges mean a few more copies of outputs
+        parts = estimate(made, workers)
+        total = sum(part.total for part in parts)
+        ranges = sum(part.total for part in parts if part.advice == SHORTER)
+        room = allowed - (total - ranges)
+        if total <= allowed or room <= 0 or not ranges:
+            return
+        for source in free:
+            longest = max(len(partition) for partition in source.partitions())
+            source.most_entries = max(LEAST, int(longest * room / ranges))
+
+
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int) -> int:
-    """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it."""
+    """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it.
+
+    Makes ranges shorter first, if that helps and the user did not say how long they are.
+    """
     allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
+    shortened(made, workers, allowed)
     parts = estimate(made, workers)
     total = sum(part.total for part in parts)
     if total <= allowed:

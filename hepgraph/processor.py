@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,8 @@ def run(
     there decoded, and are not read from the files again; `report.cached` tells how many bytes came from there. Files
     that change are noticed. Workers on other machines use a directory of that name there.
 
-    `memory` ("2 GB") is what this process and its workers on this machine may take. Raises MemoryBudgetError before
+    `memory` ("2 GB") is what this process and its workers on this machine may take, beside the programs themselves:
+    ranges are made shorter to keep to it, unless `step_size` says how long they are. Raises MemoryBudgetError before
     anything is run if that will not do; CheckpointError and ResumeError for what cannot be gone on from.
 
     >>> import hepgraph as hg
@@ -119,6 +121,7 @@ def run(
     for dataset in named:
         source = open_dataset(dataset, tree, step_size, storage_options, policy)
         source.cache = kept
+        source.run = "" if memory is None else secrets.token_hex(8)
         opened.append((dataset, from_source(source, schema or usual_schema(source))))
     ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
     traced: dict[str, Any] = {}

@@ -275,6 +275,8 @@ class Source(ABC):
     files: tuple[File, ...]
     step_size: int | str | None  # None: about STEP_SIZE entries, cut where clusters end
     npartitions: int | None
+    most_entries: int | None = None  # in a range, where the user says nothing: for the sake of memory
+    run: str = ""  # the run that this source is for alone, which may set `most_entries`
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
     cache: Caching | None = None  # what keeps columns that were read
@@ -408,7 +410,7 @@ class Source(ABC):
         for start, stop in pairwise(file.edges if len(file.edges) > 1 else (0, file.wanted)):
             if start > found[-1] and stop - found[-1] > step:
                 found.append(start)
-            pieces = round((stop - start) / step)
+            pieces = -(-(stop - start) // step) if self.most_entries else round((stop - start) / step)
             if pieces > 1:
                 found += [start + (stop - start) * i // pieces for i in range(1, pieces + 1)]
         return [*(edge for edge in found if edge < file.wanted), file.wanted] if file.wanted else [0]
@@ -462,8 +464,10 @@ class Source(ABC):
         return tuple(found) or self._empty()
 
     def _entries_per_step(self, needed: Iterable[str]) -> int:
-        if not isinstance(self.step_size, str):
-            return STEP_SIZE if self.step_size is None else self.step_size
+        if self.step_size is None:
+            return min(STEP_SIZE, self.most_entries or STEP_SIZE)
+        if isinstance(self.step_size, int):
+            return self.step_size
         total = sum(self.columns[name].memory for name in needed if name in self.columns)
         per_entry = max(total / max(self.entries, 1), 1.0)
         return max(1, int(parse_bytes(self.step_size) / per_entry))
@@ -547,6 +551,6 @@ class Origin:
         import hashlib
 
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
-        settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache
+        settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache, source.run
         text = repr((type(source).__name__, files, *settings))
         return cls(source, hashlib.sha256(text.encode()).hexdigest())
