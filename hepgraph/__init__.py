@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from hepgraph.fileset import Fileset
     from hepgraph.hist import Hist
     from hepgraph.interop import from_delayed, from_map
+    from hepgraph.io.columncache import ColumnCache
     from hepgraph.processor import Processor, Runner, run
     from hepgraph.survey import preprocess
 
@@ -74,6 +75,7 @@ _RULES = (
 
 # imported when they are first used, so that `import hepgraph` stays quick; no such module has the name of what is in it
 _PLACES = {
+    "ColumnCache": "io.columncache",
     "Fileset": "fileset",
     "Handle": "background",
     "Hist": "hist",
@@ -102,6 +104,7 @@ def __dir__() -> list[str]:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ColumnCache",
     "Fileset",
     "Handle",
     "Hist",

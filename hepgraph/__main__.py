@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     adl.add_argument("--json", metavar="FILE", help="write entries and means as JSON")
     adl.add_argument("--queries", default="1,2,3,4,5,6,7,8", help="which queries, such as 1,5,8")
     adl.add_argument("--executor", default="threads", help="serial, threads, processes, dask, or tcp://scheduler:port")
-    adl.add_argument("--step-size", default="100000", help="entries in a partition, or an amount such as '50 MB'")
+    adl.add_argument("--step-size", help="entries in a partition, or an amount such as '50 MB'")
     adl.add_argument("--tree", help="the name of the tree, if not Events")
     adl.set_defaults(command=_adl)
     columns = commands.add_parser("columns", help="list the columns of a file")
@@ -62,7 +62,7 @@ def _adl(args: argparse.Namespace) -> None:
     from hepgraph.processors.adl import QUERIES
 
     wanted = _numbers(args.queries, len(QUERIES))
-    step: int | str = int(args.step_size) if args.step_size.isdigit() else args.step_size
+    step: int | str | None = int(args.step_size) if (args.step_size or "").isdigit() else args.step_size
     start = time.perf_counter()
     files = args.files[0] if len(args.files) == 1 else args.files
     events = hg.open(files, tree=args.tree, schema="nanoaod", step_size=step)

@@ -42,7 +42,7 @@ class OnDemand(Loaded):
 
     def __init__(self, main: Origin, partition: Partition) -> None:
         super().__init__(main, partition, {main: {}})
-        self.main, self.bytes, self.seconds = main, 0, 0.0
+        self.main, self.bytes, self.cached, self.seconds = main, 0, 0, 0.0
         self.failure: OSError | MemoryError | None = None  # a read that failed, whatever became of the error
         self._beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
 
@@ -59,6 +59,7 @@ class OnDemand(Loaded):
                     self.failure = error
                 raise
             self.seconds += time.perf_counter() - start
+            self.cached += found.cached
             self.bytes += (0 if found.values is None else found.values.nbytes) + sum(o.nbytes for o in found.offsets)
         return found
 

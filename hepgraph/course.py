@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import warnings
 from collections import Counter
@@ -19,6 +20,7 @@ from hepgraph.checkpoint import Checkpoint, packed, plan_key, unpacked, uses_pla
 from hepgraph.errors import CheckpointError, ExecutorError, IncompleteWarning, ResumeError, SourceError
 from hepgraph.executors.interface import Executor, Part, Tree
 from hepgraph.gather import Gathered, Leaf, Sum, Task
+from hepgraph.io.files import is_remote
 from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Place, Report, Row, Rows
 from hepgraph.plan import AnyPass, combine_all
@@ -35,17 +37,42 @@ class Course:
     resume: Report | None = None
 
 
+class Coming:
+    """Tasks in the order in which they will be begun, by threads of this process."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._waiting = dict.fromkeys(tasks)
+        self._lock = threading.Lock()
+
+    def begun(self, task: Task, hint: Callable[[Task], None]) -> None:
+        """Says that a task is begun; `hint` is called with the next one, before any thread begins that."""
+        with self._lock:
+            self._waiting.pop(task, None)
+            after = next(iter(self._waiting), None)
+            if after is not None:
+                hint(after)
+
+
 class Work:
-    """What a worker does with one task: runs one pass over one range; results are sums that can be joined."""
+    """What a worker does with one task: runs one pass over one range; results are sums that can be joined.
+
+    In the process of the run it also knows what is `coming`: when a range is begun, the next one is fetched meanwhile.
+    """
 
     def __init__(
         self, made: tuple[AnyPass, ...], counts: tuple[int, ...], policy: Policy, numbers: tuple[int, ...]
     ) -> None:
         self.passes, self.counts, self.policy, self.numbers = made, counts, policy, numbers
+        self.coming: Coming | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "coming": None}
 
     def __call__(self, task: Task) -> tuple[Sum, Rows]:
         each = self.passes[task.number]
         dataset = dataset_of(each)
+        if self.coming is not None:
+            self.coming.begun(task, lambda after: self.passes[after.number].ahead(after.partition))
         return self._told(task, attempt(each.run, task.partition, self.policy, dataset))
 
     def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:
@@ -94,10 +121,13 @@ class Running:
         self._finishing = False  # sums are used up
         ledger._replay = self._replay
 
-    def work_on(self, numbers: Sequence[int]) -> Work:
-        """What the workers do with tasks of which each sum is of one pass: these, in the order of the sums."""
+    def work_on(self, numbers: Sequence[int], tasks: Sequence[Task]) -> Work:
+        """What the workers do with these tasks, of which each sum is of one pass: `numbers`, in the order of the sums."""
         counts = tuple(len(each.leaves) for each in self.gathered)
-        return Work(self.passes, counts, self.course.policy, tuple(numbers))
+        work = Work(self.passes, counts, self.course.policy, tuple(numbers))
+        if any(is_remote(task.partition.path) for task in tasks):
+            work.coming = Coming(tasks)
+        return work
 
     def so_far(self, number: int) -> Any:
         """The sum of what is there of one pass, None if nothing is; what follows does not depend on it."""
@@ -233,7 +263,7 @@ class Running:
         for number, count in counts:
             trees.append(Tree(first, count, self.passes[number].title))
             first += count
-        return runner.fold(self.work_on([number for number, _ in counts]), tasks, trees)
+        return runner.fold(self.work_on([number for number, _ in counts], tasks), tasks, trees)
 
     def take(self, value: Sum, told: Sequence[tuple[Task, Rows]]) -> None:
         """Takes in what became of tasks of one pass: the sum of their results, and the rows of each.

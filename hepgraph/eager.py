@@ -78,11 +78,14 @@ class EagerPass:
         Where a step is an amount of memory, a tenth of it all is taken to be needed: which columns are is not known.
         """
         source = self.events.source
-        if source.npartitions is not None or isinstance(source.step_size, int):
+        if source.npartitions is not None or not isinstance(source.step_size, str):
             return source.partitions()
         whole = sum(column.memory for column in source.columns.values()) / max(source.entries, 1)
         entries = int(parse_bytes(source.step_size) / max(whole / _SHARE, 1.0))
         return source.repartition(step_size=min(max(entries, _LEAST), STEP_SIZE)).partitions()
+
+    def ahead(self, partition: Partition) -> None:
+        """Nothing: what will be read is not known."""
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The output for one range, and what it took."""
@@ -108,6 +111,7 @@ class EagerPass:
             events=len(partition),
             names=tuple(columns.data[self.events._origin]),
             bytes=columns.bytes,
+            cached=columns.cached,
             read_seconds=columns.seconds,
             compute_seconds=time.perf_counter() - start - columns.seconds,
             how="eager",

@@ -99,6 +99,10 @@ class IncompleteWarning(UserWarning):
     """A result that lacks some events, because their ranges were skipped; the report names them."""
 
 
+class CacheWarning(UserWarning):
+    """A column cache that is not used, or not written any more; results are the same without it."""
+
+
 class FillError(HepgraphError, ValueError, TypeError):
     """A histogram fill whose arguments do not fit its axes, or each other."""
 

@@ -1,13 +1,15 @@
 """How much memory a run will take, before it runs: outputs, their copies on the way up the tree, and what is read.
 
 What a processor that runs eagerly gives, and reads, is not known before: it is tried on its first events. Histograms
-that grow, of whatever kind, may become larger than what is seen there.
+that grow, of whatever kind, may become larger than what is seen there. Where the user did not say how long ranges are,
+they are made so short that the run fits into the memory it may take.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from hepgraph.attempt import Policy, attempt
@@ -15,12 +17,17 @@ from hepgraph.eager import EagerPass, sizes
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
-from hepgraph.io.source import Partition, parse_bytes
+from hepgraph.io.files import is_remote
+from hepgraph.io.source import parse_bytes
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
+_NONE: Mapping[int, Any] = MappingProxyType({})
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
 FEW = 1000  # events on which a processor that runs eagerly is tried
+AHEAD = 2  # and its bytes in a remote file are there so many times: of one that is read, and of the next
+LEAST = 500  # entries in a range, below which none is cut for the sake of memory
+SHORTER = "a smaller step_size"
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,48 @@ class Part:
         return f"{readable(self.total)}{times}: {self.what}"
 
 
-def estimate(made: Sequence[AnyPass], workers: int, policy: Policy | None = None) -> list[Part]:
-    """What takes memory in a run, the most first; runs what runs eagerly on a few events, and raises its errors.
+@dataclass(frozen=True)
+class Trial:
+    """What a processor that runs eagerly gave for its first `events`: bytes that add up, that grow, that it reads."""
+
+    events: int = 0
+    stays: int = 0
+    grows: int = 0
+    read: int = 0
+
+
+def tried(made: Sequence[AnyPass], policy: Policy) -> dict[int, Trial]:
+    """The trials of the passes that run eagerly, by number; raises the errors of their processors."""
+    return {number: _tried(each, policy) for number, each in enumerate(made) if isinstance(each, EagerPass)}
+
+
+def _tried(each: EagerPass, policy: Policy) -> Trial:
+    """Nothing, if its first events cannot be read and are to be skipped."""
+    first = next((partition for partition in each.partitions() if len(partition)), None)
+    if first is None:
+        return Trial()
+    few = replace(first, stop=min(first.stop, first.start + FEW))
+    pieces = attempt(each.run, few, policy, each.title).pieces
+    found = [sizes(output, len(part)) for part, (output,), _ in pieces]
+    return Trial(
+        sum(len(part) for part, _, _ in pieces),
+        max((one for one, _ in found), default=0),
+        sum(two for _, two in found),
+        sum(row.bytes for _, _, row in pieces),
+    )
+
+
+def _outputs(trial: Trial, each: AnyPass, copies: int) -> list[Part]:
+    name = f"the output for {each.title}, as its first {trial.events:,} events have it"
+    parts = [Part(f"what adds up in {name}", trial.stays, copies, "fewer bins or axes")] if trial.stays else []
+    if trial.grows:
+        whole = int(trial.grows / trial.events * each.origin.source.entries)
+        parts.append(Part(f"what grows with the events in {name}", whole, 2, "a histogram instead of an array or list"))
+    return parts
+
+
+def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] = _NONE) -> list[Part]:
+    """What takes memory in a run, the most first; with the `trials` of the passes that run eagerly, by number.
 
     >>> import hepgraph as hg
     >>> from hepgraph.compute import passes
@@ -53,20 +100,23 @@ def estimate(made: Sequence[AnyPass], workers: int, policy: Policy | None = None
     '800 B: the histogram of met'
     """
     parts: list[Part] = []
-    largest = 0
-    for each in made:
+    largest = coming = 0
+    for number, each in enumerate(made):
         source = each.origin.source
         ranges = each.partitions()
         copies = max(1, (len(ranges) - 1).bit_length() + 1) + (3 * workers if workers > 1 else 0)
         copies = min(copies, max(1, len(ranges)))
         longest = max((len(partition) for partition in ranges), default=0)
-        if isinstance(each, EagerPass):
-            outputs, memory = _tried(each, ranges, copies, policy or Policy())
-            parts += outputs
-        else:
-            columns = each.columns() if isinstance(each, Pass) else {}
-            memory = sum(source.columns[name].memory for name in columns) / max(1, source.entries)
+        columns = each.columns() if isinstance(each, Pass) else {}
+        memory = sum(source.columns[name].memory for name in columns) / max(1, source.entries)
+        trial = trials.get(number, Trial())
+        if trial.events:
+            parts += _outputs(trial, each, copies)
+            memory = trial.read / trial.events
         largest = max(largest, int(memory * longest))
+        if any(is_remote(file.path) for file in source.files):
+            stored = sum(source.columns[name].bytes for name in columns)
+            coming = max(coming, int(stored / max(1, source.entries) * longest))
         for sink in each.sinks:
             if isinstance(sink, HistSink):
                 axes = ", ".join(axis.name or axis.label or "?" for axis in sink.empty.axes)
@@ -75,42 +125,42 @@ def estimate(made: Sequence[AnyPass], workers: int, policy: Policy | None = None
                 own = needs_of(ordered(sink.wants)).get(each.origin, {})
                 whole = sum(source.columns[name].memory for name in own)
                 parts.append(Part(f"an array of all of {source.name}", whole, 2, "a histogram instead of an array"))
-    parts.append(
-        Part(
-            "the columns of the longest range, and what is made of them", largest * WORK, workers, "a smaller step_size"
-        )
-    )
+    parts.append(Part("the columns of the longest range, and what is made of them", largest * WORK, workers, SHORTER))
+    if coming:
+        parts.append(Part("the bytes of the longest range, read ahead", coming * AHEAD, workers, SHORTER))
     return sorted(parts, key=lambda part: -part.total)
 
 
-def _tried(each: EagerPass, ranges: Sequence[Partition], copies: int, policy: Policy) -> tuple[list[Part], float]:
-    """What the outputs of a processor that runs eagerly take, and the bytes that it reads of an event.
+def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mapping[int, Trial] = _NONE) -> None:
+    """Makes ranges shorter if the run would not fit, where the user did not say how long they are.
 
-    Nothing, if its first events cannot be read and are to be skipped.
+    The sources should be of this run alone (`Source.run`).
     """
-    first = next((partition for partition in ranges if len(partition)), None)
-    if first is None:
-        return [], 0.0
-    few = replace(first, stop=min(first.stop, first.start + FEW))
-    pieces = attempt(each.run, few, policy, each.title).pieces
-    count = sum(len(part) for part, _, _ in pieces)
-    if not count:
-        return [], 0.0
-    found = [sizes(output, len(part)) for part, (output,), _ in pieces]
-    stays, grows = max(one for one, _ in found), sum(two for _, two in found)
-    entries = each.origin.source.entries
-    name = f"the output for {each.title}, as its first {count:,} events have it"
-    parts = [Part(f"what adds up in {name}", stays, copies, "fewer bins or axes")] if stays else []
-    if grows:
-        whole = int(grows / count * entries)
-        parts.append(Part(f"what grows with the events in {name}", whole, 2, "a histogram instead of an array or list"))
-    return parts, sum(row.bytes for _, _, row in pieces) / count
+    free = [each.origin.source for each in made]
+    free = [source for source in free if source.step_size is None and source.npartitions is None]
+    for source in free:
+        source.most_entries = None
+    for _ in range(4):  # more ranges mean a few more copies of outputs
+        parts = estimate(made, workers, trials)
+        total = sum(part.total for part in parts)
+        ranges = sum(part.total for part in parts if part.advice == SHORTER)
+        room = allowed - (total - ranges)
+        if total <= allowed or room <= 0 or not ranges:
+            return
+        for source in free:
+            longest = max(len(partition) for partition in source.partitions())
+            source.most_entries = max(LEAST, int(longest * room / ranges))
 
 
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
-    """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it."""
+    """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it.
+
+    Makes ranges shorter first, if that helps and the user did not say how long they are.
+    """
     allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
-    parts = estimate(made, workers, policy)
+    trials = tried(made, policy or Policy())
+    shortened(made, workers, allowed, trials)
+    parts = estimate(made, workers, trials)
     total = sum(part.total for part in parts)
     if total <= allowed:
         return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import awkward as ak
 import numpy as np
@@ -13,10 +13,13 @@ from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
 from hepgraph.io import files as io_files
+from hepgraph.io.columncache import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import STEP_SIZE, Origin, Source
+from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
+
+Cache: TypeAlias = str | Path | ColumnCache | None
 
 
 def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
@@ -29,15 +32,19 @@ def from_root(
     tree: str | None = None,
     *,
     schema: str | Path | Schema = "base",
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
 ) -> Lazy:
     """Lazy events of ROOT files (TTree or RNTuple).
 
     `files`: a path or URL, a glob, "file.root:Events", a directory, a list of those, or {file: tree}. `tree`: the name
     of the tree, if not "Events" or the only one. `step_size`: entries in a partition, or the memory of the needed
-    columns ("50 MB"). Nothing but metadata is read.
+    columns ("50 MB"); without it, some 100 000 entries, cut where clusters end. Nothing but metadata is read.
+
+    `cache`: a directory on a local disk (or an `hg.ColumnCache`, with a size) where the columns that are read are kept
+    decoded, for the next time; off by default.
 
     Raises MissingFileError, MissingTreeError, DamagedFileError.
 
@@ -49,6 +56,7 @@ def from_root(
     from hepgraph.io.root import open_root
 
     source = open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source.cache = cache_of(cache)
     return from_source(source, schema)
 
 
@@ -56,9 +64,10 @@ def from_parquet(
     files: Any,
     *,
     schema: str | Path | Schema = "base",
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
 ) -> Lazy:
     """Lazy events of Parquet files, with one column per branch or with nested records.
 
@@ -73,6 +82,7 @@ def from_parquet(
     from hepgraph.io.parquet import open_parquet
 
     source = open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source.cache = cache_of(cache)
     return from_source(source, schema)
 
 
@@ -81,9 +91,10 @@ def open(
     tree: str | None = None,
     *,
     schema: str | Path | Schema | None = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
 ) -> Lazy:
     """Lazy events of ROOT or Parquet files, whichever they are; columns like `nMuon` and `Muon_pt` mean NanoAOD.
 
@@ -94,13 +105,14 @@ def open(
     True
     """
     source = open_source(files, tree, step_size, metadata, storage_options)
+    source.cache = cache_of(cache)
     return from_source(source, schema or usual_schema(source))
 
 
 def open_source(
     files: Any,
     tree: str | None = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Source:

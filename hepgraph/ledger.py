@@ -20,10 +20,10 @@ class Row:
     """What became of one range, and what it took.
 
     `status` is "done", "failed" (the run stopped there) or "skipped" (on request). `events` is the number that was read
-    and is in the result. `names` are the columns, `bytes` their size in memory; `memory` is the most that the worker's
-    process ever held, in bytes. `tries` counts attempts. `stored` is true if the result came from a checkpoint or from
-    an earlier run. `line` is the user's line that failed. `excluded` of the events were not read, as the statistics of
-    the file prove that they fail a cut.
+    and is in the result. `names` are the columns, `bytes` their size in memory, of which `cached` came from the column
+    cache; `memory` is the most that the worker's process ever held, in bytes. `tries` counts attempts. `stored` is true
+    if the result came from a checkpoint or from an earlier run. `line` is the user's line that failed. `excluded` of
+    the events were not read, as the statistics of the file prove that they fail a cut.
     """
 
     dataset: str
@@ -47,6 +47,7 @@ class Row:
     stored: bool = False
     tree: str = ""
     excluded: int = 0
+    cached: int = 0
     cause: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -155,6 +156,11 @@ class Report:
         return sum(row.bytes for row in self.rows)
 
     @property
+    def cached(self) -> int:
+        """How many of these bytes came from the column cache."""
+        return sum(row.cached for row in self.rows)
+
+    @property
     def seconds(self) -> float:
         """Seconds of reading and computing, added over all workers."""
         return float(sum(row.read_seconds + row.compute_seconds for row in self.rows))
@@ -202,8 +208,10 @@ class Report:
     def __repr__(self) -> str:
         state = "complete" if self.complete else f"INCOMPLETE, {self.expected} expected"
         unread = f", {self.excluded} of them excluded by statistics" if self.excluded else ""
+        kept = f", {self.cached / 1e6:.1f} of {self.bytes / 1e6:.1f} MB from the column cache" if self.cached else ""
         text = (
-            f"<hepgraph.Report {self.events} events ({state}{unread}), {len(self.rows)} ranges, {self.seconds:.2f} s>"
+            f"<hepgraph.Report {self.events} events ({state}{unread}), {len(self.rows)} ranges, "
+            f"{self.seconds:.2f} s{kept}>"
         )
         failed = [f"{row.status}: {row.range}: {row.error}" for row in self.failed[:5]]
         more = [f"... and {len(self.failed) - 5} more in report.failed"] if len(self.failed) > 5 else []

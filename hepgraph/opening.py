@@ -10,8 +10,9 @@ from hepgraph.attempt import Policy, said
 from hepgraph.errors import DisagreementError, MissingTreeError, SourceError
 from hepgraph.events import open_source
 from hepgraph.fileset import Dataset, Place, iter_absent
+from hepgraph.io.agreement import agreed
 from hepgraph.io.described import column_of, file_of, kind_of, rebuilt_source, scaled
-from hepgraph.io.source import STEP_SIZE, Absent, Column, File, Source, agreed, in_turn, marked, worst
+from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
 
 Options = Mapping[str, Any] | None
 
@@ -73,7 +74,7 @@ def _may_skip(error: SourceError) -> bool:
     return not isinstance(error, MissingTreeError | DisagreementError)
 
 
-def opened(dataset: Dataset, tree: str | None, step_size: int | str, options: Options, policy: Policy) -> Source:
+def opened(dataset: Dataset, tree: str | None, step_size: int | str | None, options: Options, policy: Policy) -> Source:
     """The source of a dataset.
 
     What was preprocessed is taken as it was found. Files are opened again, or left out and named in `absent`, as the
@@ -113,7 +114,7 @@ def places_of(dataset: Dataset, options: Options, policy: Policy) -> list[Place]
 
 
 def joined(
-    name: str, found: Sequence[Found], step_size: int | str, metadata: Mapping[str, Any], options: Options
+    name: str, found: Sequence[Found], step_size: int | str | None, metadata: Mapping[str, Any], options: Options
 ) -> Source:
     """One source of files that were looked at one by one. Raises DisagreementError if they are of several kinds."""
     sound = [(one, one.file) for one in found if one.file is not None]
@@ -141,11 +142,11 @@ def joined(
     return rebuilt_source(sound[0][0].kind, columns, files, step_size, metadata, options, absent)
 
 
-def _known(dataset: Dataset, step_size: int | str, options: Options) -> Source:
+def _known(dataset: Dataset, step_size: int | str | None, options: Options) -> Source:
     assert dataset.known is not None
     known = dataset.known
     files = [file_of(path, told) for path, told in dataset.files.items()]
     share = sum(file.wanted for file in files) / max(1, int(known["entries"]))
     columns = scaled([column_of(told) for told in known["columns"]], share)
     absent = [Absent(**told) for told in iter_absent(known)]
-    return rebuilt_source(known["kind"], columns, files, step_size or STEP_SIZE, dataset.metadata, options, absent)
+    return rebuilt_source(known["kind"], columns, files, step_size, dataset.metadata, options, absent)

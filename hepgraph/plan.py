@@ -24,6 +24,7 @@ from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.graph.show import steps
 from hepgraph.interpret import Interpreter, build
+from hepgraph.io.files import is_remote
 from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -179,6 +180,9 @@ class AnyPass(Protocol):
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one range, and what they took."""
 
+    def ahead(self, partition: Partition) -> None:
+        """A hint that this range will be run soon."""
+
 
 class _Nothing:
     """The provider of a graph that reads nothing."""
@@ -252,6 +256,11 @@ class Pass:
         self.origin.source.check(columns)
         return self.origin.source.partitions(list(columns))
 
+    def ahead(self, partition: Partition) -> None:
+        """Begins to fetch what this range will need, where that takes long."""
+        if is_remote(partition.path):
+            self.origin.source.ahead(partition, self.columns())
+
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""
         start = time.perf_counter()
@@ -276,6 +285,7 @@ class Pass:
             events=len(partition),
             names=tuple(needs[self.origin]),
             bytes=size,
+            cached=sum(data.cached for columns in loaded.data.values() for data in columns.values()),
             read_seconds=read - start,
             compute_seconds=done - read,
             how=how,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,11 @@ from hepgraph.course import course_of
 from hepgraph.eager import EagerPass
 from hepgraph.errors import LazyError, ProcessorError, UnsupportedError
 from hepgraph.estimate import check_budget
-from hepgraph.events import from_source, usual_schema
+from hepgraph.events import Cache, from_source, usual_schema
 from hepgraph.executors import pick
 from hepgraph.fileset import datasets
-from hepgraph.io.source import STEP_SIZE, check_step_size
+from hepgraph.io.columncache import cache_of
+from hepgraph.io.source import check_step_size
 from hepgraph.ledger import Report
 from hepgraph.opening import opened as open_dataset
 from hepgraph.plan import AnyPass
@@ -63,7 +65,7 @@ def run(
     schema: str | Path | Schema | None = "nanoaod",
     tree: str | None = None,
     executor: Any = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     engine: str = "auto",
     strict: bool = False,
     progress: bool | None = None,
@@ -74,6 +76,7 @@ def run(
     checkpoint: str | Path | None = None,
     resume: Report | None = None,
     memory: str | int | None = None,
+    cache: Cache = None,
 ) -> Any:
     """Runs a processor (or a plain function of events) over a fileset and gives the sum of its results.
 
@@ -92,7 +95,12 @@ def run(
     as that of a run that was not interrupted, to the last bit if the ranges are the same. An error that stops a run
     carries its `report` too.
 
-    `memory` ("2 GB") is what this process and its workers on this machine may take. Raises MemoryBudgetError before
+    With `cache`, a directory on a local disk (or an `hg.ColumnCache`, with a size), the columns that are read are kept
+    there decoded, and are not read from the files again; `report.cached` tells how many bytes came from there. Files
+    that change are noticed. Workers on other machines use a directory of that name there.
+
+    `memory` ("2 GB") is what this process and its workers on this machine may take, beside the programs themselves:
+    ranges are made shorter to keep to it, unless `step_size` says how long they are. Raises MemoryBudgetError before
     the run if that will not do; for this, a processor that runs eagerly is tried on its first thousand events. Raises
     CheckpointError and ResumeError for what cannot be gone on from.
 
@@ -109,9 +117,12 @@ def run(
     policy = Policy(on_error, retries)
     course = course_of(policy, checkpoint, resume, storage_options)
     check_step_size(step_size)
+    kept = cache_of(cache)
     opened = []
     for dataset in named:
         source = open_dataset(dataset, tree, step_size, storage_options, policy)
+        source.cache = kept
+        source.run = "" if memory is None else secrets.token_hex(8)
         opened.append((dataset, from_source(source, schema or usual_schema(source))))
     ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
     traced: dict[str, Any] = {}
@@ -175,7 +186,7 @@ class Runner:
 
     executor: Any = None
     schema: str | Path | Schema | None = "nanoaod"
-    chunksize: int | str = STEP_SIZE
+    chunksize: int | str | None = None
     savemetrics: bool = False
     progress: bool | None = None
     strict: bool = False

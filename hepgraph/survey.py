@@ -17,7 +17,7 @@ from hepgraph.errors import DisagreementError, IncompleteWarning
 from hepgraph.executors import pick
 from hepgraph.fileset import KNOWN, Dataset, Fileset, Place, datasets
 from hepgraph.io.described import column_of, column_told, file_of, file_told, kind_of
-from hepgraph.io.source import STEP_SIZE, Source
+from hepgraph.io.source import Source
 from hepgraph.io.store import Store, stamp
 from hepgraph.opening import Found, joined, look, places_of
 from hepgraph.progress import progress_bar
@@ -70,7 +70,7 @@ def preprocess(
             tick(one.file.entries if one.file is not None else 0)
     made = {}
     for dataset, mine in zip(named, places, strict=True):
-        source = joined(dataset.name, [found[place] for place in mine], STEP_SIZE, dataset.metadata, storage_options)
+        source = joined(dataset.name, [found[place] for place in mine], None, dataset.metadata, storage_options)
         if strict:
             _agree(source)
         made[dataset.name] = described(source)

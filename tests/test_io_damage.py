@@ -249,7 +249,7 @@ def test_a_file_that_is_replaced_between_its_page_list_and_its_pages(tmp_path):
     source = open_root(path)
     with borrowed(path, "Events", {}) as opened:
         layout_of(opened, path).stamp = (0, 0)
-    with pytest.raises(errors.SourceError) as caught:
+    with pytest.raises(errors.ChangedFileError) as caught:
         source.read(Partition(path, "Events", 0, 20), {"x": Need.DATA})
     assert str(caught.value) == f"{path} changed while it was read. Open the dataset again."
     handles.clear()

@@ -218,9 +218,19 @@ def test_a_file_that_changed_is_refused(tmp_path):
     source = open_root(path)
     read(source)
     write(tmp_path / "a.root", cycles=2)
-    with pytest.raises(errors.SourceError, match="changed after it was opened"):
+    with pytest.raises(errors.ChangedFileError, match="changed after it was opened"):
         read(source, names=["run"])
     assert open_root(path).entries == 10
+
+
+def test_a_file_that_is_replaced_between_its_layout_and_its_baskets(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.root")
+    source = open_root(path)
+    read(source)
+    monkeypatch.setattr("hepgraph.io.root.stamp_of", lambda path: (0, 0, 0))
+    with pytest.raises(errors.ChangedFileError) as caught:
+        read(source, names=["run"])
+    assert str(caught.value) == f"{source.files[0].path} changed while it was read. Open the dataset again."
 
 
 def test_records_and_texts(tmp_path):

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from hepgraph import errors
+from hepgraph.io.agreement import agreed
 from hepgraph.io.files import edge, resolve, sniff, split_tree
 from hepgraph.io.handles import Handles
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import Column, File, Level, Need, Partition, Source, agreed, parse_bytes, reads
+from hepgraph.io.source import STEP_SIZE, Column, File, Level, Need, Partition, Source, parse_bytes, reads
 
 F8, F4 = np.dtype("float64"), np.dtype("float32")
 
@@ -53,10 +54,18 @@ def test_step_size_in_bytes_counts_what_is_needed():
     assert len(source.partitions(["y"])) == 100
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "many", "0 MB", None])
+@pytest.mark.parametrize("wrong", [0, -1, 2.5, True, "many", "0 MB"])
 def test_wrong_step_sizes(wrong):
     with pytest.raises(ValueError):
         fake(1, step_size=wrong)
+
+
+def test_ranges_follow_clusters_unless_a_step_size_was_asked_for():
+    edges = (0, 70_000, 140_000, 200_000)
+    files = [File("f.root", "Events", 200_000, edges=edges)]
+    assert [len(part) for part in Fake([Column("x", F8)], files).partitions()] == [70_000, 70_000, 60_000]
+    asked = Fake([Column("x", F8)], files, step_size=STEP_SIZE)
+    assert [len(part) for part in asked.partitions()] == [100_000, 100_000]
 
 
 def test_parse_bytes():

@@ -25,6 +25,7 @@ FENCES = {
     "pyarrow": {"io/parquet.py", "io/arrow.py", "io/tables.py"},
     "uproot": {"io/"},
     "fsspec": {"io/"},
+    "aiohttp": {"io/remote.py"},
     "cramjam": {"io/"},
     "xxhash": {"io/"},
     "zstandard": {"io/codecs.py"},

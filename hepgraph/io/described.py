@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import FilesetError
-from hepgraph.io.source import STEP_SIZE, Absent, Column, File, Level, Source
+from hepgraph.io.source import Absent, Column, File, Level, Source
 
 _COLUMN = {each.name: each.default for each in fields(Column)}
 
@@ -71,7 +71,7 @@ def rebuilt_source(
     kind: str,
     columns: Sequence[Column],
     files: Sequence[File],
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     absent: Sequence[Absent] = (),

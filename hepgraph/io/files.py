@@ -21,6 +21,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
+from hepgraph.io.remote import system_options
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | None]
 Options: TypeAlias = Mapping[str, Any] | None
@@ -136,7 +137,7 @@ def _expand_remote(path: str, options: Mapping[str, Any]) -> list[str]:
     if "*" not in path:
         return [path]
     with edge(path):
-        system, pattern = fsspec.core.url_to_fs(path, **options)
+        system, pattern = fsspec.core.url_to_fs(path, **system_options(path, options))
         found = sorted(system.unstrip_protocol(name) for name in system.glob(pattern))
     if not found:
         raise MissingFileError(f"No file matches {path}.")
@@ -145,7 +146,7 @@ def _expand_remote(path: str, options: Mapping[str, Any]) -> list[str]:
 
 def sniff(path: str, storage_options: Options = None) -> str:
     """`"root"` or `"parquet"`, by the first bytes of the file; raises DamagedFileError for anything else."""
-    with edge(path), fsspec.open(path, "rb", **(storage_options or {})) as file:
+    with edge(path), fsspec.open(path, "rb", **system_options(path, storage_options)) as file:
         start = file.read(8)
     if start[:4] == b"root":
         return "root"

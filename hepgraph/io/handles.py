@@ -1,4 +1,4 @@
-"""Open files, kept for the next chunk.
+"""Open files, kept for the next chunk, and what is known of files that have not changed.
 
 A handle is used by one thread at a time: a thread that finds none idle opens its own. A local file that changed on disk
 since it was opened, or a handle that came from another process, is not used again.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hepgraph.io.files import is_remote
+from hepgraph.io.files import Options, is_remote
 
 T = TypeVar("T")
 _clock = threading.local()
@@ -106,3 +107,50 @@ def stamp_of(path: str) -> Stamp:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def settings_of(options: Options) -> str:
+    """The options that a file is opened with, as a part of a key."""
+    return repr(sorted((options or {}).items()))
+
+
+class Known(Generic[T]):
+    """What was found out about files, by key, with the stamp that they had; of the last `limit` that were asked for."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, tuple[T, Stamp]] = OrderedDict()
+
+    def last(self, key: Hashable) -> tuple[T | None, Stamp]:
+        """What was kept under a key last, and the stamp of then; the file may have changed since."""
+        self._mine()
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None, None
+            self._kept.move_to_end(key)
+            return found
+
+    def of(self, key: Hashable, stamp: Stamp) -> T | None:
+        """What is known of a local file that has this stamp now; None of one that may have changed."""
+        found, then = self.last(key)
+        return found if stamp is not None and stamp == then else None
+
+    def keep(self, key: Hashable, stamp: Stamp, value: T) -> None:
+        """Keeps what was found out about a file that had this stamp."""
+        self._mine()
+        with self._lock:
+            self._kept[key] = value, stamp
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+
+    def _mine(self) -> None:
+        if self._process != os.getpid():  # the lock may have been held when the process was forked
+            self.clear()

@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
-from hepgraph.io.source import STEP_SIZE, Data, File, Need, Partition, Source
+from hepgraph.io.source import Data, File, Need, Partition, Source
 
 PATH = "<memory>"
 
@@ -38,7 +38,7 @@ class MemorySource(Source):
     def __init__(self, array: ak.Array, metadata: Mapping[str, Any] | None = None) -> None:
         layout = array.layout
         columns = distinct(columns_of_form("", layout.form))
-        super().__init__(columns, [File(PATH, "", len(layout), edges=(0, len(layout)))], STEP_SIZE, metadata)
+        super().__init__(columns, [File(PATH, "", len(layout), edges=(0, len(layout)))], metadata=metadata)
         self._array = ak.Array(layout)  # without behaviors, which may not pickle
         self._identity = ""
 

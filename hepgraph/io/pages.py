@@ -11,12 +11,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
-from queue import SimpleQueue
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import xxhash
 
+from hepgraph.io import ranges as ranged
 from hepgraph.io.codecs import BlockError, decompress
 from hepgraph.io.native import add_up
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
@@ -169,16 +169,15 @@ class LocalBytes:
 
 
 class RemoteBytes:
-    """The bytes of a remote file, all ranges of a call at once, through uproot's source for it."""
+    """The bytes of a remote file, all ranges of a call at once."""
 
     remote = True
 
-    def __init__(self, source: Any) -> None:
-        self._source = source
+    def __init__(self, data: ranged.Bytes) -> None:
+        self._data = data
 
     def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        chunks = self._source.chunks(list(ranges), SimpleQueue())
-        return [memoryview(chunk.raw_data) for chunk in chunks]
+        return self._data.fetch(list(ranges))
 
 
 @dataclass(slots=True)

@@ -23,21 +23,22 @@ import pyarrow
 import pyarrow.parquet
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, SourceError
+from hepgraph.io.agreement import agreed
 from hepgraph.io.arrow import LeafReader
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
-from hepgraph.io.handles import Handles, Stamp, stamp_of
-from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition, Source, agreed
+from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
+from hepgraph.io.remote import system_options
+from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
-MOST_FOOTERS = 64
 
 
 def open_parquet(
     files: Files,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Options = None,
 ) -> Source:
@@ -267,19 +268,19 @@ class _Opened:
 
 
 handles: Handles[_Opened] = Handles(close=_Opened.close)
-_footers: dict[Hashable, tuple[Footer, Stamp]] = {}
+_footers: Known[Footer] = Known(64)
 
 
 @contextmanager
 def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
-    key: Hashable = (path, repr(sorted((options or {}).items())))
+    key: Hashable = (path, settings_of(options))
     with handles.borrow(key, path, lambda: _open(key, path, options)) as opened:
         yield opened
 
 
 def _open(key: Hashable, path: str, options: Options) -> _Opened:
     stamp = stamp_of(path)
-    known, when = _footers.get(key, (None, None))
+    known, when = _footers.last(key)
     if known is not None and stamp is not None and stamp == when:  # another thread has it open
         with edge(path):
             return _Opened(pyarrow.parquet.ParquetFile(path, metadata=known.metadata), None, key, known)
@@ -287,7 +288,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
         raise DamagedFileError(f"{path} is a {kind.upper()} file, not a Parquet file.")
     with edge(path), _whole(path):
         if is_remote(path):
-            stream = fsspec.open(path, "rb", **(options or {})).open()
+            stream = fsspec.open(path, "rb", **system_options(path, options)).open()
             uuid = _footer_hash(stream)
             same = known.metadata if known is not None and known.uuid == uuid else None
             file = pyarrow.parquet.ParquetFile(stream, metadata=same)
@@ -298,9 +299,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
     with edge(path, "read the types of"):
         if known is None or known.uuid != uuid:
             known = Footer(uuid, file.metadata, file.schema_arrow)
-        if len(_footers) >= MOST_FOOTERS:
-            _footers.clear()
-        _footers[key] = known, stamp
+        _footers.keep(key, stamp, known)
         return _Opened(file, stream, key, known)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from hepgraph.io.files import edge, is_remote
 from hepgraph.io.handles import Stamp
+from hepgraph.io.remote import Patience, answers, system_options
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
@@ -51,8 +52,9 @@ def opened(path: str, options: Mapping[str, Any]) -> Iterator[Bytes]:
     """The bytes of a file, for the length of a `with`."""
     if is_remote(path):
         with edge(path):
-            system, inner = fsspec.core.url_to_fs(path, **options)
-        yield RemoteBytes(system, inner)
+            system, inner = fsspec.core.url_to_fs(path, **system_options(path, options))
+            patience = Patience.of(options)
+        yield RemoteBytes(system, inner, path, patience)
         return
     with edge(path):
         file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
@@ -109,24 +111,31 @@ class RemoteBytes:
     together = True
     stamp: Stamp = None
 
-    def __init__(self, system: Any, inner: str) -> None:
+    def __init__(self, system: Any, inner: str, path: str = "", patience: Patience | None = None) -> None:
         self._system, self._inner = system, inner
+        self._path, self._patience = path or inner, patience or Patience()
 
     def read(self, start: int, stop: int, room: Array) -> memoryview:
         return self.fetch([(start, stop)])[0]
+
+    def _ask(self, ranges: list[Range]) -> Sequence[Any]:
+        starts, stops = [start for start, _ in ranges], [stop for _, stop in ranges]
+        found: Sequence[Any] = self._system.cat_ranges([self._inner] * len(ranges), starts, stops, on_error="return")
+        return found
 
     def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
         for index, (start, stop) in enumerate(ranges):
             if not 0 <= start <= stop:
                 raise ShortFile(index, f"bytes {start} to {stop} are wanted")
         pieces = coalesced(ranges, REMOTE_GAP)
-        starts, stops = [piece.start for piece in pieces], [piece.stop for piece in pieces]
-        answers = self._system.cat_ranges([self._inner] * len(pieces), starts, stops, on_error="raise")
+        places = [(piece.start, piece.stop) for piece in pieces]
         found: list[memoryview] = [memoryview(b"")] * len(ranges)
-        for piece, answer in zip(pieces, answers, strict=True):
+        for piece, answer in zip(pieces, answers(self._ask, places, self._path, self._patience), strict=True):
             wanted = piece.stop - piece.start
             if len(answer) != wanted:
-                raise ShortFile(piece.parts[0][0], f"{len(answer)} of {wanted} bytes came from byte {piece.start}")
+                raise ShortFile(
+                    piece.parts[0][0], f"{len(answer)} bytes came from byte {piece.start}, and {wanted} were asked for"
+                )
             for index, start, stop in piece.parts:
                 found[index] = memoryview(answer)[start:stop]
         return found

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import MissingColumnError, SourceError
+from hepgraph.errors import ChangedFileError, MissingColumnError
 from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, read_chains
-from hepgraph.io.files import edge, is_remote
+from hepgraph.io.files import Options, edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, with_counts_by_name
 from hepgraph.io.handles import Stamp, stamp_of
 from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
+from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.source import Column, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource
 
@@ -33,7 +34,7 @@ class RNTupleSource(UprootSource):
     def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
         layout = layout_of(opened, partition.path)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
-        with layout.reader(opened, partition) as reader:
+        with layout.reader(opened, partition, self.storage_options) as reader:
             parts = layout.parts(partition)
             chains: dict[str, tuple[Chain, Need]] = {}
             for column, need in columns:
@@ -61,13 +62,7 @@ class RNTupleSource(UprootSource):
         return data_of_layout(inside, array.layout, {name})[name]
 
     def _same(self, partition: Partition, opened: Opened) -> None:
-        file = self._places[partition.path, partition.tree]
-        entries = layout_of(opened, partition.path).lists.entries
-        if opened.uuid != file.uuid or entries != file.entries:
-            raise SourceError(
-                f"{file.path} changed after it was opened: tree {file.tree!r} had {file.entries} entries (file "
-                f"{file.uuid}) and has {entries} now (file {opened.uuid}). Open the dataset again."
-            )
+        self._unchanged(partition, opened.uuid, layout_of(opened, partition.path).lists.entries)
 
 
 @dataclass(slots=True)
@@ -125,17 +120,17 @@ class Layout:
         return found
 
     @contextmanager
-    def reader(self, opened: Opened, partition: Partition) -> Iterator[PageReader]:
+    def reader(self, opened: Opened, partition: Partition, options: Options = None) -> Iterator[PageReader]:
         """What reads the pages, from the same content that the page lists are of."""
         path = partition.path
         if is_remote(path):
-            with edge(path, f"read the pages of tree {opened.name!r} in"):
-                yield PageReader(self.lists, RemoteBytes(opened.file.file.source))
+            with edge(path, f"read the pages of tree {opened.name!r} in"), opened_bytes(path, options or {}) as data:
+                yield PageReader(self.lists, RemoteBytes(data))
             return
         with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
             stamp = stamp_of(path)
             if stamp is None or stamp != self.stamp:
-                raise SourceError(f"{path} changed while it was read. Open the dataset again.")
+                raise ChangedFileError(f"{path} changed while it was read. Open the dataset again.")
             yield PageReader(self.lists, LocalBytes(file, stamp[1]))
 
 

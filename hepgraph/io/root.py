@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -10,23 +10,25 @@ from typing import Any
 import numpy as np
 import uproot
 
-from hepgraph.errors import SourceError
+from hepgraph.errors import ChangedFileError
+from hepgraph.io.agreement import agreed
+from hepgraph.io.ahead import ahead
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
-from hepgraph.io.handles import Stamp, stamp_of
-from hepgraph.io.layouts import Branch, Layouts, branch_name, leaf_branches
+from hepgraph.io.handles import Known, settings_of, stamp_of
+from hepgraph.io.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
 from hepgraph.io.rntuple import RNTupleSource, open_ntuple
-from hepgraph.io.source import STEP_SIZE, Column, Data, File, Level, Need, Partition, Source, agreed
+from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
 
 
 def open_root(
     files: Files,
     tree: str | None = None,
-    step_size: int | str = STEP_SIZE,
+    step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Options = None,
 ) -> Source:
@@ -39,13 +41,12 @@ def open_root(
 
     def look(place: tuple[str, str | None]) -> tuple[bool, list[Column], File]:
         path, name = place
-        key, stamp = (path, name, repr(sorted((storage_options or {}).items()))), stamp_of(path)
-        seen = _seen.get(key)
-        if seen is None or stamp is None or seen[0] != stamp:
-            while len(_seen) >= MOST_SEEN:
-                _seen.pop(next(iter(_seen)), None)
-            seen = _seen[key] = stamp, looked(path, name)
-        return seen[1]
+        key, stamp = (path, name, settings_of(storage_options)), stamp_of(path)
+        seen = _seen.of(key, stamp)
+        if seen is None:
+            seen = looked(path, name)
+            _seen.keep(key, stamp, seen)
+        return seen
 
     def looked(path: str, name: str | None) -> tuple[bool, list[Column], File]:
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
@@ -63,8 +64,7 @@ def open_root(
 
 
 layouts = Layouts()
-MOST_SEEN = 512
-_seen: dict[Any, tuple[Stamp, tuple[bool, list[Column], File]]] = {}  # what is in local files that have not changed
+_seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local files that have not changed
 
 
 class RootSource(UprootSource):
@@ -74,14 +74,7 @@ class RootSource(UprootSource):
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
-        wanted: dict[str, bool] = {}  # the columns to read, and whether their values are wanted
-        for column, need in columns:
-            if need is Need.DATA:
-                wanted[column.name] = True
-            elif column.levels and column.counts is not None:
-                wanted[column.counts] = True
-            elif column.levels:
-                wanted.setdefault(column.name, False)
+        wanted = _wanted(columns)
         found = self._read(partition, wanted)
         for column, need in columns:
             if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
@@ -94,27 +87,59 @@ class RootSource(UprootSource):
             return borrowed(partition.path, partition.tree, self.storage_options)
 
         with opened_bytes(partition.path, self.storage_options) as data:
-            key = partition.path, partition.tree, repr(sorted(self.storage_options.items()))
-            with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
-                layout = layouts.of(key, data.stamp, wanted, borrow)
+            begun = ahead.take(self._key(partition, wanted)) if data.together else None
+            layout = self._layout(partition, wanted, data, borrow)
             self._unchanged(partition, layout.uuid, layout.entries)
             if data.stamp != stamp_of(partition.path):
-                raise SourceError(f"{partition.path} changed while it was read. Open the dataset again.")
+                raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            found = self._baskets(data, partition, branches, wanted)
+            reader = Reader(data, partition.start, partition.stop)
+            if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
+                reader = begun[1]
+            elif data.together and branches:
+                with self._reading(partition, f"branches {', '.join(branches)}"):
+                    reader.fetch(branches.values())
+            found = self._baskets(reader, partition, branches, wanted)
         if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:
             with borrow() as opened:
                 self._same(partition, opened)
                 found |= self._fetch(opened, partition, others)
         return found
 
+    def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
+        key = partition.path, partition.tree, settings_of(self.storage_options)
+        with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
+            return layouts.of(key, data.stamp, wanted, borrow)
+
+    def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
+        return partition, settings_of(self.storage_options), frozenset(wanted)
+
+    def ahead(self, partition: Partition, needs: Mapping[str, Need]) -> None:
+        """Begins to fetch the baskets of a range of a remote file, which will soon be read."""
+        if not is_remote(partition.path) or len(partition) == 0:
+            return
+        wanted = _wanted([(self.columns[name], need) for name, need in needs.items()])
+
+        def work(allowed: Callable[[int], bool]) -> Any:
+            if self.cache is not None and self.cache.holds(self, partition, needs):
+                return None
+            with opened_bytes(partition.path, self.storage_options) as data:
+                layout = self._layout(
+                    partition, wanted, data, lambda: borrowed(partition.path, partition.tree, self.storage_options)
+                )
+                branches = [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
+                if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
+                    return None
+                reader = Reader(data, partition.start, partition.stop)
+                reader.fetch(branches)
+                return layout, reader
+
+        if wanted:
+            ahead.begin(self._key(partition, wanted), work)
+
     def _baskets(
-        self, data: Bytes, partition: Partition, branches: Mapping[str, Branch], wanted: Mapping[str, bool]
+        self, reader: Reader, partition: Partition, branches: Mapping[str, Branch], wanted: Mapping[str, bool]
     ) -> dict[str, Data]:
-        reader = Reader(data, partition.start, partition.stop)
-        if data.together and branches:
-            with self._reading(partition, f"branches {', '.join(branches)}"):
-                reader.fetch(branches.values())
         found = {}
         for name, branch in sorted(branches.items(), key=lambda item: item[1].counter is not None):
             with self._reading(partition, f"branch {name!r}"):
@@ -147,6 +172,19 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
+
+
+def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
+    """The columns to read for others, and whether their values are wanted."""
+    wanted: dict[str, bool] = {}
+    for column, need in columns:
+        if need is Need.DATA:
+            wanted[column.name] = True
+        elif column.levels and column.counts is not None:
+            wanted[column.counts] = True
+        elif column.levels:
+            wanted.setdefault(column.name, False)
+    return wanted
 
 
 def tree_edges(tree: Any) -> list[int]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from hepgraph.ops import OPS
 
 E = TypeVar("E", bound=BaseException)
 
-STEP_SIZE = 100_000
+STEP_SIZE = 100_000  # entries in a range where the user says nothing
 
 
 class Need(Enum):
@@ -131,7 +131,8 @@ class Data:
     one more for text. `valid` and `level_valid` are boolean arrays where something may be None (the value, or the
     record that it is in), else `None`: an absent value keeps its place in `values`, an absent list has length zero.
     `records` has a boolean array for each record of the column that may be None, by name; all are there where it has
-    none. `sums` are the offsets of lists of which the values are the lengths, if the reader has made them.
+    none. `sums` are the offsets of lists of which the values are the lengths, if the reader has made them. `cached`
+    bytes of all came from the column cache.
     """
 
     values: np.ndarray[Any, Any] | None
@@ -140,6 +141,7 @@ class Data:
     level_valid: tuple[np.ndarray[Any, Any] | None, ...] = ()
     records: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     sums: np.ndarray[Any, Any] | None = None
+    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,15 +260,28 @@ def reads() -> Iterator[list[Reading]]:
             _notes[:] = [notes for notes in _notes if notes is not mine]
 
 
+class Caching(Protocol):
+    """What stands between a source and those who read from it, and remembers what it gave."""
+
+    def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        """What `source.read` gives."""
+
+    def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
+        """Whether all of it is likely to be there."""
+
+
 class Source(ABC):
     """A dataset: files of one format with the same columns."""
 
     columns: dict[str, Column]
     files: tuple[File, ...]
-    step_size: int | str
+    step_size: int | str | None  # None: about STEP_SIZE entries, cut where clusters end
     npartitions: int | None
+    most_entries: int | None = None  # in a range, where the user says nothing: for the sake of memory
+    run: str = ""  # the run that this source is for alone, which may set `most_entries`
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
+    cache: Caching | None = None  # what keeps columns that were read
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
 
@@ -274,7 +289,7 @@ class Source(ABC):
         self,
         columns: Iterable[Column],
         files: Iterable[File],
-        step_size: int | str = STEP_SIZE,
+        step_size: int | str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self.columns = {column.name: column for column in columns}
@@ -301,7 +316,7 @@ class Source(ABC):
         for path in in_turn((partition.path, *(file.replicas if file else ()))):
             place = replace(partition, path=path)
             try:
-                found = self.read(place, needs)
+                found = self.read(place, needs) if self.cache is None else self.cache.fetch(self, place, needs)
                 _check_entries(place, needs, found)
             except (MissingColumnError, DisagreementError):
                 raise
@@ -314,17 +329,25 @@ class Source(ABC):
                 return found
         raise worst(failures)
 
+    def ahead(self, partition: Partition, needs: Mapping[str, Need]) -> None:  # noqa: B027
+        """A hint that this range will soon be fetched; never raises."""
+
     def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
         """The columns that a reader is about to read, after checking that this file has them; noted for `reads`."""
+        columns = self.checked(partition, needs)
+        with _noting:
+            for notes in _notes:
+                notes += [Reading(partition.path, name, need) for name, need in needs.items()]
+        return columns
+
+    def checked(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
+        """The columns that are wanted, after checking that there is such a range and that its file has them."""
         file = self._places.get((partition.path, partition.tree))
         if file is None:
             raise MissingFileError(f"{partition} is not a part of {self.name}.")
         if not 0 <= partition.start <= partition.stop <= file.entries:
             raise DisagreementError(f"{partition} goes beyond the {file.entries} entries of the file.")
         self._check(needs, [file])
-        with _noting:
-            for notes in _notes:
-                notes += [Reading(partition.path, name, need) for name, need in needs.items()]
         return [(self.columns[name], need) for name, need in needs.items()]
 
     def file_of(self, partition: Partition) -> File:
@@ -382,14 +405,14 @@ class Source(ABC):
         Row groups are not cut without need, nor are clusters unless the user said how many entries or bytes are wanted:
         small ones go together up to a step, large ones are cut into equal pieces.
         """
-        if not (self.by_edges or self.step_size == STEP_SIZE):
+        if not self.by_edges and self.step_size is not None:
             pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
             return [file.wanted * i // pieces for i in range(pieces + 1)]
         found = [0]
         for start, stop in pairwise(file.edges if len(file.edges) > 1 else (0, file.wanted)):
             if start > found[-1] and stop - found[-1] > step:
                 found.append(start)
-            pieces = round((stop - start) / step)
+            pieces = -(-(stop - start) // step) if self.most_entries else round((stop - start) / step)
             if pieces > 1:
                 found += [start + (stop - start) * i // pieces for i in range(1, pieces + 1)]
         return [*(edge for edge in found if edge < file.wanted), file.wanted] if file.wanted else [0]
@@ -443,6 +466,8 @@ class Source(ABC):
         return tuple(found) or self._empty()
 
     def _entries_per_step(self, needed: Iterable[str]) -> int:
+        if self.step_size is None:
+            return min(STEP_SIZE, self.most_entries or STEP_SIZE)
         if isinstance(self.step_size, int):
             return self.step_size
         total = sum(self.columns[name].memory for name in needed if name in self.columns)
@@ -450,8 +475,10 @@ class Source(ABC):
         return max(1, int(parse_bytes(self.step_size) / per_entry))
 
 
-def check_step_size(step_size: int | str) -> int | str:
-    """`step_size` if it is a positive number of entries or an amount of memory; raises ValueError otherwise."""
+def check_step_size(step_size: int | str | None) -> int | str | None:
+    """`step_size` if it is a positive number of entries, an amount of memory or None; raises ValueError otherwise."""
+    if step_size is None:
+        return None
     if isinstance(step_size, str):
         parse_bytes(step_size)
     elif isinstance(step_size, bool) or not isinstance(step_size, int | np.integer) or step_size < 1:
@@ -513,67 +540,6 @@ def located(error: Exception, partition: Partition) -> Exception:
     return error
 
 
-def agreed(opened: Sequence[tuple[Iterable[Column], File]]) -> tuple[list[Column], list[File]]:
-    """The columns of the first of several opened files, with the sizes of all, and where each other file departs.
-
-    A column may hold None if it may in any file: that alone is no disagreement.
-    """
-    columns = {column.name: column for column in opened[0][0]}
-    sizes = {name: [column.bytes, column.memory] for name, column in columns.items()}
-    files = [opened[0][1]]
-    for others, file in opened[1:]:
-        theirs = {column.name: column for column in others}
-        differs: dict[str, str] = {}
-        for name, column in columns.items():
-            other = theirs.get(name)
-            if other is not None and _alike(column, other):  # nearly always
-                sizes[name][0] += other.bytes
-                sizes[name][1] += other.memory
-            elif other is None:
-                differs[name] = "no such column"
-            elif bool(other.problem) != bool(column.problem):
-                differs[name] = f"cannot be read: {other.problem}" if other.problem else other.type
-            elif other.without_none().type != column.without_none().type:
-                differs[name] = other.type
-            elif _nesting(other) != _nesting(column) and (column.records or other.records):
-                differs[name] = "its records and lists are nested in another way"
-            else:
-                columns[name] = _joined(column, other)
-                sizes[name][0] += other.bytes
-                sizes[name][1] += other.memory
-        files.append(replace(file, differs=differs))
-    return [replace(c, bytes=sizes[c.name][0], memory=sizes[c.name][1]) for c in columns.values()], files
-
-
-def _alike(one: Column, two: Column) -> bool:
-    """Whether two columns are the same but for their sizes and titles."""
-    return (
-        one.dtype == two.dtype
-        and one.levels == two.levels
-        and one.records == two.records
-        and (one.nullable, one.text, one.counts, one.problem) == (two.nullable, two.text, two.counts, two.problem)
-    )
-
-
-def _nesting(column: Column) -> list[str | None]:
-    return [level.name for level in column.levels]
-
-
-def _joined(column: Column, other: Column) -> Column:
-    pairs = zip(column.levels, other.levels, strict=True)
-    records: dict[tuple[int, str], RecordLevel] = {}
-    for record in (*column.records, *other.records):  # of two on the way to one column, the inner has the longer name
-        old = records.get((record.level, record.name), record)
-        records[record.level, record.name] = replace(record, nullable=old.nullable or record.nullable)
-    return replace(
-        column,
-        nullable=column.nullable or other.nullable,
-        levels=tuple(replace(mine, nullable=mine.nullable or its.nullable) for mine, its in pairs),
-        counts=column.counts if column.counts == other.counts else None,
-        records=tuple(records[key] for key in sorted(records, key=lambda key: (key[0], len(key[1])))),
-    )
-
-
 @dataclass(frozen=True)
 class Origin:
     """A source as part of a graph: equal if files (also those that are missing), ranges and metadata are."""
@@ -587,6 +553,6 @@ class Origin:
         import hashlib
 
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
-        settings = source.npartitions, source.step_size, source.metadata, source.absent
+        settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache, source.run
         text = repr((type(source).__name__, files, *settings))
         return cls(source, hashlib.sha256(text.encode()).hexdigest())

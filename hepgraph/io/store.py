@@ -14,6 +14,8 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from hepgraph.io.remote import system_options
+
 STALE = 600.0  # seconds after which the lock of a run that no longer renews it is taken over
 RENEW = 60.0
 _TEMPORARY = ".part-"
@@ -216,7 +218,7 @@ def write_bytes(url: str | os.PathLike[str], data: bytes, storage_options: Mappi
 def stamp(path: str, storage_options: Mapping[str, Any] | None = None) -> list[Any] | None:
     """The size of a file and when it was written, as far as its file system tells; None if it does not."""
     try:
-        system, where = fsspec.core.url_to_fs(path, **(storage_options or {}))
+        system, where = fsspec.core.url_to_fs(path, **system_options(path, storage_options))
         found = system.info(where)
     except (OSError, ValueError, ImportError):
         return None

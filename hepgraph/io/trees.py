@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 import uproot
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
-from hepgraph.io.files import Options, edge, sniff
+from hepgraph.io.files import Options, edge, is_remote, sniff
 from hepgraph.io.forms import empty_data, fitted
-from hepgraph.io.handles import Handles
+from hepgraph.io.handles import Handles, settings_of
+from hepgraph.io.remote import Patience, patiently, system_options
 from hepgraph.io.source import Column, Data, File, Need, Partition, Source
 
 T = TypeVar("T")
@@ -48,20 +49,27 @@ handles: Handles[Opened] = Handles(close=lambda opened: opened.file.close())
 @contextmanager
 def borrowed(path: str, tree: str | None, options: Options) -> Iterator[Opened]:
     """The open tree for the length of a `with`, taken from those left open where there is one."""
-    settings = repr(sorted((options or {}).items()))
+    settings = settings_of(options)
 
     def key_of(opened: Opened) -> Hashable:
         return path, opened.name, settings
 
-    with handles.borrow((path, tree, settings), path, lambda: _open(path, tree, options or {}), key_of) as opened:
+    with handles.borrow((path, tree, settings), path, lambda: _patiently(path, tree, options or {}), key_of) as opened:
         yield opened
+
+
+def _patiently(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
+    """The open tree; a remote file is tried again when the trouble may pass."""
+    if not is_remote(path):
+        return _open(path, tree, options)
+    return patiently(lambda: _open(path, tree, options), Patience.of(options))
 
 
 def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
     try:
         with edge(path):
             # a dict keeps uproot from looking for a tree's name in the path; caches would hold on to what was read
-            file = uproot.open({path: None}, array_cache=None, object_cache=None, **options)
+            file = uproot.open({path: None}, array_cache=None, object_cache=None, **system_options(path, options))
     except DamagedFileError as error:
         try:
             kind = sniff(path, options)
@@ -150,7 +158,7 @@ class UprootSource(Source):
         self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))
 
     def _unchanged(self, partition: Partition, uuid: str, entries: int) -> None:
-        """Raises SourceError if a file is not the one that this source was made of."""
+        """Raises ChangedFileError if a file is not the one that this source was made of."""
         file = self._places[partition.path, partition.tree]
         if uuid != file.uuid or entries != file.entries:
             raise ChangedFileError(

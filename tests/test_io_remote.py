@@ -1,0 +1,222 @@
+"""Files behind HTTP: few requests, tried again when the trouble may pass, and a clear error when it does not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uproot
+from baskets import same, write
+from serving import serving
+
+import hepgraph as hg
+from hepgraph import errors
+from hepgraph.io.handles import settings_of
+from hepgraph.io.ranges import opened
+from hepgraph.io.remote import Patience, may_pass, system_options
+from hepgraph.io.root import layouts, open_root
+from hepgraph.io.source import Need, Partition
+from hepgraph.io.trees import handles
+
+QUICK = {"hepgraph": {"timeout": 0.5, "tries": 3, "wait": 0.01}}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served")
+    path = write(folder / "a.root", uproot.ZSTD(1))
+    with uproot.recreate(folder / "n.root") as file:
+        file.mkrntuple("Events", {"x": np.arange(1000), "y": np.arange(1000) / 2})
+    return {"a.root": Path(path).read_bytes(), "n.root": (folder / "n.root").read_bytes(), "path": path}
+
+
+@pytest.fixture
+def server(content):
+    with serving({name: data for name, data in content.items() if name != "path"}) as mine:
+        yield mine
+        layouts.clear()
+        handles.clear()
+
+
+def source_of(server, name="a.root"):
+    """A source whose file is known, so that all that is asked for from now on are data."""
+    source = open_root(f"{server.url}/{name}", storage_options=QUICK)
+    source.read(part_of(source, 0, 1), dict.fromkeys(source.columns, Need.DATA))
+    server.asked.clear()
+    return source
+
+
+def part_of(source, start=30, stop=100):
+    file = source.files[0]
+    return Partition(file.path, file.tree, start, stop, start)
+
+
+def test_near_ranges_are_one_request(server, content):
+    source, local = source_of(server), open_root(content["path"])
+    names = dict.fromkeys(source.columns, Need.DATA)
+    found = source.read(part_of(source), names)
+    assert len(server.asked) == 1
+    for name, data in local.read(part_of(local), names).items():
+        assert same(found[name], data)
+
+
+def test_far_ranges_are_apart_and_asked_for_once():
+    with serving({"x": bytes(range(256)) * 10_000}) as server, opened(f"{server.url}/x", QUICK) as data:
+        ranges = [(2_000_000, 2_000_010), (5, 10), (0, 3), (300_000, 300_020), (7, 100)]
+        found = data.fetch(ranges)
+        assert [bytes(each) for each in found] == [server.files["x"][start:stop] for start, stop in ranges]
+        assert sorted(server.asked) == [(0, 100), (300_000, 300_020), (2_000_000, 2_000_010)]
+
+
+def test_pages_of_ntuples_are_one_request(server):
+    source = source_of(server, "n.root")
+    found = source.read(part_of(source, 100, 900), {"x": Need.DATA, "y": Need.DATA})
+    assert len(server.asked) == 1
+    assert found["x"].values.tolist() == list(range(100, 900))
+    assert found["y"].values.tolist() == [i / 2 for i in range(100, 900)]
+
+
+@pytest.mark.parametrize("trouble", ["503", "later", "drop", "cut", "stall"])
+def test_what_fails_twice_is_read_the_third_time(server, content, trouble):
+    source, local = source_of(server), open_root(content["path"])
+    server.trouble = lambda number, where: trouble if number < 2 else None
+    found = source.read(part_of(source), {"noise": Need.DATA})
+    assert same(found["noise"], local.read(part_of(local), {"noise": Need.DATA})["noise"])
+    assert len(server.asked) >= 3
+    assert len(set(server.asked)) == 1
+
+
+def test_only_what_did_not_come_is_asked_for_again():
+    with serving({"x": bytes(3_000_000)}) as server, opened(f"{server.url}/x", QUICK) as data:
+        failed = []
+        server.trouble = lambda number, where: failed.append(1) or "503" if where[0] and not failed else None
+        data.fetch([(0, 10), (2_000_000, 2_000_010)])
+        assert server.asked.count((0, 10)) == 1
+        assert server.asked.count((2_000_000, 2_000_010)) == 2
+
+
+WHAT = {
+    "503": "the server answered 503 Service Unavailable, 3 times",
+    "stall": "nothing came for 0.5 s, 3 times",
+    "drop": "ServerDisconnectedError: Server disconnected, 3 times",
+    "403": "the server answered 403 Forbidden",
+}
+
+
+@pytest.mark.parametrize("trouble", WHAT)
+def test_giving_up_names_file_range_and_trouble(server, trouble):
+    source = source_of(server)
+    server.trouble = lambda number, where: trouble
+    with pytest.raises(errors.AccessError) as caught:
+        source.read(part_of(source), {"noise": Need.DATA})
+    start, stop = server.asked[0]
+    url = f"{server.url}/a.root"
+    assert str(caught.value) == f"Cannot read bytes {start} to {stop} of {url}: {WHAT[trouble]}."
+
+
+def test_an_answer_that_ends_early_is_an_error_of_access(server):
+    source = source_of(server)
+    server.trouble = lambda number, where: "cut"
+    with pytest.raises(errors.AccessError, match=r"Cannot read bytes \d+ to \d+ of .*ClientPayloadError: .*, 3 times"):
+        source.read(part_of(source), {"noise": Need.DATA})
+
+
+def test_a_file_that_is_gone_is_not_waited_for(server):
+    source = source_of(server)
+    server.trouble = lambda number, where: "404"
+    with pytest.raises(errors.MissingFileError) as caught:
+        source.read(part_of(source), {"noise": Need.DATA})
+    assert str(caught.value) == f"No such file: {server.url}/a.root."
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_ignores_ranges_is_found_out(server):
+    source = source_of(server)
+    server.trouble = lambda number, where: "whole"
+    with pytest.raises(errors.DamagedFileError, match=r"\d+ bytes came from byte \d+, and \d+ were asked for"):
+        source.read(part_of(source), {"noise": Need.DATA})
+
+
+def test_opening_is_tried_again(server):
+    server.trouble = lambda number, where: "503" if number < 2 else None
+    assert open_root(f"{server.url}/a.root", storage_options=QUICK).entries == 120
+    handles.clear()
+    server.trouble = lambda number, where: "503"
+    before = len(server.asked)
+    with pytest.raises(errors.AccessError, match="503"):
+        open_root(f"{server.url}/a.root", storage_options={"hepgraph": {"tries": 2, "wait": 0}})
+    assert len(server.asked) <= before + 2
+
+
+def test_a_run_over_a_server_with_bad_days(server, content):
+    def count(events):
+        return {"n": hg.Hist.new.Reg(5, 0, 5, name="n").Double().fill(events.nJet)}
+
+    options = {"schema": "nanoaod", "executor": "threads", "progress": False, "step_size": 20, "report": True}
+    plain, _ = hg.run(count, {"a": [content["path"]]}, **options)
+    server.trouble = lambda number, where: ["503", "drop", "cut"][number // 10 % 3] if number % 10 == 3 else None
+    found, report = hg.run(count, {"a": [f"{server.url}/a.root"]}, storage_options=QUICK, **options)
+    assert np.array_equal(found["n"].values(), plain["n"].values())
+    assert report.complete
+
+
+def test_columns_of_a_server_are_cached_until_its_tag_changes(server, tmp_path):
+    options = {"storage_options": QUICK, "cache": tmp_path / "cache"}
+    total = hg.from_root(f"{server.url}/a.root", **options).noise
+    first = hg.compute(total, executor="serial", progress=False)
+    server.asked.clear()
+    again, report = hg.compute(total, executor="serial", progress=False, report=True)
+    assert not server.asked
+    assert report.cached == report.bytes
+    assert first.to_list() == again.to_list()
+    assert len([path for path in (tmp_path / "cache").rglob("*") if path.is_file()]) == 1
+
+
+# options
+
+
+def test_time_outs_are_the_users_if_there_are_any():
+    assert system_options("https://a/b", {"hepgraph": {"timeout": 7}})["client_kwargs"]["timeout"].sock_read == 7
+    mine = {"client_kwargs": {"timeout": 5, "trust_env": True}, "hepgraph": {"tries": 1}}
+    assert system_options("https://a/b", mine) == {"client_kwargs": {"timeout": 5, "trust_env": True}}
+    assert system_options("s3://a/b", {"anon": True, "hepgraph": {}}) == {"anon": True}
+    assert system_options("/a/b", None) == {}
+    assert settings_of(mine)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"retry": 3}, "storage_options['hepgraph'] has no 'retry'; there are timeout, tries, wait"),
+        ({"tries": 0}, "timeout must be positive, tries at least 1, and wait not negative: "
+                       "Patience(timeout=60.0, tries=0, wait=0.5)"),
+    ],
+)  # fmt: skip
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError) as caught:
+        Patience.of({"hepgraph": options})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (FileNotFoundError("x"), False), (PermissionError("x"), False), (ConnectionResetError("x"), True),
+        (TimeoutError("x"), True), (OSError("x"), True), (ValueError("x"), False),
+    ],
+)  # fmt: skip
+def test_what_may_pass(error, passes):
+    assert may_pass(error) == passes
+
+
+def test_waits_grow_and_heed_the_server(monkeypatch):
+    waited = []
+    monkeypatch.setattr("hepgraph.io.remote.time.sleep", waited.append)
+    patience = Patience(wait=1)
+    error = OSError("busy")
+    for tried in (1, 2, 3, 9):
+        patience.pause(tried, error)
+    error.headers = {"Retry-After": "7"}
+    patience.pause(1, error)
+    error.headers = {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    patience.pause(1, error)
+    assert waited == [1, 3, 9, 60, 7, 1]
