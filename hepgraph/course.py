@@ -122,7 +122,7 @@ class Running:
         ledger._replay = self._replay
 
     def work_on(self, numbers: Sequence[int], tasks: Sequence[Task]) -> Work:
-        """What the workers do with these tasks, of which each sum is of one pass: `numbers`, in the order of the sums."""
+        """What the workers do with these tasks; each sum is of one pass: `numbers`, in the order of the sums."""
         counts = tuple(len(each.leaves) for each in self.gathered)
         work = Work(self.passes, counts, self.course.policy, tuple(numbers))
         if any(is_remote(task.partition.path) for task in tasks):
@@ -410,7 +410,9 @@ class Running:
             raise ResumeError(f"This run has no range {row.range}.")
         leaf = self.gathered[place[0]].leaves[place[1]]
         part = next(part for part in leaf.planned if part.start <= row.start)
-        return self.passes[place[0]].run(_part(part, row))[0]
+        each = self.passes[place[0]]
+        partials, _ = each.run(_part(part, row))
+        return [sink.finish(part) for sink, part in zip(each.sinks, partials, strict=True)]
 
     def _warn(self) -> None:
         checkpoint = self.ledger.provenance.get("checkpoint")
