@@ -285,7 +285,7 @@ def test_a_local_cluster_gets_back_what_it_gave_up(tmp_path, plain):
         same(out, plain)
 
 
-def test_jobs_in_a_queue_are_waited_for():
+def test_jobs_in_a_queue_are_waited_for(caplog):
     """A cluster that still asks for workers may get them in hours."""
 
     class Batch(distributed.SpecCluster):
@@ -298,6 +298,13 @@ def test_jobs_in_a_queue_are_waited_for():
     scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
     with Batch(scheduler=scheduler) as batch, Dask(batch).connected() as there:
         assert there.expects()
+        with caplog.at_level(logging.WARNING, "hepgraph"), pytest.raises(ExecutorError, match="No dask worker came"):
+            hg.compute(hg.from_awkward(ARRAY).x, executor=Dask(batch, patience=2.5))
+        address = batch.scheduler_address
+        assert [text for text in caplog.messages if text.startswith("hepgraph")] == [
+            f"hepgraph: waiting for a dask worker; the scheduler {address} has none; its jobs wait in the queue, or "
+            "have ended, and their logs say why"
+        ]
         batch.requested = set()
         assert not there.expects()
 

@@ -481,7 +481,10 @@ class Fold:
             self.patience.call()
             self.called = now
         if alone > 1 and now - self.said > 60:
-            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none", self.address)
+            jobs = (
+                "; its jobs wait in the queue, or have ended, and their logs say why" if self.patience.expects() else ""
+            )
+            LOG.warning("hepgraph: waiting for a dask worker; the scheduler %s has none%s", self.address, jobs)
             self.said = now
 
 
