@@ -3,7 +3,7 @@
 usage: python benchmarks/known.py FILE [--repeat N]
 
 In ms, the median of N new processes each, in turn: opening the file (types of all columns), and reading one entry of
-six columns as a worker does that was sent the source. `new`: nothing is remembered of the file; `known`: another process
+six columns as a worker does that was sent the source. `new`: nothing is remembered of it; `known`: another process
 has met it. Imports are not counted.
 """
 
