@@ -44,7 +44,7 @@ def directory() -> Path | None:
 
 def recall(path: str, state: Any, *what: Any) -> Any:
     """What is remembered of a file in a state; None if nothing is."""
-    disk = None if state is None else _disk()
+    disk = None if state is None or not _code() else _disk()
     if disk is None:
         return None
     name = _name(path, state, what)
@@ -63,7 +63,7 @@ def recall(path: str, state: Any, *what: Any) -> Any:
 
 def remember(value: Any, path: str, state: Any, *what: Any) -> None:
     """Keeps what was found out about a file that had this state, before and after."""
-    disk = _disk() if state is not None and settled(path) else None
+    disk = _disk() if state is not None and _code() and settled(path) else None
     if disk is not None:
         name = _name(path, state, what)
         data = pickle.dumps(value, protocol=5)
@@ -91,10 +91,13 @@ def _name(path: str, state: Any, what: tuple[Any, ...]) -> str:
 
 @cache
 def _code() -> str:
-    """A hash of what finds things out."""
+    """A hash of what finds things out; empty where the code is not in files, and nothing is remembered."""
     digest = hashlib.sha256(f"{sys.version} {version('uproot')} {version('numpy')}".encode())
-    for name in _CODE:
-        digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    try:
+        for name in _CODE:
+            digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    except OSError:
+        return ""
     return digest.hexdigest()
 
 
