@@ -36,9 +36,7 @@ def table(tmp_path_factory):
     array = ak.Array(
         {
             "flat": np.arange(4000),
-            "jets": ak.unflatten(
-                ak.zip({"pt": rng.random(counts.sum()), "id": rng.integers(0, 9, counts.sum())}), counts
-            ),
+            "jets": ak.unflatten(jets, counts),
             "some": [None if i % 3 == 0 else {"x": float(i)} for i in range(4000)],
             "noise": rng.random(4000),
         }
