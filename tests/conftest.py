@@ -1,4 +1,4 @@
-"""What tests of runs that fail have in common."""
+"""What tests have in common."""
 
 import pytest
 from faulting import Faults, fileset_in, write
@@ -24,3 +24,12 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def faults(monkeypatch):
     return Faults(monkeypatch)
+
+
+from hepgraph.io import remembered
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch):
+    """Tests start with what is known of no file, whatever ran before on this machine."""
+    monkeypatch.setattr(remembered, "directory", lambda: None)

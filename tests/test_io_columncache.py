@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import CacheWarning, ChangedFileError, DisagreementError, MissingColumnError
-from hepgraph.io import cachedisk, columncache, columnfile
+from hepgraph.io import cachedisk, columnfile, state
 from hepgraph.io.columncache import ColumnCache
 from hepgraph.io.parquet import open_parquet
 from hepgraph.io.root import open_root
@@ -570,11 +570,11 @@ def test_a_remote_file_without_a_version_is_not_kept(files, tmp_path, monkeypatc
     fsspec.filesystem("memory").pipe("/cache/a.root", Path(files["tree"].files[0].path).read_bytes())
     source = cached(open_root("memory://cache/a.root"), tmp_path / "cache")
     for told, some in ((None, False), ([5, "tag"], True)):
-        monkeypatch.setattr(columncache, "remote_stamp", lambda path, options, told=told: told)
-        columncache._asked.clear()
+        monkeypatch.setattr(state, "remote_stamp", lambda path, options, told=told: told)
+        state._asked.clear()
         source.fetch(part_of(source), {"noise": Need.DATA})
         assert bool(kept(tmp_path / "cache")) == some
-    columncache._asked.clear()
-    monkeypatch.setattr(columncache, "remote_stamp", lambda path, options: [5, "another tag"])
+    state._asked.clear()
+    monkeypatch.setattr(state, "remote_stamp", lambda path, options: [5, "another tag"])
     assert source.fetch(part_of(source), {"noise": Need.DATA})["noise"].cached == 0
-    columncache._asked.clear()
+    state._asked.clear()

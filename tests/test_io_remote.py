@@ -1,16 +1,23 @@
 """Files behind HTTP: few requests, tried again when the trouble may pass, and a clear error when it does not."""
 
+import io
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
+import pyarrow.parquet
 import pytest
 import uproot
 from baskets import same, write
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import serving
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.io import parquet, sparse
 from hepgraph.io.handles import settings_of
+from hepgraph.io.parquet import open_parquet
 from hepgraph.io.ranges import opened
 from hepgraph.io.remote import Patience, may_pass, system_options
 from hepgraph.io.root import layouts, open_root
@@ -18,6 +25,25 @@ from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
 
 QUICK = {"hepgraph": {"timeout": 0.5, "tries": 3, "wait": 0.01}}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """A Parquet file with lists and what may be None, in row groups."""
+    rng = np.random.default_rng(1)
+    counts = rng.integers(0, 4, 4000)
+    jets = ak.zip({"pt": rng.random(counts.sum()), "id": rng.integers(0, 9, counts.sum())})
+    array = ak.Array(
+        {
+            "flat": np.arange(4000),
+            "jets": ak.unflatten(jets, counts),
+            "some": [None if i % 3 == 0 else {"x": float(i)} for i in range(4000)],
+            "noise": rng.random(4000),
+        }
+    )
+    path = tmp_path_factory.mktemp("table") / "t.parquet"
+    pyarrow.parquet.write_table(ak.to_arrow_table(array, extensionarray=False), path, row_group_size=1000)
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +99,57 @@ def test_pages_of_ntuples_are_one_request(server):
     assert len(server.asked) == 1
     assert found["x"].values.tolist() == list(range(100, 900))
     assert found["y"].values.tolist() == [i / 2 for i in range(100, 900)]
+
+
+def test_leaves_of_parquet_files_are_few_requests(table):
+    local = open_parquet(table)
+    with serving({"t.parquet": table.read_bytes()}) as server:
+        source = open_parquet(f"{server.url}/t.parquet", storage_options=QUICK)
+        assert len(server.asked) <= 6
+        for start, stop in ((0, 4000), (1000, 3000), (500, 1700)):
+            for names in (["flat"], ["jets.pt"], ["flat", "jets.id", "some.x"], list(source.columns)):
+                parquet.kept.clear()
+                server.asked.clear()
+                needs = dict.fromkeys(names, Need.DATA)
+                found = source.read(Partition(source.files[0].path, "", start, stop), needs)
+                for name, data in local.read(Partition(local.files[0].path, "", start, stop), needs).items():
+                    assert same(found[name], data)
+                groups = (stop + 999) // 1000 - start // 1000
+                assert len(server.asked) <= max(2, groups)
+        parquet.kept.clear()
+        server.asked.clear()
+        source.read(Partition(source.files[0].path, "", 1000, 2000), {"noise": Need.DATA})
+        assert sum(stop - start for start, stop in server.asked) < 0.4 * table.stat().st_size
+        server.asked.clear()
+        server.trouble = lambda number, where: "503" if number < 2 else None
+        source.read(Partition(source.files[0].path, "", 2000, 3000), {"noise": Need.DATA})
+        server.trouble = lambda number, where: "503"
+        with pytest.raises(errors.AccessError, match=r"Cannot read bytes \d+ to \d+ of http.*503 Service Unavailable"):
+            source.read(Partition(source.files[0].path, "", 0, 1000), {"flat": Need.DATA})
+        parquet.handles.clear()
+
+
+@given(
+    st.binary(max_size=300),
+    st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), max_size=5),
+    st.lists(st.tuples(st.integers(0, 310), st.integers(-1, 310)), max_size=6),
+    st.integers(0, 20),
+)
+def test_sparse_files_hold_what_the_file_holds(content, ranges, reads, gap):
+    class Whole:
+        def fetch(self, ranges):
+            assert all(0 <= start <= stop <= len(content) for start, stop in ranges)
+            return [memoryview(content)[start:stop] for start, stop in ranges]
+
+    ranges = [(min(pair), max(pair)) for pair in ranges if min(pair) <= len(content)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sparse, "GAP", gap)
+        mine, plain = sparse.SparseFile(Whole(), len(content), ranges), io.BytesIO(content)
+    for at, size in reads:
+        assert mine.seek(at) == plain.seek(at)
+        assert mine.read(size) == plain.read(size)
+        assert mine.tell() == plain.tell()
+    assert mine.seek(0, 2) == mine.size() == len(content)
 
 
 @pytest.mark.parametrize("trouble", ["503", "later", "drop", "cut", "stall"])

@@ -27,7 +27,7 @@ class _Fetch:
     def _run(self) -> None:
         try:
             found = self._work(self.allowed)
-        except Exception:  # whoever asks for it reads it himself, and says what is wrong
+        except (OSError, ValueError, MemoryError):  # whoever asks for it reads it himself, and says what is wrong
             self._work = _nothing
             return
         self._work = _nothing

@@ -26,14 +26,17 @@ from hepgraph.io.columnfile import content_of
 
 PART = ".part-"
 ABANDONED = 3600.0  # seconds after which what a process has begun to write is not waited for
-NAME = re.compile(r"(\d+)-(\d+)(c?)")  # the entries of a column; c: no more than the lengths of its lists
 
 
 class Disk:
-    """The directory of a cache, as this process knows it."""
+    """The directory of a cache, as this process knows it: files with such names, `what` it is for people.
 
-    def __init__(self, directory: str, most: int) -> None:
+    One that nobody asked for has no name for people, and is silent.
+    """
+
+    def __init__(self, directory: str, most: int, names: re.Pattern[str], what: str = "") -> None:
         self.directory, self.most = directory, most
+        self._names, self._what = names, what
         self._lock = threading.Lock()
         self._checked: bool | None = None
         self._mode = 0o700
@@ -57,13 +60,14 @@ class Disk:
             if not _trusted(status):
                 raise PermissionError("others could write to it, and what they write would be taken for data")
         except OSError as error:
-            self._warn(f"The column cache {self.directory} is not used: {error.strerror or error}.")
+            self._warn(f"The {self._what} {self.directory} is not used: {error.strerror or error}.")
             return False
         self._mode = stat.S_IMODE(status.st_mode)
         return True
 
     def _warn(self, text: str) -> None:
-        warnings.warn(CacheWarning(text), stacklevel=2)
+        if self._what:
+            warnings.warn(CacheWarning(text), stacklevel=2)
 
     def content(self, path: str) -> Any:
         """The bytes of a file, marked as used; None if it is not there."""
@@ -112,7 +116,7 @@ class Disk:
                 said, self.most = self.most == 0, 0
             if not said:
                 self._warn(
-                    f"The column cache {self.directory} cannot be written, so columns are not kept: "
+                    f"The {self._what} {self.directory} cannot be written, so columns are not kept: "
                     f"{error.strerror or error}."
                 )
 
@@ -136,7 +140,7 @@ class Disk:
 
     def _prune(self, coming: int) -> int:
         """Deletes the files that were not used for longest, if there is no room; gives the bytes that are left."""
-        found, folders = _listed(self.directory)
+        found, folders = _listed(self.directory, self._names)
         size = sum(each for _, each, _ in found)
         if size + coming <= self.most:
             return size
@@ -153,7 +157,7 @@ class Disk:
         return size
 
 
-def _listed(directory: str) -> tuple[list[tuple[int, int, str]], list[str]]:
+def _listed(directory: str, names: re.Pattern[str]) -> tuple[list[tuple[int, int, str]], list[str]]:
     """The files of a cache (when used, size, path) and its folders; deletes what was left half written long ago."""
     files: list[tuple[int, int, str]] = []
     folders: list[str] = []
@@ -165,7 +169,7 @@ def _listed(directory: str) -> tuple[list[tuple[int, int, str]], list[str]]:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
                         folders.append(entry.path)
-                    elif NAME.fullmatch(entry.name):
+                    elif names.fullmatch(entry.name):
                         status = entry.stat(follow_symlinks=False)
                         files.append((status.st_mtime_ns, status.st_size, entry.path))
                     elif entry.name.startswith(PART) and time.time() - entry.stat().st_mtime > ABANDONED:

@@ -14,26 +14,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hepgraph.errors import ChangedFileError
-from hepgraph.io.cachedisk import NAME, Disk
+from hepgraph.io.cachedisk import Disk
 from hepgraph.io.columnfile import FileError, Opened, written
 from hepgraph.io.files import is_remote
 from hepgraph.io.forms import fitted
-from hepgraph.io.handles import Known, settings_of, stamp_of
 from hepgraph.io.pieces import Pieces, size_of
 from hepgraph.io.source import Column, Data, Need, Partition, Source, parse_bytes
-from hepgraph.io.store import stamp as remote_stamp
+from hepgraph.io.state import settled, state_of
 
 FORMAT = 1  # raised when what readers make of a file changes: what was kept before is not used any more
 SIZE = "20 GB"
-FRESH = 0.1  # seconds after its last change in which a file may change again and keep its time
-ASKED = 30.0  # seconds for which a server's word on a file is taken
+NAME = re.compile(r"(\d+)-(\d+)(c?)")  # the entries of a column; c: no more than the lengths of its lists
 
 
 @dataclass(frozen=True)
@@ -136,8 +134,6 @@ def _nothing(column: Column, need: Need) -> bool:
 
 # what tells files of data apart
 
-_asked: Known[tuple[float, Any]] = Known(4096)
-
 
 def _version(source: Source, partition: Partition) -> str | None:
     """What tells the content of a file from any other that was ever there; None if that cannot be told."""
@@ -145,23 +141,10 @@ def _version(source: Source, partition: Partition) -> str | None:
     identity = source.identity(file)
     if not identity:
         return None
-    if is_remote(path):
-        stamp: Any = _told_by_server(path, getattr(source, "storage_options", {}))
-    else:
-        stamp = stamp_of(path)
-    if stamp is None:
+    state = state_of(path, getattr(source, "storage_options", {}))
+    if state is None:
         return None
-    return repr((FORMAT, type(source).__name__, identity, partition.tree, file.entries, tuple(stamp)))
-
-
-def _told_by_server(path: str, options: Mapping[str, Any]) -> Any:
-    key = path, settings_of(options)
-    found, _ = _asked.last(key)
-    now = time.monotonic()
-    if found is None or now - found[0] > ASKED:
-        found = now, remote_stamp(path, options)
-        _asked.keep(key, None, found)
-    return found[1]
+    return repr((FORMAT, type(source).__name__, identity, partition.tree, file.entries, state))
 
 
 # files
@@ -179,8 +162,7 @@ class _Folder:
         self.path = os.path.join(disk.directory, _hash(version))
         self.shared = Pieces()
         self._offsets: dict[str, Any] = {}
-        stamp = None if is_remote(partition.path) else stamp_of(partition.path)
-        self.settled = stamp is None or time.time() - stamp[0] / 1e9 > FRESH
+        self.settled = settled(partition.path)
 
     def pieces(self, column: Column, need: Need) -> Iterator[tuple[int, int, Data]]:
         """The parts of a column that are there, from the first entry on, none of them overlapping."""
@@ -254,4 +236,4 @@ _disking = threading.Lock()
 
 def _disk_of(cache: ColumnCache) -> Disk:
     with _disking:
-        return _disks.setdefault(cache, Disk(cache.directory, cache.bytes))
+        return _disks.setdefault(cache, Disk(cache.directory, cache.bytes, NAME, "column cache"))

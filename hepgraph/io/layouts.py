@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hepgraph.errors import MissingColumnError
 from hepgraph.io.baskets import Baskets
@@ -86,6 +86,16 @@ class Layout:
         return self.known[place]
 
 
+class Memory(Protocol):
+    """Layouts of one file that other processes have made."""
+
+    def recall(self, columns: Iterable[str]) -> Layout | None:
+        """A layout with these columns, if there is one."""
+
+    def remember(self, columns: Iterable[str], layout: Layout) -> None:
+        """Keeps a layout with these columns."""
+
+
 class Layouts:
     """The layouts of the files met last, at most `limit` of them."""
 
@@ -104,8 +114,12 @@ class Layouts:
         stamp: Stamp,
         columns: Iterable[str],
         borrow: Callable[[], AbstractContextManager[Opened]],
+        memory: Memory | None = None,
     ) -> Layout:
-        """The layout of a file with at least these columns; a handle is borrowed only for what is not known yet."""
+        """The layout of a file with at least these columns; a handle is borrowed only for what is not known yet.
+
+        What is not known in this process may be in `memory`, which gets what was found out.
+        """
         if self._process != os.getpid():  # a lock may have been held when the process was forked
             self._begin()
         with self._lock:
@@ -118,13 +132,19 @@ class Layouts:
             missing = [column for column in columns if layout is None or column not in layout.branches]
             if layout is not None and not missing:
                 return layout
+            if layout is None and memory is not None and (told := memory.recall(columns)) is not None:
+                told.stamp = stamp
+                slot[:] = [told]
+                return told
             with borrow() as opened:
                 uuid, entries = opened.uuid, int(opened.tree.num_entries)
                 if layout is None or (layout.uuid, layout.entries) != (uuid, entries):
                     layout, missing = Layout(stamp, uuid, entries), list(columns)
                 layout.add(missing, opened)
                 slot[:] = [layout]
-                return layout
+            if memory is not None:
+                memory.remember(columns, layout)
+            return layout
 
     def clear(self) -> None:
         """Forgets every layout."""

@@ -29,8 +29,10 @@ from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
-from hepgraph.io.remote import system_options
+from hepgraph.io.ranges import Bytes, remote
+from hepgraph.io.remote import Patience, patiently, system_options
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
+from hepgraph.io.sparse import SparseFile
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
@@ -137,18 +139,37 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
     edges = opened.footer.edges
     groups = list(_groups(opened.footer, partition))
     if edges[groups[0]] == partition.start and edges[groups[-1] + 1] == partition.stop:
-        return [_decoded(opened.file, groups, paths)]
+        return [_decoded(opened, groups, paths)]
     found: list[Any] = []
     for group in groups:
         start, stop = max(partition.start, edges[group]), min(partition.stop, edges[group + 1])
         size = edges[group + 1] - edges[group]
         key = (opened.key, opened.footer.uuid, group, paths)
-        table = kept.get(key, (stop - start, size), partial(_decoded, opened.file, [group], paths))
+        table = kept.get(key, (stop - start, size), partial(_decoded, opened, [group], paths))
         found.append(table.slice(start - edges[group], stop - start))
     return found
 
 
-def _decoded(file: Any, groups: list[int], paths: tuple[str, ...]) -> Any:
+def _decoded(opened: _Opened, groups: list[int], paths: tuple[str, ...]) -> Any:
+    if opened.bytes is None:
+        return _table_of(opened.file, groups, paths)
+    metadata = opened.footer.metadata
+    sparse = SparseFile(opened.bytes, opened.stream.seek(0, 2), list(_chunks(metadata, groups, paths)))
+    with pyarrow.parquet.ParquetFile(sparse, metadata=metadata) as file:
+        return _table_of(file, groups, paths)
+
+
+def _chunks(metadata: Any, groups: list[int], paths: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    """Where the leaves with these paths, or below them, are in these row groups."""
+    for group in map(metadata.row_group, groups):
+        for leaf in range(metadata.num_columns):
+            chunk = group.column(leaf)
+            if any(chunk.path_in_schema == path or chunk.path_in_schema.startswith(f"{path}.") for path in paths):
+                starts = [chunk.data_page_offset, *([chunk.dictionary_page_offset] * chunk.has_dictionary_page)]
+                yield min(starts), min(starts) + chunk.total_compressed_size
+
+
+def _table_of(file: Any, groups: list[int], paths: tuple[str, ...]) -> Any:
     with readers.one() as alone:
         threads = alone and len(paths) > 1
         try:
@@ -260,6 +281,7 @@ class _Opened:
     stream: Any
     key: Hashable
     footer: Footer
+    bytes: Bytes | None = None  # of a remote file
 
     def close(self) -> None:
         self.file.close()
@@ -274,7 +296,13 @@ _footers: Known[Footer] = Known(64)
 @contextmanager
 def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
     key: Hashable = (path, settings_of(options))
-    with handles.borrow(key, path, lambda: _open(key, path, options)) as opened:
+
+    def work() -> _Opened:
+        if is_remote(path):
+            return patiently(lambda: _open(key, path, options), Patience.of(options))
+        return _open(key, path, options)
+
+    with handles.borrow(key, path, work) as opened:
         yield opened
 
 
@@ -300,7 +328,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
         if known is None or known.uuid != uuid:
             known = Footer(uuid, file.metadata, file.schema_arrow)
         _footers.keep(key, stamp, known)
-        return _Opened(file, stream, key, known)
+        return _Opened(file, stream, key, known, remote(path, options or {}) if is_remote(path) else None)
 
 
 @contextmanager

@@ -47,14 +47,18 @@ class Bytes(Protocol):
         """The bytes of each (start, stop), in order; raises ShortFile if the file ends before."""
 
 
+def remote(path: str, options: Mapping[str, Any]) -> Bytes:
+    """The bytes of a remote file; nothing is asked for yet."""
+    with edge(path):
+        system, inner = fsspec.core.url_to_fs(path, **system_options(path, options))
+        return RemoteBytes(system, inner, path, Patience.of(options))
+
+
 @contextmanager
 def opened(path: str, options: Mapping[str, Any]) -> Iterator[Bytes]:
     """The bytes of a file, for the length of a `with`."""
     if is_remote(path):
-        with edge(path):
-            system, inner = fsspec.core.url_to_fs(path, **system_options(path, options))
-            patience = Patience.of(options)
-        yield RemoteBytes(system, inner, path, patience)
+        yield remote(path, options)
         return
     with edge(path):
         file = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

@@ -20,8 +20,10 @@ from hepgraph.io.layouts import Branch, Layout, Layouts, branch_name, leaf_branc
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
+from hepgraph.io.remembered import recall, remember
 from hepgraph.io.rntuple import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source
+from hepgraph.io.state import state_of
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
 
 
@@ -44,7 +46,12 @@ def open_root(
         key, stamp = (path, name, settings_of(storage_options)), stamp_of(path)
         seen = _seen.of(key, stamp)
         if seen is None:
-            seen = looked(path, name)
+            state = state_of(path, storage_options)
+            seen = recall(path, state, "columns", name)
+            if seen is None:
+                seen = looked(path, name)
+                if state_of(path, storage_options) == state:
+                    remember(seen, path, state, "columns", name)
             _seen.keep(key, stamp, seen)
         return seen
 
@@ -109,7 +116,7 @@ class RootSource(UprootSource):
     def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
         key = partition.path, partition.tree, settings_of(self.storage_options)
         with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
-            return layouts.of(key, data.stamp, wanted, borrow)
+            return layouts.of(key, data.stamp, wanted, borrow, _Remembered(partition, self.storage_options))
 
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
         return partition, settings_of(self.storage_options), frozenset(wanted)
@@ -172,6 +179,23 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
+
+
+class _Remembered:
+    """The layouts of a tree that are kept on disk."""
+
+    def __init__(self, partition: Partition, options: Options) -> None:
+        self.path, self.tree, self.options = partition.path, partition.tree, options
+
+    def recall(self, columns: Iterable[str]) -> Layout | None:
+        self.state = state_of(self.path, self.options)
+        found = recall(self.path, self.state, "layout", self.tree, sorted(columns))
+        return found if isinstance(found, Layout) else None
+
+    def remember(self, columns: Iterable[str], layout: Layout) -> None:
+        state = state_of(self.path, self.options)
+        if state == getattr(self, "state", None):  # it was asked for the same state before
+            remember(layout, self.path, state, "layout", self.tree, sorted(columns))
 
 
 def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:

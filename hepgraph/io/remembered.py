@@ -1,0 +1,125 @@
+"""What was found out about files of data, kept on disk for other processes: types of columns, places of baskets.
+
+A file here is used only if it, and the directory it is in, belong to the user and cannot be written by others, and if
+its checksum is right: it is unpickled. What is remembered is of one state of a file of data (when it was written, its
+size and number on the disk; of a remote one: size, time and tag), and of one state of the code that found it out.
+Nothing here raises because of the state of the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+import stat
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hepgraph.io.cachedisk import Disk
+from hepgraph.io.state import settled
+
+MAGIC = b"hepgraph known 1\n"
+MOST = 256 << 20  # bytes that are kept
+_NAME = re.compile("[0-9a-f]{64}")
+_CODE = ("baskets", "leaves", "nested", "layouts", "source", "forms", "root", "rntuple", "pagelist", "trees")
+
+
+def directory() -> Path | None:
+    """Where things are kept: in `$HEPGRAPH_CACHE`, or the platform's cache directory; None if nowhere."""
+    own = os.environ.get("HEPGRAPH_CACHE")
+    if own is not None:
+        return Path(own) / "known" if own else None
+    try:
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "hepgraph" / "known"
+        base = os.environ.get("XDG_CACHE_HOME")
+        return (Path(base) if base else Path.home() / ".cache") / "hepgraph" / "known"
+    except RuntimeError:  # nobody's home
+        return None
+
+
+def recall(path: str, state: Any, *what: Any) -> Any:
+    """What is remembered of a file in a state; None if nothing is."""
+    disk = None if state is None or not _code() else _disk()
+    if disk is None:
+        return None
+    name = _name(path, state, what)
+    where = os.path.join(disk.directory, name[:2], name)
+    try:
+        if not _safe(os.stat(where, follow_symlinks=False), stat.S_ISREG):
+            return None
+    except OSError:
+        return None
+    data = bytes(disk.content(where) or b"")
+    head = len(MAGIC) + 32
+    if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
+        return None
+    return pickle.loads(data[head:])
+
+
+def remember(value: Any, path: str, state: Any, *what: Any) -> None:
+    """Keeps what was found out about a file that had this state, before and after."""
+    disk = _disk() if state is not None and _code() and settled(path) else None
+    if disk is not None:
+        name = _name(path, state, what)
+        data = pickle.dumps(value, protocol=5)
+        disk.write(os.path.join(disk.directory, name[:2]), name, [MAGIC, _sum(name, data), data])
+
+
+def _disk() -> Disk | None:
+    where = directory()
+    if where is None:
+        return None
+    disk = _disks.setdefault(str(where), Disk(str(where), MOST, _NAME))
+    return disk if disk.usable() and _own(where) else None
+
+
+_disks: dict[str, Disk] = {}
+
+
+def _sum(name: str, data: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + data).digest()
+
+
+def _name(path: str, state: Any, what: tuple[Any, ...]) -> str:
+    return hashlib.sha256(repr((_code(), path, state, what)).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """A hash of what finds things out; empty where the code is not in files, and nothing is remembered."""
+    digest = hashlib.sha256(f"{sys.version} {version('uproot')} {version('numpy')}".encode())
+    try:
+        for name in _CODE:
+            digest.update(Path(__file__).with_name(f"{name}.py").read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest()
+
+
+def _own(path: Path) -> bool:
+    """Whether a directory is the user's own, and those above it are no one else's to change."""
+    try:
+        if not _safe(os.stat(path), stat.S_ISDIR):
+            return False
+        for above in path.resolve().parents:
+            found = os.stat(above)
+            mine = not hasattr(os, "getuid") or found.st_uid in (0, os.getuid())
+            if not mine or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _safe(found: os.stat_result, kind: Any) -> bool:
+    """Whether a file or directory is of a kind, belongs to the user, and is not writable by others."""
+    if not kind(found.st_mode):
+        return False
+    if not hasattr(os, "getuid"):  # pragma: no cover
+        return True
+    return found.st_uid == os.getuid() and not found.st_mode & 0o022
