@@ -3,6 +3,8 @@
 import pytest
 from faulting import Faults, fileset_in, write
 
+from hepgraph.io import remembered
+
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
@@ -24,9 +26,6 @@ def no_waiting(monkeypatch):
 @pytest.fixture
 def faults(monkeypatch):
     return Faults(monkeypatch)
-
-
-from hepgraph.io import remembered
 
 
 @pytest.fixture(autouse=True)
