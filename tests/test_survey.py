@@ -168,6 +168,22 @@ def test_a_file_that_changed_since(tmp_path):
         run(known, lambda events: {"n": ak.sum(events.MET_pt, axis=0)})
 
 
+def test_records_that_may_be_none(tmp_path):
+    path = tmp_path / "a.parquet"
+    record = pa.struct([("pt", pa.float64())])
+    lists = pa.array([[{"pt": 1.0}, None], [], [{"pt": 2.0}]], pa.list_(record))
+    pq.write_table(pa.table({"Jet": lists, "MET": pa.array([{"pt": 3.0}, None, {"pt": 4.0}], record)}), path)
+
+    def process(events):
+        jets = ak.sum(ak.drop_none(events.Jet).pt)
+        return {"jets": jets, "none": ak.sum(ak.is_none(events.Jet, axis=1)), "no met": ak.sum(ak.is_none(events.MET))}
+
+    known = preprocess({"a": [str(path)]})
+    known.save(tmp_path / "known.json")
+    out, _ = run(str(tmp_path / "known.json"), process, schema="base")
+    assert out == {"jets": 3.0, "none": 1, "no met": 1}
+
+
 def test_the_cache(fileset, tmp_path, monkeypatch):
     looks = []
     module = sys.modules["hepgraph.survey"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import astuple, fields, replace
 from typing import Any
 
 import numpy as np
 
 from hepgraph.errors import FilesetError
-from hepgraph.io.source import Absent, Column, File, Level, Source
+from hepgraph.io.source import Absent, Column, File, Level, RecordLevel, Source
 
 _COLUMN = {each.name: each.default for each in fields(Column)}
 
@@ -29,6 +29,9 @@ def column_told(column: Column) -> dict[str, Any]:
         elif name == "levels":
             if value:
                 told[name] = [[level.size, level.nullable, level.name] for level in value]
+        elif name == "records":
+            if value:
+                told[name] = [list(astuple(record)) for record in value]
         elif value != default:
             told[name] = value
     return told
@@ -42,7 +45,8 @@ def column_of(told: Mapping[str, Any]) -> Column:
     True
     """
     levels = tuple(Level(*level) for level in told.get("levels", ()))
-    return Column(**{**told, "dtype": np.dtype(told["dtype"]), "levels": levels})
+    records = tuple(RecordLevel(*record) for record in told.get("records", ()))
+    return Column(**{**told, "dtype": np.dtype(told["dtype"]), "levels": levels, "records": records})
 
 
 def file_told(file: File) -> dict[str, Any]:
