@@ -139,10 +139,10 @@ class Lowered(Values):
                     cost += COLLECTED
                 case _:
                     return False
-            if not all(self.at_hand(node, own) for node in nodes):
-                return False
             cost += sum(self.cost(node) for node in nodes)
-        return cost <= GUESS
+            if cost > GUESS or not all(self.at_hand(node, own) for node in nodes):
+                return False
+        return True
 
     def at_hand(self, node: Node, spaces: set[Space]) -> bool:
         """Whether a node is calculated from what is known or can be read at the current elements, whatever they are."""
