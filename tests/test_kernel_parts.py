@@ -178,6 +178,19 @@ def test_spread_of_everything() -> None:
     assert np.allclose(got, wanted, rtol=1e-9)
 
 
+def test_deep_and_wide_expressions() -> None:
+    """Longer than Python's own stack is deep, and with more ways through them than could be walked."""
+    data = ak.zip({"x": [[1.0, 2.0], [], [40.0]], "e": [1.0, 2.0, 3.0]}, depth_limit=1)
+    events = hg.from_awkward(data)
+    long, wide = events.x, events.x
+    for k in range(1100):
+        long = long + k % 3
+    for _ in range(60):
+        wide = wide + wide
+    axis = hist.axis.Regular(5, 0, 2000)
+    both([long, ak.sum(long[long > 1100]), hg.Hist(axis).fill(long[long > 1100]), hg.Hist(axis).fill(wide[wide > 3])])
+
+
 # errors
 
 

@@ -279,7 +279,8 @@ class Kernel:
                 continue
             if slot.kind == "function":
                 function, kinds = slot.item
-                table[k] = function.native(kinds).address
+                keep.append(function.native(kinds))  # which owns the code
+                table[k] = keep[-1].address
                 continue
             if slot.kind == "given":
                 array = np.ascontiguousarray(given[slot.item], slot.dtype)

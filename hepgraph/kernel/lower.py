@@ -139,24 +139,36 @@ class Lowered(Values):
                     cost += COLLECTED
                 case _:
                     return False
-            if not all(self.at_hand(node, own) for node in nodes):
-                return False
             cost += sum(self.cost(node) for node in nodes)
-        return cost <= GUESS
+            if cost > GUESS or not all(self.at_hand(node, own) for node in nodes):
+                return False
+        return True
 
     def at_hand(self, node: Node, spaces: set[Space]) -> bool:
         """Whether a node is calculated from what is known or can be read at the current elements, whatever they are."""
-        if node.space is None or (node in self.staged and node.space in spaces):
-            return True
-        if node.space not in spaces or node in self.given or node.op in ("ordinal", "defined", "merge", "ufunc"):
-            return False
-        if node.op in ("reduce", "count"):
-            return node.op == "reduce" or self.shape(as_space(node.args[0])) in ("leaf", "filter")
-        if node.op == "take":
-            m = as_map(node.args[0])
-            near = m.kind == "up" or (m.kind == "inc" and m.src.kind == "filter")
-            return near and not self.located(m) and self.at_hand(as_node(node.args[1]), spaces)
-        return all(self.at_hand(as_node(arg), spaces) for arg in node.args)
+        seen: set[Node] = set()
+        stack = [node]
+        while stack:
+            each = stack.pop()
+            if each.space is None or each in seen:
+                continue
+            seen.add(each)
+            if each.space not in spaces:
+                return False
+            if each in self.staged:
+                continue
+            if each in self.given or each.op in ("ordinal", "defined", "merge", "ufunc"):
+                return False
+            if each.op == "count" and self.shape(as_space(each.args[0])) not in ("leaf", "filter"):
+                return False
+            if each.op == "take":
+                m = as_map(each.args[0])
+                if self.located(m) or not (m.kind == "up" or (m.kind == "inc" and m.src.kind == "filter")):
+                    return False
+                stack.append(as_node(each.args[1]))
+            elif each.op not in ("reduce", "count"):
+                stack += [as_node(arg) for arg in each.args]
+        return True
 
     def counted_if(self, test: str, body: Sequence[Step], env: Env) -> None:
         """Code that is run in any case, and counts under a condition."""

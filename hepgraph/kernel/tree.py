@@ -204,18 +204,19 @@ def is_flat(loop: Loop) -> bool:
 
 def _own(node: Node, spaces: set[Space]) -> bool:
     """Whether a node is calculated from columns of these spaces, element by element."""
-    if node.space is None:
-        return True
-    if node.space not in spaces or node.op in ("ordinal", "reduce", "count", "defined", "merge"):
-        return False
-    if node.op == "take":
-        m = as_map(node.args[0])
-        return m.kind == "inc" and _own(as_node(node.args[1]), spaces)
-    return all(_own(as_node(arg), spaces) for arg in node.args)
-
-
-def root(space: Space) -> Space:
-    """The space that a selection is of."""
-    while space.kind in ("filter", "flat"):
-        space = as_space(space.args[0])
-    return space
+    seen: set[Node] = set()
+    stack = [node]
+    while stack:
+        each = stack.pop()
+        if each.space is None or each in seen:
+            continue
+        seen.add(each)
+        if each.space not in spaces or each.op in ("ordinal", "reduce", "count", "defined", "merge"):
+            return False
+        if each.op != "take":
+            stack += [as_node(arg) for arg in each.args]
+        elif as_map(each.args[0]).kind == "inc":
+            stack.append(as_node(each.args[1]))
+        else:
+            return False
+    return True

@@ -16,7 +16,7 @@ BOOL = np.dtype(bool)
 
 @dataclass(frozen=True)
 class Slot:
-    """What an argument of the kernel points to: kinds offsets, values, scratch, total, bins."""
+    """What an argument of the kernel points to: a column, scratch, a sum, bins, a batch, a stream, a function..."""
 
     kind: str
     item: Any

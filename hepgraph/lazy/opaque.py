@@ -418,7 +418,7 @@ def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, *
     by trying it on three rows of empty lists and zeros; `meta`, an array like its result, saves the trial.
 
     A function of numbers compiled by `numba.njit` is applied to each element instead, where the kernel is there anyway:
-    the graph is not cut. What it raises is raised.
+    the graph is not cut. What it raises is raised; with `engine="interpreter"` also for elements that are cut away.
 
     >>> import hepgraph as hg, awkward as ak, numpy as np
     >>> events = hg.from_awkward(ak.Array([{"pt": 3.0}, {"pt": 4.0}]))
