@@ -1,6 +1,7 @@
-"""Cuts on events that hold for everything a pass looks at: a reader may leave out events that provably fail one.
+"""Cuts on events that hold for everything a pass looks at: a reader may leave out events that fail one.
 
-Only the plainest are of use: a flat column compared with a number. A cut is found where no result of the pass has an
+Of use for statistics are the plainest alone: a flat column compared with a number. Masks of flat columns are looked at
+first, and tell which baskets of the other columns need not be read. A cut is found where no result of the pass has an
 element of, and no check of the pass can fail for, an event that does not pass it; then an event that fails it changes
 nothing, wherever it stands.
 """
@@ -15,6 +16,7 @@ import numpy as np
 from hepgraph.graph.canonical import conjuncts
 from hepgraph.graph.node import Item, Literal, Map, Node, Space, ordered
 from hepgraph.io.source import Cut, Origin
+from hepgraph.ops import OPS
 
 COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal")
 Passed = frozenset[Node]
@@ -23,10 +25,36 @@ NONE: Passed = frozenset()
 
 def cuts_of(origin: Origin, wants: Sequence[Item]) -> tuple[Cut, ...]:
     """The cuts that every event passes that has a part in the values of these items of a graph."""
+    made = [_cut(origin, node) for node in shared_masks(origin, wants)]
+    return tuple(sorted((cut for cut in made if cut is not None), key=repr))
+
+
+def flat_masks(origin: Origin, wants: Sequence[Item]) -> tuple[Node, ...]:
+    """The masks of events that every event passes that has a part in these items, if flat columns alone tell them."""
+    return tuple(
+        mask for mask in shared_masks(origin, wants) if all(_is_flat(origin, item) for item in ordered([mask]))
+    )
+
+
+def _is_flat(origin: Origin, item: Item) -> bool:
+    """Whether an item is of events alone, and of no more than a flat column and what is said of it."""
+    match item:
+        case Node("load", param=(of, name)):
+            column = origin.source.columns.get(name) if of == origin else None
+            return column is not None and not (column.levels or column.text or column.optional)
+        case Node():
+            return item.op == "literal" or (item.op in OPS and (item.space is None or item.space.kind == "events"))
+        case Space():
+            return item.kind in ("events", "total")
+    return False
+
+
+def shared_masks(origin: Origin, wants: Sequence[Item]) -> Passed:
+    """The masks of events that every event passes that has a part in the values of these items of a graph."""
     found = _Cuts(origin)
     order = ordered(wants)
     if any(_across_events(item) for item in order):
-        return ()
+        return NONE
     shared: Passed | None = None
     for item in order:
         limits = found.of(item)
@@ -35,8 +63,7 @@ def cuts_of(origin: Origin, wants: Sequence[Item]) -> tuple[Cut, ...]:
     for item in wants:
         if not isinstance(item, Node) or item.space is not None:
             shared = found.where(item) if shared is None else shared & found.where(item)
-    made = [_cut(origin, node) for node in shared or ()]
-    return tuple(sorted((cut for cut in made if cut is not None), key=repr))
+    return shared or NONE
 
 
 def _across_events(item: Item) -> bool:

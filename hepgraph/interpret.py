@@ -450,6 +450,8 @@ def _reduce(i: Interpreter, item: Node) -> Array:
         return _moments(i.values[x.space], i.values[x])  # type: ignore[index]
     if item.param in ("min", "max") and item.space is TOTAL and x.dtype.kind == "f" and np.isnan(i.values[x]).any():
         return np.full(1, np.nan, item.dtype)  # over everything awkward does as NumPy does; in lists it ignores NaN
+    if item.param == "sum" and item.space is TOTAL and item.dtype.kind == "f":  # rounded once, after all partitions
+        return np.cumsum(np.append(np.longdouble(0), i.values[x]))[-1:]
     result = REDUCERS[item.param](_lists(i.values[x.space], i.values[x]), axis=1, mask_identity=False)  # type: ignore[index]
     return ak.to_numpy(result).astype(item.dtype, copy=False)  # type: ignore[no-any-return]
 

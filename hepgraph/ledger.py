@@ -23,7 +23,8 @@ class Row:
     and is in the result. `names` are the columns, `bytes` their size in memory, of which `cached` came from the column
     cache; `memory` is the most that the worker's process ever held, in bytes. `tries` counts attempts. `stored` is true
     if the result came from a checkpoint or from an earlier run. `line` is the user's line that failed. `excluded` of
-    the events were not read, as the statistics of the file prove that they fail a cut.
+    the events were not read, as the statistics of the file prove that they fail a cut; `skipped` bytes on disk were not
+    read, as all their events fail one.
     """
 
     dataset: str
@@ -48,6 +49,7 @@ class Row:
     tree: str = ""
     excluded: int = 0
     cached: int = 0
+    skipped: int = 0
     cause: Any = field(default=None, repr=False, compare=False)
 
     @property
@@ -161,6 +163,11 @@ class Report:
         return sum(row.cached for row in self.rows)
 
     @property
+    def skipped(self) -> int:
+        """How many bytes of the files were not read, as all their events fail a cut on other columns."""
+        return sum(row.skipped for row in self.rows)
+
+    @property
     def seconds(self) -> float:
         """Seconds of reading and computing, added over all workers."""
         return float(sum(row.read_seconds + row.compute_seconds for row in self.rows))
@@ -209,6 +216,7 @@ class Report:
         state = "complete" if self.complete else f"INCOMPLETE, {self.expected} expected"
         unread = f", {self.excluded} of them excluded by statistics" if self.excluded else ""
         kept = f", {self.cached / 1e6:.1f} of {self.bytes / 1e6:.1f} MB from the column cache" if self.cached else ""
+        kept += f", {self.skipped / 1e6:.1f} MB of the files passed over" if self.skipped else ""
         text = (
             f"<hepgraph.Report {self.events} events ({state}{unread}), {len(self.rows)} ranges, "
             f"{self.seconds:.2f} s{kept}>"

@@ -85,11 +85,21 @@ class Loaded:
     """The needed columns of one partition, as an interpreter asks for them (see `interpret.Provider`)."""
 
     def __init__(self, main: Origin, partition: Partition, needs: Needs) -> None:
-        self.partition = partition
+        self.main, self.partition = main, partition
         self.data: dict[Origin, dict[str, Data]] = {}
-        beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
+        self.add(needs)
+
+    def add(self, needs: Needs, alive: Array | None = None) -> None:
+        """Reads what is not there yet; what nobody looks at where an entry is not `alive` may be left out."""
+        first = self.partition.first
+        beside = Partition("<memory>", "", first, first + len(self.partition), first)
         for origin, columns in needs.items():
-            self.data[origin] = origin.source.fetch(partition if origin == main else beside, columns) if columns else {}
+            have = self.data.setdefault(origin, {})
+            wanted = {name: need for name, need in columns.items() if name not in have}
+            if wanted and origin == self.main:
+                have |= origin.source.fetch(self.partition, wanted, alive)
+            elif wanted:
+                have |= origin.source.fetch(beside, wanted)
 
     def entries(self, origin: Origin) -> tuple[int, int]:
         """The number of entries of the partition, and how many of the dataset come before it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import math
 import pickle
 import xml.etree.ElementTree as ET
 from collections import Counter, namedtuple
@@ -396,3 +397,14 @@ def test_what_a_pass_needs_is_found_out_once_in_each_process(monkeypatch):
     assert len(pickle.dumps(each)) == size, "it does not travel"
     pickle.loads(pickle.dumps(each)).needs()
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("npartitions", [1, 2, 7])
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_sums_of_the_dataset_are_rounded_once(npartitions, engine):
+    """Whatever the partitions: float32 numbers, added up in float32, would depend on them from the fifth digit on."""
+    numbers = np.random.default_rng(0).random(3000).astype(np.float32)
+    x = hg.from_awkward(ak.unflatten(numbers, [3] * 1000), npartitions=npartitions)
+    total = ak.sum(x).compute(engine=engine, progress=False)
+    assert total.dtype == np.float32
+    assert total == np.float32(math.fsum(numbers.tolist()))

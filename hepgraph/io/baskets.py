@@ -108,7 +108,8 @@ class Basket:
 
     `entry` is the number of its first entry; `first` to `last` are wanted, counted from there. `table` tells where each
     entry starts, counted from `shift` bytes before the content, but for its last number, which should be where the
-    content ends; None if there is no table. The arrays may be overwritten when the next basket is made.
+    content ends; None if there is no table. The arrays may be overwritten when the next basket is made. A basket that
+    is `passed_over` was not read, and has no content.
     """
 
     entry: int
@@ -118,6 +119,7 @@ class Basket:
     shift: int
     first: int = 0
     last: int = 0
+    passed_over: bool = False
 
     def starts(self) -> Array:
         """Where the wanted entries start in the content, and where the last one ends; raises BasketError."""
@@ -183,6 +185,8 @@ class Column:
     """The baskets of one branch that overlap a range of entries: together they hold `entries` entries.
 
     They are taken from those `fetched` before, by number, or read from `data`. `rooms` is used again for each basket.
+    `passed` tells how many of the wanted entries before each one anybody looks at, if not all; a basket in which nobody
+    looks at any is passed over, and `skipped` counts its bytes.
     """
 
     def __init__(
@@ -193,6 +197,7 @@ class Column:
         data: Bytes,
         rooms: Rooms,
         fetched: Mapping[int, memoryview] | None = None,
+        passed: Array | None = None,
     ) -> None:
         if baskets.edges[-1] < stop:
             raise BasketError(f"its baskets hold {baskets.edges[-1]} entries; {stop} are wanted")
@@ -201,6 +206,22 @@ class Column:
         self.entries = baskets.edges[self.numbers.stop] - baskets.edges[self.numbers.start] if self.numbers else 0
         self.number = self.numbers.start  # the basket that is being read
         self._fetched = fetched
+        self._passed = passed
+        self.skipped = 0
+
+    def over(self, number: int) -> bool:
+        """Whether a basket is passed over."""
+        if self._passed is None or number >= len(self.baskets.ranges):
+            return False
+        first, last = (
+            min(max(edge, self.start), self.stop) - self.start for edge in self.baskets.edges[number : number + 2]
+        )
+        return bool(self._passed[first] == self._passed[last])
+
+    def all(self) -> None:
+        """Passes no basket over."""
+        if self._passed is not None:
+            self._passed, self._fetched, self.skipped = None, None, 0
 
     def most(self) -> int:
         """The number of bytes of the content of all baskets; reads them all."""
@@ -238,6 +259,9 @@ class Column:
                 embedded = self._embedded()
                 _check_table(embedded.offsets, after - entry)
                 basket = Basket(entry, after - entry, embedded.content, embedded.offsets, 0)
+            elif self.over(number):
+                self.skipped += ranges[number][1] - ranges[number][0]
+                basket = Basket(entry, after - entry, NOWHERE, None, 0, passed_over=True)
             else:
                 if self._fetched is not None:
                     data = self._fetched[number]

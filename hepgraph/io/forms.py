@@ -207,13 +207,13 @@ def fitted(column: Column, data: Data, need: Need) -> Data:
     if not least <= len(data.offsets) <= depth + column.text or len(level_valid) != depth:
         raise DamagedFileError(f"Column {column.name!r} should be {column.type}, but was read with other list levels.")
     if need is Need.COUNTS:
-        return Data(None, data.offsets[:depth], None, level_valid, records)
+        return Data(None, data.offsets[:depth], None, level_valid, records, skipped=data.skipped)
     assert data.values is not None
     if data.values.dtype != column.dtype:
         raise DamagedFileError(f"Column {column.name!r} should be {column.type}, but was read as {data.values.dtype}.")
     length = len(data.offsets[-1]) - 1 if column.text else len(data.values)
     valid = _fitted_mask(column, column.optional, data.valid, length)
-    return Data(data.values, data.offsets, valid, level_valid, records, data.sums)
+    return Data(data.values, data.offsets, valid, level_valid, records, data.sums, skipped=data.skipped)
 
 
 def _fitted_mask(column: Column, nullable: bool, valid: Array | None, length: int) -> Array | None:

@@ -27,8 +27,12 @@ class Leaf(Protocol):
     def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
         """The wanted entries, without values where only offsets are wanted; raises BasketError.
 
-        `lists` are those of the branch that counts this one, if there is one.
+        `lists` are those of the branch that counts this one, if there is one. Of baskets that are passed over, values
+        are zeros.
         """
+
+    def skips(self, counted: bool) -> bool:
+        """Whether baskets may be passed over; `counted` if another branch tells the lengths of lists."""
 
 
 class Lists:
@@ -88,16 +92,24 @@ class Fixed:
         out, at = None, 0
         if values:
             for basket in column:
-                if len(basket.content) != basket.entries * width:
+                if len(basket.content) != basket.entries * width and not basket.passed_over:
                     raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
                 if out is None:
                     out = shelf.take(entries * many, self.number.native)
+                if basket.passed_over:
+                    after = at + (basket.last - basket.first) * many
+                    out[at:after] = 0
+                    at = after
+                    continue
                 wanted = basket.content[basket.first * width : basket.last * width].view(self.number.stored)
                 out[at : at + len(wanted)] = wanted
                 at += len(wanted)
             out = np.empty(0, self.number.native) if out is None else out
         levels = self.number.inner(entries)
-        return Data(out, levels, None, (None,) * len(levels))
+        return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped)
+
+    def skips(self, counted: bool) -> bool:
+        return not self.counts  # lengths of lists are always read
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,7 @@ class Jagged:
             data = self._shared(column, values, lists, lists.offsets)
             if data is not None:
                 return data
+        column.all()
         many, width, native = self.number.many, self.number.width, self.number.native
         offsets = shelf.take(column.stop - column.start + 1, np.dtype(np.int64))
         offsets[0] = entry = items = 0
@@ -142,6 +155,11 @@ class Jagged:
             last = first + basket.last - basket.first
             size = int(offsets[last] - offsets[first]) * width
             begin: int | None
+            if basket.passed_over:
+                after = at + size // self.number.stored.itemsize
+                out[at:after] = 0
+                at = after
+                continue
             if basket.table is None:
                 starts = self._counted(basket, lists)
                 begin = int(starts[0])
@@ -156,7 +174,10 @@ class Jagged:
                 out[at : at + len(inside)] = inside
                 at += len(inside)
         levels = (offsets, *self.number.inner(items))
-        return Data(out if values else None, levels, None, (None,) * len(levels))
+        return Data(out if values else None, levels, None, (None,) * len(levels), skipped=column.skipped)
+
+    def skips(self, counted: bool) -> bool:
+        return counted and not self.header
 
     def _in_items(self, starts: Array) -> Array:
         """The offsets of the wanted entries, in items."""

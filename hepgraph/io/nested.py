@@ -28,6 +28,9 @@ class Nested:
 
     number: Number | None
 
+    def skips(self, counted: bool) -> bool:
+        return False
+
     def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
         native = np.dtype(np.uint8) if self.number is None else self.number.native
         counts, lengths, parts = [np.zeros(1, np.int64)], [np.zeros(1, np.int64)], [np.empty(0, native)]

@@ -33,19 +33,26 @@ _mine = _Mine()
 
 
 class Reader:
-    """Reads branches of one file, over one range of entries; for one thread."""
+    """Reads branches of one file, over one range of entries; for one thread.
 
-    def __init__(self, data: Bytes, start: int, stop: int) -> None:
+    If it is told which entries are `alive`, it may leave out values of others.
+    """
+
+    def __init__(self, data: Bytes, start: int, stop: int, alive: Array | None = None) -> None:
         self._data, self._start, self._stop = data, start, stop
+        self._passed = None if alive is None else offsets_of(alive)
         self._fetched: dict[int, dict[int, memoryview]] = {}  # by the identity of the baskets
         self._lists: dict[int, Lists] = {}  # by the identity of the counter
         self._counts: dict[int, tuple[int, int, Array]] = {}
 
     def fetch(self, branches: Iterable[Branch]) -> None:
         """Gets the bytes of all these branches at once."""
-        baskets = [branch.baskets for branch in branches]
-        parts = fetch(self._data, [(each, each.overlapping(self._start, self._stop)) for each in baskets])
-        self._fetched = {id(each): part for each, part in zip(baskets, parts, strict=True)}
+        wanted = []
+        for branch in branches:
+            column = self._column(branch)
+            wanted.append((branch.baskets, [number for number in column.numbers if not column.over(number)]))
+        parts = fetch(self._data, wanted)
+        self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
     def read(self, branch: Branch, values: bool = True) -> Data:
         """The data of a branch, without values where only the lengths of lists are wanted.
@@ -99,7 +106,8 @@ class Reader:
 
     def _column(self, branch: Branch) -> Column:
         fetched = self._fetched.get(id(branch.baskets))
-        return Column(branch.baskets, self._start, self._stop, self._data, _mine.rooms, fetched)
+        passed = self._passed if branch.leaf.skips(branch.counter is not None) else None
+        return Column(branch.baskets, self._start, self._stop, self._data, _mine.rooms, fetched, passed)
 
 
 def _offsets_of(counts: Array) -> Array:

@@ -77,19 +77,25 @@ _seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local f
 class RootSource(UprootSource):
     """A dataset of TTrees: numbers and lists are taken from the baskets, other types are read by uproot."""
 
+    skips = True
+
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        return self.read_where(partition, needs, None)
+
+    def read_where(self, partition: Partition, needs: Mapping[str, Need], alive: Any) -> dict[str, Data]:
+        """As `read`, without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
-        found = self._read(partition, wanted)
+        found = self._read(partition, wanted, alive)
         for column, need in columns:
             if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
                 found[column.name] = from_counts(found[column.counts], column)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
-    def _read(self, partition: Partition, wanted: Mapping[str, bool]) -> dict[str, Data]:
+    def _read(self, partition: Partition, wanted: Mapping[str, bool], alive: Any) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
 
@@ -100,7 +106,7 @@ class RootSource(UprootSource):
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            reader = Reader(data, partition.start, partition.stop)
+            reader = Reader(data, partition.start, partition.stop, alive)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
             elif data.together and branches:

@@ -132,7 +132,7 @@ class Data:
     record that it is in), else `None`: an absent value keeps its place in `values`, an absent list has length zero.
     `records` has a boolean array for each record of the column that may be None, by name; all are there where it has
     none. `sums` are the offsets of lists of which the values are the lengths, if the reader has made them. `cached`
-    bytes of all came from the column cache.
+    bytes of all came from the column cache; `skipped` bytes of the file were not read, as nobody looks at those values.
     """
 
     values: np.ndarray[Any, Any] | None
@@ -142,6 +142,7 @@ class Data:
     records: Mapping[str, np.ndarray[Any, Any]] = field(default_factory=dict)
     sums: np.ndarray[Any, Any] | None = None
     cached: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +285,7 @@ class Source(ABC):
     cache: Caching | None = None  # what keeps columns that were read
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
+    skips = False  # whether `read_where` reads less than `read`
 
     def __init__(
         self,
@@ -306,8 +308,14 @@ class Source(ABC):
         Raises MissingColumnError, DisagreementError or DamagedFileError, each naming file and column.
         """
 
-    def fetch(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+    def read_where(self, partition: Partition, needs: Mapping[str, Need], alive: Any) -> dict[str, Data]:
+        """`read`, where nobody looks at values of entries that are not `alive`: these may be any, in lists that fit."""
+        return self.read(partition, needs)
+
+    def fetch(self, partition: Partition, needs: Mapping[str, Need], alive: Any = None) -> dict[str, Data]:
         """`read`, from the next replica where a file cannot be read; checks that all entries came.
+
+        With `alive`, a boolean for each entry, it is `read_where`.
 
         An error carries `read_from`, the path, which tells it from errors of the user's code.
         """
@@ -316,7 +324,10 @@ class Source(ABC):
         for path in in_turn((partition.path, *(file.replicas if file else ()))):
             place = replace(partition, path=path)
             try:
-                found = self.read(place, needs) if self.cache is None else self.cache.fetch(self, place, needs)
+                if self.cache is not None:
+                    found = self.cache.fetch(self, place, needs)
+                else:
+                    found = self.read(place, needs) if alive is None else self.read_where(place, needs, alive)
                 _check_entries(place, needs, found)
             except (MissingColumnError, DisagreementError):
                 raise
