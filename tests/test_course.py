@@ -267,7 +267,7 @@ def test_results_may_be_joined_before_they_come(fileset):
     rng = random.Random(1)
     running = Running(made, hg.Report(), Course())
     with running.on():
-        work = running.work_on(range(len(made)))
+        work = running.work_on(range(len(made)), running.tasks)
         assert running.so_far(0) is None
         for tree, number in enumerate(work.numbers):
             mine = [(task, *work(task)) for task in running.tasks if task.number == number]

@@ -59,6 +59,7 @@ def compared(draw):
 @given(compared(), st.integers(1, 4), st.integers(1, 5), st.booleans())
 @example((np.array([np.nan, 1.0]), 5.0, "<", False), 2, 2, False)
 @example((np.array([0.1], np.float32), 0.1, "==", False), 1, 1, False)
+@example((np.array([0.0], np.float32), 3.4028235677973366e38, "!=", False), 1, 1, False)
 def test_one_comparison(tmp_path_factory, case, group, step, ordered):
     values, value, op, turned = case
     values = np.sort(values) if ordered else values

@@ -25,7 +25,7 @@ class Output:
     items: tuple[Item, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bins:
     """The bins of a histogram, with those of the flow, without the histogram: partial results that add up quickly.
 

@@ -54,9 +54,11 @@ def constant(value: Any, dtype: DType) -> str:
     """A literal of a type."""
     if dtype == BOOL:
         return "true" if value else "false"
+    with np.errstate(all="ignore"):  # what is too large for the type is infinite, as in NumPy
+        converted = np.asarray(value).astype(dtype)
     if dtype.kind in "iu":
-        return str(int(np.asarray(value).astype(dtype)))
-    number = float(np.asarray(value).astype(dtype))
+        return str(int(converted))
+    number = float(converted)
     if math.isnan(number):
         return "0x7FF8000000000000"
     return "0x" + struct.pack(">d", number).hex().upper()
