@@ -22,7 +22,7 @@ from hepgraph.errors import IncompleteWarning
 distributed = pytest.importorskip("distributed")
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.root"
-FAULTS = int(os.environ.get("HEPGRAPH_REAL_FAULTS", "6"))
+FAULTS = int(os.environ.get("HEPGRAPH_REAL_FAULTS", "3"))
 SEED = int(os.environ.get("HEPGRAPH_SEED", "0"))
 NAMES = ("a", "b")
 
