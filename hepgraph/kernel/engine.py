@@ -15,7 +15,7 @@ from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write
 from hepgraph.kernel.batches import Push, batched, copies
 from hepgraph.kernel.calls import Feeder, feeders
 from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
-from hepgraph.kernel.fills import DOUBLE, MANY, Target, filled, target_of, write_fill
+from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.module import module
@@ -91,6 +91,7 @@ class Kernel:
         self.items: dict[int, tuple[Item, ...]] = {}
         self.targets: list[Callable[[Lowered, Action, Env], None]] = []
         self.sizes: dict[int, int] = {}
+        self.filled: dict[int, Filled] = {}
         roots: list[Item] = []
         parts: set[Node] = set()
         self.fills = sum(len(output.fills) for output in outputs)
@@ -347,7 +348,9 @@ class Kernel:
             ]
         size = self.sizes.get(number, 0)
         own = {part: array.reshape(-1, size).sum(axis=0) for (which, part), array in bins.items() if which == number}
-        return filled(output, own)
+        if number not in self.filled:
+            self.filled[number] = Filled.of(output)
+        return self.filled[number](own)
 
 
 def _scratch_space(need: Need) -> Space:

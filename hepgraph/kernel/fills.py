@@ -312,24 +312,44 @@ def edge_table(e: Any, edges: Sequence[float]) -> str:
     return name
 
 
-def filled(output: Any, parts: Mapping[int, Any]) -> Any:
-    """What a kernel has made of a histogram: its bins, or the histogram itself if it averages."""
-    shape = tuple(axis.extent for axis in output.empty.axes)
-    found = {part: array.reshape(shape, order="F") for part, array in parts.items()}
-    storage = output.empty.storage_type
-    if names := fields_of(storage):
-        h = output.empty.copy()
-        for k, name in enumerate(names):
-            if FIRST + k in found:
-                h.view(flow=True)[name] = found[FIRST + k]
-        return h
-    dtype = np.dtype(np.int64) if issubclass(storage, bh.storage.Int64) else DOUBLE
-    fields = [np.zeros(shape, dtype) for _ in range(2 if issubclass(storage, bh.storage.Weight) else 1)]
-    for part, which in ((0, fields[:1]), (1, fields[1:]), (2, fields)):
-        if part in found:
-            for field in which:
-                field += found[part].astype(dtype, copy=False)
-    return Bins(tuple(fields), all(fill.weight is None for fill in output.fills))
+@dataclass(frozen=True)
+class Filled:
+    """What a kernel makes of a histogram: its bins, or the histogram itself if it averages."""
+
+    empty: Any
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    fields: int
+    dtype: np.dtype[Any]
+    counts: bool
+
+    @classmethod
+    def of(cls, output: Any) -> Filled:
+        """For one result; boost takes its time to tell what a histogram is, so it is asked once."""
+        storage = output.empty.storage_type
+        return cls(
+            output.empty,
+            tuple(axis.extent for axis in output.empty.axes),
+            fields_of(storage),
+            2 if issubclass(storage, bh.storage.Weight) else 1,
+            INT if issubclass(storage, bh.storage.Int64) else DOUBLE,
+            all(fill.weight is None for fill in output.fills),
+        )
+
+    def __call__(self, parts: Mapping[int, Any]) -> Any:
+        found = {part: array.reshape(self.shape, order="F") for part, array in parts.items()}
+        if self.names:
+            h = self.empty.copy()
+            for k, name in enumerate(self.names):
+                if FIRST + k in found:
+                    h.view(flow=True)[name] = found[FIRST + k]
+            return h
+        fields = [np.zeros(self.shape, self.dtype) for _ in range(self.fields)]
+        for part, which in ((0, fields[:1]), (1, fields[1:]), (2, fields)):
+            if part in found:
+                for field in which:
+                    field += found[part].astype(self.dtype, copy=False)
+        return Bins(tuple(fields), self.counts)
 
 
 def histogram(empty: Any, bins: Bins) -> Any:
