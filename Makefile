@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python; do \
 	if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
 	then command -v "$$python"; break; fi; done)
-# Byte code is kept, whatever the shell says: the tests start many Pythons.
+# Byte code is made when it is first needed, and kept, whatever the shell says: the tests start many Pythons.
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 
@@ -36,11 +36,11 @@ clean: ## remove .venv and all that was built or cached
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.created
-	$(PIP) install -e .
+	$(PIP) install --no-compile -e .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.created
-	$(PIP) install -e '.[batch,dask,notebook,remote,yaml]' --group test
+	$(PIP) install --no-compile -e '.[batch,dask,remote,yaml]' --group test
 	@touch $(VENV)/.installed $@
 
 # pip >= 25.1 knows dependency groups.

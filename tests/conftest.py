@@ -1,9 +1,16 @@
 """What tests have in common."""
 
+import os
+
 import pytest
 from faulting import Faults, fileset_in, write
+from hypothesis import settings
 
 from hepgraph.io import remembered
+
+# what a property test draws, unless it says so itself; HEPGRAPH_FUZZ=10 draws ten times as much
+settings.register_profile("hepgraph", max_examples=int(50 * float(os.environ.get("HEPGRAPH_FUZZ", "1"))))
+settings.load_profile("hepgraph")
 
 
 @pytest.fixture(scope="module")

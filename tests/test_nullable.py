@@ -191,7 +191,7 @@ def plain(x):
     return x.to_list() if isinstance(x, ak.Array) else np.asarray(x).item()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.data(), st.integers(1, 5), st.integers(1, 4), st.sampled_from(["base", "nanoaod"]))
 def test_every_expression_equals_eager_awkward(tmp_path_factory, draw, group, parts, schema):
     none = draw.draw(st.sets(st.sampled_from(PLACES)) | st.just(set(PLACES)))
