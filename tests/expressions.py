@@ -406,7 +406,10 @@ def by_local_index(p: Program) -> Made:
     a = p.pick(is_list)
     if a is None:
         return None
-    f = p.tape.of([lambda y: y[:, ::-1], lambda y: y[:, 1:], lambda y: ak.argcombinations(y, 2)["0"]])
+    makers = [lambda y: y[:, ::-1], lambda y: y[:, 1:], lambda y: ak.argcombinations(y, 2)["0"]]
+    if a.eager.layout.is_regular:  # eager lists of one size stay so when cut, and then index as NumPy does
+        del makers[1]
+    f = p.tape.of(makers)
     return "{0}[g(ak.local_index({0}, axis=1))]", [a], lambda x: x[f(ak.local_index(x, axis=1))]
 
 
