@@ -5,6 +5,7 @@ runs over files in partitions. The modules, from the ground up (each imports onl
 
     later         what is imported when it is used
     offsets       where lists begin and end
+    owned         where things are kept for later
     errors        what can go wrong, and how it is said
     ops           the table of scalar operations
     graph         index spaces, maps and nodes; their canonical form; forms; pictures

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hepgraph.attempt import Policy, said
@@ -20,6 +18,7 @@ from hepgraph.io.described import column_of, column_told, file_of, file_told, ki
 from hepgraph.io.source import Source
 from hepgraph.io.store import Store, stamp
 from hepgraph.opening import Found, joined, look, places_of
+from hepgraph.owned import directory
 from hepgraph.progress import progress_bar
 from hepgraph.provenance import versions
 
@@ -134,8 +133,8 @@ class _Cache:
 
     def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.options = options
-        folder = _usual() if where is True else None if where is False else os.fspath(where)
-        self.store = None if folder is None else Store(folder)
+        folder = directory("files") if where is True else None if where is False else where
+        self.store = None if folder is None else Store(os.fspath(folder))
 
     def _name(self, place: Place) -> str | None:
         paths, tree = place
@@ -170,17 +169,3 @@ class _Cache:
 
 def _version() -> str:
     return dict(versions()).get("hepgraph", "")
-
-
-def _usual() -> str | None:
-    """The directory for what is known of files: `$HEPGRAPH_CACHE`, or the platform's; None if there is none."""
-    own = os.environ.get("HEPGRAPH_CACHE")
-    if own is not None:
-        return str(Path(own) / "files") if own else None
-    try:
-        if sys.platform == "darwin":
-            return str(Path.home() / "Library" / "Caches" / "hepgraph" / "files")
-        base = os.environ.get("XDG_CACHE_HOME")
-        return str((Path(base) if base else Path.home() / ".cache") / "hepgraph" / "files")
-    except RuntimeError:  # nobody's home
-        return None

@@ -11,6 +11,7 @@ import pytest
 import uproot
 from baskets import same, write
 
+from hepgraph import owned
 from hepgraph.io import remembered, root
 from hepgraph.io.root import layouts, open_root
 from hepgraph.io.source import Need, Partition
@@ -25,7 +26,7 @@ def path(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir(mode=0o700)
     monkeypatch.setattr(remembered, "directory", PLACES)
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "home"))
-    monkeypatch.setattr(remembered, "_own", lambda where: remembered._safe(os.stat(where), _is_folder))
+    monkeypatch.setattr(owned, "is_own", lambda where: owned.is_safe(os.stat(where), _is_folder))
     found = write(tmp_path / "a.root", uproot.ZSTD(1))
     os.utime(found, (5, 5))
     forget()

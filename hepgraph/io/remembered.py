@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hepgraph import owned
 from hepgraph.io.cachedisk import Disk
 from hepgraph.io.state import settled
 
@@ -29,17 +30,8 @@ _CODE = ("baskets", "leaves", "nested", "layouts", "source", "forms", "root", "r
 
 
 def directory() -> Path | None:
-    """Where things are kept: in `$HEPGRAPH_CACHE`, or the platform's cache directory; None if nowhere."""
-    own = os.environ.get("HEPGRAPH_CACHE")
-    if own is not None:
-        return Path(own) / "known" if own else None
-    try:
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "hepgraph" / "known"
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base) if base else Path.home() / ".cache") / "hepgraph" / "known"
-    except RuntimeError:  # nobody's home
-        return None
+    """Where things are kept; None if nowhere."""
+    return owned.directory("known")
 
 
 def recall(path: str, state: Any, *what: Any) -> Any:
@@ -50,7 +42,7 @@ def recall(path: str, state: Any, *what: Any) -> Any:
     name = _name(path, state, what)
     where = os.path.join(disk.directory, name[:2], name)
     try:
-        if not _safe(os.stat(where, follow_symlinks=False), stat.S_ISREG):
+        if not owned.is_safe(os.stat(where, follow_symlinks=False), stat.S_ISREG):
             return None
     except OSError:
         return None
@@ -75,7 +67,7 @@ def _disk() -> Disk | None:
     if where is None:
         return None
     disk = _disks.setdefault(str(where), Disk(str(where), MOST, _NAME))
-    return disk if disk.usable() and _own(where) else None
+    return disk if disk.usable() and owned.is_own(where) else None
 
 
 _disks: dict[str, Disk] = {}
@@ -99,27 +91,3 @@ def _code() -> str:
     except OSError:
         return ""
     return digest.hexdigest()
-
-
-def _own(path: Path) -> bool:
-    """Whether a directory is the user's own, and those above it are no one else's to change."""
-    try:
-        if not _safe(os.stat(path), stat.S_ISDIR):
-            return False
-        for above in path.resolve().parents:
-            found = os.stat(above)
-            mine = not hasattr(os, "getuid") or found.st_uid in (0, os.getuid())
-            if not mine or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
-                return False
-    except OSError:
-        return False
-    return True
-
-
-def _safe(found: os.stat_result, kind: Any) -> bool:
-    """Whether a file or directory is of a kind, belongs to the user, and is not writable by others."""
-    if not kind(found.st_mode):
-        return False
-    if not hasattr(os, "getuid"):  # pragma: no cover
-        return True
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022

@@ -11,27 +11,14 @@ import contextlib
 import hashlib
 import os
 import stat
-import sys
 import tempfile
 from pathlib import Path
+
+from hepgraph.owned import directory, is_own, is_safe
 
 MAGIC = b"hepgraph object 1\n"
 MOST = 256 << 20  # bytes of objects that are kept
 FEWER = 3 * MOST // 4  # and what is left when there are more
-
-
-def directory() -> Path | None:
-    """Where objects are kept: `$HEPGRAPH_CACHE`, or the platform's cache directory; None if kept nowhere."""
-    own = os.environ.get("HEPGRAPH_CACHE")
-    if own is not None:
-        return Path(own) if own else None
-    try:
-        if sys.platform == "darwin":
-            return Path.home() / "Library" / "Caches" / "hepgraph"
-        base = os.environ.get("XDG_CACHE_HOME")
-        return (Path(base) if base else Path.home() / ".cache") / "hepgraph"
-    except RuntimeError:  # nobody's home
-        return None
 
 
 def key(*parts: str) -> str:
@@ -46,7 +33,7 @@ def key(*parts: str) -> str:
 def read(name: str) -> bytes | None:
     """The object of that name, if there is a sound one of the user's own."""
     where = directory()
-    if where is None or not _own(where, stat.S_ISDIR):
+    if where is None or not is_own(where):
         return None
     try:
         handle = os.open(where / f"{name}.o", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -54,7 +41,7 @@ def read(name: str) -> bytes | None:
         return None
     try:
         with os.fdopen(handle, "rb") as file:
-            if not _safe(os.fstat(file.fileno()), stat.S_ISREG):
+            if not is_safe(os.fstat(file.fileno()), stat.S_ISREG):
                 return None
             content = file.read()
             os.utime(file.fileno() if os.utime in os.supports_fd else where / f"{name}.o")  # it was used
@@ -73,7 +60,7 @@ def write(name: str, data: bytes) -> None:
         return
     try:
         where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _own(where, stat.S_ISDIR):
+        if not is_own(where):
             return
         handle, temporary = tempfile.mkstemp(dir=where, prefix=".", suffix=".part")
     except OSError:
@@ -117,27 +104,3 @@ def prune(where: Path, most: int, fewer: int) -> None:
 
 def _sum(name: str, data: bytes) -> bytes:
     return hashlib.sha256(name.encode() + data).digest()
-
-
-def _own(path: Path, kind: object) -> bool:
-    """Whether a path is the user's own, and those above it are no one else's to change."""
-    try:
-        if not _safe(os.stat(path), kind):
-            return False
-        for above in path.resolve().parents:
-            found = os.stat(above)
-            mine = not hasattr(os, "getuid") or found.st_uid in (0, os.getuid())
-            if not mine or (found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX):
-                return False
-    except OSError:
-        return False
-    return True
-
-
-def _safe(found: os.stat_result, kind: object) -> bool:
-    """Whether a file or directory is of a kind, belongs to the user, and is not writable by others."""
-    if not callable(kind) or not kind(found.st_mode):
-        return False
-    if not hasattr(os, "getuid"):  # pragma: no cover
-        return True
-    return found.st_uid == os.getuid() and not found.st_mode & 0o022
