@@ -100,7 +100,7 @@ def alone_of(path: str, branches: list[Any]) -> tuple[Callable[[], None], int]:
     def alone() -> None:
         for payload, size in payloads:
             if len(payload) != size:
-                unpacked(payload, size, room)
+                unpacked(payload, size, lambda wanted: room[:wanted])
 
     return alone, sum(size for _, size in payloads)
 
