@@ -38,22 +38,24 @@ runs over files in partitions. The modules, from the ground up (each imports onl
 
 from typing import TYPE_CHECKING, Any
 
-from hepgraph import errors, executors
 from hepgraph import later as _later
-from hepgraph.compute import compute, necessary_columns, persist
-from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
-from hepgraph.explain import explain, visualize
-from hepgraph.lazy import combine as _combine
-from hepgraph.lazy import index as _index
-from hepgraph.lazy import lists as _lists
-from hepgraph.lazy import missing as _missing
-from hepgraph.lazy import structure as _structure
-from hepgraph.lazy import values as _values
-from hepgraph.lazy import vectors as _vectors
-from hepgraph.lazy.array import HOOKS as _HOOKS
-from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.opaque import map_partitions
-from hepgraph.ledger import Report
+
+with _later.together():
+    from hepgraph import errors, executors
+    from hepgraph.compute import compute, necessary_columns, persist
+    from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
+    from hepgraph.explain import explain, visualize
+    from hepgraph.lazy import combine as _combine
+    from hepgraph.lazy import index as _index
+    from hepgraph.lazy import lists as _lists
+    from hepgraph.lazy import missing as _missing
+    from hepgraph.lazy import structure as _structure
+    from hepgraph.lazy import values as _values
+    from hepgraph.lazy import vectors as _vectors
+    from hepgraph.lazy.array import HOOKS as _HOOKS
+    from hepgraph.lazy.array import Lazy
+    from hepgraph.lazy.opaque import map_partitions
+    from hepgraph.ledger import Report
 
 if TYPE_CHECKING:
     from hepgraph.background import Handle, submit

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import awkward as ak
 import numpy as np
 
+from hepgraph import later
 from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
@@ -53,7 +54,8 @@ def from_root(
     >>> events.Muon.pt
     <hepgraph.Lazy ## * var * float32>
     """
-    from hepgraph.io.root import open_root
+    with later.together():
+        from hepgraph.io.root import open_root
 
     source = open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
@@ -79,7 +81,8 @@ def from_parquet(
     >>> events.MET.pt
     <hepgraph.Lazy ## * float32>
     """
-    from hepgraph.io.parquet import open_parquet
+    with later.together():
+        from hepgraph.io.parquet import open_parquet
 
     source = open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
@@ -119,10 +122,12 @@ def open_source(
     """The source of ROOT or Parquet files, whichever they are."""
     found = io_files.resolve(files, storage_options=storage_options)
     if io_files.sniff(found[0][0], storage_options=storage_options) == "root":
-        from hepgraph.io.root import open_root
+        with later.together():
+            from hepgraph.io.root import open_root
 
         return open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    from hepgraph.io.parquet import open_parquet
+    with later.together():
+        from hepgraph.io.parquet import open_parquet
 
     return open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
 

@@ -15,7 +15,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.errors import LazyError
-from hepgraph.plot import Panel, draw, entries, errors, grid, mean, number, outside, save, summary
+from hepgraph.plot import HEAD, Panel, draw, entries, errors, grid, mean, number, outside, save, summary
 
 RNG = np.random.default_rng(5)
 VALUES = RNG.normal(91, 4, 500)
@@ -42,6 +42,9 @@ KINDS = {
     "two axes": NEW.Reg(4, 80, 100, name="x").Reg(5, 0, 1, name="y").Double().fill(VALUES, RNG.random(500)),
     "categories and numbers": NEW.StrCat(["a"], name="c").Reg(5, 0, 1, name="y").Double().fill("a", RNG.random(9)),
     "no name": NEW.Reg(20, 80, 100).Double().fill(VALUES),
+    "millions": mass(weight=12345.6),
+    "small": NEW.Reg(20, -2e-6, 2e-6, name="x", label="$x$ [m]").Double().fill(RNG.normal(0, 1e-6, 500), weight=1e-7),
+    "large": NEW.Reg(20, 0, 2e6, name="x", label="$x$ [m]").Double().fill(RNG.uniform(0, 3e6, 500), weight=-1e3),
 }
 
 
@@ -94,8 +97,25 @@ def test_computed_lazy_histograms_have_error_bars():
 
 def test_many_panels_fill_rows():
     figure = grid([Panel(mass(), str(i)) for i in range(7)], ncols=3)
-    assert len(figure.axes) == 9
-    assert [ax.axison for ax in figure.axes] == [True] * 7 + [False] * 2
+    boxes = [ax.get_position() for ax in figure.axes]
+    assert [round(box.x0, 6) for box in boxes[:3]] == [round(box.x0, 6) for box in boxes[3:6]]
+    assert boxes[0].y0 > boxes[3].y1 > boxes[3].y0 > boxes[6].y1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_written_outside_of_a_page_or_over_another_cell(kind):
+    """The room for labels is fixed: what is written, the longest numbers included, stays in its cell."""
+    figure = grid(
+        [Panel(KINDS[kind], title) for title in ("one line", "of two lines " * 6, "", "four")], "A page", ncols=2
+    )
+    figure.draw_without_rendering()
+    width, height = figure.bbox.width / 2, (figure.bbox.height - HEAD * figure.dpi) / 2
+    for ax in figure.axes:
+        inner, outer = ax.get_window_extent(), ax.get_tightbbox()
+        column, row = inner.x0 // width, inner.y0 // height
+        assert column * width <= outer.x0 < outer.x1 <= (column + 1) * width
+        assert row * height <= outer.y0 < outer.y1 <= (row + 1) * height
+    assert figure._suptitle.get_window_extent().y0 >= 2 * height
 
 
 def test_a_long_title_is_folded():
