@@ -5,7 +5,8 @@ usage: python benchmarks/adl.py [FILE] [--threads N] [--repeat N] [--engine NAME
 Columns, in ms, the best of several runs after the first: open (metadata), trace (recording the query), plan (ranges and
 checks), build (schedule, and machine code out of the cache), read (columns into memory), run (the kernel), and the
 whole; `cold` is the whole of the first run in a fresh Python, imports excluded. In a run on several threads, read and
-run add up over the threads.
+run add up over the threads; `gain` is how many times faster a run is than the one on one thread beside it (the median),
+and the last line says how many times more as many processes do at once than one alone: no more can be gained here.
 
 DIR may hold, each in an environment of its own: `rdf`, the program that ../shared/peers/build_rdf.sh builds; `coffea`
 and `graphed`, virtual environments for ../shared/peers/coffea_adl.py and graphed_adl.py. Whatever is there runs in turn
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import statistics
 import subprocess
 import sys
 import time
@@ -45,6 +47,7 @@ class Case:
     work: Callable[[Any], Any]
     best: dict[str, float] = field(default_factory=dict)
     cold: float = math.nan
+    gains: list[float] = field(default_factory=list)
     peers: dict[str, float] = field(default_factory=dict)
 
     def once(self, file: str, options: dict[str, Any]) -> None:
@@ -55,13 +58,24 @@ class Case:
             return
         if times["whole"] < self.best["whole"]:
             self.best = times
+        if options["executor"] != "serial":
+            alone, several = (whole(self.work, file, each) for each in (options | {"executor": "serial"}, options))
+            self.gains.append(alone / several)
 
     def row(self) -> str:
         """The case as a line of the table."""
         numbers = "".join(f"{self.best[part]:9.1f}" for part in PARTS) + f"{self.cold:9.1f}"
-        return f"{self.name:11}{numbers}" + "".join(
+        gain = f"{statistics.median(self.gains):9.2f}" if self.gains else ""
+        return f"{self.name:11}{numbers}{gain}" + "".join(
             f"{1e3 * peer:11.0f}{1e3 * peer / self.best['whole']:7.1f}x" for peer in self.peers.values()
         )
+
+
+def whole(work: Callable[[Any], Any], file: str, options: dict[str, Any]) -> float:
+    """The wall time of a run as users begin it, in ms."""
+    start = time.perf_counter()
+    hg.compute(work(hg.open(file, schema="nanoaod")), progress=False, **options)
+    return 1e3 * (time.perf_counter() - start)
 
 
 def one_run(work: Callable[[Any], Any], file: str, options: dict[str, Any]) -> dict[str, float]:
@@ -72,9 +86,8 @@ def one_run(work: Callable[[Any], Any], file: str, options: dict[str, Any]) -> d
         marks.append(time.perf_counter())
         return 1e3 * (marks[-1] - marks[-2])
 
-    times = {}
-    hg.compute(work(hg.open(file, schema="nanoaod")), progress=False, **options)
-    times["whole"] = mark()
+    times = {"whole": whole(work, file, options)}
+    mark()
     events = hg.open(file, schema="nanoaod")
     times["open"] = mark()
     tree = work(events)
@@ -88,6 +101,29 @@ def one_run(work: Callable[[Any], Any], file: str, options: dict[str, Any]) -> d
     times["read"] = 1e3 * sum(row.read_seconds for row in report.rows)
     times["run"] = 1e3 * sum(row.compute_seconds for row in report.rows)
     return times
+
+
+ALONE = """
+import sys, statistics
+from hepgraph.processors.adl import AllQueries
+sys.path.insert(0, {here!r})
+from adl import whole
+options = {{"engine": {engine!r}, "executor": "serial"}}
+times = [whole(AllQueries().process, {file!r}, options) for _ in range({repeat} + 1)]
+print(statistics.median(times[1:]))
+"""
+
+
+def ceiling(file: str, engine: str, repeat: int, processes: int) -> float:
+    """How many times more of the work on one thread several processes do at once than one does alone."""
+    names = {"here": str(Path(__file__).parent), "file": file, "engine": engine, "repeat": repeat}
+    code = [sys.executable, "-c", ALONE.format(**names)]
+
+    def at_once(many: int) -> float:
+        children = [subprocess.Popen(code, stdout=subprocess.PIPE, text=True) for _ in range(many)]
+        return statistics.mean(float(child.communicate()[0]) for child in children)
+
+    return statistics.median(processes * at_once(1) / at_once(processes) for _ in range(3))
 
 
 def peer_commands(folder: Path, file: str, threads: int) -> dict[str, list[str]]:
@@ -144,14 +180,22 @@ def main() -> None:
             case.once(given.file, options)
     for _ in range(2 * given.repeat):
         together.once(given.file, options)
+    columns = [*PARTS, "cold", "gain"] if given.threads > 1 else [*PARTS, "cold"]
     print(f"{given.file}: {hg.open(given.file).source.entries} events, {given.threads} thread(s), ms")
-    print(" " * 11 + "".join(f"{part:>9}" for part in [*PARTS, "cold"]) + "".join(f"{n:>11}  ratio" for n in commands))
+    print(" " * 11 + "".join(f"{part:>9}" for part in columns) + "".join(f"{n:>11}  ratio" for n in commands))
     for case in [*cases, together]:
         print(case.row())
     for name in commands:
         ratios = [1e3 * case.peers[name] / case.best["whole"] for case in cases]
         print(f"{name}: {geometric(ratios):.1f} times our time in the geometric mean, at least {min(ratios):.1f}")
     total = sum(case.best["whole"] for case in cases)
+    if given.threads > 1:
+        gains = [statistics.median(case.gains) for case in cases]
+        limit = ceiling(given.file, given.engine, given.repeat, given.threads)
+        print(
+            f"{given.threads} threads: {geometric(gains):.2f} times faster than one in the geometric mean of the queries;"
+        )
+        print(f"as many processes at once, each on one thread, do {limit:.2f} times the work of one alone")
     print(f"all eight in one pass: {together.best['whole'] / total:.2f} of the sum of the eight apart")
 
 
