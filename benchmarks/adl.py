@@ -192,9 +192,7 @@ def main() -> None:
     if given.threads > 1:
         gains = [statistics.median(case.gains) for case in cases]
         limit = ceiling(given.file, given.engine, given.repeat, given.threads)
-        print(
-            f"{given.threads} threads: {geometric(gains):.2f} times faster than one in the geometric mean of the queries;"
-        )
+        print(f"{given.threads} threads: {geometric(gains):.2f} times as fast as one in the geometric mean;")
         print(f"as many processes at once, each on one thread, do {limit:.2f} times the work of one alone")
     print(f"all eight in one pass: {together.best['whole'] / total:.2f} of the sum of the eight apart")
 
