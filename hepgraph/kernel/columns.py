@@ -169,6 +169,7 @@ class Stage:
         self.start = self.stop = 0
         self.values: dict[Node, Any] = {}
         self.padded: dict[Node, Any] = {}
+        self.straight: set[Node] = set()  # what a ufunc makes in its type, so that it may write into the buffer
 
     def move(self, start: int, stop: int) -> None:
         """Evaluates what is staged for the events of a block."""
@@ -185,19 +186,32 @@ class Stage:
         if item.op == "full":
             return np.full(high - low, item.param.value, item.dtype)
         args = [arg.param.value if arg.op == "literal" else self.values[arg] for arg in item.args]  # type: ignore[union-attr,index]
-        result = OPS[item.op].meaning(*args, *(item.param or ()))
-        return result if result.dtype == item.dtype else result.astype(item.dtype)
+        meaning = OPS[item.op].meaning
+        if item in self.straight:
+            return meaning(*args, out=self._padded(item, high - low)[1:-1])
+        result = meaning(*args, *(item.param or ()))
+        if result.dtype != item.dtype:
+            return result.astype(item.dtype)
+        if isinstance(meaning, np.ufunc) and not item.param:
+            self.straight.add(item)
+        return result
+
+    def _padded(self, item: Node, length: int) -> Any:
+        """The buffer of an item, with a spare element at both ends."""
+        padded = self.padded.get(item)
+        if padded is None or len(padded) < length + 2:
+            padded = self.padded[item] = np.zeros(length + length // 4 + 2, item.dtype)
+        return padded[: length + 2]
 
     def buffer(self, item: Node) -> tuple[Any, int]:
         """A staged array, with a spare element at both ends, and the number of the element at its start."""
         assert item.space is not None
         low, _ = self.offsets.edges(item.space, self.start, self.stop)
         values = self.values[item]
-        padded = self.padded.get(item)
-        if padded is None or len(padded) < len(values) + 2:
-            padded = self.padded[item] = np.zeros(len(values) + len(values) // 4 + 2, values.dtype)
-        padded[1 : len(values) + 1] = values
-        return padded[: len(values) + 2], low - 1
+        padded = self._padded(item, len(values))
+        if values.base is not self.padded[item]:
+            padded[1:-1] = values
+        return padded, low - 1
 
     def spare(self, leaf: Space) -> int:
         """An element of a leaf that can be read in this block even where there is none of its own."""
