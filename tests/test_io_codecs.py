@@ -1,6 +1,7 @@
 """ROOT's compressed blocks: any bytes come back from any chain, and damage is an error that says what is wrong."""
 
 import zlib
+from importlib.util import find_spec
 
 import cramjam
 import numpy as np
@@ -10,7 +11,22 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hepgraph.io import codecs
 from hepgraph.io.codecs import BlockError, decompress
+
+
+@pytest.fixture(params=["imagecodecs", "cramjam"], scope="module", autouse=True)
+def lzma(request):
+    """Every test with each of the libraries that may read LZMA."""
+    if not find_spec(request.param):
+        pytest.skip(f"{request.param} is not installed")
+    was = codecs.WHOLE.pop(b"XZ", None)
+    if request.param == "imagecodecs":
+        codecs.WHOLE[b"XZ"] = codecs._lzma
+    yield
+    codecs.WHOLE.pop(b"XZ", None)
+    if was is not None:
+        codecs.WHOLE[b"XZ"] = was
 
 
 def old_zlib(data):
@@ -79,6 +95,29 @@ def test_damage(message):
     with pytest.raises(BlockError) as caught:
         decompress(MESSAGES[message], bytearray(wanted))
     assert str(caught.value) == message
+
+
+PACKED = CODECS[b"XZ\x00"](TEXT)
+CUT = {
+    "its end": PACKED[:-1],
+    "its end and index": PACKED[:-12],
+    "half of it": PACKED[: len(PACKED) // 2],
+    "all but a byte": PACKED[:1],
+    "nothing, but more follows": PACKED + b"more",
+}
+
+
+@pytest.mark.parametrize("missing", CUT)
+def test_an_lzma_block_without_something(missing):
+    packed = CUT[missing]
+    with pytest.raises(BlockError, match="LZMA"):
+        decompress(b"XZ\x00" + size(len(packed)) + size(len(TEXT)) + packed, bytearray(len(TEXT)))
+
+
+@pytest.mark.parametrize("wanted", [1, 41, 43, 100])
+def test_an_lzma_block_of_another_size(wanted):
+    with pytest.raises(BlockError, match="LZMA"):
+        decompress(b"XZ\x00" + size(len(PACKED)) + size(wanted) + PACKED, bytearray(wanted))
 
 
 @given(

@@ -30,6 +30,7 @@ FENCES = {
     "xxhash": {"io/"},
     "zstandard": {"io/codecs.py"},
     "deflate": {"io/codecs.py"},
+    "imagecodecs": {"io/codecs.py"},
     "dask": {"executors/dask.py", "interop.py", "lazy/collection.py"},
     "distributed": {"executors/dask.py", "executors/folding.py"},
     "llvmlite": {"kernel/", "io/native.py"},

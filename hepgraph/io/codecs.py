@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, TypeAlias
 
 import cramjam
@@ -52,6 +53,18 @@ def _lz4(data: memoryview, out: Any) -> int:
     return int(cramjam.lz4.decompress_block_into(data[CHECKSUM:], out))
 
 
+def _lzma(data: memoryview, size: int) -> bytes | bytearray:
+    import imagecodecs  # takes a tenth of a second
+
+    packed = bytes(data)
+    if not packed.endswith(b"YZ"):  # imagecodecs takes a stream without its end, and of a longer one what fits
+        raise cramjam.DecompressionError("the stream has no end")
+    try:
+        return imagecodecs.lzma_decode(packed, out=size + 1)
+    except imagecodecs.LzmaError as error:
+        raise cramjam.DecompressionError(str(error)) from error
+
+
 # Each codec decompresses a block to bytes of its own, or into a place: whichever its fastest library can do.
 WHOLE: dict[bytes, Callable[[memoryview, int], bytes | bytearray]] = {
     b"ZS": _zstd,
@@ -59,6 +72,8 @@ WHOLE: dict[bytes, Callable[[memoryview, int], bytes | bytearray]] = {
     b"CS": deflate.deflate_decompress,
 }
 INTO: dict[bytes, Callable[[Any, Any], int]] = {b"L4": _lz4, b"XZ": cramjam.xz.decompress_into}
+if find_spec("imagecodecs"):  # whose liblzma is newer than that of cramjam, and up to 1.7 times as fast
+    WHOLE[b"XZ"] = _lzma
 CODECS = {b"ZS": "ZSTD", b"L4": "LZ4", b"ZL": "ZLIB", b"XZ": "LZMA", b"CS": "old ZLIB"}
 _ERRORS = (cramjam.DecompressionError, zstandard.ZstdError, deflate.DeflateError)
 
