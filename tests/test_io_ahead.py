@@ -59,7 +59,7 @@ def test_the_oldest_are_given_up():
     mine = Ahead()
     for number in range(AT_ONCE + 2):
         mine.begin(number, giving(number))
-    assert [mine.take(number) for number in range(AT_ONCE + 2)] == [None, None, 2, 3, 4, 5]
+    assert [mine.take(number) for number in range(AT_ONCE + 2)] == [None, None, *range(2, AT_ONCE + 2)]
 
 
 def test_what_is_too_large_is_not_fetched():
