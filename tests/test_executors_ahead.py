@@ -148,6 +148,29 @@ def test_what_goes_wrong_ahead_in_a_process_changes_nothing(server):
     assert len(data) > 3 * GROUPS
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # as for tests of dask itself
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cluster_of_dask_gives_the_same_sums_and_asks_for_every_range_once(server):
+    distributed = pytest.importorskip("distributed")
+    expected = {kind: hg.compute(total(server, kind, gated=False), executor="serial") for kind in NAMES}
+    made = {kind: total(server, kind, gated=False) for kind in NAMES}
+    forget()
+    data, told = [], []
+    server.trouble = lambda number, where: data.append(where) if is_data(where) else None
+    begin = ahead.begin
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        patch.setattr(ahead, "begin", lambda key, work: told.append(key) or begin(key, work))
+        patch.setattr("hepgraph.executors.folding.Fold._level", lambda self, tree: 1)  # two ranges in a batch
+        assert hg.compute(made, executor=client, progress=False) == expected
+    assert len(data) == 3 * GROUPS
+    assert len([key for key in told if key[0] != "open"]) == 3 * GROUPS / 2
+
+
 class Tasks:
     """Numbers that are added up; notes what it is told, in order."""
 

@@ -3,6 +3,7 @@
 import pickle
 import time
 from functools import cache
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -25,6 +26,7 @@ from hepgraph.io.root import layouts, open_root
 from hepgraph.io.source import Cut, Need, Partition
 from hepgraph.io.trees import handles
 
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = {"hepgraph": {"timeout": 5, "tries": 2, "wait": 0.01}}
 GROUP, GROUPS = 100, 6  # entries in a cluster or row group, and how many there are
 ENTRIES = GROUP * GROUPS
@@ -254,6 +256,32 @@ def test_local_files_and_nothing_are_not_fetched_ahead(server, files, kind):
     local.ahead(part(local, 0, 100), COLUMNS)
     source.ahead(part(source, 100, 100), COLUMNS)
     assert not ahead._coming
+
+
+@pytest.mark.parametrize(
+    "name", ["nano_dy_rntuple.root", "nano_dimuon_rntuple.root", "nano_dy.parquet", "Run2012B_SingleMu-1000.parquet"]
+)
+def test_real_files_are_the_same_fetched_ahead(name):
+    if not DATA.exists():
+        pytest.skip("the shared data are not here")
+    opener = open_parquet if name.endswith(".parquet") else open_root
+    local = opener(str(DATA / name), step_size=16)
+    needs = dict.fromkeys(local.columns, Need.DATA)
+    try:
+        with serving({name: (DATA / name).read_bytes()}) as server:
+            source = opener(f"{server.url}/{name}", storage_options=QUICK)
+            source.fetch(part(source, 0, 1), needs)
+            for start, stop in [(3, 17), (0, local.entries), (20, 40)]:
+                parquet.kept.clear()
+                source.ahead(part(source, start, stop), needs)
+                arrived()
+                size, asked = ahead.bytes, len(server.asked)
+                found = source.fetch(part(source, start, stop), needs)
+                assert size > 0
+                assert len(server.asked) == asked
+                agree(found, local, start, stop, needs)
+    finally:
+        forget()
 
 
 # in use
