@@ -57,6 +57,7 @@ class Work:
     """What a worker does with one task: runs one pass over one range; results are sums that can be joined.
 
     In the process of the run it also knows what is `coming`: when a range is begun, the next one is fetched meanwhile.
+    Elsewhere the executor says what comes next (`ahead`), which is of use if some of the data are `far` away.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Work:
     ) -> None:
         self.passes, self.counts, self.policy, self.numbers = made, counts, policy, numbers
         self.coming: Coming | None = None
+        self.far = False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "coming": None}
@@ -72,8 +74,12 @@ class Work:
         each = self.passes[task.number]
         dataset = dataset_of(each)
         if self.coming is not None:
-            self.coming.begun(task, lambda after: self.passes[after.number].ahead(after.partition))
+            self.coming.begun(task, self.ahead)
         return self._told(task, attempt(each.run, task.partition, self.policy, dataset))
+
+    def ahead(self, task: Task) -> None:
+        """Begins to fetch what a task needs, which will be begun soon."""
+        self.passes[task.number].ahead(task.partition)
 
     def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:
         """How two results are joined in the `tree`-th sum."""
@@ -125,7 +131,8 @@ class Running:
         """What the workers do with these tasks; each sum is of one pass: `numbers`, in the order of the sums."""
         counts = tuple(len(each.leaves) for each in self.gathered)
         work = Work(self.passes, counts, self.course.policy, tuple(numbers))
-        if any(is_remote(task.partition.path) for task in tasks):
+        work.far = any(is_remote(task.partition.path) for task in tasks)
+        if work.far:
             work.coming = Coming(tasks)
         return work
 

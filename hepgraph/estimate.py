@@ -28,6 +28,7 @@ FEW = 1000  # events on which a processor that runs eagerly is tried
 AHEAD = 2  # and its bytes in a remote file are there so many times: of one that is read, and of the next
 LEAST = 500  # entries in a range, below which none is cut for the sake of memory
 SHORTER = "a smaller step_size"
+GROUPS = "smaller row groups in the files"
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] 
     """
     parts: list[Part] = []
     largest = coming = 0
+    shorter = SHORTER  # what makes less come
     for number, each in enumerate(made):
         source = each.origin.source
         ranges = each.partitions()
@@ -116,7 +118,9 @@ def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] 
         largest = max(largest, int(memory * longest))
         if any(is_remote(file.path) for file in source.files):
             stored = sum(source.columns[name].bytes for name in columns)
-            coming = max(coming, int(stored / max(1, source.entries) * longest))
+            whole = max((source.fetched(partition) for partition in ranges), default=0)
+            if (size := int(stored / max(1, source.entries) * whole)) > coming:
+                coming, shorter = size, GROUPS if whole > longest else SHORTER
         for sink in each.sinks:
             if isinstance(sink, HistSink):
                 axes = ", ".join(axis.name or axis.label or "?" for axis in sink.empty.axes)
@@ -127,7 +131,7 @@ def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] 
                 parts.append(Part(f"an array of all of {source.name}", whole, 2, "a histogram instead of an array"))
     parts.append(Part("the columns of the longest range, and what is made of them", largest * WORK, workers, SHORTER))
     if coming:
-        parts.append(Part("the bytes of the longest range, read ahead", coming * AHEAD, workers, SHORTER))
+        parts.append(Part("the bytes of the longest range, read ahead", coming * AHEAD, workers, shorter))
     return sorted(parts, key=lambda part: -part.total)
 
 

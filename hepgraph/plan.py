@@ -273,7 +273,8 @@ class Pass:
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need, where that takes long."""
         if is_remote(partition.path):
-            self.origin.source.ahead(partition, self._first[self.origin] if self.masks else self.columns())
+            needs = self._first[self.origin] if self.masks else self.columns()
+            self.origin.source.ahead(partition, needs, self.cuts)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""

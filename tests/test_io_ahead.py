@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import uproot
 from baskets import write
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import serving
 
 import hepgraph as hg
-from hepgraph.io.ahead import AT_ONCE, Ahead, ahead
+from hepgraph.io.ahead import AT_ONCE, Ahead, Allowed, NoRoom, ahead
 from hepgraph.io.root import layouts, open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
@@ -59,7 +61,7 @@ def test_the_oldest_are_given_up():
     mine = Ahead()
     for number in range(AT_ONCE + 2):
         mine.begin(number, giving(number))
-    assert [mine.take(number) for number in range(AT_ONCE + 2)] == [None, None, 2, 3, 4, 5]
+    assert [mine.take(number) for number in range(AT_ONCE + 2)] == [None, None, *range(2, AT_ONCE + 2)]
 
 
 def test_what_is_too_large_is_not_fetched():
@@ -73,6 +75,50 @@ def test_what_is_too_large_is_not_fetched():
     mine._coming["c"].thread.join()
     assert mine.bytes == 6
     assert (mine.take("b"), mine.take("c")) == (None, 3)
+
+
+def test_without_threads_nothing_is_fetched_ahead(monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    mine = Ahead()
+    mine.begin("a", giving(1))
+    assert not mine._coming
+    assert mine.take("a") is None
+
+
+def test_what_failed_takes_no_room():
+    mine = Ahead()
+    mine.most = 10
+
+    def fails(allowed):
+        assert allowed(8)
+        raise OSError("lost")
+
+    mine.begin("a", fails)
+    mine._coming["a"].thread.join()
+    assert mine.bytes == 0
+    mine.begin("b", giving(2, 8))
+    mine._coming["b"].thread.join()
+    assert list(mine._coming) == ["a", "b"]
+    assert mine.take("b") == 2
+
+
+@given(st.lists(st.integers(0, 6), max_size=6), st.integers(0, 20))
+def test_bytes_come_as_far_as_there_is_room(sizes, most):
+    class Whole:
+        def fetch(self, ranges):
+            return [memoryview(bytes(stop - start)) for start, stop in ranges]
+
+    data, came = Allowed(Whole(), lambda size: size <= most), 0
+    for size in sizes:
+        came += size
+        if came > most:
+            with pytest.raises(NoRoom, match=f"^{came} bytes$"):
+                data.fetch([(5, 5 + size)])
+            return
+        assert [len(each) for each in data.fetch([(5, 5 + size)])] == [size]
 
 
 # in use

@@ -53,7 +53,10 @@ def receive(stream: IO[bytes]) -> bytes | None:
 
 
 def serve() -> None:
-    """Works on what comes in until the parent closes the input: first the work, then one task a message."""
+    """Works on what comes in until the parent closes the input: first the work, then one task a message.
+
+    With a task comes the one that is likely to be the next, where there is use in knowing that; else None.
+    """
     import signal
 
     import cloudpickle
@@ -70,7 +73,10 @@ def serve() -> None:
         try:
             if work is None:
                 work = pickle.loads(body).work()
-            answer = cloudpickle.dumps((True, work(pickle.loads(message))))
+            task, after = pickle.loads(message)
+            if after is not None:
+                work.ahead(after)
+            answer = cloudpickle.dumps((True, work(task)))
         except Exception as error:
             answer = failure(error)
         try:

@@ -59,11 +59,17 @@ class Processes(Executor):
 
 
 class _Crew:
-    """The children of one run, each driven by a thread that hands it one task after the other."""
+    """The children of one run, each driven by a thread that hands it one task after the other.
+
+    Where data are far away, a child is told with a task which one is `next_to` it, to fetch that meanwhile. Nobody else
+    gets it, unless nothing else is left to do.
+    """
 
     def __init__(self, body: bytes, work: Work, tasks: Sequence[Any]) -> None:
         self.body, self.work, self.tasks = body, work, tasks
+        self.far = bool(getattr(work, "far", False))
         self.waiting = deque(range(len(tasks)))
+        self.next_to: dict[int, int] = {}  # by the thread that drives the child
         self.open = len(tasks)
         self.deaths: Counter[int] = Counter()
         self.results: queue.Queue[tuple[int, Any, Exception | None]] = queue.Queue()
@@ -79,9 +85,10 @@ class _Crew:
         from hepgraph.executors.child import receive, result, send
 
         child: subprocess.Popen[bytes] | None = None
-        while (index := self._next()) is not None:
+        while (given := self._next(threading.get_ident())) is not None:
+            index, after = given
             try:
-                message = cloudpickle.dumps(self.tasks[index])
+                message = cloudpickle.dumps((self.tasks[index], None if after is None else self.tasks[after]))
                 child = child or self._start()
                 assert child.stdin is not None
                 assert child.stdout is not None
@@ -108,11 +115,19 @@ class _Crew:
             with contextlib.suppress(queue.Empty):
                 return self.results.get(timeout=0.5)
 
-    def _next(self) -> int | None:
+    def _next(self, me: int) -> tuple[int, int | None] | None:
+        """The number of a task for one of the children, and of the one that is likely to be its next."""
         with self.lock:
-            while not self.waiting and self.open and not self.ended.is_set():
+            while not (self.waiting or self.next_to) and self.open and not self.ended.is_set():
                 self.lock.wait()  # a task may come back from a process that died
-            return None if self.ended.is_set() or not self.waiting else self.waiting.popleft()
+            if self.ended.is_set() or not (self.waiting or self.next_to):
+                return None
+            mine = self.next_to.pop(me, None)
+            if mine is None:
+                mine = self.waiting.popleft() if self.waiting else self.next_to.popitem()[1]
+            if self.far and self.waiting:
+                self.next_to[me] = self.waiting.popleft()
+            return mine, self.next_to.get(me)
 
     def _done(self, index: int, answer: Any, error: Exception | None = None) -> None:
         while not self.ended.is_set() and not self.room.acquire(timeout=0.2):

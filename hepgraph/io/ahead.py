@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
+
+from hepgraph.io.handles import Stamp
+from hepgraph.io.ranges import Bytes, Range
+
 MOST = 256 << 20  # bytes that are fetched and not yet asked for
-AT_ONCE = 4
+AT_ONCE = max(4, os.cpu_count() or 1)  # a worker of dask may have a thread for each core, and each a next range
 
 
 class _Fetch:
@@ -28,7 +33,7 @@ class _Fetch:
         try:
             found = self._work(self.allowed)
         except (OSError, ValueError, MemoryError):  # whoever asks for it reads it himself, and says what is wrong
-            self._work = _nothing
+            self._work, self.size = _nothing, 0
             return
         self._work = _nothing
         if not self.dropped:
@@ -65,7 +70,10 @@ class Ahead:
             self._coming[key] = fetch
             while len(self._coming) > AT_ONCE:
                 self._coming.popitem(last=False)[1].dropped = True
-        fetch.thread.start()
+            try:
+                fetch.thread.start()  # before anybody can take it
+            except RuntimeError:  # the system has no more threads: whoever asks for it reads it himself
+                self._coming.pop(key, None)
 
     def take(self, key: Hashable) -> Any:
         """What came, once and after it came; None if there is nothing."""
@@ -96,6 +104,29 @@ class Ahead:
         """What is on its way or there, as far as it is known."""
         with self._lock:
             return sum(fetch.size for fetch in self._coming.values())
+
+
+class NoRoom(ValueError):
+    """There is no room for what was to be fetched ahead."""
+
+
+class Allowed:
+    """The bytes of a remote file, as far as there is room for them ahead; raises NoRoom."""
+
+    together = True
+    stamp: Stamp = None
+
+    def __init__(self, data: Bytes, allowed: Callable[[int], bool]) -> None:
+        self._data, self._allowed, self._size = data, allowed, 0
+
+    def read(self, start: int, stop: int, room: np.ndarray[Any, Any]) -> memoryview:
+        return self.fetch([(start, stop)])[0]
+
+    def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
+        self._size += sum(stop - start for start, stop in ranges)
+        if not self._allowed(self._size):
+            raise NoRoom(f"{self._size} bytes")
+        return self._data.fetch(ranges)
 
 
 ahead = Ahead()

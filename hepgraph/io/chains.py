@@ -7,7 +7,7 @@ the end. Chains that begin alike are read once: `Jet_pt` and `Jet_eta` share the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -203,10 +203,35 @@ def read_chains(
     clusters that are needed whole.
     """
     chains = {name: (chain.needed(need), need) for name, (chain, need) in chains.items()}
+    _fetch_whole(reader, parts, chains)
+    stages = _stages(reader, parts, chains, naming)
+    found = {}
+    for name, (chain, need) in chains.items():
+        with naming(name):
+            found[name] = _leaf(reader, stages[_key(chain, len(chain.steps))], chain.leaf, need)
+    return found
+
+
+def fetch_chains(reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]]) -> None:
+    """Has the reader of a remote file get all pages that `read_chains` would; decodes no more of them than it must."""
+    chains = {name: (chain.needed(need), need) for name, (chain, need) in chains.items()}
+    _fetch_whole(reader, parts, chains)
+    if any(len(part) != part.total for part in parts):
+        _stages(reader, parts, chains, lambda name: nullcontext())
+
+
+def _fetch_whole(reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]]) -> None:
+    """Has the reader of a remote file get all pages of the clusters that are needed whole."""
     whole = [part.cluster for part in parts if len(part) == part.total]
     if reader.bytes.remote:
         every = [column for chain, need in chains.values() for column in chain.columns(need)]
         reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole]) for column in every])
+
+
+def _stages(
+    reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]], naming: Naming
+) -> dict[tuple[str, ...], Stage]:
+    """Where the chains stand after each of their steps, by the keys of the steps."""
     start = Stage(parts, sum(map(len, parts)))
     stages: dict[tuple[str, ...], Stage] = {(): start}
     alike: dict[tuple[Any, ...], Stage] = {}
@@ -229,11 +254,7 @@ def read_chains(
                     if same not in alike:
                         alike[same] = _advance(reader, stage, step)
                 stages[_key(chain, depth + 1)] = alike[same]
-    found = {}
-    for name, (chain, need) in chains.items():
-        with naming(name):
-            found[name] = _leaf(reader, stages[_key(chain, len(chain.steps))], chain.leaf, need)
-    return found
+    return stages
 
 
 def _key(chain: Chain, depth: int) -> tuple[str, ...]:

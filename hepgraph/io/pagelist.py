@@ -95,6 +95,7 @@ class PageList:
                 raise PageError(f"the {name.lower()} of the RNTuple is damaged: {error}") from None
         self.clusters: list[Cluster] = []
         self._tables: dict[int, Table] = {}
+        checksums = []
         for number, record in enumerate(ntuple.footer.cluster_group_records):
             link = record.page_list_link
             chunk, _ = ntuple.read_locator(link.locator, link.env_uncomp_size)
@@ -102,6 +103,7 @@ class PageList:
                 envelope = memoryview(chunk.raw_data)
                 check_envelope(envelope, PAGES, ntuple.header.checksum)
                 found = list(_clusters(envelope))
+                checksums.append(_word.unpack_from(envelope, len(envelope) - CHECKSUM)[0])
             except (PageError, struct.error) as error:
                 raise PageError(f"the page list of cluster group {number} is damaged: {error}") from None
             if len(found) != record.num_clusters:
@@ -114,6 +116,7 @@ class PageList:
             if cluster.start != ends[number]:
                 raise PageError(f"cluster {number} begins at entry {cluster.start}, not at {ends[number]}")
         self.entries = ends[-1]
+        self.checksums = tuple(checksums)  # of the page lists: what tells these from others
         self.starts = np.array([cluster.start for cluster in self.clusters], np.int64)
 
     def pages(self, cluster: int, column: int) -> Pages | None:

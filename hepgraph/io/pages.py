@@ -186,7 +186,7 @@ class PageReader:
 
     lists: PageList
     bytes: Bytes
-    _ahead: dict[int, memoryview] = field(default_factory=dict)
+    fetched: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], tuple[int, Pages, Encoding] | None] = field(default_factory=dict)
 
     def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part]]]) -> None:
@@ -200,9 +200,9 @@ class PageReader:
                 if stored is not None:
                     pages, low = stored[1], part.first - self._missing(column, part)
                     ranges |= {_range(pages, page) for page in _between(pages, low, low + len(part))}
-        missing = sorted((start, stop) for start, stop in ranges if start not in self._ahead)
+        missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
         if missing:
-            self._ahead |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
+            self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
 
     def all_of(self, column: Physical, cluster: int) -> Part:
         """All elements that a cluster has of a column."""
@@ -363,8 +363,8 @@ class PageReader:
 
     def _fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
         """The bytes of some ranges, which may be the same or overlap (equal pages are written once)."""
-        if all(start in self._ahead for start, _ in ranges):
-            return [self._ahead[start][: stop - start] for start, stop in ranges]
+        if all(start in self.fetched for start, _ in ranges):
+            return [self.fetched[start][: stop - start] for start, stop in ranges]
         runs = self._coalesced(ranges)
         data = dict(zip((start for start, _ in runs), self.bytes.read(runs), strict=True))
         begins = list(data)

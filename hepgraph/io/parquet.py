@@ -13,7 +13,7 @@ import sys
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -24,6 +24,7 @@ import pyarrow.parquet
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, SourceError
 from hepgraph.io.agreement import agreed
+from hepgraph.io.ahead import Allowed, ahead
 from hepgraph.io.arrow import LeafReader
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
@@ -32,7 +33,7 @@ from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
 from hepgraph.io.ranges import Bytes, remote
 from hepgraph.io.remote import Patience, patiently, system_options
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
-from hepgraph.io.sparse import SparseFile
+from hepgraph.io.sparse import Fetched, SparseFile, fetched
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
@@ -75,10 +76,9 @@ class ParquetSource(Source):
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         file = self._places[partition.path, partition.tree]
-        with _borrowed(partition.path, self.storage_options) as opened:
+        with self._handle(partition) as opened:
             _same(opened, file)
-            flat = [c.name for c, need in columns if need is Need.COUNTS and not c.levels and not c.records]
-            wanted = [column.name for column, _ in columns if column.name not in flat]
+            flat, wanted = _wanted(columns)
             with edge(partition.path, f"read {', '.join(needs)}, entries {partition.start} to {partition.stop}, of"):
                 found = {name: Data(None) for name in flat} | _read(opened, partition, wanted)
                 return {column.name: fitted(column, found[column.name], need) for column, need in columns}
@@ -88,20 +88,76 @@ class ParquetSource(Source):
         if len(partition) == 0:
             return partition
         file = self._places[partition.path, partition.tree]
-        with _borrowed(partition.path, self.storage_options) as opened:
+        with self._handle(partition) as opened:
             _same(opened, file)
-            footer = opened.footer
-            with edge(partition.path, "read the statistics of"):
-                some = [
-                    group
-                    for group in _groups(footer, partition)
-                    if all(self._possible(cut, footer.extremes(cut.column, group)) for cut in cuts)
-                ]
+            return self._trimmed(opened.footer, partition, cuts)
+
+    def _trimmed(self, footer: Footer, partition: Partition, cuts: Sequence[Cut]) -> Partition:
+        with edge(partition.path, "read the statistics of"):
+            some = [
+                group
+                for group in _groups(footer, partition)
+                if all(self._possible(cut, footer.extremes(cut.column, group)) for cut in cuts)
+            ]
         if not some:
             return replace(partition, stop=partition.start)
         start = max(partition.start, footer.edges[some[0]])
         stop = min(partition.stop, footer.edges[some[-1] + 1])
         return replace(partition, start=start, stop=stop, first=partition.first + start - partition.start)
+
+    def fetched(self, partition: Partition) -> int:
+        """The entries of all row groups that a range overlaps."""
+        edges = self._places[partition.path, partition.tree].edges
+        if len(partition) == 0 or len(edges) < 2:
+            return len(partition)
+        return edges[bisect_left(edges, partition.stop)] - edges[bisect_right(edges, partition.start) - 1]
+
+    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
+        """Begins to fetch the row groups of a range of a remote file, which will soon be read.
+
+        Opens it first if need be.
+        """
+        if not is_remote(partition.path) or len(partition) == 0:
+            return
+
+        def open_first(allowed: Callable[[int], bool]) -> None:
+            with _borrowed(partition.path, self.storage_options) as opened:
+                footer = opened.footer
+            self._begin(footer, partition, needs, cuts)
+
+        key = _key_of(partition.path, self.storage_options)
+        footer, _ = _footers.last(key)
+        if footer is None:
+            ahead.begin(("open", key), open_first)
+            return
+        with suppress(SourceError):  # whoever reads it says what is wrong
+            self._begin(footer, partition, needs, cuts)
+
+    def _begin(self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> None:
+        if footer.uuid != self._places[partition.path, partition.tree].uuid:
+            return
+        part = self._trimmed(footer, partition, cuts) if cuts else partition
+        paths = _paths(footer, _wanted([(self.columns[name], need) for name, need in needs.items()])[1])
+        if len(part) == 0 or not paths:
+            return
+        place = _key_of(part.path, self.storage_options)
+
+        def work(allowed: Callable[[int], bool], groups: list[int]) -> Fetched | None:
+            if self.cache is not None and self.cache.holds(self, part, needs):
+                return None
+            with edge(part.path):
+                data = Allowed(remote(part.path, self.storage_options), allowed)
+                return fetched(data, list(_chunks(footer.metadata, groups, paths)))
+
+        for groups in _batches(footer, part):
+            key = _decoded_key(place, footer, groups, paths)
+            if not kept.has(key):
+                ahead.begin(key, partial(work, groups=groups))
+
+    def _handle(self, partition: Partition) -> AbstractContextManager[_Opened]:
+        if is_remote(partition.path):  # where it is being opened ahead, it need not be opened once more
+            ahead.take(("open", _key_of(partition.path, self.storage_options)))
+        return _borrowed(partition.path, self.storage_options)
 
     def _possible(self, cut: Cut, extremes: tuple[Any, Any] | None) -> bool:
         return extremes is None or cut.possible(self.columns[cut.column].dtype, *extremes)
@@ -120,11 +176,28 @@ def _groups(footer: Footer, partition: Partition) -> range:
     return range(bisect_right(footer.edges, partition.start) - 1, bisect_left(footer.edges, partition.stop))
 
 
+def _batches(footer: Footer, partition: Partition) -> list[list[int]]:
+    """The row groups of a range, which is not empty, that are decoded in one go: whole ones, and each that is cut."""
+    groups, edges = list(_groups(footer, partition)), footer.edges
+    first = groups[:1] if edges[groups[0]] < partition.start else []
+    last = groups[-1:] if edges[groups[-1] + 1] > partition.stop and groups[-1:] != first else []
+    return [batch for batch in (first, groups[len(first) : len(groups) - len(last)], last) if batch]
+
+
+def _wanted(columns: Sequence[tuple[Column, Need]]) -> tuple[list[str], list[str]]:
+    """The columns of which nothing is needed, and those that are to be read."""
+    flat = [c.name for c, need in columns if need is Need.COUNTS and not c.levels and not c.records]
+    return flat, [column.name for column, _ in columns if column.name not in flat]
+
+
+def _paths(footer: Footer, names: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(footer.place(name)[1] for name in names))
+
+
 def _read(opened: _Opened, partition: Partition, names: list[str]) -> dict[str, Data]:
     if not names:
         return {}
-    paths = dict.fromkeys(opened.footer.place(name)[1] for name in names)
-    tables = _tables(opened, partition, tuple(paths))
+    tables = _tables(opened, partition, _paths(opened.footer, names))
     table = tables[0] if len(tables) == 1 else pyarrow.concat_tables(tables)
     if table.num_rows != len(partition):
         raise DamagedFileError(f"{partition} gave {table.num_rows} entries.")
@@ -137,24 +210,32 @@ def _read(opened: _Opened, partition: Partition, names: list[str]) -> dict[str, 
 def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> list[Any]:
     """The entries of a range: whole row groups in one go, parts of one as a slice of what is kept."""
     edges = opened.footer.edges
-    groups = list(_groups(opened.footer, partition))
-    if edges[groups[0]] == partition.start and edges[groups[-1] + 1] == partition.stop:
-        return [_decoded(opened, groups, paths)]
     found: list[Any] = []
-    for group in groups:
-        start, stop = max(partition.start, edges[group]), min(partition.stop, edges[group + 1])
-        size = edges[group + 1] - edges[group]
-        key = (opened.key, opened.footer.uuid, group, paths)
-        table = kept.get(key, (stop - start, size), partial(_decoded, opened, [group], paths))
-        found.append(table.slice(start - edges[group], stop - start))
+    for groups in _batches(opened.footer, partition):
+        begin, end = edges[groups[0]], edges[groups[-1] + 1]
+        start, stop = max(partition.start, begin), min(partition.stop, end)
+        if (start, stop) == (begin, end):
+            found.append(_decoded(opened, groups, paths))
+            continue
+        key = _decoded_key(opened.key, opened.footer, groups, paths)
+        table = kept.get(key, (stop - start, end - begin), partial(_decoded, opened, groups, paths))
+        found.append(table.slice(start - begin, stop - start))
     return found
+
+
+def _decoded_key(place: Hashable, footer: Footer, groups: list[int], paths: tuple[str, ...]) -> Hashable:
+    return place, footer.uuid, tuple(groups), paths
 
 
 def _decoded(opened: _Opened, groups: list[int], paths: tuple[str, ...]) -> Any:
     if opened.bytes is None:
         return _table_of(opened.file, groups, paths)
-    metadata = opened.footer.metadata
-    sparse = SparseFile(opened.bytes, opened.stream.seek(0, 2), list(_chunks(metadata, groups, paths)))
+    metadata, size = opened.footer.metadata, opened.stream.seek(0, 2)
+    before = ahead.take(_decoded_key(opened.key, opened.footer, groups, paths))
+    if before is None:
+        chunks = _chunks(metadata, groups, paths)
+        before = fetched(opened.bytes, [(start, min(stop, size)) for start, stop in chunks])
+    sparse = SparseFile(opened.bytes, size, before)
     with pyarrow.parquet.ParquetFile(sparse, metadata=metadata) as file:
         return _table_of(file, groups, paths)
 
@@ -249,6 +330,10 @@ class Kept:
             self._trim()
         return table
 
+    def has(self, key: Hashable) -> bool:
+        """Whether a row group is decoded, or is being decoded."""
+        return key in self._kept
+
     def __len__(self) -> int:
         return len(self._kept)
 
@@ -295,7 +380,7 @@ _footers: Known[Footer] = Known(64)
 
 @contextmanager
 def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
-    key: Hashable = (path, settings_of(options))
+    key = _key_of(path, options)
 
     def work() -> _Opened:
         if is_remote(path):
@@ -304,6 +389,10 @@ def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
 
     with handles.borrow(key, path, work) as opened:
         yield opened
+
+
+def _key_of(path: str, options: Options) -> Hashable:
+    return path, settings_of(options)
 
 
 def _open(key: Hashable, path: str, options: Options) -> _Opened:

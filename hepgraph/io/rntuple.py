@@ -6,8 +6,8 @@ uproot says what the fields are: the keys of its forms name the columns that hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
 from typing import Any
@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import ChangedFileError, MissingColumnError
-from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, read_chains
+from hepgraph.io.ahead import Allowed, ahead
+from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
 from hepgraph.io.files import Options, edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, with_counts_by_name
-from hepgraph.io.handles import Stamp, stamp_of
+from hepgraph.io.handles import Known, Stamp, settings_of, stamp_of
 from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
 from hepgraph.io.ranges import opened as opened_bytes
-from hepgraph.io.source import Column, Data, File, Need, Partition
-from hepgraph.io.trees import Opened, UprootSource
+from hepgraph.io.source import Column, Cut, Data, File, Need, Partition
+from hepgraph.io.trees import Opened, UprootSource, borrowed
 
 
 class RNTupleSource(UprootSource):
@@ -33,8 +34,11 @@ class RNTupleSource(UprootSource):
 
     def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
         layout = layout_of(opened, partition.path)
+        _kept(opened, partition.path, self.storage_options)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
         with layout.reader(opened, partition, self.storage_options) as reader:
+            if reader.bytes.remote:
+                reader.fetched |= self._begun(partition, columns, (opened.uuid, layout.lists.checksums))
             parts = layout.parts(partition)
             chains: dict[str, tuple[Chain, Need]] = {}
             for column, need in columns:
@@ -46,6 +50,58 @@ class RNTupleSource(UprootSource):
                 if column.name not in found:
                     found[column.name] = self._by_uproot(layout, reader, partition, column.name)
         return found
+
+    # ahead
+
+    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
+        """Begins to fetch the pages of a range of a remote file, which will soon be read; opens it first if need be."""
+        if not is_remote(partition.path) or len(partition) == 0 or self.plain:
+            return
+
+        def open_first(allowed: Callable[[int], bool]) -> None:
+            with borrowed(partition.path, partition.tree, self.storage_options) as opened:
+                self._begin(_kept(opened, partition.path, self.storage_options), partition, needs)
+
+        key = _key_of(partition.path, partition.tree, self.storage_options)
+        known, _ = _layouts.last(key)
+        if known is None:
+            ahead.begin(("open", key), open_first)
+        else:
+            self._begin(known, partition, needs)
+
+    def _begin(self, known: tuple[str, Layout], partition: Partition, needs: Mapping[str, Need]) -> None:
+        uuid, layout = known
+        columns = [(self.columns[name], need) for name, need in needs.items()]
+
+        def work(allowed: Callable[[int], bool]) -> Any:
+            if self.cache is not None and self.cache.holds(self, partition, needs):
+                return None
+            with edge(partition.path), opened_bytes(partition.path, self.storage_options) as data:
+                self._unchanged(partition, uuid, layout.lists.entries)
+                reader = PageReader(layout.lists, RemoteBytes(Allowed(data, allowed)))
+                chains = {}
+                for column, need in columns:
+                    chain = layout.chain(column.name) if need is Need.DATA or column.levels else None
+                    if chain is not None:
+                        chains[column.name] = chain, need
+                fetch_chains(reader, layout.parts(partition), chains)
+            return (uuid, layout.lists.checksums), reader.fetched
+
+        ahead.begin(self._key(partition, columns), work)
+
+    def _begun(self, partition: Partition, columns: Sequence[tuple[Column, Need]], content: Any) -> dict[int, Any]:
+        """The pages of a range that were fetched ahead, by their place, if they are of this very content."""
+        begun = ahead.take(self._key(partition, columns))
+        return begun[1] if begun is not None and begun[0] == content else {}
+
+    def _key(self, partition: Partition, columns: Sequence[tuple[Column, Need]]) -> Hashable:
+        wanted = frozenset((column.name, need) for column, need in columns)
+        return partition, settings_of(self.storage_options), wanted
+
+    def _handle(self, partition: Partition) -> AbstractContextManager[Opened]:
+        if is_remote(partition.path):  # where it is being opened ahead, it need not be opened once more
+            ahead.take(("open", _key_of(partition.path, partition.tree, self.storage_options)))
+        return super()._handle(partition)
 
     def _by_uproot(self, layout: Layout, reader: PageReader, partition: Partition, name: str) -> Data:
         """The data of one leaf: of its own field alone where its path leads to one, else out of the field it is in."""
@@ -134,6 +190,21 @@ class Layout:
             yield PageReader(self.lists, LocalBytes(file, stamp[1]))
 
 
+_layouts: Known[tuple[str, Layout]] = Known(64)  # the last one of each remote file, and the file's UUID
+
+
+def _key_of(path: str, tree: str, options: Options) -> Hashable:
+    return path, tree, settings_of(options)
+
+
+def _kept(opened: Opened, path: str, options: Options) -> tuple[str, Layout]:
+    """The layout of an open RNTuple, which is kept for those who fetch ahead if the file is remote."""
+    known = opened.uuid, layout_of(opened, path)
+    if is_remote(path):
+        _layouts.keep(_key_of(path, opened.name, options), None, known)
+    return known
+
+
 def layout_of(opened: Opened, path: str) -> Layout:
     """The layout of an open RNTuple, made when it is first asked for."""
     if opened.layout is None:
@@ -145,9 +216,9 @@ def layout_of(opened: Opened, path: str) -> Layout:
     return opened.layout  # type: ignore[no-any-return]
 
 
-def open_ntuple(opened: Opened, path: str) -> tuple[list[Column], File]:
+def open_ntuple(opened: Opened, path: str, options: Options = None) -> tuple[list[Column], File]:
     """The columns of an open RNTuple and what a source keeps of it; no data is read."""
-    lists = layout_of(opened, path).lists
+    lists = _kept(opened, path, options)[1].lists
     edges = sorted({*lists.starts.tolist(), 0, lists.entries})
     return ntuple_columns(opened.tree, lists), File(path, opened.name, lists.entries, opened.uuid, tuple(edges))
 

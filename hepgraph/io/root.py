@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -22,7 +22,7 @@ from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
 from hepgraph.io.remembered import recall, remember
 from hepgraph.io.rntuple import RNTupleSource, open_ntuple
-from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source
+from hepgraph.io.source import Column, Cut, Data, File, Level, Need, Partition, Source
 from hepgraph.io.state import state_of
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
 
@@ -58,7 +58,7 @@ def open_root(
     def looked(path: str, name: str | None) -> tuple[bool, list[Column], File]:
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
             if opened.is_ntuple:
-                return True, *open_ntuple(opened, path)
+                return True, *open_ntuple(opened, path, storage_options)
             return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
 
     found = each(look, places)
@@ -127,7 +127,7 @@ class RootSource(UprootSource):
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
         return partition, settings_of(self.storage_options), frozenset(wanted)
 
-    def ahead(self, partition: Partition, needs: Mapping[str, Need]) -> None:
+    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
         """Begins to fetch the baskets of a range of a remote file, which will soon be read."""
         if not is_remote(partition.path) or len(partition) == 0:
             return

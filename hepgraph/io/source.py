@@ -340,8 +340,14 @@ class Source(ABC):
                 return found
         raise worst(failures)
 
-    def ahead(self, partition: Partition, needs: Mapping[str, Need]) -> None:  # noqa: B027
-        """A hint that this range will soon be fetched; never raises."""
+    def ahead(  # noqa: B027
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()
+    ) -> None:
+        """A hint that this range, as it is `trimmed` by these cuts, will soon be fetched; never raises."""
+
+    def fetched(self, partition: Partition) -> int:
+        """The number of entries whose bytes are fetched for a range, as far as that is known: its own, or more."""
+        return len(partition)
 
     def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
         """The columns that a reader is about to read, after checking that this file has them; noted for `reads`."""

@@ -5,21 +5,34 @@ from __future__ import annotations
 import io
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hepgraph.io.ranges import Bytes, Range, coalesced
 
 GAP = 64 * 1024
 
 
-class SparseFile(io.RawIOBase):
-    """The bytes of a file; those of `ranges` are fetched at once when it is made, others when they are asked for."""
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Bytes of a file, and where they begin and end in it."""
 
-    def __init__(self, data: Bytes, size: int, ranges: Sequence[Range]) -> None:
+    places: list[Range]
+    found: list[memoryview]
+
+
+def fetched(data: Bytes, ranges: Sequence[Range]) -> Fetched:
+    """The bytes of some ranges of a file, fetched at once."""
+    places = [(piece.start, piece.stop) for piece in coalesced(ranges, GAP)]
+    return Fetched(places, data.fetch(places))
+
+
+class SparseFile(io.RawIOBase):
+    """The bytes of a file: some that were fetched before, others are fetched when they are asked for."""
+
+    def __init__(self, data: Bytes, size: int, before: Fetched) -> None:
         super().__init__()
         self._data, self._size, self._at = data, size, 0
-        pieces = coalesced([(start, min(stop, size)) for start, stop in ranges], GAP)
-        self._places = [(piece.start, piece.stop) for piece in pieces]
-        self._found = data.fetch(self._places)
+        self._places, self._found = before.places, before.found
 
     def readable(self) -> bool:
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -144,11 +144,14 @@ class UprootSource(Source):
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
-        with borrowed(partition.path, partition.tree, self.storage_options) as opened:
+        with self._handle(partition) as opened:
             self._same(partition, opened)
             found = self._fetch(opened, partition, columns)
         with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found[column.name], need) for column, need in columns}
+
+    def _handle(self, partition: Partition) -> AbstractContextManager[Opened]:
+        return borrowed(partition.path, partition.tree, self.storage_options)
 
     @abstractmethod
     def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
