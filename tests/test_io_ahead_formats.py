@@ -266,7 +266,7 @@ def test_real_files_are_the_same_fetched_ahead(name):
         pytest.skip("the shared data are not here")
     opener = open_parquet if name.endswith(".parquet") else open_root
     local = opener(str(DATA / name), step_size=16)
-    needs = dict.fromkeys(local.columns, Need.DATA)
+    needs = dict.fromkeys(list(local.columns)[::20], Need.DATA)  # each request takes the server its time
     try:
         with serving({name: (DATA / name).read_bytes()}) as server:
             source = opener(f"{server.url}/{name}", storage_options=QUICK)
