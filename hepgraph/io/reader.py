@@ -54,6 +54,10 @@ class Reader:
         parts = fetch(self._data, wanted)
         self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
+    def know(self, counter: Branch, offsets: Array) -> None:
+        """Tells the offsets of the lists that a branch counts, over the whole range, if they are not known yet."""
+        self._counts.setdefault(id(counter), (self._start, self._stop, offsets))
+
     def read(self, branch: Branch, values: bool = True) -> Data:
         """The data of a branch, without values where only the lengths of lists are wanted.
 

@@ -79,23 +79,30 @@ class RootSource(UprootSource):
 
     skips = True
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        return self.read_where(partition, needs, None)
+    def may_skip(self, column: Column) -> bool:
+        """Baskets of lists are passed over where a branch tells their lengths, which itself is always read."""
+        if any(level.size is None for level in column.levels):
+            return column.counts is not None
+        return bool(column.levels) or column.dtype.kind not in "iu"
 
-    def read_where(self, partition: Partition, needs: Mapping[str, Need], alive: Any) -> dict[str, Data]:
+    def read_where(
+        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
+    ) -> dict[str, Data]:
         """As `read`, without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
-        found = self._read(partition, wanted, alive)
+        found = self._read(partition, wanted, alive, known or {})
         for column, need in columns:
             if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
                 found[column.name] = from_counts(found[column.counts], column)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
-    def _read(self, partition: Partition, wanted: Mapping[str, bool], alive: Any) -> dict[str, Data]:
+    def _read(
+        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, known: Mapping[str, Data]
+    ) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
 
@@ -112,12 +119,21 @@ class RootSource(UprootSource):
             elif data.together and branches:
                 with self._reading(partition, f"branches {', '.join(branches)}"):
                     reader.fetch(branches.values())
+            for name, branch in branches.items():
+                if branch.counter is not None and (offsets := self._offsets(name, known)) is not None:
+                    reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:
             with borrow() as opened:
                 self._same(partition, opened)
                 found |= self._fetch(opened, partition, others)
         return found
+
+    def _offsets(self, name: str, known: Mapping[str, Data]) -> Any:
+        """The offsets of the lists of a column, if another one that is counted by the same was read before."""
+        counts = self.columns[name].counts
+        same = [other for other in known if counts is not None and self.columns[other].counts == counts]
+        return known[same[0]].offsets[0] if same else None
 
     def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
         key = partition.path, partition.tree, settings_of(self.storage_options)
@@ -159,7 +175,9 @@ class RootSource(UprootSource):
                 found[name] = reader.read(branch, wanted[name])
         return found
 
-    def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
+    def _fetch(
+        self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]], alive: Any = None
+    ) -> dict[str, Data]:
         if opened.layout is None:
             opened.layout = leaf_branches(opened.tree)
         wanted: dict[str, set[str]] = {}  # the columns to take from each branch
