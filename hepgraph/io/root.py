@@ -25,6 +25,7 @@ from hepgraph.io.rntuple import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, Data, File, Level, Need, Partition, Source
 from hepgraph.io.state import state_of
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
+from hepgraph.offsets import offsets_of
 
 
 def open_root(
@@ -130,10 +131,14 @@ class RootSource(UprootSource):
         return found
 
     def _offsets(self, name: str, known: Mapping[str, Data]) -> Any:
-        """The offsets of the lists of a column, if another one that is counted by the same was read before."""
+        """The offsets of the lists of a column, if what counts it was read before, or another column that it counts."""
         counts = self.columns[name].counts
-        same = [other for other in known if counts is not None and self.columns[other].counts == counts]
-        return known[same[0]].offsets[0] if same else None
+        if counts is None:
+            return None
+        if counts in known and known[counts].values is not None:
+            lengths = known[counts]
+            return offsets_of(lengths.values) if lengths.sums is None else lengths.sums
+        return next((data.offsets[0] for other, data in known.items() if self.columns[other].counts == counts), None)
 
     def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
         key = partition.path, partition.tree, settings_of(self.storage_options)
