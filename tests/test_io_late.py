@@ -134,6 +134,12 @@ def test_pages_that_nobody_looks_at(data, remote, tmp_path):
         assert plain[name].skipped == 0
         skips = kept.passed_over(name, part.start, part.stop, alive) if name != "n" else 0
         assert late[name].skipped == skips, name
+    first = data.draw(st.sampled_from(list(needs)))
+    known = source.read(part, {first: data.draw(st.sampled_from(Need))})
+    again = source.read_where(part, needs, alive, known)
+    for name in needs:
+        same_where_alive(again[name], plain[name], alive)
+        assert again[name].skipped == late[name].skipped
     lengths = source.read_where(part, dict.fromkeys(source.columns, Need.COUNTS), alive)
     for name in needs:
         assert all(map(np.array_equal, lengths[name].offsets, plain[name].offsets))
@@ -188,6 +194,16 @@ def test_a_reader_that_knows_the_offsets_reads_no_counter(tmp_path):
     first = source.read(part, {"Jet_pt": Need.DATA})
     shared = source.read_where(part, {"Jet_eta": Need.DATA}, np.array([True, False]), first)
     assert shared["Jet_eta"].offsets[0] is first["Jet_pt"].offsets[0]
+
+
+def test_pages_of_offsets_are_read_once(tmp_path):
+    with uproot.recreate(tmp_path / "n.root") as file:
+        file.mkrntuple("Events", ak.Array({"Jet": ak.zip({"pt": [[1.0], [2.0, 3.0]], "eta": [[1.0], [2.0, 3.0]]})}))
+    source = open_root(str(tmp_path / "n.root"))
+    part = Partition(source.files[0].path, "Events", 0, 2)
+    first = source.read(part, {"Jet.pt": Need.COUNTS})
+    shared = source.read_where(part, dict.fromkeys(source.columns, Need.DATA), None, first)
+    assert all(data.offsets[0] is first["Jet.pt"].offsets[0] for data in shared.values())
 
 
 def test_offsets_that_do_not_fit_are_not_taken(tmp_path):

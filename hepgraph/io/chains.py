@@ -202,11 +202,12 @@ def read_chains(
     chains: Mapping[str, tuple[Chain, Need]],
     naming: Naming,
     passed: Mapping[str, Array] | None = None,
+    known: Sequence[tuple[Chain, Data]] = (),
 ) -> dict[str, Data]:
     """The data of some leaves in some ranges of entries; `naming` is around all that is done for one of them.
 
     Of leaves in `passed`, values of pages are zeros if nobody looks at any of their entries: it tells how many of the
-    entries before each one anybody looks at.
+    entries before each one anybody looks at. `known` are leaves that were read before, in the same ranges.
 
     It goes level by level, so that a remote file is asked once for each level of all chains, and once in all for
     clusters that are needed whole.
@@ -222,7 +223,7 @@ def read_chains(
         reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole], None) for column in every])
     start = Stage(parts, sum(map(len, parts)))
     stages: dict[tuple[str, ...], Stage] = {(): start}
-    alike: dict[tuple[Any, ...], Stage] = {}
+    alike = _known_stages(reader, start, known)
     deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
     for depth in range(deepest + 1):
         wanted: list[tuple[Physical, Sequence[Part], Passed | None]] = []
@@ -248,6 +249,25 @@ def read_chains(
         with naming(name):
             stage = stages[_key(chain, len(chain.steps))]
             found[name] = _leaf(reader, stage, chain.leaf, need, _passed(stage, chain.leaf, passed.get(name)))
+    return found
+
+
+def _known_stages(
+    reader: PageReader, start: Stage, known: Sequence[tuple[Chain, Data]]
+) -> dict[tuple[Any, ...], Stage]:
+    """The stages after the first lists of leaves that were read before, in clusters that begin with the range."""
+    found: dict[tuple[Any, ...], Stage] = {}
+    for chain, data in known:
+        step = chain.steps[0] if chain.steps else None
+        if not isinstance(step, Lists) or not data.offsets or any(part.first for part in start.parts):
+            continue
+        key = _same(reader, start, step)
+        if key not in found:
+            offsets, at, inside = data.offsets[0], 0, []
+            for part in start.parts:
+                inside.append(Part(part.cluster, 0, int(offsets[at + len(part)] - offsets[at])))
+                at += len(part)
+            found[key] = Stage(inside, int(offsets[-1]), None, (offsets,), (None,), (offsets,))
     return found
 
 

@@ -395,6 +395,9 @@ class PageReader:
         batch: list[int] = []
         size = 0
         for page in some:
+            if batch and page != batch[-1] + 1 and not self.bytes.remote:  # what is between them is passed over
+                yield batch
+                batch, size = [], 0
             batch.append(page)
             size += int(pages.sizes[page])
             if size >= BATCH and not self.bytes.remote:

@@ -6,7 +6,7 @@ uproot says what the fields are: the keys of its forms name the columns that hol
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -38,7 +38,12 @@ class RNTupleSource(UprootSource):
         return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
 
     def _fetch(
-        self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]], alive: Any = None
+        self,
+        opened: Opened,
+        partition: Partition,
+        columns: list[tuple[Column, Need]],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
     ) -> dict[str, Data]:
         layout = layout_of(opened, partition.path)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
@@ -54,8 +59,11 @@ class RNTupleSource(UprootSource):
                 passed = dict.fromkeys(
                     [name for name in chains if self.may_skip(self.columns[name])], offsets_of(alive)
                 )
+            before = [
+                (chain, data) for name, data in (known or {}).items() if (chain := layout.chain(name)) is not None
+            ]
             found |= read_chains(
-                reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed
+                reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before
             )
             for column, _ in columns:
                 if column.name not in found:

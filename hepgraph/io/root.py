@@ -181,7 +181,12 @@ class RootSource(UprootSource):
         return found
 
     def _fetch(
-        self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]], alive: Any = None
+        self,
+        opened: Opened,
+        partition: Partition,
+        columns: list[tuple[Column, Need]],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
     ) -> dict[str, Data]:
         if opened.layout is None:
             opened.layout = leaf_branches(opened.tree)

@@ -151,13 +151,18 @@ class UprootSource(Source):
             return {column.name: empty_data(column, need) for column, need in columns}
         with borrowed(partition.path, partition.tree, self.storage_options) as opened:
             self._same(partition, opened)
-            found = self._fetch(opened, partition, columns, alive)
+            found = self._fetch(opened, partition, columns, alive, known)
         with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found[column.name], need) for column, need in columns}
 
     @abstractmethod
     def _fetch(
-        self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]], alive: Any = None
+        self,
+        opened: Opened,
+        partition: Partition,
+        columns: list[tuple[Column, Need]],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
     ) -> dict[str, Data]:
         """The data of the columns, as they come; where entries are not `alive`, values may be left out."""
 
