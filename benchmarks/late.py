@@ -2,7 +2,7 @@
 
 usage: python benchmarks/late.py [--events N] [--repeat N] [--folder DIR] [--only NAMES]
 
-Events are drawn from data/sample.root (see reader_rntuple.py), 2500 in a basket or cluster, 25 000 in a range, into a
+Events are drawn from data/sample.root (see reader_rntuple.py), 2500 in a basket or cluster, 100 000 in a range, into a
 TTree and an RNTuple in DIR, if they are not there yet. Of each query: CPU times in ms, the least of several runs in
 turn with and without; the median of the ratios of neighbours; and the share of the bytes that was passed over. The ADL
 queries should not become slower; those below them choose few events, by lists, and should become faster.
@@ -27,7 +27,7 @@ import hepgraph as hg
 from hepgraph.io.rntuple import RNTupleSource
 from hepgraph.io.root import RootSource
 
-BASKET, RANGE = 2500, 25_000
+BASKET, RANGE = 2500, 100_000
 
 
 def chosen(mask: Callable[[Any], Any]) -> Callable[[Any], Any]:

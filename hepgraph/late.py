@@ -2,9 +2,10 @@
 
 Masks of flat columns are always looked at first. Masks made of lists (`ak.num(events.Muon) >= 2`) cost more, and
 whether they save anything depends on the data: where one event of a basket passes, the basket is read. So they are
-looked at only where most of the bytes could be saved, and then in turns: a range is tried, on some of its events before
-all of them; if that saves nothing, the next range to be tried is the second after it, then the fourth, and so on. Where
-it does, all ranges that follow are read this way, until one gains nothing. Results are the same either way.
+looked at only where there is much to read and most of it could be saved, and then in turns: a range is tried, on some
+of its events before all of them; if that saves nothing, the next range to be tried is the second after it, then the
+fourth, and so on. Where it does, all ranges that follow are read this way, until one gains nothing. Results are the
+same either way.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from hepgraph.offsets import offsets_of
 Array = np.ndarray[Any, Any]
 
 BLOCK, BLOCKS = 512, 8  # events that stand for a basket, and how many such are looked at before a whole range is
+LEAST_BYTES = 1 << 20  # on disk, of what a range needs, for masks of lists to be tried: that takes a millisecond or two
 LEAST_SAVABLE = 0.5  # of the bytes, that must not be the masks' own, for masks of lists to be tried
 LEAST_GAIN = 0.25  # of the bytes, that must have been saved for the next range to be read late
 OPERATIONS = 4  # in masks of lists, for each column that may be left out
@@ -108,13 +110,15 @@ class Late:
         """The columns that a range will ask for first."""
         if self.flat is not None:
             return self.flat.needs[self._origin]
-        if self.lists is not None and self.turns.tell(part) is Turn.YES:
+        if self.lists is not None and self._share(part) >= LEAST_BYTES and self.turns.tell(part) is Turn.YES:
             return self.lists.needs[self._origin]
         return self._columns
 
     def load(self, part: Partition) -> Loaded:
         """What is needed of a range; values are zeros where they were not read, as no event passes there."""
-        turn = Turn.NO if self.lists is None else self.turns.take(part)
+        turn = Turn.NO
+        if self.lists is not None and self._share(part) >= LEAST_BYTES:
+            turn = self.turns.take(part)
         if self.flat is None and turn is Turn.NO:
             return Loaded(self._origin, part, self._needs)
         loaded = Loaded(self._origin, part, {})
@@ -172,11 +176,14 @@ class Late:
     def _bytes_of(self, names: Iterable[str]) -> int:
         return sum([self._column(name).bytes for name in names if self._columns[name] is Need.DATA])
 
+    def _share(self, part: Partition) -> float:
+        """The bytes on disk that a range needs, if they are evenly spread."""
+        return self._bytes * len(part) / max(1, sum([file.entries for file in self._origin.source.files]))
+
     def _saved(self, loaded: Loaded) -> float:
-        """The share of the bytes of a range that was not read."""
-        entries = sum([file.entries for file in self._origin.source.files])
+        """The part of the bytes of a range that was not read."""
         skipped = sum([data.skipped for data in loaded.data[self._origin].values()])
-        return skipped * entries / (self._bytes * len(loaded.partition))
+        return skipped / self._share(loaded.partition)
 
     def _promising(self, loaded: Loaded, stage: Stage, alive: Array) -> bool:
         """Whether there is a stretch of events in which none passes, as far as some of the events tell."""

@@ -70,6 +70,12 @@ def paths(tmp_path_factory):
     return {kind: writer(folder / f"{kind}.root", steps()) for kind, writer in WRITERS.items()}
 
 
+@pytest.fixture(autouse=True)
+def little_is_enough(monkeypatch):
+    """Masks of lists are tried in small files, too."""
+    monkeypatch.setattr(late_module, "LEAST_BYTES", 0)
+
+
 @pytest.fixture(params=WRITERS)
 def path(request, paths):
     return paths[request.param]
@@ -275,6 +281,18 @@ def test_what_is_not_read_of_an_rntuple_is_counted(paths):
     assert report.skipped == (CYCLES - 1) * page
     _, report = computed(ak.sum(events[ak.num(events.Muon) >= 2].weight))
     assert report.skipped == (CYCLES - len(BUSY)) * page
+
+
+def test_where_there_is_little_to_read_masks_of_lists_are_not_tried(path, monkeypatch):
+    events = hg.from_root(path, schema="nanoaod", step_size=CYCLES * LENGTH)
+    some = events[ak.num(events.Muon) >= 2]
+    (each,) = passes({"xyz": some.xyz, "weight": some.weight})[0]
+    stored = sum(events.source.columns[name].bytes for name, need in each.columns().items() if need is Need.DATA)
+    monkeypatch.setattr(late_module, "LEAST_BYTES", stored + 1)
+    assert computed(some.xyz)[1].skipped == 0
+    assert computed({"xyz": some.xyz, "weight": some.weight})[1].skipped == 0
+    monkeypatch.setattr(late_module, "LEAST_BYTES", stored)
+    assert computed({"xyz": some.xyz, "weight": some.weight})[1].skipped > 0
 
 
 def test_without_a_schema_too(tree):
