@@ -1,9 +1,9 @@
 """Cuts on events that hold for everything a pass looks at: a reader may leave out events that fail one.
 
-Of use for statistics are the plainest alone: a flat column compared with a number. Masks of flat columns are looked at
-first, and tell which baskets of the other columns need not be read. A cut is found where no result of the pass has an
-element of, and no check of the pass can fail for, an event that does not pass it; then an event that fails it changes
-nothing, wherever it stands.
+Of use for statistics are the plainest alone: a flat column compared with a number. Masks of flat columns, and some of
+lists, are looked at first, and tell which baskets of the other columns need not be read (see `hepgraph.late`). A cut is
+found where no result of the pass has an element of, and no check of the pass can fail for, an event that does not pass
+it; then an event that fails it changes nothing, wherever it stands.
 """
 
 from __future__ import annotations
@@ -29,11 +29,39 @@ def cuts_of(origin: Origin, wants: Sequence[Item]) -> tuple[Cut, ...]:
     return tuple(sorted((cut for cut in made if cut is not None), key=repr))
 
 
-def flat_masks(origin: Origin, wants: Sequence[Item]) -> tuple[Node, ...]:
-    """The masks of events that every event passes that has a part in these items, if flat columns alone tell them."""
-    return tuple(
-        mask for mask in shared_masks(origin, wants) if all(_is_flat(origin, item) for item in ordered([mask]))
-    )
+def early_masks(origin: Origin, wants: Sequence[Item]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The masks of events that every event passes that has a part in these items, if they can be looked at first.
+
+    Those that flat columns alone tell, and those that take no more of lists than elements that pass masks and what
+    they reduce to.
+    """
+    flat, lists = [], []
+    for mask in shared_masks(origin, wants):
+        below = ordered([mask])
+        if all(_is_flat(origin, item) for item in below):
+            flat.append(mask)
+        elif all(_is_plain(origin, item) for item in below):
+            lists.append(mask)
+    return tuple(flat), tuple(lists)
+
+
+def _is_plain(origin: Origin, item: Item) -> bool:
+    """Whether an item is made of lists, of as many elements as there are in them or fewer, where nothing is None."""
+    match item:
+        case Node("load", param=(of, name)):
+            column = of.source.columns.get(name) if of == origin else None
+            return column is not None and not (column.text or column.optional)
+        case Node():
+            if item.op in ("count", "reduce"):
+                return item.space is not None and item.space.kind != "total"
+            return item.op in ("literal", "take") or item.op in OPS
+        case Space("leaf"):
+            return bool(item.param[0] == origin)
+        case Space():
+            return item.kind in ("events", "total", "filter", "flat")
+        case Map():
+            return item.kind == "up" or (item.kind == "inc" and item.src.kind in ("filter", "flat"))
+    return False
 
 
 def _is_flat(origin: Origin, item: Item) -> bool:

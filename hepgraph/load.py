@@ -18,8 +18,11 @@ Array = np.ndarray[Any, Any]
 Needs = dict[Origin, dict[str, Need]]
 
 
-def needs_of(order: Iterable[Item]) -> Needs:
-    """The columns that the items of a graph read, by dataset: their data, or their lengths alone."""
+def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
+    """The columns that the items of a graph read, by dataset: their data, or their lengths alone.
+
+    Lengths are those of one of the columns `among` which some are read anyway, if these are told.
+    """
     found: Needs = {}
     lists: list[tuple[Origin, str, int]] = []
     records: list[tuple[Origin, str]] = []
@@ -45,15 +48,14 @@ def needs_of(order: Iterable[Item]) -> Needs:
     for origin, name, level in lists:
         have = found.setdefault(origin, {})
         if not any(_has_level(origin.source.columns[column], name, level) for column in have):
-            have[holder(origin.source, name, level).name] = Need.COUNTS
+            have[holder(origin.source, name, level, None if among is None else among[origin]).name] = Need.COUNTS
     return found
 
 
-def holder(source: Source, name: str, level: int) -> Column:
+def holder(source: Source, name: str, level: int, among: Iterable[str] | None = None) -> Column:
     """The smallest column that has a list level; a level is known by the name of the branch or record that it is of."""
-    candidates = [
-        column for column in source.columns.values() if _has_level(column, name, level) and not column.problem
-    ]
+    columns = source.columns.values() if among is None else [source.columns[other] for other in among]
+    candidates = [column for column in columns if _has_level(column, name, level) and not column.problem]
     if not candidates:
         raise MissingColumnError(f"No column of {source.name} has the lists of {name!r}.")
     return min(candidates, key=lambda column: (column.memory, column.name))
@@ -81,6 +83,11 @@ def level_name(column: Column, level: int) -> str:
     return column.name if name is None else name
 
 
+def _lacks(data: Data, need: Need) -> bool:
+    """Whether values are needed where only lengths were read."""
+    return need is Need.DATA and data.values is None
+
+
 class Loaded:
     """The needed columns of one partition, as an interpreter asks for them (see `interpret.Provider`)."""
 
@@ -95,9 +102,9 @@ class Loaded:
         beside = Partition("<memory>", "", first, first + len(self.partition), first)
         for origin, columns in needs.items():
             have = self.data.setdefault(origin, {})
-            wanted = {name: need for name, need in columns.items() if name not in have}
+            wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             if wanted and origin == self.main:
-                have |= origin.source.fetch(self.partition, wanted, alive)
+                have |= origin.source.fetch(self.partition, wanted, alive, have)
             elif wanted:
                 have |= origin.source.fetch(beside, wanted)
 

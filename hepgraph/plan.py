@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import awkward as ak
 import numpy as np
 
-from hepgraph.cuts import cuts_of, flat_masks
+from hepgraph.cuts import cuts_of
 from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
@@ -27,6 +27,7 @@ from hepgraph.interpret import Interpreter, build
 from hepgraph.io.files import is_remote
 from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
+from hepgraph.late import Late
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.ledger import Row
 from hepgraph.load import Loaded, Needs, needs_of
@@ -247,18 +248,9 @@ class Pass:
         return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics else ()
 
     @cached_property
-    def masks(self) -> tuple[Node, ...]:
-        """The masks of flat columns that every event in any result passes, if they may save reading others."""
-        source = self.origin.source
-        if not source.skips or source.cache is not None:
-            return ()
-        masks = flat_masks(self.origin, self.wants)
-        return masks if len(needs_of(ordered(masks)).get(self.origin, {})) < len(self.columns()) else ()
-
-    @cached_property
-    def _first(self) -> Needs:
-        """What is read first, for the masks."""
-        return needs_of(ordered([*self.masks, _events(self.origin)]))
+    def late(self) -> Late:
+        """Which masks are looked at first, and whether that has saved anything so far; it does not travel."""
+        return Late(self.origin, self.wants, self._needs)
 
     def columns(self) -> dict[str, Need]:
         """The columns of the dataset itself that are read."""
@@ -273,15 +265,14 @@ class Pass:
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need, where that takes long."""
         if is_remote(partition.path):
-            needs = self._first[self.origin] if self.masks else self.columns()
-            self.origin.source.ahead(partition, needs, self.cuts)
+            self.origin.source.ahead(partition, self.late.first(partition), self.cuts)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""
         start = time.perf_counter()
         needs = self.needs()
         part = self.origin.source.trimmed(partition, self.cuts) if self.cuts else partition
-        loaded = self._loaded(part, needs)
+        loaded = self.late.load(part)
         read = time.perf_counter()
         with _building:
             compiled = self.ready()
@@ -308,17 +299,6 @@ class Pass:
             excluded=len(partition) - len(part),
             skipped=sum(data.skipped for columns in loaded.data.values() for data in columns.values()),
         )
-
-    def _loaded(self, part: Partition, needs: Needs) -> Loaded:
-        """What is needed of a range; where there are masks, first their columns, then of the rest what passes."""
-        if not self.masks:
-            return Loaded(self.origin, part, needs)
-        loaded = Loaded(self.origin, part, self._first)
-        alive = np.ones(len(part), np.bool_)
-        for mask in Interpreter(loaded).run(self.masks):
-            alive &= mask
-        loaded.add(needs, None if alive.all() else alive)
-        return loaded
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
         """The partial results of what was loaded, and what made them."""

@@ -128,18 +128,27 @@ COMPRESSIONS = {
 def write(path, compression, cycles=3, n=40, seed=1):
     """A file of several baskets with branches of many kinds, compressible and not."""
     rng = np.random.default_rng(seed)
+
+    def branches(cycle):
+        counts = rng.integers(0, 5, n)
+        lists = ak.unflatten(rng.integers(0, 3, counts.sum()).astype(np.int16), counts)
+        return {
+            "run": np.full(n, cycle, np.uint32),
+            "good": rng.random(n) < 0.5,
+            "noise": rng.random(n),
+            "xyz": rng.integers(0, 4, (n, 3)).astype(np.float32),
+            "Jet": ak.zip({"id": lists, "pt": ak.values_astype(lists * 3, np.float32)}),
+        }
+
+    return extended(path, map(branches, range(cycles)), compression)
+
+
+def extended(path, steps, compression=None):
+    """A file with a TTree `Events` of some steps of branches; each step is a basket of every branch."""
+    tree = None
     with uproot.recreate(path, compression=compression) as file:
-        for cycle in range(cycles):
-            counts = rng.integers(0, 5, n)
-            lists = ak.unflatten(rng.integers(0, 3, counts.sum()).astype(np.int16), counts)
-            branches = {
-                "run": np.full(n, cycle, np.uint32),
-                "good": rng.random(n) < 0.5,
-                "noise": rng.random(n),
-                "xyz": rng.integers(0, 4, (n, 3)).astype(np.float32),
-                "Jet": ak.zip({"id": lists, "pt": ak.values_astype(lists * 3, np.float32)}),
-            }
-            if cycle == 0:
+        for branches in steps:
+            if tree is None:
                 kinds = {
                     name: (value.dtype, value.shape[1:]) if isinstance(value, np.ndarray) else value.type.content
                     for name, value in branches.items()

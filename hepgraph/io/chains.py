@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.pagelist import PageError
-from hepgraph.io.pages import PageReader, Part, Physical, encoding_of
+from hepgraph.io.pages import PageReader, Part, Passed, Physical, encoding_of
 from hepgraph.io.source import Data, Need
 from hepgraph.offsets import offsets_of
 
@@ -181,7 +181,8 @@ def columns_of_keys(form: Any, columns: Physicals) -> list[Physical]:
 class Stage:
     """Where a chain stands: the elements that come next, as they are stored, and the offsets down to here.
 
-    Of `length` elements, those marked in `present` are stored, in order; all are where it is None.
+    Of `length` elements, those marked in `present` are stored, in order; all are where it is None. `stored` leads from
+    entries to the elements as they are stored.
     """
 
     parts: Sequence[Part]
@@ -189,62 +190,87 @@ class Stage:
     present: Array | None = None
     offsets: tuple[Array, ...] = ()
     level_valid: tuple[Array | None, ...] = ()
+    stored: tuple[Array, ...] = ()
 
 
 Naming: TypeAlias = Callable[[str], AbstractContextManager[None]]
 
 
 def read_chains(
-    reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]], naming: Naming
+    reader: PageReader,
+    parts: Sequence[Part],
+    chains: Mapping[str, tuple[Chain, Need]],
+    naming: Naming,
+    passed: Mapping[str, Array] | None = None,
+    known: Sequence[tuple[Chain, Data]] = (),
 ) -> dict[str, Data]:
     """The data of some leaves in some ranges of entries; `naming` is around all that is done for one of them.
+
+    Of leaves in `passed`, values of pages are zeros if nobody looks at any of their entries: it tells how many of the
+    entries before each one anybody looks at. `known` are leaves that were read before, in the same ranges.
 
     It goes level by level, so that a remote file is asked once for each level of all chains, and once in all for
     clusters that are needed whole.
     """
     chains = {name: (chain.needed(need), need) for name, (chain, need) in chains.items()}
-    _fetch_whole(reader, parts, chains)
-    stages = _stages(reader, parts, chains, naming)
+    passed = {} if passed is None else passed
+    _fetch_whole(reader, parts, chains, passed)
+    stages = _stages(reader, parts, chains, naming, passed, known)
     found = {}
     for name, (chain, need) in chains.items():
         with naming(name):
-            found[name] = _leaf(reader, stages[_key(chain, len(chain.steps))], chain.leaf, need)
+            stage = stages[_key(chain, len(chain.steps))]
+            found[name] = _leaf(reader, stage, chain.leaf, need, _passed(stage, chain.leaf, passed.get(name)))
     return found
 
 
 def fetch_chains(reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]]) -> None:
     """Has the reader of a remote file get all pages that `read_chains` would; decodes no more of them than it must."""
     chains = {name: (chain.needed(need), need) for name, (chain, need) in chains.items()}
-    _fetch_whole(reader, parts, chains)
+    _fetch_whole(reader, parts, chains, {})
     if any(len(part) != part.total for part in parts):
-        _stages(reader, parts, chains, lambda name: nullcontext())
+        _stages(reader, parts, chains, lambda name: nullcontext(), {}, ())
 
 
-def _fetch_whole(reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]]) -> None:
+def _fetch_whole(
+    reader: PageReader,
+    parts: Sequence[Part],
+    chains: Mapping[str, tuple[Chain, Need]],
+    passed: Mapping[str, Array],
+) -> None:
     """Has the reader of a remote file get all pages of the clusters that are needed whole."""
     whole = [part.cluster for part in parts if len(part) == part.total]
     if reader.bytes.remote:
-        every = [column for chain, need in chains.values() for column in chain.columns(need)]
-        reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole]) for column in every])
+        every = [
+            column for name, (chain, need) in chains.items()
+            for column in chain.columns(Need.COUNTS if name in passed else need)
+        ]  # fmt: skip
+        reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole], None) for column in every])
 
 
 def _stages(
-    reader: PageReader, parts: Sequence[Part], chains: Mapping[str, tuple[Chain, Need]], naming: Naming
+    reader: PageReader,
+    parts: Sequence[Part],
+    chains: Mapping[str, tuple[Chain, Need]],
+    naming: Naming,
+    passed: Mapping[str, Array],
+    known: Sequence[tuple[Chain, Data]],
 ) -> dict[tuple[str, ...], Stage]:
     """Where the chains stand after each of their steps, by the keys of the steps."""
     start = Stage(parts, sum(map(len, parts)))
     stages: dict[tuple[str, ...], Stage] = {(): start}
-    alike: dict[tuple[Any, ...], Stage] = {}
+    alike = _known_stages(reader, start, known)
     deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
     for depth in range(deepest + 1):
-        wanted: list[tuple[Physical, Sequence[Part]]] = []
-        for chain, need in chains.values():
+        wanted: list[tuple[Physical, Sequence[Part], Passed | None]] = []
+        for name, (chain, need) in chains.items():
             if depth <= len(chain.steps) and reader.bytes.remote:
-                parts = stages[_key(chain, depth)].parts
+                stage = stages[_key(chain, depth)]
                 if depth == len(chain.steps):
-                    wanted += [(chain.leaf.column, parts)] if need is Need.DATA else []
+                    some = _passed(stage, chain.leaf, passed.get(name))
+                    wanted += [(chain.leaf.column, stage.parts, some)] if need is Need.DATA else []
                 elif not isinstance(step := chain.steps[depth], Fixed):
-                    wanted.append((step.column, parts))
+                    wanted.append((step.column, stage.parts, None))
         reader.prefetch(wanted)
         for name, (chain, _) in chains.items():
             if depth < len(chain.steps) and _key(chain, depth + 1) not in stages:
@@ -255,6 +281,32 @@ def _stages(
                         alike[same] = _advance(reader, stage, step)
                 stages[_key(chain, depth + 1)] = alike[same]
     return stages
+
+
+def _known_stages(
+    reader: PageReader, start: Stage, known: Sequence[tuple[Chain, Data]]
+) -> dict[tuple[Any, ...], Stage]:
+    """The stages after the first lists of leaves that were read before, in clusters that begin with the range."""
+    found: dict[tuple[Any, ...], Stage] = {}
+    for chain, data in known:
+        step = chain.steps[0] if chain.steps else None
+        if not isinstance(step, Lists) or not data.offsets or any(part.first for part in start.parts):
+            continue
+        key = _same(reader, start, step)
+        if key not in found:
+            offsets, at, inside = data.offsets[0], 0, []
+            for part in start.parts:
+                inside.append(Part(part.cluster, 0, int(offsets[at + len(part)] - offsets[at])))
+                at += len(part)
+            found[key] = Stage(inside, int(offsets[-1]), None, (offsets,), (None,), (offsets,))
+    return found
+
+
+def _passed(stage: Stage, leaf: Numbers | Text, entries: Array | None) -> Passed | None:
+    """Which elements of a leaf anybody looks at, if that is known and the leaf does not tell lengths itself."""
+    if entries is None or (isinstance(leaf, Numbers) and leaf.lengths):
+        return None
+    return Passed(entries, stage.stored)
 
 
 def _key(chain: Chain, depth: int) -> tuple[str, ...]:
@@ -278,22 +330,26 @@ def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
         lengths = np.diff(stored)
         if (lengths > 1).any():
             raise PageError(f"an optional field has {lengths.max()} values at once")
-        return replace(stage, parts=parts, present=_spread(lengths.astype(np.bool_), present))
+        there = _spread(lengths.astype(np.bool_), present)
+        return replace(stage, parts=parts, present=there, stored=(*stage.stored, stored))
     offsets = stored if present is None else offsets_of(_spread(np.diff(stored), present))
-    return Stage(parts, int(offsets[-1]), None, (*stage.offsets, offsets), (*stage.level_valid, present))
+    offsets_here, valid_here = (*stage.offsets, offsets), (*stage.level_valid, present)
+    return Stage(parts, int(offsets[-1]), None, offsets_here, valid_here, (*stage.stored, stored))
 
 
-def _leaf(reader: PageReader, stage: Stage, leaf: Numbers | Text, need: Need) -> Data:
+def _leaf(reader: PageReader, stage: Stage, leaf: Numbers | Text, need: Need, passed: Passed | None = None) -> Data:
     if need is Need.COUNTS:
         return Data(None, stage.offsets, None, stage.level_valid)
     if isinstance(leaf, Text):
         *level_valid, valid = stage.level_valid
-        return Data(reader.elements(leaf.column, stage.parts), stage.offsets, valid, tuple(level_valid))
+        letters = reader.elements(leaf.column, stage.parts, None, passed)
+        return Data(letters, stage.offsets, valid, tuple(level_valid), skipped=0 if passed is None else passed.skipped)
     if leaf.lengths:
         values = np.diff(reader.offsets(leaf.column, stage.parts)[0]).astype(leaf.dtype)
     else:
-        values = reader.elements(leaf.column, stage.parts, leaf.dtype)
-    return Data(_spread(values, stage.present), stage.offsets, stage.present, stage.level_valid)
+        values = reader.elements(leaf.column, stage.parts, leaf.dtype, passed)
+    skipped = 0 if passed is None else passed.skipped
+    return Data(_spread(values, stage.present), stage.offsets, stage.present, stage.level_valid, skipped=skipped)
 
 
 def _spread(values: Array, present: Array | None) -> Array:

@@ -118,6 +118,30 @@ class Part:
         return self.last - self.first
 
 
+@dataclass(slots=True)
+class Passed:
+    """Which of the elements anybody looks at, page by page; `skipped` counts the bytes of the pages passed over.
+
+    `entries` tells how many of the entries before each one are looked at; `lists` lead from entries to elements.
+    """
+
+    entries: Array
+    lists: Sequence[Array] = ()
+    skipped: int = 0
+    _bounds: Array | None = None
+
+    def any(self, first: int, last: int) -> bool:
+        """Whether anybody looks at any of the entries that the elements from `first` to `last` belong to."""
+        if self.lists:
+            if self._bounds is None:
+                self._bounds = self.lists[0]
+                for offsets in self.lists[1:]:
+                    self._bounds = offsets[self._bounds]
+            first = int(np.searchsorted(self._bounds, first, side="right")) - 1
+            last = int(np.searchsorted(self._bounds, last, side="left"))
+        return bool(self.entries[first] != self.entries[last])
+
+
 class Bytes(Protocol):
     """Where the bytes of a file come from."""
 
@@ -189,17 +213,22 @@ class PageReader:
     fetched: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], tuple[int, Pages, Encoding] | None] = field(default_factory=dict)
 
-    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part]]]) -> None:
-        """Reads the pages of several columns in one go, if the file is remote."""
+    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part], Passed | None]]) -> None:
+        """Reads the pages of several columns that anybody looks at in one go, if the file is remote."""
         if not self.bytes.remote:
             return
         ranges = set()
-        for column, parts in wanted:
+        for column, parts, passed in wanted:
+            at = 0
             for part in parts:
                 stored = self._stored(column, part.cluster)
                 if stored is not None:
                     pages, low = stored[1], part.first - self._missing(column, part)
-                    ranges |= {_range(pages, page) for page in _between(pages, low, low + len(part))}
+                    some = _between(pages, low, low + len(part))
+                    ranges |= {
+                        _range(pages, page) for page in _looked_at(pages, some, low, low + len(part), passed, at)
+                    }
+                at += len(part)
         missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
         if missing:
             self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
@@ -209,14 +238,20 @@ class PageReader:
         stored = self._stored(column, cluster)
         return Part(cluster, 0, 0 if stored is None else stored[1].elements)
 
-    def elements(self, column: Physical, parts: Sequence[Part], dtype: np.dtype[Any] | None = None) -> Array:
-        """The elements of some parts, one part after the other."""
+    def elements(
+        self,
+        column: Physical,
+        parts: Sequence[Part],
+        dtype: np.dtype[Any] | None = None,
+        passed: Passed | None = None,
+    ) -> Array:
+        """The elements of some parts, one part after the other; zeros for those of pages that nobody looks at."""
         dtype = column.dtype if dtype is None else dtype
         self._check(column, parts)
         out = np.empty(sum(map(len, parts)), dtype)
         at = 0
         for part in parts:
-            self._fill(column, part, out[at : at + len(part)])
+            self._fill(column, part, out[at : at + len(part)], passed, at)
             at += len(part)
         return out
 
@@ -262,7 +297,7 @@ class PageReader:
         """Raises if a page of a column in a cluster does not have the checksum that it should have."""
         stored = self._stored(column, cluster)
         if stored is not None:
-            for _ in self._pages(column, cluster, stored[1], 0, stored[1].elements):
+            for _ in self._pages(column, cluster, stored[1], _between(stored[1], 0, stored[1].elements)):
                 pass
 
     def _name(self, column: Physical, cluster: int) -> str:
@@ -313,11 +348,12 @@ class PageReader:
                     f"elements {part.first} to {part.last} wanted of the {there} in {self._name(column, part.cluster)}"
                 )
 
-    def _fill(self, column: Physical, part: Part, out: Array) -> None:
+    def _fill(self, column: Physical, part: Part, out: Array, passed: Passed | None = None, at: int = 0) -> None:
         missing = self._missing(column, part)
         low, high = part.first - missing, part.last - missing
         if low < 0:
             out[: min(-low, len(out))] = 0
+            at += min(-low, len(out))
             out, low = out[min(-low, len(out)) :], 0
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
@@ -325,7 +361,13 @@ class PageReader:
         _, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
-        for page, packed in self._pages(column, part.cluster, pages, low, high):
+        every = _between(pages, low, high)
+        some = _looked_at(pages, every, low, high, passed, at)
+        if passed is not None and len(some) < len(every):
+            out[...] = 0
+            sizes = [_range(pages, page) for page in set(every).difference(some)]
+            passed.skipped += sum([stop - start for start, stop in sizes])
+        for page, packed in self._pages(column, part.cluster, pages, some):
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
             try:
@@ -334,10 +376,10 @@ class PageReader:
                 raise PageError(f"page {page} of {self._name(column, part.cluster)}: {error}") from None
 
     def _pages(
-        self, column: Physical, cluster: int, pages: Pages, low: int, high: int
+        self, column: Physical, cluster: int, pages: Pages, wanted: Sequence[int]
     ) -> Iterator[tuple[int, memoryview]]:
-        """The pages with some elements, as they are in the file, each found to be as its checksum says."""
-        for some in self._batches(pages, _between(pages, low, high)):
+        """Some pages, as they are in the file, each found to be as its checksum says."""
+        for some in self._batches(pages, wanted):
             ranges = [_range(pages, page) for page in some]
             for page, (start, stop), data in zip(some, ranges, self._fetch(ranges), strict=True):
                 where = f"page {page} of {self._name(column, cluster)}"
@@ -349,10 +391,13 @@ class PageReader:
                         raise PageError(f"{where}: its checksum is wrong")
                 yield page, data
 
-    def _batches(self, pages: Pages, some: range) -> Iterator[list[int]]:
+    def _batches(self, pages: Pages, some: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
         size = 0
         for page in some:
+            if batch and page != batch[-1] + 1 and not self.bytes.remote:  # what is between them is passed over
+                yield batch
+                batch, size = [], 0
             batch.append(page)
             size += int(pages.sizes[page])
             if size >= BATCH and not self.bytes.remote:
@@ -428,6 +473,17 @@ def _between(pages: Pages, low: int, high: int) -> range:
         return range(0)
     first = int(np.searchsorted(pages.starts, low, side="right")) - 1
     return range(first, int(np.searchsorted(pages.starts, high, side="left")))
+
+
+def _looked_at(pages: Pages, some: Sequence[int], low: int, high: int, passed: Passed | None, at: int) -> Sequence[int]:
+    """Those of some pages that anybody looks at; element `low`, or 0, is at the place `at` of all that are wanted."""
+    if passed is None:
+        return some
+    shift = at - low
+    starts = pages.starts.tolist()
+    return [
+        page for page in some if passed.any(max(starts[page], low) + shift, min(starts[page + 1], high) + shift)
+    ]  # fmt: skip
 
 
 def _unpack(packed: memoryview, out: Array) -> None:

@@ -54,11 +54,15 @@ class Reader:
         parts = fetch(self._data, wanted)
         self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
+    def know(self, counter: Branch, offsets: Array) -> None:
+        """Tells the offsets of the lists that a branch counts, over the whole range, if they are not known yet."""
+        self._counts.setdefault(id(counter), (self._start, self._stop, offsets))
+
     def read(self, branch: Branch, values: bool = True) -> Data:
         """The data of a branch, without values where only the lengths of lists are wanted.
 
         Branches with the same counter get the same array of offsets where they agree; it is made of the counter if that
-        was read before.
+        was read before, or if baskets are passed over.
         """
         column = self._column(branch)
         try:
@@ -87,6 +91,9 @@ class Reader:
             start, stop, offsets = self._counts.get(id(counter), (0, 0, None))
             if (start, stop) == (self._start, self._stop):
                 lists.offsets = offsets
+        if lists.offsets is None and any(map(column.over, column.numbers)):
+            offsets = self._counted(counter, column, self._start, self._stop)
+            lists.offsets = None if (offsets[1:] < offsets[:-1]).any() else offsets
         return lists
 
     def _counted(self, counter: Branch, column: Column, start: int, stop: int) -> Array:

@@ -25,14 +25,27 @@ from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
+from hepgraph.offsets import offsets_of
 
 
 class RNTupleSource(UprootSource):
     """A dataset of RNTuples; with `plain`, all columns are read by uproot."""
 
     plain = False
+    skips = True
 
-    def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
+    def may_skip(self, column: Column) -> bool:
+        """Pages of numbers are passed over, but for what may be the lengths of lists."""
+        return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
+
+    def _fetch(
+        self,
+        opened: Opened,
+        partition: Partition,
+        columns: list[tuple[Column, Need]],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
+    ) -> dict[str, Data]:
         layout = layout_of(opened, partition.path)
         _kept(opened, partition.path, self.storage_options)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
@@ -45,7 +58,17 @@ class RNTupleSource(UprootSource):
                 chain = None if column.name in found or self.plain else layout.chain(column.name)
                 if chain is not None:
                     chains[column.name] = chain, need
-            found |= read_chains(reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"))
+            passed = {}
+            if alive is not None:
+                passed = dict.fromkeys(
+                    [name for name in chains if self.may_skip(self.columns[name])], offsets_of(alive)
+                )
+            before = [
+                (chain, data) for name, data in (known or {}).items() if (chain := layout.chain(name)) is not None
+            ]
+            found |= read_chains(
+                reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before
+            )
             for column, _ in columns:
                 if column.name not in found:
                     found[column.name] = self._by_uproot(layout, reader, partition, column.name)

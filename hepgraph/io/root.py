@@ -25,6 +25,7 @@ from hepgraph.io.rntuple import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, Cut, Data, File, Level, Need, Partition, Source
 from hepgraph.io.state import state_of
 from hepgraph.io.trees import Opened, UprootSource, borrowed, each, file_of, same_kind
+from hepgraph.offsets import offsets_of
 
 
 def open_root(
@@ -79,23 +80,30 @@ class RootSource(UprootSource):
 
     skips = True
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        return self.read_where(partition, needs, None)
+    def may_skip(self, column: Column) -> bool:
+        """Baskets of lists are passed over where a branch tells their lengths, which itself is always read."""
+        if any(level.size is None for level in column.levels):
+            return column.counts is not None
+        return bool(column.levels) or column.dtype.kind not in "iu"
 
-    def read_where(self, partition: Partition, needs: Mapping[str, Need], alive: Any) -> dict[str, Data]:
+    def read_where(
+        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
+    ) -> dict[str, Data]:
         """As `read`, without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
-        found = self._read(partition, wanted, alive)
+        found = self._read(partition, wanted, alive, known or {})
         for column, need in columns:
             if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
                 found[column.name] = from_counts(found[column.counts], column)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
-    def _read(self, partition: Partition, wanted: Mapping[str, bool], alive: Any) -> dict[str, Data]:
+    def _read(
+        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, known: Mapping[str, Data]
+    ) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
 
@@ -112,12 +120,25 @@ class RootSource(UprootSource):
             elif data.together and branches:
                 with self._reading(partition, f"branches {', '.join(branches)}"):
                     reader.fetch(branches.values())
+            for name, branch in branches.items():
+                if branch.counter is not None and (offsets := self._offsets(name, known)) is not None:
+                    reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:
             with borrow() as opened:
                 self._same(partition, opened)
                 found |= self._fetch(opened, partition, others)
         return found
+
+    def _offsets(self, name: str, known: Mapping[str, Data]) -> Any:
+        """The offsets of the lists of a column, if what counts it was read before, or another column that it counts."""
+        counts = self.columns[name].counts
+        if counts is None:
+            return None
+        if counts in known and known[counts].values is not None:
+            lengths = known[counts]
+            return offsets_of(lengths.values) if lengths.sums is None else lengths.sums
+        return next((data.offsets[0] for other, data in known.items() if self.columns[other].counts == counts), None)
 
     def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
         key = partition.path, partition.tree, settings_of(self.storage_options)
@@ -159,7 +180,14 @@ class RootSource(UprootSource):
                 found[name] = reader.read(branch, wanted[name])
         return found
 
-    def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
+    def _fetch(
+        self,
+        opened: Opened,
+        partition: Partition,
+        columns: list[tuple[Column, Need]],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
+    ) -> dict[str, Data]:
         if opened.layout is None:
             opened.layout = leaf_branches(opened.tree)
         wanted: dict[str, set[str]] = {}  # the columns to take from each branch

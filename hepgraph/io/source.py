@@ -308,14 +308,29 @@ class Source(ABC):
         Raises MissingColumnError, DisagreementError or DamagedFileError, each naming file and column.
         """
 
-    def read_where(self, partition: Partition, needs: Mapping[str, Need], alive: Any) -> dict[str, Data]:
-        """`read`, where nobody looks at values of entries that are not `alive`: these may be any, in lists that fit."""
+    def may_skip(self, column: Column) -> bool:
+        """Whether `read_where` may leave out something of a column."""
+        return False
+
+    def read_where(
+        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
+    ) -> dict[str, Data]:
+        """`read`, where nobody looks at values of entries that are not `alive`: these may be any, in lists that fit.
+
+        `known` are other columns of the same range, which were read before.
+        """
         return self.read(partition, needs)
 
-    def fetch(self, partition: Partition, needs: Mapping[str, Need], alive: Any = None) -> dict[str, Data]:
+    def fetch(
+        self,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
+    ) -> dict[str, Data]:
         """`read`, from the next replica where a file cannot be read; checks that all entries came.
 
-        With `alive`, a boolean for each entry, it is `read_where`.
+        With `alive`, a boolean for each entry, or `known`, columns that were read before, it is `read_where`.
 
         An error carries `read_from`, the path, which tells it from errors of the user's code.
         """
@@ -327,7 +342,8 @@ class Source(ABC):
                 if self.cache is not None:
                     found = self.cache.fetch(self, place, needs)
                 else:
-                    found = self.read(place, needs) if alive is None else self.read_where(place, needs, alive)
+                    late = alive is not None or known
+                    found = self.read_where(place, needs, alive, known) if late else self.read(place, needs)
                 _check_entries(place, needs, found)
             except (MissingColumnError, DisagreementError):
                 raise

@@ -141,12 +141,17 @@ class UprootSource(Source):
     storage_options: dict[str, Any]
 
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+        return self.read_where(partition, needs, None)
+
+    def read_where(
+        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
+    ) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         with self._handle(partition) as opened:
             self._same(partition, opened)
-            found = self._fetch(opened, partition, columns)
+            found = self._fetch(opened, partition, columns, alive, known)
         with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found[column.name], need) for column, need in columns}
 
@@ -154,8 +159,15 @@ class UprootSource(Source):
         return borrowed(partition.path, partition.tree, self.storage_options)
 
     @abstractmethod
-    def _fetch(self, opened: Opened, partition: Partition, columns: list[tuple[Column, Need]]) -> dict[str, Data]:
-        """The data of the columns, as they come."""
+    def _fetch(
+        self,
+        opened: Opened,
+        partition: Partition,
+        columns: list[tuple[Column, Need]],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
+    ) -> dict[str, Data]:
+        """The data of the columns, as they come; where entries are not `alive`, values may be left out."""
 
     def _same(self, partition: Partition, opened: Opened) -> None:
         self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))
