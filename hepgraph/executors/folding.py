@@ -176,7 +176,7 @@ class Fold:
         self.total = self.left = sum(tree.count for tree in trees)
         self.delivered = 0
         self.again: deque[Place] = deque()  # to be done anew
-        self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done one at a time
+        self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done last, one at a time
         self.suspect: Place | None = None
         self.tries: Counter[Place] = Counter()
         self.under_way: dict[str, tuple[Place, Any, list[Any]]] = {}  # by key: place, future, what it adds up
@@ -194,10 +194,8 @@ class Fold:
         """The sums, as they come in."""
         while self.delivered < self.total:
             self._look()
-            if not self.stale:
-                self._submit()
-            ready: list[tuple[Place, Any]] = []
-            for key in self._finished():
+            ready = [] if self.stale else self._submit()
+            for key in [] if ready else self._finished():
                 ready += self._settle(key)
             while ready:
                 here, ready = self._gathered(ready), []
@@ -216,17 +214,24 @@ class Fold:
 
     # what goes out
 
-    def _submit(self) -> None:
-        """Keeps the workers busy, with no more tasks than they need for that."""
+    def _submit(self) -> list[tuple[Place, Any]]:
+        """Keeps the workers busy, with no more tasks than they need for that; gives sums that had better come here.
+
+        When all else is done, suspects are tried, each alone: what ends a worker ends all that lies or waits there too.
+        """
         window = max(8, 3 * self.threads)
-        if self.suspect is None and self.suspects:
-            self.suspect = self.suspects.popleft()
-            self._batch(self.suspect)
         while self.batches < window:
             place = self.again.popleft() if self.again else self._next_place()
             if place is None:
-                return
+                break
             self._batch(place)
+        if self.under_way or not self.suspects:
+            return []
+        there = [part for below in self.below.values() for part in self._emptied(below)]
+        if not there:
+            self.suspect = self.suspects.popleft()
+            self._batch(self.suspect)
+        return there
 
     def _next_place(self) -> Place | None:
         tree, start = self.at
@@ -380,14 +385,25 @@ class Fold:
         below.ranges += self._size(place)
         if below.ranges < self._size(above):
             return []
+        if any(each is None for _, each in below.parts):  # one has come here already: so do the others
+            there = self._emptied(below)
+            if there:
+                return there
+            del self.below[above]
+            return self._arrived(above, None)
         del self.below[above]
         parts = sorted(below.parts, key=lambda part: part[0].span(count))
-        if any(each is None for _, each in parts):  # one has come here already: so do the others
-            return [*(part for part in parts if part[1] is not None), *self._arrived(above, None)]
         if len(parts) == 1:
             return self._risen(above, parts[0][1])
         self._merge(above, [each for _, each in parts])
         return []
+
+    def _emptied(self, below: _Below) -> list[tuple[Place, Any]]:
+        """The sums below one place that lie on workers; each arrives again when it has come here, or was redone."""
+        there = [part for part in below.parts if part[1] is not None]
+        below.parts = [part for part in below.parts if part[1] is None]
+        below.ranges -= sum(self._size(place) for place, _ in there)
+        return there
 
     def _size(self, place: Place) -> int:
         start, stop = place.span(self.trees[place.tree].count)
