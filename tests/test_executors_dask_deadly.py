@@ -10,10 +10,12 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import IncompleteWarning, KilledError
-from hepgraph.executors.folding import Fold, Patience, Place, Sum, merge
+from hepgraph.executors.folding import Fold, Patience, Sum, merge
 from hepgraph.executors.interface import Tree
 
 distributed = pytest.importorskip("distributed")
@@ -171,7 +173,9 @@ class Deadly:
         self.there.add(future)
         rows = [(first + i, None) for i in range(len(tasks))]
         if function is merge:
-            rows = [row for each in tasks for row in each.result().rows]
+            rows = [row for each in tasks for row in each.made.rows]
+            future.status = "error" if any(each.lost for each in tasks) else "finished"
+            self.there.difference_update(tasks)
         elif self.numbers & set(tasks):
             self.alone.append(self.there == {future})
             for each in self.there:
@@ -183,7 +187,7 @@ class Deadly:
 
     def gather(self, futures):
         self.asked += 1
-        assert self.asked < 50
+        assert self.asked < 1000
         if any(future.lost for future in futures):
             raise futures[0].exception()
         return [future.result() for future in futures]
@@ -216,15 +220,19 @@ class Lost:
         return None, f"{task}: {error}"
 
 
-def test_sums_that_die_with_a_worker_are_made_again():
+@given(st.integers(1, 80).flatmap(lambda count: st.tuples(st.just(count), st.sets(st.integers(0, count - 1)))))
+@example((20, {3, 12}))
+@example((52, {3, 11, 40}))
+def test_sums_that_die_with_a_worker_are_made_again(drawn):
     """Whatever dies beside a deadly range is done again, and comes; the verdict falls on what was alone there."""
-    client = Deadly({3, 12})
+    count, numbers = drawn
+    client = Deadly(numbers)
     plan = type("Plan", (), {"client": client, "token": "0", "name": "deadly", "send": lambda self: None})()
-    fold = Fold(plan, Lost(), range(20), [Tree(0, 20)], 0.1, Patience())
+    fold = Fold(plan, Lost(), range(count), [Tree(0, count)], 0.1, Patience())
     rows = [row for part in fold.parts() for row in part.rows]
-    assert sorted(number for number, _ in rows) == list(range(20)), "each comes once"
-    said = dict(rows)
-    assert [number for number, row in said.items() if row is not None] == [3, 12]
-    assert said[3].startswith("3: The range 3 ended every dask worker that worked on it (")
-    assert client.alone[-2:] == [True, True]
-    assert not fold.below.get(Place(0, 5, 0))
+    assert sorted(number for number, _ in rows) == list(range(count)), "each comes once"
+    said = {number: row for number, row in rows if row is not None}
+    assert set(said) == numbers
+    for number, row in said.items():
+        assert row.startswith(f"{number}: The range {number} ended every dask worker that worked on it (")
+    assert all(client.alone[len(client.alone) - len(numbers) :])

@@ -433,10 +433,18 @@ class Fold:
             return [(place, future.result())]
         except CancelledError:
             self.stale = True
-        except (OSError, TimeoutError, KilledWorker):
+        except (OSError, TimeoutError):
             self.tries[place] += 1
             if self.tries[place] > 2:
                 raise
+        except KilledWorker as error:  # it was made, and died with its worker: of what was beside it, or of itself
+            self.tries[place] += 1
+            if self.tries[place] > 4 and place.level == 0:
+                return [(place, self._lost(place, error))]
+            if self.tries[place] > 2:
+                start, stop = place.span(self.trees[place.tree].count)
+                self.suspects.extend(Place(place.tree, 0, index) for index in range(start, stop))
+                return []
         self._redo(place)
         return []
 
