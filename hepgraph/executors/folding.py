@@ -13,18 +13,16 @@ import logging
 import pickle
 import queue
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from hepgraph.errors import ExecutorError, KilledError, UnreachableError
+from hepgraph.executors.held import Plan, work_of
 from hepgraph.executors.interface import Folding, Part, Tree
 from hepgraph.executors.processes import described
-from hepgraph.executors.shipped import Shipped
 from hepgraph.executors.tree import STEP, Merger, Place, height_of
 
 LOG = logging.getLogger("hepgraph")
@@ -49,31 +47,14 @@ class Sum:
 # on the workers
 
 
-def call(plan: str) -> Callable[[Any], Any]:
-    """A function that gives one task to the work of a plan."""
-    return partial(_called, plan)
-
-
-def _called(plan: str, task: Any) -> Any:
-    return _work(plan)(task)
-
-
-def _work(plan: str) -> Any:
-    """The work of a plan, which every worker has got from the scheduler."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    return worker.plugins[plan].shipped.work(f"The dask worker {worker.address}")
-
-
 def add_up(plan: str, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
     """A task of dask: the ranges of one place."""
-    return summed(_work(plan), place, first, tasks)
+    return summed(work_of(plan), place, first, tasks)
 
 
 def merge(plan: str, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
     """A task of dask: adds up what lies below one place, which stands above `count` ranges."""
-    return merged_sum(_work(plan), place, count, sums)
+    return merged_sum(work_of(plan), place, count, sums)
 
 
 def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
@@ -104,36 +85,6 @@ def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[Sum]) -> 
 
 
 # here
-
-
-class Plan:
-    """What workers need to know about a run, sent once to each of them, and to those that come later."""
-
-    def __init__(self, client: Any, shipped: Shipped) -> None:
-        self.client, self.shipped = client, shipped
-        self.token = f"0{uuid.uuid4().hex[:12]}"  # a digit first: dask's dashboard takes words for part of the name
-        self.name = f"hepgraph-{self.token}"
-
-    def send(self) -> None:
-        """Sends it, also to a scheduler that was started anew."""
-        from distributed import WorkerPlugin
-
-        class Held(WorkerPlugin):  # type: ignore[misc]
-            """Keeps the plan on a worker."""
-
-            def __init__(self, shipped: Shipped) -> None:
-                self.shipped = shipped
-
-        self.client.register_plugin(Held(self.shipped), name=self.name)
-
-    def __enter__(self) -> Plan:
-        self.send()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.client.status == "running":
-            with suppress(OSError, TimeoutError, ValueError):  # the scheduler is gone, or never knew it
-                self.client.unregister_worker_plugin(self.name)
 
 
 @dataclass(frozen=True)
@@ -516,4 +467,4 @@ def _address(client: Any) -> str:
     return str(getattr(client.scheduler, "address", "")) or "?"
 
 
-__all__ = ["Fold", "Patience", "Plan", "Sum", "add_up", "call", "merge", "merged_sum", "summed"]
+__all__ = ["Fold", "Patience", "Sum", "add_up", "merge", "merged_sum", "summed"]
