@@ -329,7 +329,7 @@ def test_one_of_a_kind_is_no_plural(root_file):
     cut = one[one.x > 0]
     assert f"{html.escape(name)}: 1 partition, 1 cut<pre>" in cut.x._repr_html_()
     assert ": 1 partition, 2 cuts<pre>" in cut[cut.x < 2].x._repr_html_()
-    total, report = hg.compute(ak.sum(one.x), executor="serial", report=True)
+    _, report = hg.compute(ak.sum(one.x), executor="serial", report=True)
     assert repr(report).startswith("<hepgraph.Report 1 event (complete), 1 range, ")
     lines = str(hg.explain(ak.sum(one.x))).splitlines()
     assert lines[2] == f"dataset {name}: 1 entry in 1 partition"
