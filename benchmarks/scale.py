@@ -3,10 +3,14 @@
 usage: python benchmarks/scale.py [FILE...] [--chunks N] [--small N] [--peers PYTHON] [--engine NAME] [--rounds N]
 
 The ADL queries run over FILE..., of a million events if it is to say something; without, over copies of the sample.
---chunks (100000) is the number of chunks that compute nothing, --small (2000) that for those who make a task of each.
+--chunks (100000) is the number of chunks that compute nothing, --small (1000) that for those who make a task of each.
 --peers is the Python of an environment that has coffea and dask-awkward (python -m venv P; P/bin/pip install coffea
-dask-awkward distributed), to measure them; `client.map` is always measured. --engine and --rounds (3) are for the
-queries.
+dask-awkward distributed), to measure them; `client.map` is always measured. --engine (kernel) and --rounds (7) are for
+the queries. All of it takes some three minutes on two idle cores.
+
+Strong scaling is the median over the rounds of what one worker takes to what two take, one after the other. Beside it
+is the machine's own ceiling, from the same rounds: one process with a worker alone, then two such processes, which know
+nothing of each other, at the same time: 2 * alone / both. Cores that share caches, or belong to others, do not give 2.
 
 The cluster is a LocalCluster of two workers with one thread each. Its scheduler lives in this process: time and memory
 are those of client and scheduler together. CPU time is printed beside wall time, for it says more on a busy machine.
@@ -19,6 +23,7 @@ import gc
 import json
 import logging
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -35,7 +40,7 @@ import psutil
 from distributed import Client, LocalCluster, as_completed
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
-PATIENCE = 300  # seconds for a peer
+PATIENCE = 90  # seconds for a peer
 PARTS = 12  # ranges that the queries have at least, so that two workers can share them
 LINE = "{:<46}{:>9}{:>12}{:>12}{:>12}"
 
@@ -245,8 +250,8 @@ def copies(folder: Path, count: int = 8) -> list[str]:
     return [shutil.copy(SAMPLE, folder / f"{i:02}.root") for i in range(count)]
 
 
-def queries(files: list[str], engine: str, rounds: int) -> dict[str, float]:
-    """Seconds of all eight ADL queries, on one and on two workers and in this process, the best of some rounds."""
+def queries_of(files: list[str]) -> tuple[Any, Any]:
+    """The events of the files, in enough ranges, and all eight ADL queries of them."""
     from hepgraph.processors import adl
 
     import hepgraph as hg
@@ -254,21 +259,99 @@ def queries(files: list[str], engine: str, rounds: int) -> dict[str, float]:
     events = hg.open(files, schema="nanoaod")
     if events.npartitions < PARTS:
         events = events.repartition(PARTS)
-    lazy = adl.AllQueries().process(events)
-    best: dict[str, float] = {}
+    return events, adl.AllQueries().process(events)
+
+
+def lone(engine: str, files: list[str]) -> None:
+    """What a lone process does: the queries on a worker of its own, whenever it is told; it says how long they took."""
+    import hepgraph as hg
+
+    _, lazy = queries_of(files)
+    with cluster(1) as client:
+        hg.compute(lazy, executor=client, engine=engine)  # imports, and compiles
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            start = time.perf_counter()
+            hg.compute(lazy, executor=client, engine=engine)
+            print(time.perf_counter() - start, flush=True)
+
+
+@contextmanager
+def loners(engine: str, files: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Two lone processes, ready to be told."""
+    command = [sys.executable, __file__, "--lone", engine, *files]
+    made = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        for each in made:
+            if answer(each) != "ready":
+                raise RuntimeError("a lone process has not come up; what it said is above")
+        yield made
+    finally:
+        for each in made:
+            with each:  # it ends when nothing more can come
+                pass
+
+
+def answer(process: subprocess.Popen[str]) -> str:
+    """The next line that a lone process says."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def at_once(processes: list[subprocess.Popen[str]]) -> float:
+    """Seconds that lone processes take for the queries at the same time: those of the one that takes longest."""
+    for each in processes:
+        assert each.stdin is not None
+        each.stdin.write("\n")
+        each.stdin.flush()
+    return max(float(answer(each)) for each in processes)
+
+
+def queries(files: list[str], engine: str, rounds: int) -> dict[str, float]:
+    """Median seconds of all eight ADL queries in this process, on one and on two workers, and by lone processes.
+
+    All in turn, and the median ratios of what ran in the same round: "scaling", and the "ceiling" of the machine.
+    """
+    import hepgraph as hg
+
+    events, lazy = queries_of(files)
+    took: dict[str, list[float]] = {}
     sums: dict[str, Any] = {}
-    with cluster(1) as one, cluster(2) as two:
+    with cluster(1) as one, cluster(2) as two, loners(engine, files) as both:
         where = {"serial": "serial", "1 worker": one, "2 workers": two}
         for i in range(rounds + 1):
+            seconds = {}
             for name, executor in where.items():
                 start = time.perf_counter()
                 sums[name] = hg.compute(lazy, executor=executor, engine=engine)
-                if i:  # the first does not count: workers import, and compile
-                    best[name] = min(best.get(name, 1e9), time.perf_counter() - start)
+                seconds[name] = time.perf_counter() - start
+            seconds["alone"], seconds["two at once"] = at_once(both[:1]), at_once(both)
+            seconds["scaling"] = seconds["1 worker"] / seconds["2 workers"]
+            seconds["ceiling"] = 2 * seconds["alone"] / seconds["two at once"]
+            if i:  # the first does not count: workers import, and compile
+                for name, value in seconds.items():
+                    took.setdefault(name, []).append(value)
     assert all(sums[name][q] == h for name in sums for q, h in sums["serial"].items()), "not the same bits"
-    best["events"], best["ranges"] = events.source.entries, events.npartitions
-    best["bytes"] = sum(hg.necessary_columns(lazy).values())
-    return best
+    found = {name: statistics.median(values) for name, values in took.items()}
+    for name in ("scaling", "ceiling"):
+        found[f"least {name}"], found[f"most {name}"] = min(took[name]), max(took[name])
+    found["events"], found["ranges"] = events.source.entries, events.npartitions
+    found["bytes"] = sum(hg.necessary_columns(lazy).values())
+    return found
+
+
+def told(found: dict[str, float], engine: str, rounds: int) -> None:
+    """Prints what the queries took."""
+    print(
+        f"\nthe ADL queries on {found['events']:,.0f} events in {found['ranges']:.0f} ranges, engine={engine!r}, "
+        f"medians of {rounds} rounds, in turn"
+    )
+    for name in ("serial", "1 worker", "2 workers", "alone", "two at once"):
+        print(f"  {name:<12}{found[name]:7.2f} s")
+    for name, what in (("scaling", "two workers against one"), ("ceiling", "of the machine: two lone runs at once")):
+        spread = f"{found[f'least {name}']:.2f} to {found[f'most {name}']:.2f}"
+        print(f"  {name:<12}{found[name]:7.2f}   {what} ({spread})")
+    print(f"  two workers reach {100 * found['scaling'] / found['ceiling']:.0f} % of what the machine gives")
 
 
 def model(task: float, client: float, found: dict[str, float]) -> None:
@@ -283,7 +366,7 @@ def model(task: float, client: float, found: dict[str, float]) -> None:
     second = chunks / cores  # chunks that a core has to do in a second
     ranges = 2 ** max(0, int(batch * second).bit_length() - 1)
     tasks = chunks / ranges * (1 + 1 / merge)
-    print(f"\nA model, from these figures: 200 Gbit/s (25 GB/s, compressed) on {cores} cores")
+    print(f"\nA model, from the figures above: 200 Gbit/s (25 GB/s, compressed) on {cores} cores")
     print(f"  a chunk of {step:,} events is {size / 1e6:.1f} MB on disk: {chunks:,.0f} chunks/s, {second:.2f} a core")
     print(f"  a core must do {step * second / 1e6:.2f}M events/s; measured here, one core: {speed / 1e6:.2f}M events/s")
     print(f"    so {cores} cores like this one do {cores * speed / step * size * 8 / 1e9:,.0f} Gbit/s of these queries")
@@ -299,10 +382,10 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--chunks", type=int, default=100_000)
-    parser.add_argument("--small", type=int, default=2000)
+    parser.add_argument("--small", type=int, default=1000)
     parser.add_argument("--peers", metavar="PYTHON")
     parser.add_argument("--engine", action="append", choices=("interpreter", "kernel"))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=7)
     return parser.parse_args()
 
 
@@ -311,6 +394,9 @@ def main() -> None:
         with cluster() as client:
             PEERS[sys.argv[2]](client, 10)
             print(json.dumps(PEERS[sys.argv[2]](client, int(sys.argv[3])).__dict__))
+        return
+    if sys.argv[1:2] == ["--lone"]:
+        lone(sys.argv[2], sys.argv[3:])
         return
     given = arguments()
     chunks, small = given.chunks, given.small
@@ -335,15 +421,10 @@ def main() -> None:
         per = tasks / alone.chunks
         length = alone.chunks * seconds / threads
         print(f"  {tasks:,} tasks of dask: {1e6 * per * task:.1f} us a chunk; {tasks * task:,.0f} s of {length:,.0f} s")
-    for engine in given.engine or ("interpreter", "kernel"):
+    for engine in given.engine or ("kernel",):
         with tempfile.TemporaryDirectory() as folder:
             found = queries(given.files or copies(Path(folder)), engine, given.rounds)
-        print(
-            f"\nthe ADL queries on {found['events']:,.0f} events in {found['ranges']:.0f} ranges, engine={engine!r}, "
-            f"best of {given.rounds}, in turn (s)"
-        )
-        for name in ("serial", "1 worker", "2 workers"):
-            print(f"  {name:<12}{found[name]:7.2f}   {found['1 worker'] / found[name]:5.2f} times 1 worker")
+        told(found, engine, given.rounds)
         model(task, alone.cpu / alone.chunks, found)
 
 

@@ -326,7 +326,7 @@ class Running:
 
         A range whose halves both died is not split further: it is not single events that are to blame.
         """
-        dead, self._dead = self._dead, []
+        dead, self._dead = sorted(self._dead, key=lambda each: (*each[0][:2], each[1].start)), []
         families = Counter(self._parent[task][0] for task, _ in dead if task in self._parent)
         tasks: list[Task] = []
         for task, row in dead:

@@ -218,8 +218,8 @@ class Report:
         kept = f", {self.cached / 1e6:.1f} of {self.bytes / 1e6:.1f} MB from the column cache" if self.cached else ""
         kept += f", {self.skipped / 1e6:.1f} MB of the files passed over" if self.skipped else ""
         text = (
-            f"<hepgraph.Report {self.events} events ({state}{unread}), {len(self.rows)} ranges, "
-            f"{self.seconds:.2f} s{kept}>"
+            f"<hepgraph.Report {self.events} event{'s' * (self.events != 1)} ({state}{unread}), "
+            f"{_many(len(self.rows), 'range')}, {self.seconds:.2f} s{kept}>"
         )
         failed = [f"{row.status}: {row.range}: {row.error}" for row in self.failed[:5]]
         more = [f"... and {len(self.failed) - 5} more in report.failed"] if len(self.failed) > 5 else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import html
 import math
 import pickle
 import xml.etree.ElementTree as ET
@@ -316,6 +317,24 @@ def test_explain(root_file):
     assert "steps:" in lines
     assert hg.explain(h)._repr_html_().startswith("<pre>")
     assert str(hg.explain(h)) == repr(hg.explain(h))
+
+
+def test_one_of_a_kind_is_no_plural(root_file):
+    """What pages and texts say of one partition, one entry, one range."""
+    events = events_of(root_file, 4)
+    one = hg.from_awkward(ak.Array({"x": [1.0]}))
+    name = one.source.name
+    assert f"<b>lazy array</b> of {root_file}: 4 partitions<pre>" in events.MET.pt._repr_html_()
+    assert one.x._repr_html_().startswith(f"<b>lazy array</b> of {html.escape(name)}: 1 partition<pre>")
+    cut = one[one.x > 0]
+    assert f"{html.escape(name)}: 1 partition, 1 cut<pre>" in cut.x._repr_html_()
+    assert ": 1 partition, 2 cuts<pre>" in cut[cut.x < 2].x._repr_html_()
+    _, report = hg.compute(ak.sum(one.x), executor="serial", report=True)
+    assert repr(report).startswith("<hepgraph.Report 1 event (complete), 1 range, ")
+    lines = str(hg.explain(ak.sum(one.x))).splitlines()
+    assert lines[2] == f"dataset {name}: 1 entry in 1 partition"
+    assert str(hg.explain(one.x)).splitlines()[3].endswith("; 1 operation")
+    assert any(line.startswith("reads 1 of 1 column, ") for line in lines)
 
 
 def test_explain_shows_the_loops_and_why_the_interpreter_is_used(root_file):

@@ -400,6 +400,24 @@ def test_other_versions_on_the_workers(client, monkeypatch):
         hg.compute(hg.from_awkward(ARRAY).x, executor=client)
 
 
+def test_a_scheduler_with_another_hepgraph(client, plain, monkeypatch, caplog):
+    """It does not know what takes a plan back when its client is killed: the run says so, and goes on."""
+    register = client.register_plugin
+
+    def unknown(plugin, name):
+        if isinstance(plugin, distributed.SchedulerPlugin):
+            raise ModuleNotFoundError("No module named 'hepgraph.executors.guard'")
+        register(plugin, name=name)
+
+    monkeypatch.setattr(client, "register_plugin", unknown)
+    with caplog.at_level(logging.WARNING, "hepgraph"):
+        same(hg.compute(tree_of(hg.from_awkward(ARRAY, npartitions=37)), executor=client), plain)
+    assert [text for text in caplog.messages if text.startswith("hepgraph")] == [
+        "hepgraph: the scheduler has another hepgraph (No module named 'hepgraph.executors.guard'): if this process is "
+        "killed, the run's plan stays in the memory of the scheduler and its workers"
+    ]
+
+
 def test_a_client_that_is_closed(cluster):
     client = distributed.Client(cluster, set_as_default=False)
     client.close()

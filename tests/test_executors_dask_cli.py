@@ -270,3 +270,75 @@ def test_a_scheduler_that_does_not_come_back():
     assert str(caught.value) == (
         f"The dask scheduler {address} went away, and did not come back: 0 of 50 ranges were done."
     )
+
+
+ENDLESS = """
+import sys
+import threading
+
+import awkward as ak
+import numpy as np
+
+import hepgraph as hg
+
+
+def slowly(x, folder):
+    if len(x) > 3:  # not the few on which functions are tried
+        with open(f"{folder}/{x[0]}", "w"):
+            threading.Event().wait(0.1)
+    return x
+
+
+array = ak.Array({"x": np.arange(1_000_000)})  # 8 MB that the plan holds
+x = hg.map_partitions(slowly, hg.from_awkward(array, npartitions=2000).x, sys.argv[2])
+hg.compute(ak.sum(x), executor=hg.executors.Dask(sys.argv[1], seconds=0.2), progress=False)
+"""
+
+
+def look(client):
+    """What a scheduler holds: tasks, our plugins, bytes of our plans; and our plans on its workers."""
+
+    def kept(dask_scheduler):
+        plans = {name: plan for name, plan in dask_scheduler.worker_plugins.items() if name.startswith("hepgraph")}
+        guards = [name for name in dask_scheduler.plugins if name.startswith("hepgraph")]
+        size = sum(len(plan) for plan in plans.values())
+        return len(dask_scheduler.tasks), sorted([*plans, *guards]), size
+
+    def held(dask_worker):
+        return [name for name in dask_worker.plugins if name.startswith("hepgraph")]
+
+    return client.run_on_scheduler(kept), *client.run(held).values()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_nothing_is_left_of_a_client(start, tmp_path, request, killed, plain):
+    """The scheduler and its workers forget the plan of one that was killed, as of one that has come to its end."""
+    address = started(start)
+    (tmp_path / "done").mkdir()
+    (tmp_path / "script.py").write_text(ENDLESS)
+    with distributed.Client(address, timeout=30, set_as_default=False) as watching:
+        watching.wait_for_workers(1)
+        before = look(watching)
+        assert before == ((0, [], 0), [])
+        if killed:
+            command = [sys.executable, tmp_path / "script.py", address, tmp_path / "done"]
+            client = subprocess.Popen(command, env=ENVIRONMENT)
+            request.addfinalizer(client.wait)
+            request.addfinalizer(client.kill)
+            while len(list((tmp_path / "done").iterdir())) < 5:
+                assert client.poll() is None
+                threading.Event().wait(0.05)
+            (tasks, names, size), plans = look(watching)
+            assert tasks > 0
+            assert [name.rpartition("-")[2] for name in names] == ["1", "guard"]
+            assert size > 8_000_000
+            assert plans == names[:1]
+            client.kill()
+            client.wait()
+        else:
+            assert ak.sum(hg.from_awkward(ARRAY, npartitions=50).x).compute(executor=address) == plain
+        deadline = time.monotonic() + 60
+        while look(watching) != before:
+            assert time.monotonic() < deadline, look(watching)
+            threading.Event().wait(0.05)
+        assert ak.sum(hg.from_awkward(ARRAY, npartitions=50).x).compute(executor=address) == plain, "it goes on working"

