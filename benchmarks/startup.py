@@ -43,11 +43,12 @@ plt.savefig({out!r})
 """
 
 
-def seconds(code: str) -> float:
-    """The wall time of a fresh Python that runs some code."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=ENVIRONMENT)
-    return time.perf_counter() - start
+def seconds(code: str) -> tuple[float, float]:
+    """The wall times from starting a fresh Python until it has run some code, and until its process is gone."""
+    start = time.time()
+    code += "\nimport time; print(time.time())"
+    done = subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE)
+    return float(done.stdout) - start, time.time() - start
 
 
 def main() -> None:
@@ -61,16 +62,20 @@ def main() -> None:
         }
         imports = {f"import {name}": f"import {name}" for name in ("awkward", "hepgraph")}
         cases = {"python": "pass", **imports, **plots}
-        times: dict[str, list[float]] = {name: [] for name in cases}
+        times: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
         for _ in range(repeat + 1):
             for name, code in cases.items():
                 times[name].append(seconds(code))
-    empty = statistics.median(times["python"][1:])
-    base = statistics.median(times["import awkward"][1:]) - empty
-    print(f"whole process, median of {repeat} in turn; less an empty Python; ratio to import awkward")
-    for name, each in times.items():
-        median = statistics.median(each[1:])
-        print(f"  {name:<32}{median:7.2f} s   {median - empty:6.2f} s   {(median - empty) / base:5.2f}")
+    medians = {
+        name: [statistics.median(each) for each in zip(*found[1:], strict=True)] for name, found in times.items()
+    }
+    print(
+        f"seconds from the start of Python, median of {repeat} in turn; ratio to import awkward, less an empty Python"
+    )
+    print(f"  {'':<32}{'done':>8}{'process gone':>16}{'ratio of done':>16}")
+    empty, base = medians["python"][0], medians["import awkward"][0] - medians["python"][0]
+    for name, (done, gone) in medians.items():
+        print(f"  {name:<32}{done:8.2f}{gone:16.2f}{(done - empty) / base:16.2f}")
 
 
 if __name__ == "__main__":
