@@ -192,9 +192,12 @@ class Stage:
         result = meaning(*args, *(item.param or ()))
         if result.dtype != item.dtype:
             return result.astype(item.dtype)
-        if isinstance(meaning, np.ufunc) and not item.param:
-            self.straight.add(item)
-        return result
+        if not isinstance(meaning, np.ufunc) or item.param:
+            return result
+        self.straight.add(item)
+        place = self._padded(item, high - low)[1:-1]
+        place[...] = result
+        return place
 
     def _padded(self, item: Node, length: int) -> Any:
         """The buffer of an item, with a spare element at both ends."""
