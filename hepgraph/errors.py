@@ -165,3 +165,12 @@ def suggestion(name: str, names: Iterable[str], more: Iterable[str] = ()) -> str
         return "There are no names at all."
     rest = f", ... ({len(known)} in all)" if len(known) > 10 else ""
     return f"Known names: {', '.join(known[:10])}{rest}."
+
+
+def many(count: int, what: str, several: str = "") -> str:
+    """So many of something, of which several are called otherwise than with an s only if that is told.
+
+    >>> many(1, "range"), many(2000, "range"), many(0, "entry", "entries")
+    ('1 range', '2,000 ranges', '0 entries')
+    """
+    return f"{count:,} {what if count == 1 else several or what + 's'}"

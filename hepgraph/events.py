@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +21,10 @@ from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
 
 Cache: TypeAlias = str | Path | ColumnCache | None
+
+# their libraries take as long to import as all of hepgraph
+_open_root: Callable[..., Source] = later.function("hepgraph.io.root", "open_root")
+_open_parquet: Callable[..., Source] = later.function("hepgraph.io.parquet", "open_parquet")
 
 
 def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
@@ -54,10 +58,7 @@ def from_root(
     >>> events.Muon.pt
     <hepgraph.Lazy ## * var * float32>
     """
-    with later.together():
-        from hepgraph.io.root import open_root
-
-    source = open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source = _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
     return from_source(source, schema)
 
@@ -81,10 +82,7 @@ def from_parquet(
     >>> events.MET.pt
     <hepgraph.Lazy ## * float32>
     """
-    with later.together():
-        from hepgraph.io.parquet import open_parquet
-
-    source = open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source = _open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
     return from_source(source, schema)
 
@@ -122,14 +120,8 @@ def open_source(
     """The source of ROOT or Parquet files, whichever they are."""
     found = io_files.resolve(files, storage_options=storage_options)
     if io_files.sniff(found[0][0], storage_options=storage_options) == "root":
-        with later.together():
-            from hepgraph.io.root import open_root
-
-        return open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    with later.together():
-        from hepgraph.io.parquet import open_parquet
-
-    return open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+        return _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    return _open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
 
 
 def usual_schema(source: Source) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.compute import passes
-from hepgraph.errors import UnsupportedError
+from hepgraph.errors import UnsupportedError, many
 from hepgraph.events import from_source, rewrite_form
 from hepgraph.graph.form import Record
 from hepgraph.graph.node import Item, Node, ordered, reparam
@@ -53,10 +53,6 @@ def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     return Explanation("\n\n".join(parts))
 
 
-def _many(count: int, what: str, several: str = "") -> str:
-    return f"{count:,} {what if count == 1 else several or what + 's'}"
-
-
 def _pass_text(each: Pass, kernel: bool) -> str:
     source = each.origin.source
     columns = each.columns()
@@ -64,12 +60,12 @@ def _pass_text(each: Pass, kernel: bool) -> str:
     order = ordered(each.wants)
     title = source.metadata.get("dataset")
     lines = [
-        f"dataset {title + ': ' if title else ''}{source.name}: {_many(source.entries, 'entry', 'entries')} in "
-        f"{_many(len(ranges), 'partition')}",
-        f"engine: {_engines(each)}; {_many(sum(isinstance(item, Node) for item in order), 'operation')}",
+        f"dataset {title + ': ' if title else ''}{source.name}: {many(source.entries, 'entry', 'entries')} in "
+        f"{many(len(ranges), 'partition')}",
+        f"engine: {_engines(each)}; {many(sum(isinstance(item, Node) for item in order), 'operation')}",
     ]
     total = sum(source.columns[name].bytes for name in columns)
-    lines.append(f"reads {len(columns)} of {_many(len(source.columns), 'column')}, {total / 1e6:.3g} MB on disk:")
+    lines.append(f"reads {len(columns)} of {many(len(source.columns), 'column')}, {total / 1e6:.3g} MB on disk:")
     why = _reasons(each)
     width = max((len(name) for name in columns), default=0)
     for name in sorted(columns):

@@ -110,15 +110,13 @@ class Late:
         """The columns that a range will ask for first."""
         if self.flat is not None:
             return self.flat.needs[self._origin]
-        if self.lists is not None and self._share(part) >= LEAST_BYTES and self.turns.tell(part) is Turn.YES:
+        if self.lists is not None and self._is_long(part) and self.turns.tell(part) is Turn.YES:
             return self.lists.needs[self._origin]
         return self._columns
 
     def load(self, part: Partition) -> Loaded:
         """What is needed of a range; values are zeros where they were not read, as no event passes there."""
-        turn = Turn.NO
-        if self.lists is not None and self._share(part) >= LEAST_BYTES:
-            turn = self.turns.take(part)
+        turn = self.turns.take(part) if self.lists is not None and self._is_long(part) else Turn.NO
         if self.flat is None and turn is Turn.NO:
             return Loaded(self._origin, part, self._needs)
         loaded = Loaded(self._origin, part, {})
@@ -179,6 +177,10 @@ class Late:
     def _share(self, part: Partition) -> float:
         """The bytes on disk that a range needs, if they are evenly spread."""
         return self._bytes * len(part) / max(1, sum([file.entries for file in self._origin.source.files]))
+
+    def _is_long(self, part: Partition) -> bool:
+        """Whether a range has enough bytes for masks of lists to be tried."""
+        return self._share(part) >= LEAST_BYTES
 
     def _saved(self, loaded: Loaded) -> float:
         """The part of the bytes of a range that was not read."""

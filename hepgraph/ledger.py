@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from hepgraph.errors import LedgerError, ResumeError
+from hepgraph.errors import LedgerError, ResumeError, many
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
@@ -206,9 +206,9 @@ class Report:
             return ""
         unknown = sum(row.stop == row.start for row in failed)
         lost = sum(row.lost for row in failed)
-        parts = [f"{lost:,} of {self.expected:,} events ({_many(len(failed) - unknown, 'range')})"] * (
+        parts = [f"{lost:,} of {self.expected:,} events ({many(len(failed) - unknown, 'range')})"] * (
             len(failed) > unknown
-        ) + [f"all events of {_many(unknown, 'file')} that could not be opened"] * bool(unknown)
+        ) + [f"all events of {many(unknown, 'file')} that could not be opened"] * bool(unknown)
         first = failed[0]
         return f"The result is INCOMPLETE. Not in it: {' and '.join(parts)}; the first is {first.range}: {first.error}"
 
@@ -219,7 +219,7 @@ class Report:
         kept += f", {self.skipped / 1e6:.1f} MB of the files passed over" if self.skipped else ""
         text = (
             f"<hepgraph.Report {self.events} event{'s' * (self.events != 1)} ({state}{unread}), "
-            f"{_many(len(self.rows), 'range')}, {self.seconds:.2f} s{kept}>"
+            f"{many(len(self.rows), 'range')}, {self.seconds:.2f} s{kept}>"
         )
         failed = [f"{row.status}: {row.range}: {row.error}" for row in self.failed[:5]]
         more = [f"... and {len(self.failed) - 5} more in report.failed"] if len(self.failed) > 5 else []
@@ -288,10 +288,6 @@ class Report:
 def _status(row: Row) -> str:
     text = row.status + (", stored" if row.stored else "") + (f", {row.tries} tries" if row.tries > 1 else "")
     return f"{text}: {row.error.splitlines()[0][:80]}" if row.error else text
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _is_parquet(path: str | os.PathLike[str]) -> bool:

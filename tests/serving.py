@@ -5,6 +5,11 @@ import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from hepgraph.io import parquet, rntuple
+from hepgraph.io.ahead import ahead
+from hepgraph.io.root import layouts
+from hepgraph.io.trees import handles
+
 
 class Server:
     """Files by name, the requests that came, and what is to go wrong next.
@@ -112,3 +117,10 @@ def serving(files):
         mine.http.shutdown()
         mine.http.server_close()
         thread.join()
+
+
+def forget():
+    """As in a fresh process."""
+    for each in (handles, parquet.handles, parquet.kept, layouts, rntuple._layouts, parquet._footers):
+        each.clear()
+    ahead._clear()

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from clusters import CLOSING
 from hepgraph.processors import adl
 from queueing import queue_in
 
@@ -19,11 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FILESET = {"sample": [str(ROOT / "data" / "sample.root")]}
 SAYS = ROOT / "tests" / "snapshots" / "job_scripts.txt"
 
-# dask's own: sockets and loops of clusters that are closed, in its threads
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *CLOSING,
     pytest.mark.filterwarnings("ignore:Port 8787 is already in use"),
 ]
 

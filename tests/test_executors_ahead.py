@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import uproot
+from clusters import closing
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import serving
+from serving import forget, serving
 
 import hepgraph as hg
 from hepgraph.compute import passes
@@ -21,10 +22,7 @@ from hepgraph.executors import Processes
 from hepgraph.executors.folding import summed
 from hepgraph.executors.processes import _Crew
 from hepgraph.executors.tree import Place, height_of
-from hepgraph.io import parquet, rntuple
 from hepgraph.io.ahead import ahead
-from hepgraph.io.root import layouts
-from hepgraph.io.trees import handles
 from hepgraph.ledger import Report
 
 QUICK = {"hepgraph": {"timeout": 5, "tries": 3, "wait": 0.01}}
@@ -55,13 +53,6 @@ def server(content):
     with serving(dict(content)) as mine:
         yield mine
     forget()
-
-
-def forget():
-    """As in a fresh process."""
-    for each in (handles, parquet.handles, parquet.kept, layouts, rntuple._layouts, parquet._footers):
-        each.clear()
-    ahead._clear()
 
 
 def at_gate(x, url):
@@ -148,9 +139,7 @@ def test_what_goes_wrong_ahead_in_a_process_changes_nothing(server):
     assert len(data) > 3 * GROUPS
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # as for tests of dask itself
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@closing
 def test_a_cluster_of_dask_gives_the_same_sums_and_asks_for_every_range_once(server):
     distributed = pytest.importorskip("distributed")
     expected = {kind: hg.compute(total(server, kind, gated=False), executor="serial") for kind in NAMES}

@@ -12,6 +12,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+from clusters import CLOSING
 from hepgraph.processors import adl
 
 import hepgraph as hg
@@ -26,12 +27,7 @@ ARRAY = ak.Array(
     {"x": np.random.default_rng(5).normal(0, 1, 400) * 10.0 ** np.arange(400) ** 0.25, "n": np.arange(400)}
 )
 
-# dask's own: sockets and loops of clusters that are closed, in its threads
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = CLOSING
 
 
 @pytest.fixture(scope="module")

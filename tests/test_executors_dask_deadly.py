@@ -10,6 +10,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from clusters import CLOSING
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -23,12 +24,7 @@ distributed = pytest.importorskip("distributed")
 STEP, COUNT = 4, 20  # events in a range, and in a file
 EXITS, KILLED = 7, range(108, 112)  # events that end their worker: one of a, and all of the third range of b
 
-# dask's own: sockets and loops of clusters that are closed, in its threads
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = CLOSING
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+from clusters import CLOSING
 from hepgraph.processors import adl
 
 import hepgraph as hg
@@ -26,11 +27,8 @@ FAULTS = int(os.environ.get("HEPGRAPH_REAL_FAULTS", "3"))
 SEED = int(os.environ.get("HEPGRAPH_SEED", "0"))
 NAMES = ("a", "b")
 
-# dask's own: sockets and loops of clusters that are closed, in its threads
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *CLOSING,
     pytest.mark.usefixtures("no_waiting"),
 ]
 

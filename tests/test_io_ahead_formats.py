@@ -13,16 +13,16 @@ import uproot
 from baskets import same
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from serving import serving
+from serving import forget, serving
 
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.compute import passes
 from hepgraph.estimate import estimate
-from hepgraph.io import parquet, rntuple
+from hepgraph.io import parquet
 from hepgraph.io.ahead import ahead
 from hepgraph.io.parquet import open_parquet
-from hepgraph.io.root import layouts, open_root
+from hepgraph.io.root import open_root
 from hepgraph.io.source import Cut, Need, Partition
 from hepgraph.io.trees import handles
 
@@ -64,13 +64,6 @@ def server(files):
     with serving({name: files(name).read_bytes() for name in NAMES.values()}) as mine:
         yield mine
     forget()
-
-
-def forget():
-    """As in a fresh process."""
-    for each in (handles, parquet.handles, parquet.kept, layouts, rntuple._layouts, parquet._footers):
-        each.clear()
-    ahead._clear()
 
 
 def opened(server, kind):

@@ -40,12 +40,8 @@ class Plan:
     def __init__(self, client: Any, shipped: Shipped) -> None:
         self.client, self.shipped = client, shipped
         self.token = f"0{uuid.uuid4().hex[:12]}"  # a digit first: dask's dashboard takes words for part of the name
+        self.name = ""  # what the workers know it by: another name each time that it is sent
         self.sent: list[str] = []
-
-    @property
-    def name(self) -> str:
-        """What the workers know it by: another name each time that it is sent."""
-        return f"hepgraph-{self.token}-{len(self.sent)}"
 
     def send(self) -> None:
         """Sends it, also to a scheduler that was started anew, or has taken it back."""
@@ -57,8 +53,8 @@ class Plan:
             def __init__(self, shipped: Shipped) -> None:
                 self.shipped = shipped
 
-        self.sent.append("")  # what follows is under the next name
-        self.sent[-1] = self.name
+        self.name = f"hepgraph-{self.token}-{len(self.sent)}"
+        self.sent.append(self.name)
         self._guard()
         self.client.register_plugin(Held(self.shipped), name=self.name)
 

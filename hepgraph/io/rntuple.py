@@ -7,7 +7,7 @@ uproot says what the fields are: the keys of its forms name the columns that hol
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
 from typing import Any
@@ -18,7 +18,7 @@ from hepgraph.errors import ChangedFileError, MissingColumnError
 from hepgraph.io.ahead import Allowed, ahead
 from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
 from hepgraph.io.files import Options, edge, is_remote
-from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, with_counts_by_name
+from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, with_counts_by_name
 from hepgraph.io.handles import Known, Stamp, settings_of, stamp_of
 from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
@@ -38,34 +38,42 @@ class RNTupleSource(UprootSource):
         """Pages of numbers are passed over, but for what may be the lengths of lists."""
         return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
 
+    def read_where(
+        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
+    ) -> dict[str, Data]:
+        """As `read`, without the pages that have no entry that is `alive`."""
+        columns = self.begin(partition, needs)
+        if len(partition) == 0 or not columns:
+            return {column.name: empty_data(column, need) for column, need in columns}
+        if is_remote(partition.path):  # where it is being opened ahead, it need not be opened once more
+            ahead.take(("open", _key_of(partition.path, partition.tree, self.storage_options)))
+        with borrowed(partition.path, partition.tree, self.storage_options) as opened:
+            self._same(partition, opened)
+            found = self._fetch(opened, partition, columns, alive, known or {})
+        with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
+            return {column.name: fitted(column, found[column.name], need) for column, need in columns}
+
     def _fetch(
         self,
         opened: Opened,
         partition: Partition,
-        columns: list[tuple[Column, Need]],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
+        columns: Sequence[tuple[Column, Need]],
+        alive: Any,
+        known: Mapping[str, Data],
     ) -> dict[str, Data]:
-        layout = layout_of(opened, partition.path)
-        _kept(opened, partition.path, self.storage_options)
+        uuid, layout = _kept(opened, partition.path, self.storage_options)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
         with layout.reader(opened, partition, self.storage_options) as reader:
             if reader.bytes.remote:
-                reader.fetched |= self._begun(partition, columns, (opened.uuid, layout.lists.checksums))
-            parts = layout.parts(partition)
-            chains: dict[str, tuple[Chain, Need]] = {}
-            for column, need in columns:
-                chain = None if column.name in found or self.plain else layout.chain(column.name)
-                if chain is not None:
-                    chains[column.name] = chain, need
+                reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
+            chains = {} if self.plain else layout.chains(columns)
             passed = {}
             if alive is not None:
                 passed = dict.fromkeys(
                     [name for name in chains if self.may_skip(self.columns[name])], offsets_of(alive)
                 )
-            before = [
-                (chain, data) for name, data in (known or {}).items() if (chain := layout.chain(name)) is not None
-            ]
+            before = [(chain, data) for name, data in known.items() if (chain := layout.chain(name)) is not None]
+            parts = layout.parts(partition)
             found |= read_chains(
                 reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before
             )
@@ -102,12 +110,7 @@ class RNTupleSource(UprootSource):
             with edge(partition.path), opened_bytes(partition.path, self.storage_options) as data:
                 self._unchanged(partition, uuid, layout.lists.entries)
                 reader = PageReader(layout.lists, RemoteBytes(Allowed(data, allowed)))
-                chains = {}
-                for column, need in columns:
-                    chain = layout.chain(column.name) if need is Need.DATA or column.levels else None
-                    if chain is not None:
-                        chains[column.name] = chain, need
-                fetch_chains(reader, layout.parts(partition), chains)
+                fetch_chains(reader, layout.parts(partition), layout.chains(columns))
             return (uuid, layout.lists.checksums), reader.fetched
 
         ahead.begin(self._key(partition, columns), work)
@@ -120,11 +123,6 @@ class RNTupleSource(UprootSource):
     def _key(self, partition: Partition, columns: Sequence[tuple[Column, Need]]) -> Hashable:
         wanted = frozenset((column.name, need) for column, need in columns)
         return partition, settings_of(self.storage_options), wanted
-
-    def _handle(self, partition: Partition) -> AbstractContextManager[Opened]:
-        if is_remote(partition.path):  # where it is being opened ahead, it need not be opened once more
-            ahead.take(("open", _key_of(partition.path, partition.tree, self.storage_options)))
-        return super()._handle(partition)
 
     def _by_uproot(self, layout: Layout, reader: PageReader, partition: Partition, name: str) -> Data:
         """The data of one leaf: of its own field alone where its path leads to one, else out of the field it is in."""
@@ -169,6 +167,15 @@ class Layout:
         if top not in self._chains:
             self._chains[top] = chains_of_form(top, self._form(top), self.columns)
         return self._chains[top].get(name)
+
+    def chains(self, columns: Sequence[tuple[Column, Need]]) -> dict[str, tuple[Chain, Need]]:
+        """What to read for those of some leaves of which anything is to be read, and is not left to uproot."""
+        found = {}
+        for column, need in columns:
+            chain = self.chain(column.name) if need is Need.DATA or column.levels else None
+            if chain is not None:
+                found[column.name] = chain, need
+        return found
 
     def physical_columns(self, name: str) -> Any:
         """All columns of the field at the top that a leaf is in."""

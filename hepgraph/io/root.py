@@ -124,10 +124,10 @@ class RootSource(UprootSource):
                 if branch.counter is not None and (offsets := self._offsets(name, known)) is not None:
                     reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
-        if others := [(self.columns[name], Need.DATA) for name in wanted if name not in branches]:
+        if others := [name for name in wanted if name not in branches]:
             with borrow() as opened:
                 self._same(partition, opened)
-                found |= self._fetch(opened, partition, others)
+                found |= self._by_uproot(opened, partition, others)
         return found
 
     def _offsets(self, name: str, known: Mapping[str, Data]) -> Any:
@@ -180,19 +180,12 @@ class RootSource(UprootSource):
                 found[name] = reader.read(branch, wanted[name])
         return found
 
-    def _fetch(
-        self,
-        opened: Opened,
-        partition: Partition,
-        columns: list[tuple[Column, Need]],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-    ) -> dict[str, Data]:
+    def _by_uproot(self, opened: Opened, partition: Partition, columns: Sequence[str]) -> dict[str, Data]:
         if opened.layout is None:
             opened.layout = leaf_branches(opened.tree)
         wanted: dict[str, set[str]] = {}  # the columns to take from each branch
-        for column, _ in columns:
-            wanted.setdefault(branch_name(column.name, opened.layout, partition.tree), set()).add(column.name)
+        for column in columns:
+            wanted.setdefault(branch_name(column, opened.layout, partition.tree), set()).add(column)
         arrays = self._arrays(opened, partition, list(wanted))
         found: dict[str, Data] = {}
         for branch, names in wanted.items():

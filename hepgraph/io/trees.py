@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,10 +12,9 @@ import uproot
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
 from hepgraph.io.files import Options, edge, is_remote, sniff
-from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, settings_of
 from hepgraph.io.remote import Patience, patiently, system_options
-from hepgraph.io.source import Column, Data, File, Need, Partition, Source
+from hepgraph.io.source import Data, File, Need, Partition, Source
 
 T = TypeVar("T")
 
@@ -136,38 +134,12 @@ def each(work: Callable[[T], Any], items: Sequence[T], most: int = 8) -> list[An
 
 
 class UprootSource(Source):
-    """A dataset of trees that uproot reads."""
+    """A dataset of trees whose metadata uproot reads; `read_where` is for each kind of them to define."""
 
     storage_options: dict[str, Any]
 
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
         return self.read_where(partition, needs, None)
-
-    def read_where(
-        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
-    ) -> dict[str, Data]:
-        columns = self.begin(partition, needs)
-        if len(partition) == 0 or not columns:
-            return {column.name: empty_data(column, need) for column, need in columns}
-        with self._handle(partition) as opened:
-            self._same(partition, opened)
-            found = self._fetch(opened, partition, columns, alive, known)
-        with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
-            return {column.name: fitted(column, found[column.name], need) for column, need in columns}
-
-    def _handle(self, partition: Partition) -> AbstractContextManager[Opened]:
-        return borrowed(partition.path, partition.tree, self.storage_options)
-
-    @abstractmethod
-    def _fetch(
-        self,
-        opened: Opened,
-        partition: Partition,
-        columns: list[tuple[Column, Need]],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-    ) -> dict[str, Data]:
-        """The data of the columns, as they come; where entries are not `alive`, values may be left out."""
 
     def _same(self, partition: Partition, opened: Opened) -> None:
         self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))
