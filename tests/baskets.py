@@ -2,7 +2,10 @@
 
 import os
 import struct
+import tempfile
 import zlib
+from contextlib import contextmanager
+from unittest import mock
 
 import awkward as ak
 import cramjam
@@ -10,10 +13,11 @@ import numpy as np
 import uproot
 import xxhash
 
+from hepgraph.io import baskets
 from hepgraph.io.baskets import Baskets, Embedded
 from hepgraph.io.forms import data_of_layout
 from hepgraph.io.leaves import Number
-from hepgraph.io.ranges import NOWHERE, ShortFile
+from hepgraph.io.ranges import NOWHERE, LocalBytes, ShortFile
 
 FUZZ = int(os.environ.get("HEPGRAPH_FUZZ", "1"))
 
@@ -78,6 +82,7 @@ class Memory:
 
     together = False
     stamp = None
+    file = None
 
     def __init__(self, content):
         self.content = content
@@ -89,6 +94,15 @@ class Memory:
 
     def fetch(self, ranges):
         return [self.read(start, stop, NOWHERE) for start, stop in ranges]
+
+
+@contextmanager
+def on_disk(content):
+    """The bytes of a file, on disk: baskets in it are placed by native code wherever they can be."""
+    with tempfile.TemporaryFile() as file, mock.patch.object(baskets, "STRAIGHT", 0):
+        file.write(content)
+        file.flush()
+        yield LocalBytes(file.fileno())
 
 
 def written(entries, cuts, codecs, table=True, embedded=0, gap=7):

@@ -9,7 +9,7 @@ import pytest
 import uproot
 from baskets import COMPRESSIONS, as_uproot, first_payload, same, write
 
-from hepgraph.io import root, trees
+from hepgraph.io import baskets, root, trees
 from hepgraph.io.codecs import blocks_of
 from hepgraph.io.layouts import Layout, leaf_branches
 from hepgraph.io.leaves import Fixed, Number, leaf_of
@@ -45,7 +45,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("place", PATHS)
-def test_real_files_bit_for_bit(place):
+def test_real_files_bit_for_bit(place, monkeypatch):
     if not DATA.exists():
         pytest.skip("the shared data are not here")
     path, _, tree = place.partition(":")
@@ -65,6 +65,7 @@ def test_real_files_bit_for_bit(place):
                 slow += 1
                 continue
             fast += 1
+            monkeypatch.setattr(baskets, "STRAIGHT", 0 if index % 2 else 10_000)  # placed by native code or not
             ranges = [(0, entries), (entries // 3, entries - entries // 4)]
             for start, stop in ranges if index % 5 == 0 else ranges[:1]:
                 mine = source.read(Partition(path, tree, start, stop), {name: Need.DATA})[name]
@@ -94,8 +95,10 @@ def test_real_collections_in_one_read(path):
 # files written by uproot
 
 
+@pytest.mark.parametrize("least", [0, 10_000])
 @pytest.mark.parametrize("codec", COMPRESSIONS)
-def test_files_of_every_codec(tmp_path, codec):
+def test_files_of_every_codec(tmp_path, codec, least, monkeypatch):
+    monkeypatch.setattr(baskets, "STRAIGHT", least)
     path = write(tmp_path / "a.root", COMPRESSIONS[codec], n=400)
     source = open_root(path)
     with uproot.open(path) as file:

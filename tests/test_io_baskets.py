@@ -4,10 +4,11 @@ HEPGRAPH_FUZZ multiplies the number of examples.
 """
 
 import struct
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
-from baskets import CODECS, FUZZ, NUMBERS, Memory, written
+from baskets import CODECS, FUZZ, NUMBERS, Memory, on_disk, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,11 +62,16 @@ def branches(draw):
 
 
 @settings(max_examples=300 * FUZZ, deadline=None)
-@given(branches(), st.booleans(), st.booleans())
-def test_drawn_baskets_against_a_slow_decoder(drawn, counter_first, ahead):
-    branch, content, start, stop, counts, expected = drawn
+@given(branches(), st.booleans(), st.sampled_from(["as asked", "ahead", "on disk"]))
+def test_drawn_baskets_against_a_slow_decoder(drawn, counter_first, how):
+    with on_disk(drawn[1]) if how == "on disk" else nullcontext(Memory(drawn[1])) as data:
+        as_drawn(drawn, counter_first, data, how == "ahead")
+
+
+def as_drawn(drawn, counter_first, data, ahead):
+    branch, _, start, stop, counts, expected = drawn
     number = branch.leaf.number
-    reader = Reader(Memory(content), start, stop)
+    reader = Reader(data, start, stop)
     if ahead:
         reader.fetch([branch] if branch.counter is None else [branch, branch.counter])
     if counter_first and branch.counter is not None:

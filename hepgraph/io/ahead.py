@@ -115,6 +115,7 @@ class Allowed:
 
     together = True
     stamp: Stamp = None
+    file = None
 
     def __init__(self, data: Bytes, allowed: Callable[[int], bool]) -> None:
         self._data, self._allowed, self._size = data, allowed, 0

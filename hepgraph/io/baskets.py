@@ -16,8 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
+from hepgraph.io.libraries import tools
 from hepgraph.io.native import follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
+from hepgraph.io.straight import Frame, placed
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -26,7 +28,9 @@ MANY = 1000  # entries, from which a compiled loop pays
 STORED = np.dtype(">i4")
 LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24
+LIKELY_ROOM = 2**20
 LIKELY_RATIO = 256
+STRAIGHT = 10_000  # entries, from which it pays to compile `straight`
 
 
 class BasketError(ValueError):
@@ -175,6 +179,12 @@ class Rooms:
             self._unpacked = np.empty(size, np.uint8)
         return self._unpacked[:size] if size <= LARGEST_ROOM else np.empty(size, np.uint8)
 
+    def for_native(self, packed: int, unpacked: int) -> tuple[int, int, int]:
+        """The addresses of room for so many bytes, not very many: to read into, and to decompress to; its size."""
+        self.grow(packed)
+        self.unpacked(unpacked)
+        return self.read.ctypes.data, self._unpacked.ctypes.data, len(self._unpacked)
+
     def grow(self, size: int) -> None:
         """Makes room for reading so many bytes, unless they are very many."""
         if len(self.read) < size <= LARGEST_ROOM:
@@ -245,6 +255,55 @@ class Column:
         ranges = self.baskets.ranges[self.numbers.start : self.numbers.stop]
         stored = sum([stop - start for start, stop in ranges])
         return size <= LIKELY_RATIO * stored + LARGEST_BLOCK * len(self.numbers)
+
+    def straight(self, out: Array, stored: np.dtype[Any], many: int, offsets: Array | None = None) -> bool:
+        """Fills `out` with the numbers of all wanted entries in one native call, if that can be done; else says no.
+
+        An item is `many` numbers, `stored` so in the file. An entry is one item, or as many as its `offsets` say, which
+        must be what the baskets say. Where it says no, `out` holds anything.
+        """
+        numbers, width = self.numbers, stored.itemsize
+        file = self._data.file if self._fetched is None else None
+        if file is None or self.stop - self.start < STRAIGHT or numbers.stop > len(self.baskets.ranges):
+            return False
+        if stored.newbyteorder("=") != out.dtype or (width > 1 and stored.isnative) or (mine := tools()) is None:
+            return False
+        rows, longest, skipped = self._rows(offsets, len(out) // many)
+        if rows is None or longest > LARGEST_ROOM:
+            return False
+        if skipped:
+            out[...] = 0
+        places = 0 if offsets is None else offsets.ctypes.data, out.ctypes.data
+        wanted = LIKELY_ROOM
+        while 0 < wanted <= LARGEST_ROOM:
+            room = self._rooms.for_native(longest, wanted)
+            wanted = placed(rows, Frame(file, *room, width, width * many, *places), mine)
+        if wanted == 0:
+            self.skipped = skipped
+        return wanted == 0
+
+    def _rows(self, offsets: Array | None, items: int) -> tuple[list[int] | None, int, int]:
+        """What `placed` is told of the baskets, the bytes of the longest, and of those that are passed over.
+
+        None if the offsets of the entries are not those of so many items.
+        """
+        rows: list[int] = []
+        longest = skipped = 0
+        edges, ranges = self.baskets.edges, self.baskets.ranges
+        for number in self.numbers:
+            place, end = ranges[number]
+            if self._passed is not None and self.over(number):
+                skipped += end - place
+                continue
+            before, after = edges[number], edges[number + 1]
+            begin, stop = max(before, self.start), min(after, self.stop)
+            entry, last = begin - self.start, stop - self.start
+            item, behind = (entry, last) if offsets is None else (int(offsets[entry]), int(offsets[last]))
+            if not 0 <= item <= behind <= items:
+                return None, 0, 0
+            rows += place, end - place, after - before, begin - before, stop - before, entry, item, behind - item
+            longest = max(longest, end - place)
+        return rows, longest, skipped
 
     def __iter__(self) -> Iterator[Basket]:
         """The content of each basket, in order."""

@@ -90,7 +90,11 @@ class Fixed:
     def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
         entries, many, width = column.stop - column.start, self.number.many, self.number.width
         out, at = None, 0
-        if values:
+        if values and column.likely(entries * width):
+            out = shelf.take(entries * many, self.number.native)
+            if not column.straight(out, self.number.stored, many):
+                out = None
+        if values and out is None:
             for basket in column:
                 if len(basket.content) != basket.entries * width and not basket.passed_over:
                     raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
@@ -148,7 +152,10 @@ class Jagged:
         items = int(offsets[-1])
         if not column.likely(items * width):
             return None
+        levels = (offsets, *self.number.inner(items))
         out = shelf.take(items * many if values else 0, native)
+        if values and column.straight(out, self.number.stored, many, offsets):
+            return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped)
         at = 0
         for basket in column:
             first = basket.entry + basket.first - column.start
@@ -173,7 +180,6 @@ class Jagged:
                 inside = basket.content[begin : begin + size].view(self.number.stored)
                 out[at : at + len(inside)] = inside
                 at += len(inside)
-        levels = (offsets, *self.number.inner(items))
         return Data(out if values else None, levels, None, (None,) * len(levels), skipped=column.skipped)
 
     def skips(self, counted: bool) -> bool:

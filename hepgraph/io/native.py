@@ -82,7 +82,7 @@ def follows(table: Array, offsets: Array, width: int) -> bool:
         raise ValueError(f"{len(table)} of {table.dtype.str} do not compare with {len(offsets)} of {offsets.dtype.str}")
     if len(table) == 0:
         return True
-    call = compiled("follows", _follows, "i64(ptr, ptr, i64, i64)")
+    call = compiled("follows", follows_text, "i64(ptr, ptr, i64, i64)")
     return not call(table.ctypes.data, offsets.ctypes.data, len(table), width & 0xFFFFFFFF)
 
 
@@ -134,8 +134,8 @@ done:
 """
 
 
-def _follows() -> str:
-    """Sixteen numbers at a time, whose differences are gathered, then one at a time."""
+def follows_text() -> str:
+    """The text of `follows`: sixteen numbers at a time, whose differences are gathered, then one at a time."""
     few, many = f"<{LANES} x i32>", f"<{LANES} x i64>"
 
     def splat(value: str) -> str:

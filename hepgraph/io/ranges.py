@@ -40,6 +40,10 @@ class Bytes(Protocol):
     together: bool  # whether a reader should ask for all that it needs at once
     stamp: Stamp  # what tells this file from one that replaces it
 
+    @property
+    def file(self) -> int | None:
+        """The number of the open file, if it is a local one."""
+
     def read(self, start: int, stop: int, room: Array) -> memoryview:
         """The bytes of one range, in `room` if there is enough; raises ShortFile if the file ends before."""
 
@@ -74,7 +78,7 @@ class LocalBytes:
     together = False
 
     def __init__(self, file: int) -> None:
-        self._file = file
+        self.file = file
         status = os.fstat(file)
         self.size = status.st_size
         self.stamp: Stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -83,9 +87,9 @@ class LocalBytes:
         self._check(0, start, stop)
         size = stop - start
         data = (room[:size] if size <= len(room) else np.empty(size, np.uint8)).data
-        got = os.preadv(self._file, [data], start)
+        got = os.preadv(self.file, [data], start)
         while got < size:
-            more = os.preadv(self._file, [data[got:]], start + got)
+            more = os.preadv(self.file, [data[got:]], start + got)
             if more == 0:
                 raise ShortFile(0, f"the file ended at byte {start + got} while it was read")
             got += more
@@ -114,6 +118,7 @@ class RemoteBytes:
 
     together = True
     stamp: Stamp = None
+    file = None
 
     def __init__(self, system: Any, inner: str, path: str = "", patience: Patience | None = None) -> None:
         self._system, self._inner = system, inner
