@@ -16,6 +16,7 @@ from serving import serving
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import parquet, sparse
+from hepgraph.io.files import edge
 from hepgraph.io.handles import settings_of
 from hepgraph.io.parquet import open_parquet
 from hepgraph.io.ranges import opened
@@ -24,6 +25,7 @@ from hepgraph.io.root import layouts, open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
 
+XROOTD = "XRootD error: [ERROR] Server responded with an error:"
 QUICK = {"hepgraph": {"timeout": 0.5, "tries": 3, "wait": 0.01}}
 
 
@@ -280,10 +282,25 @@ def test_wrong_options(options, message):
     [
         (FileNotFoundError("x"), False), (PermissionError("x"), False), (ConnectionResetError("x"), True),
         (TimeoutError("x"), True), (OSError("x"), True), (ValueError("x"), False),
+        (OSError("XRootD error: [ERROR] Operation expired"), True),
+        (OSError(f"{XROOTD} [3005] Unable to read /a; input/output error"), True),
+        (OSError(f"{XROOTD} [3010] Unable to open /a; permission denied"), False),
+        (OSError(f"{XROOTD} [3011] Unable to open /a; no such file"), False),
     ],
 )  # fmt: skip
 def test_what_may_pass(error, passes):
     assert may_pass(error) == passes
+
+
+def test_what_xrootd_says_of_files_that_are_not_there():
+    with (
+        pytest.raises(errors.MissingFileError, match=r"^No such file: root://host//a\.root\.$"),
+        edge("root://host//a.root"),
+    ):
+        raise OSError(f"{XROOTD} [3011] Unable to locate /a.root; no such file or directory")
+    denied = r"^Cannot open root://host//a\.root: OSError: .* permission denied$"
+    with pytest.raises(errors.AccessError, match=denied), edge("root://host//a.root"):
+        raise OSError(f"{XROOTD} [3010] Unable to open /a; permission denied")
 
 
 def test_waits_grow_and_heed_the_server(monkeypatch):

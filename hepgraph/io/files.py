@@ -21,7 +21,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
-from hepgraph.io.remote import system_options
+from hepgraph.io.remote import is_missing, system_options
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | None]
 Options: TypeAlias = Mapping[str, Any] | None
@@ -174,11 +174,11 @@ def edge(path: str, doing: str = "open") -> Iterator[None]:
         yield
     except (HepgraphError, MemoryError):
         raise
-    except FileNotFoundError as error:
-        raise MissingFileError(f"No such file: {path}.") from error
     except NotImplementedError as error:  # the file may be sound; the library does not know what is in it
         raise MissingColumnError(f"Cannot {doing} {path}: {_first_lines(error)}") from error
     except Exception as error:
+        if is_missing(error):
+            raise MissingFileError(f"No such file: {path}.") from error
         message = f"Cannot {doing} {path}: {_first_lines(error)}"
         if _is_access(error, path):
             raise AccessError(message) from error

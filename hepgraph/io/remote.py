@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from hepgraph.errors import AccessError, MissingFileError
@@ -18,6 +21,9 @@ T = TypeVar("T")
 OURS = "hepgraph"
 LONGEST_WAIT = 60.0
 PASSING = (408, 425, 429)  # answers below 500 of which another try may have a better one
+XROOTD = ("root://", "roots://", "xroot://", "xroots://")
+NOT_FOUND = 3011  # the numbers of XRootD's protocol
+LASTING = (3000, 3001, 3002, 3006, 3010, NOT_FOUND, 3013, 3015, 3016, 3028, 3030, 3031)  # another try will not help
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,12 @@ class Patience:
 
 
 def system_options(path: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The options for fsspec: the user's, with a time-out for HTTP where there is none."""
+    """The options for fsspec: the user's, with a time-out for HTTP and XRootD where there is none."""
     found = {name: value for name, value in (options or {}).items() if name != OURS}
+    if path.startswith(XROOTD):
+        whole = max(1, round(Patience.of(options).timeout))
+        found.setdefault("timeout", whole)
+        _bound_xrootd(whole)
     if path.startswith(("http://", "https://")):
         client = dict(found.get("client_kwargs", {}))
         if "timeout" not in client:
@@ -66,8 +76,39 @@ def system_options(path: str, options: Mapping[str, Any] | None) -> dict[str, An
     return found
 
 
+@lru_cache(maxsize=1)
+def _bound_xrootd(seconds: int) -> None:
+    """Has the client of XRootD give up in time: of itself, it tries for ten minutes to connect, and waits thirty.
+
+    These are settings of the process, of which its environment (XRD_CONNECTIONWINDOW and so on) comes first; ours are
+    made once, and again if another time-out is asked for.
+    """
+    try:
+        from XRootD import client
+    except ImportError:  # fsspec says what to install
+        return
+    settings = {"TimeoutResolution": 1, "ConnectionRetry": 1, "StreamErrorWindow": seconds}
+    settings |= dict.fromkeys(("ConnectionWindow", "RequestTimeout", "StreamTimeout"), seconds)
+    for name, value in settings.items():
+        if f"XRD_{name.upper()}" not in os.environ:
+            client.EnvPutInt(name, value)
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether a file is not there."""
+    return isinstance(error, FileNotFoundError) or _answer_of_xrootd(error) == NOT_FOUND
+
+
+def _answer_of_xrootd(error: BaseException) -> int | None:
+    """The number of what an XRootD server said, which fsspec-xrootd has in the text of an OSError."""
+    found = re.search(r"\[ERROR\] Server responded with an error: \[(\d+)\]", str(error))
+    return int(found[1]) if found and isinstance(error, OSError) else None
+
+
 def may_pass(error: BaseException) -> bool:
     """Whether the trouble is of the network or the server, and may be gone the next time."""
+    if _answer_of_xrootd(error) in LASTING:
+        return False
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 100:
         return status >= 500 or status in PASSING
@@ -136,7 +177,7 @@ def answers(
 def _given_up(path: str, where: tuple[int, int], error: BaseException, tried: int, patience: Patience) -> Exception:
     if isinstance(error, MemoryError):
         return error
-    if isinstance(error, FileNotFoundError):
+    if is_missing(error):
         made: Exception = MissingFileError(f"No such file: {path}.")
     else:
         happened = what_happened(error, patience)
