@@ -26,7 +26,7 @@ FENCES = {
     "uproot": {"io/"},
     "fsspec": {"io/"},
     "aiohttp": {"io/remote.py"},
-    "XRootD": ("io/remote.py",),
+    "XRootD": {"io/remote.py"},
     "cramjam": {"io/"},
     "xxhash": {"io/"},
     "zstandard": {"io/codecs.py"},
