@@ -3,15 +3,16 @@
 usage: python benchmarks/reader.py [FILE ...] [--repeat N]   (default: the embedded sample, repeated, in every codec)
 
 For each file: one flat column, the columns of ADL query 6, and 40 columns. `alone` decompresses the baskets of these
-columns, read before, into one buffer that stays in the cache; `read` is `Source.read`: from the file to flat native
-arrays and offsets; `uproot` is `TBranch.array` of each branch. MB are of decompressed baskets. Ratios: of the minimum
-and of the median; there is none to `alone` where nothing is compressed. Last, what a chunk costs before the first
-event: one entry of all columns of the widest set, when the file is known.
+columns, read before, into one buffer that stays in the cache, by the library that reading takes; `read` is
+`Source.read`: from the file to flat native arrays and offsets; `uproot` is `TBranch.array` of each branch. MB are of
+decompressed baskets. Ratios: of the minimum and of the median; there is none to `alone` where nothing is compressed.
+Last, what a chunk costs before the first event: one entry of all columns of the widest set, when the file is known.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import tempfile
 import time
@@ -24,9 +25,10 @@ import numpy as np
 import uproot
 
 from hepgraph.io.baskets import Baskets, fetch, key_of
-from hepgraph.io.codecs import unpacked
+from hepgraph.io.codecs import CHECKSUM, blocks_of, unpacked
 from hepgraph.io.layouts import leaf_branches
 from hepgraph.io.leaves import leaf_of
+from hepgraph.io.libraries import NAMES, tools
 from hepgraph.io.ranges import opened
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
@@ -86,6 +88,45 @@ def sets(source: Any, tree: Any) -> dict[str, list[str]]:
     return found
 
 
+def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int], None] | None:
+    """What decompresses blocks of one codec to an address, by the C library that reading calls, if it calls one."""
+    (codec,) = {codec for codec, _ in blocks} or {b""}
+    mine = tools()
+    if mine is None:
+        return None
+    own = dict(zip(NAMES, mine.addresses, strict=True))
+    size, there = ctypes.c_size_t, ctypes.c_void_p
+    packed = [(data.ctypes.data, len(data), wanted) for _, (data, wanted) in blocks]
+
+    def right(good: bool) -> None:
+        if not good:
+            raise ValueError(f"a block of {codec!r} could not be decompressed")
+
+    if codec == b"ZS" and own["zstd"]:
+        zstd = ctypes.CFUNCTYPE(size, there, there, size, there, size)(own["zstd"])
+
+        def work(room: int) -> None:
+            for at, length, wanted in packed:
+                right(zstd(own["zstd_context"], room, wanted, at, length) == wanted)
+    elif codec == b"ZL" and own["zlib"]:
+        zlib = ctypes.CFUNCTYPE(ctypes.c_int, there, there, size, there, size, there)(own["zlib"])
+
+        def work(room: int) -> None:
+            for at, length, wanted in packed:
+                right(zlib(own["deflate_context"], at, length, room, wanted, None) == 0)
+    elif codec == b"L4" and own["lz4"]:
+        lz4 = ctypes.CFUNCTYPE(ctypes.c_int, there, there, ctypes.c_int, ctypes.c_int)(own["lz4"])
+        xxhash = ctypes.CFUNCTYPE(ctypes.c_uint64, there, size, ctypes.c_uint64)(own["xxhash"])
+
+        def work(room: int) -> None:
+            for at, length, wanted in packed:
+                xxhash(at + CHECKSUM, length - CHECKSUM, 0)
+                right(lz4(at + CHECKSUM, room, length - CHECKSUM, wanted) == wanted)
+    else:
+        return None
+    return work
+
+
 def alone_of(path: str, branches: list[Any]) -> tuple[Callable[[], None], int]:
     """What decompresses the baskets of some branches, and how many bytes they hold."""
     payloads = []
@@ -96,13 +137,21 @@ def alone_of(path: str, branches: list[Any]) -> tuple[Callable[[], None], int]:
                 length, total, size, _ = key_of(raw, baskets.edges[number + 1] - baskets.edges[number])
                 payloads.append((raw[length:total], size))
     room = np.empty(max(size for _, size in payloads), np.uint8)
+    total = sum(size for _, size in payloads)
+    packed = [(payload, size) for payload, size in payloads if len(payload) != size]
+    blocks = [
+        (codec, (np.frombuffer(payload, np.uint8)[start:stop], wanted))
+        for payload, size in packed
+        for codec, start, stop, wanted in blocks_of(payload, size)
+    ]
+    if blocks and (work := blocks_by_c(blocks)) is not None:
+        return lambda: work(room.ctypes.data), total
 
     def alone() -> None:
-        for payload, size in payloads:
-            if len(payload) != size:
-                unpacked(payload, size, lambda wanted: room[:wanted])
+        for payload, size in packed:
+            unpacked(payload, size, lambda wanted: room[:wanted])
 
-    return alone, sum(size for _, size in payloads)
+    return alone, total
 
 
 def measure(works: list[Callable[[], Any]], repeat: int) -> np.ndarray[Any, Any]:

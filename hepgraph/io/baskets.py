@@ -268,6 +268,8 @@ class Column:
             return False
         if stored.newbyteorder("=") != out.dtype or (width > 1 and stored.isnative) or (mine := tools()) is None:
             return False
+        if offsets is not None and (offsets[0] or offsets.dtype != np.int64 or not offsets.flags.c_contiguous):
+            return False
         rows, longest, skipped = self._rows(offsets, len(out) // many)
         if rows is None or longest > LARGEST_ROOM:
             return False

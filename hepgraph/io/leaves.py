@@ -88,29 +88,28 @@ class Fixed:
         return self.number.native.kind in "iu" and not self.number.sizes
 
     def read(self, column: Column, values: bool, lists: Lists | None = None) -> Data:
-        entries, many, width = column.stop - column.start, self.number.many, self.number.width
-        out, at = None, 0
-        if values and column.likely(entries * width):
-            out = shelf.take(entries * many, self.number.native)
-            if not column.straight(out, self.number.stored, many):
-                out = None
-        if values and out is None:
-            for basket in column:
-                if len(basket.content) != basket.entries * width and not basket.passed_over:
-                    raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
-                if out is None:
-                    out = shelf.take(entries * many, self.number.native)
-                if basket.passed_over:
-                    after = at + (basket.last - basket.first) * many
-                    out[at:after] = 0
-                    at = after
-                    continue
-                wanted = basket.content[basket.first * width : basket.last * width].view(self.number.stored)
-                out[at : at + len(wanted)] = wanted
-                at += len(wanted)
-            out = np.empty(0, self.number.native) if out is None else out
+        entries = column.stop - column.start
+        out = self._values(column, entries) if values else None
         levels = self.number.inner(entries)
         return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped)
+
+    def _values(self, column: Column, entries: int) -> Array:
+        many, width, stored = self.number.many, self.number.width, self.number.stored
+        out, at = None, 0
+        if column.likely(entries * width):
+            out = shelf.take(entries * many, self.number.native)
+            if column.straight(out, stored, many):
+                return out
+        for basket in column:
+            if len(basket.content) != basket.entries * width and not basket.passed_over:
+                raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
+            if out is None:
+                out = shelf.take(entries * many, self.number.native)
+            after = at + (basket.last - basket.first) * many
+            inside = basket.content[basket.first * width : basket.last * width].view(stored)
+            out[at:after] = 0 if basket.passed_over else inside
+            at = after
+        return np.empty(0, self.number.native) if out is None else out
 
     def skips(self, counted: bool) -> bool:
         return not self.counts  # lengths of lists are always read
