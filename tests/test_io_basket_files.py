@@ -65,7 +65,7 @@ def test_real_files_bit_for_bit(place, monkeypatch):
                 slow += 1
                 continue
             fast += 1
-            monkeypatch.setattr(baskets, "STRAIGHT", 0 if index % 2 else 10_000)  # placed by native code or not
+            monkeypatch.setattr(baskets, "STRAIGHT", 0 if index % 2 else 20_000)  # placed by native code or not
             ranges = [(0, entries), (entries // 3, entries - entries // 4)]
             for start, stop in ranges if index % 5 == 0 else ranges[:1]:
                 mine = source.read(Partition(path, tree, start, stop), {name: Need.DATA})[name]
@@ -95,7 +95,7 @@ def test_real_collections_in_one_read(path):
 # files written by uproot
 
 
-@pytest.mark.parametrize("least", [0, 10_000])
+@pytest.mark.parametrize("least", [0, 20_000])
 @pytest.mark.parametrize("codec", COMPRESSIONS)
 def test_files_of_every_codec(tmp_path, codec, least, monkeypatch):
     monkeypatch.setattr(baskets, "STRAIGHT", least)

@@ -30,7 +30,7 @@ LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24
 LIKELY_ROOM = 2**20
 LIKELY_RATIO = 256
-STRAIGHT = 10_000  # entries, from which it pays to compile `straight`
+STRAIGHT = 20_000  # entries, from which it pays to compile `straight`
 
 
 class BasketError(ValueError):

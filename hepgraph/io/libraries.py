@@ -13,6 +13,8 @@ import threading
 from functools import cache
 from typing import Any
 
+from hepgraph.io.native import address
+
 OLDEST_ZSTD = 10_400  # 1.4.0; older ones decompress more slowly than the package does
 LIBRARIES = {
     "zstd": ("libzstd.so.1", "libzstd.1.dylib"),
@@ -28,18 +30,18 @@ class Tools:
 
     def __init__(self, system: Any) -> None:
         self._contexts: list[tuple[Any, int]] = []  # and what frees each
-        found = dict.fromkeys(NAMES, 0) | {"pread": _address(system.pread)}
+        found = dict.fromkeys(NAMES, 0) | {"pread": address(system.pread)}
         zstd, deflate, lz4, xxhash = map(library, LIBRARIES)
         if zstd is not None and zstd.ZSTD_versionNumber() >= OLDEST_ZSTD:
-            found["zstd"] = _address(zstd.ZSTD_decompressDCtx)
+            found["zstd"] = address(zstd.ZSTD_decompressDCtx)
             found["zstd_context"] = self._context(zstd.ZSTD_createDCtx, zstd.ZSTD_freeDCtx)
         if deflate is not None:
-            found["zlib"] = _address(deflate.libdeflate_zlib_decompress)
-            found["deflate"] = _address(deflate.libdeflate_deflate_decompress)
+            found["zlib"] = address(deflate.libdeflate_zlib_decompress)
+            found["deflate"] = address(deflate.libdeflate_deflate_decompress)
             make, free = deflate.libdeflate_alloc_decompressor, deflate.libdeflate_free_decompressor
             found["deflate_context"] = self._context(make, free)
         if lz4 is not None and xxhash is not None:
-            found |= {"lz4": _address(lz4.LZ4_decompress_safe), "xxhash": _address(xxhash.XXH64)}
+            found |= {"lz4": address(lz4.LZ4_decompress_safe), "xxhash": address(xxhash.XXH64)}
         self.addresses = [found[name] for name in NAMES]
 
     def _context(self, make: Any, free: Any) -> int:
@@ -78,7 +80,3 @@ def library(name: str) -> Any:
         except OSError:
             continue  # the next name, or none
     return None
-
-
-def _address(function: Any) -> int:
-    return ctypes.cast(function, ctypes.c_void_p).value or 0

@@ -21,10 +21,11 @@ _functions: dict[str, Any] = {}
 _KINDS = {"void": None, "ptr": ctypes.c_void_p, "i64": ctypes.c_int64}
 
 
-def compiled(name: str, text: Callable[[], str], signature: str) -> Any:
+def compiled(name: str, text: Callable[[], str], signature: str, level: int = 1) -> Any:
     """The function of this name in a text, as "i64(ptr, i64)" says it is called; compiled when first asked for.
 
-    That takes some 20 ms. The text is assembly for LLVM; nothing in it is made better than it is written.
+    That takes some 10 ms. The text is assembly for LLVM; nothing in it is made better than it is written. At level 0 it
+    is compiled four times as quickly, for what is not a loop over numbers.
     """
     found = _functions.get(name)
     if found is not None:
@@ -35,7 +36,7 @@ def compiled(name: str, text: Callable[[], str], signature: str) -> Any:
             llvm.initialize_native_asmprinter()
             target = llvm.Target.from_default_triple()
             features = llvm.get_host_cpu_features().flatten()
-            machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=1, jit=True)
+            machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=level, jit=True)
             module = llvm.parse_assembly(text())
             module.triple = target.triple
             module.data_layout = str(machine.target_data)
@@ -45,6 +46,11 @@ def compiled(name: str, text: Callable[[], str], signature: str) -> Any:
             kinds: list[Any] = [_KINDS[kind] for kind in (result, *arguments.split(", "))]
             _functions[name] = ctypes.CFUNCTYPE(*kinds)(engine.get_function_address(name))
         return _functions[name]
+
+
+def address(function: Any) -> int:
+    """Where a function is in memory, for other native code to call."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 def add_up(steps: Array, skip: int, out: Array) -> None:
@@ -82,8 +88,12 @@ def follows(table: Array, offsets: Array, width: int) -> bool:
         raise ValueError(f"{len(table)} of {table.dtype.str} do not compare with {len(offsets)} of {offsets.dtype.str}")
     if len(table) == 0:
         return True
-    call = compiled("follows", follows_text, "i64(ptr, ptr, i64, i64)")
-    return not call(table.ctypes.data, offsets.ctypes.data, len(table), width & 0xFFFFFFFF)
+    return not follower()(table.ctypes.data, offsets.ctypes.data, len(table), width & 0xFFFFFFFF)
+
+
+def follower() -> Any:
+    """The function of `follows`, which gives 0 where numbers are such offsets."""
+    return compiled("follows", _follows, "i64(ptr, ptr, i64, i64)")
 
 
 def slow_follows(table: Array, offsets: Array, width: int) -> bool:
@@ -134,8 +144,8 @@ done:
 """
 
 
-def follows_text() -> str:
-    """The text of `follows`: sixteen numbers at a time, whose differences are gathered, then one at a time."""
+def _follows() -> str:
+    """Sixteen numbers at a time, whose differences are gathered, then one at a time."""
     few, many = f"<{LANES} x i32>", f"<{LANES} x i64>"
 
     def splat(value: str) -> str:

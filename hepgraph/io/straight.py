@@ -12,7 +12,7 @@ from array import array
 from typing import NamedTuple
 
 from hepgraph.io.libraries import NAMES, Tools
-from hepgraph.io.native import LANES, compiled, follows_text
+from hepgraph.io.native import LANES, address, compiled, follower
 
 # What is told of a basket: where it is in the file, and its bytes; its entries, and the first and the last that are
 # wanted; the number of this first entry among all that are wanted, and of its first item among theirs; its items.
@@ -41,52 +41,53 @@ def placed(rows: list[int], frame: Frame, tools: Tools) -> int:
 
     Gives 0 if all are there, n > 0 if room for n bytes is needed, and -1 if it cannot be done.
     """
-    call = compiled("straight", _text, "i64(ptr, i64, ptr)")
-    table, numbers = array("q", rows), array("q", (*tools.addresses, *frame))
+    call = compiled("straight", lambda: _HELPERS + _BLOCKS + _KEY + _BASKET + _LOOP, "i64(ptr, i64, ptr)", level=0)
+    table, numbers = array("q", rows), array("q", (*tools.addresses, *frame, *_loops(frame.number)))
     return int(call(table.buffer_info()[0], len(rows) // len(ROW), numbers.buffer_info()[0]))
 
 
-def _text() -> str:
-    swaps = "".join(_swap(8 * width) for width in (2, 4, 8))
-    return follows_text() + _HELPERS + _BLOCKS + swaps + _KEY + _BASKET + _LOOP
+def _loops(width: int) -> tuple[int, int]:
+    """The addresses of two loops over numbers: one compares tables, one copies numbers of so many bytes, turned."""
+    name = f"swap{8 * width}"
+    swap = 0 if width == 1 else address(compiled(name, lambda: _swap(8 * width), "void(ptr, ptr, i64)"))
+    return address(follower()), swap
 
 
 def _get(name: str, table: str = "%frame") -> str:
     """A number of the frame, or of a row."""
-    index = (*NAMES, *Frame._fields).index(name) if table == "%frame" else ROW.index(name)
+    index = (*NAMES, *Frame._fields, "follows", "swap").index(name) if table == "%frame" else ROW.index(name)
     return f"call i64 @get(ptr {table}, i64 {index})"
 
 
-_HELPERS = f"""
+_HELPERS = """
 declare i16 @llvm.bswap.i16(i16)
+declare i32 @llvm.bswap.i32(i32)
 declare i64 @llvm.bswap.i64(i64)
-declare <{LANES} x i16> @llvm.bswap.v{LANES}i16(<{LANES} x i16>)
-declare <{LANES} x i64> @llvm.bswap.v{LANES}i64(<{LANES} x i64>)
 declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)
 
-define internal i64 @get(ptr %table, i64 %index) {{
+define internal i64 @get(ptr %table, i64 %index) {
   %place = getelementptr i64, ptr %table, i64 %index
   %value = load i64, ptr %place
   ret i64 %value
-}}
+}
 
-define internal i64 @short(ptr %data, i64 %at) {{ ; two bytes, the highest first
+define internal i64 @short(ptr %data, i64 %at) { ; two bytes, the highest first
   %place = getelementptr i8, ptr %data, i64 %at
   %stored = load i16, ptr %place, align 1
   %value = call i16 @llvm.bswap.i16(i16 %stored)
   %wide = sext i16 %value to i64
   ret i64 %wide
-}}
+}
 
-define internal i64 @int(ptr %data, i64 %at) {{ ; four bytes, the highest first
+define internal i64 @int(ptr %data, i64 %at) { ; four bytes, the highest first
   %place = getelementptr i8, ptr %data, i64 %at
   %stored = load i32, ptr %place, align 1
   %value = call i32 @llvm.bswap.i32(i32 %stored)
   %wide = sext i32 %value to i64
   ret i64 %wide
-}}
+}
 
-define internal i64 @three(ptr %data, i64 %at) {{ ; three bytes, the lowest first
+define internal i64 @three(ptr %data, i64 %at) { ; three bytes, the lowest first
   %place = getelementptr i8, ptr %data, i64 %at
   %low = load i16, ptr %place, align 1
   %after = getelementptr i8, ptr %place, i64 2
@@ -96,7 +97,7 @@ define internal i64 @three(ptr %data, i64 %at) {{ ; three bytes, the lowest firs
   %shifted = shl i64 %above, 16
   %value = or i64 %below, %shifted
   ret i64 %value
-}}
+}
 """
 
 # As `codecs.blocks_of`, and the functions of the codecs; LZMA takes so long that Python's part does not count.
@@ -209,7 +210,9 @@ def _swap(bits: int) -> str:
     """A function that copies numbers and turns their bytes round, sixteen at a time, then one at a time."""
     many = f"<{LANES} x i{bits}>"
     return f"""
-define internal void @swap{bits}(ptr noalias %out, ptr noalias %in, i64 %count) {{
+declare {many} @llvm.bswap.v{LANES}i{bits}({many})
+declare i{bits} @llvm.bswap.i{bits}(i{bits})
+define void @swap{bits}(ptr noalias %out, ptr noalias %in, i64 %count) {{
 entry:
   %left = srem i64 %count, {LANES}
   %whole = sub i64 %count, %left
@@ -385,7 +388,9 @@ compare:
   %any = icmp sgt i64 %number, 0
   br i1 %any, label %follow, label %yes
 follow:
-  %wrong = call i64 @follows(ptr %starts, ptr %offsets, i64 %number, i64 %width)
+  %follows.at = {_get("follows")}
+  %follows = inttoptr i64 %follows.at to ptr
+  %wrong = call i64 %follows(ptr %starts, ptr %offsets, i64 %number, i64 %width)
   %none = icmp eq i64 %wrong, 0
   br i1 %none, label %yes, label %no
 yes:
@@ -457,23 +462,15 @@ move:
   %to = getelementptr i8, ptr %out, i64 %skip
   %stretch = mul i64 %many, %width
   %count = sdiv i64 %stretch, %number
-  switch i64 %number, label %no [
-    i64 1, label %one
-    i64 2, label %two
-    i64 4, label %four
-    i64 8, label %eight
-  ]
-one:
+  %bytewise = icmp eq i64 %number, 1
+  br i1 %bytewise, label %copy, label %turn
+copy:
   call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %stretch, i1 false)
   ret i64 0
-two:
-  call void @swap16(ptr %to, ptr %from, i64 %count)
-  ret i64 0
-four:
-  call void @swap32(ptr %to, ptr %from, i64 %count)
-  ret i64 0
-eight:
-  call void @swap64(ptr %to, ptr %from, i64 %count)
+turn:
+  %swap.at = {_get("swap")}
+  %swap = inttoptr i64 %swap.at to ptr
+  call void %swap(ptr %to, ptr %from, i64 %count)
   ret i64 0
 no:
   ret i64 -1
