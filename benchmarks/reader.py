@@ -88,7 +88,7 @@ def sets(source: Any, tree: Any) -> dict[str, list[str]]:
     return found
 
 
-def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int], None] | None:
+def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int, Any], None] | None:
     """What decompresses blocks of one codec to an address, by the C library that reading calls, if it calls one."""
     (codec,) = {codec for codec, _ in blocks} or {b""}
     mine = tools()
@@ -105,20 +105,20 @@ def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int], None] | None
     if codec == b"ZS" and own["zstd"]:
         zstd = ctypes.CFUNCTYPE(size, there, there, size, there, size)(own["zstd"])
 
-        def work(room: int) -> None:
+        def work(room: int, kept: Any) -> None:  # kept: whose memory is read
             for at, length, wanted in packed:
                 right(zstd(own["zstd_context"], room, wanted, at, length) == wanted)
     elif codec == b"ZL" and own["zlib"]:
         zlib = ctypes.CFUNCTYPE(ctypes.c_int, there, there, size, there, size, there)(own["zlib"])
 
-        def work(room: int) -> None:
+        def work(room: int, kept: Any) -> None:  # kept: whose memory is read
             for at, length, wanted in packed:
                 right(zlib(own["deflate_context"], at, length, room, wanted, None) == 0)
     elif codec == b"L4" and own["lz4"]:
         lz4 = ctypes.CFUNCTYPE(ctypes.c_int, there, there, ctypes.c_int, ctypes.c_int)(own["lz4"])
         xxhash = ctypes.CFUNCTYPE(ctypes.c_uint64, there, size, ctypes.c_uint64)(own["xxhash"])
 
-        def work(room: int) -> None:
+        def work(room: int, kept: Any) -> None:  # kept: whose memory is read
             for at, length, wanted in packed:
                 xxhash(at + CHECKSUM, length - CHECKSUM, 0)
                 right(lz4(at + CHECKSUM, room, length - CHECKSUM, wanted) == wanted)
@@ -145,7 +145,7 @@ def alone_of(path: str, branches: list[Any]) -> tuple[Callable[[], None], int]:
         for codec, start, stop, wanted in blocks_of(payload, size)
     ]
     if blocks and (work := blocks_by_c(blocks)) is not None:
-        return lambda: work(room.ctypes.data), total
+        return lambda: work(room.ctypes.data, blocks), total
 
     def alone() -> None:
         for payload, size in packed:

@@ -17,9 +17,10 @@ import numpy as np
 import xxhash
 
 from hepgraph.io import ranges as ranged
-from hepgraph.io.codecs import BlockError, decompress
+from hepgraph.io.codecs import BlockError, blocks_of, decompress, unpacked
 from hepgraph.io.native import add_up
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
+from hepgraph.io.shelf import shelf
 from hepgraph.io.unsplit import unsplit
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -248,7 +249,7 @@ class PageReader:
         """The elements of some parts, one part after the other; zeros for those of pages that nobody looks at."""
         dtype = column.dtype if dtype is None else dtype
         self._check(column, parts)
-        out = np.empty(sum(map(len, parts)), dtype)
+        out = shelf.take(sum(map(len, parts)), dtype)
         at = 0
         for part in parts:
             self._fill(column, part, out[at : at + len(part)], passed, at)
@@ -258,7 +259,7 @@ class PageReader:
     def offsets(self, column: Physical, parts: Sequence[Part]) -> tuple[Array, list[Part]]:
         """The offsets of the lists in some parts, from 0 and through all parts, and the elements that they hold."""
         self._check(column, parts)
-        out = np.empty(sum(map(len, parts)) + 1, np.int64)
+        out = shelf.take(sum(map(len, parts)) + 1, np.dtype(np.int64))
         out[0] = 0
         inside, at = [], 1
         for part in parts:
@@ -435,11 +436,7 @@ class PageReader:
         if plain and len(out) == count and len(packed) != size:
             _unpack(packed, out.view(np.uint8))
             return
-        if len(packed) == size:
-            data = np.frombuffer(packed, np.uint8)
-        else:
-            data = _scratch.place("unpacked", size)
-            _unpack(packed, data)
+        data = _unpacked(packed, size)
         if plain:
             out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
         elif encoding.delta:
@@ -492,6 +489,16 @@ def _unpack(packed: memoryview, out: Array) -> None:
     taken = decompress(packed, out)
     if taken != len(packed):
         raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
+
+
+def _unpacked(packed: memoryview, size: int) -> Array:
+    """The `size` bytes of a page, to be read before the next page is."""
+    if len(packed) == size:
+        return np.frombuffer(packed, np.uint8)
+    blocks = [] if len(packed) > size else blocks_of(packed, size)
+    if not blocks or blocks[-1][2] != len(packed):
+        _unpack(packed, _scratch.place("unpacked", size))  # says what is wrong
+    return unpacked(packed, size, lambda wanted: _scratch.place("unpacked", wanted))
 
 
 def _packed_reals(encoding: Encoding, data: Array, first: int, count: int) -> Array:
