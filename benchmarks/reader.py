@@ -90,9 +90,8 @@ def sets(source: Any, tree: Any) -> dict[str, list[str]]:
 
 def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int, Any], None] | None:
     """What decompresses blocks of one codec to an address, by the C library that reading calls, if it calls one."""
-    (codec,) = {codec for codec, _ in blocks} or {b""}
-    mine = tools()
-    if mine is None:
+    codec, mine = blocks[0][0], tools()
+    if mine is None or {other for other, _ in blocks} != {codec}:
         return None
     own = dict(zip(NAMES, mine.addresses, strict=True))
     size, there = ctypes.c_size_t, ctypes.c_void_p
