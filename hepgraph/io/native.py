@@ -102,6 +102,45 @@ def slow_follows(table: Array, offsets: Array, width: int) -> bool:
     return bool((table.astype(np.int32) - table[:1].astype(np.int32) == wanted).all())
 
 
+def looped(name: str, bits: int, many: list[str], one: list[str], result: str, single: str) -> str:
+    """The text of a function that fills `%out` with numbers of so many bits: LANES at a time, then one at a time.
+
+    It is called with `%in`, `%out`, `%stride` and `%count`. The instructions `many` make `result` of numbers `%i` and
+    those that follow, the instructions `one` make `single` of number `%k`.
+    """
+    vector, more, last = f"<{LANES} x i{bits}>", "\n  ".join(many), "\n  ".join(one)
+    return f"""
+define void @{name}(ptr noalias %in, ptr noalias %out, i64 %stride, i64 %count) {{
+entry:
+  %left = srem i64 %count, {LANES}
+  %whole = sub i64 %count, %left
+  br label %head
+head:
+  %i = phi i64 [0, %entry], [%inext, %body]
+  %more = icmp slt i64 %i, %whole
+  br i1 %more, label %body, label %tail
+body:
+  {more}
+  %to = getelementptr i{bits}, ptr %out, i64 %i
+  store {vector} {result}, ptr %to, align 1
+  %inext = add i64 %i, {LANES}
+  br label %head
+tail:
+  %k = phi i64 [%whole, %head], [%knext, %single]
+  %again = icmp slt i64 %k, %count
+  br i1 %again, label %single, label %done
+single:
+  {last}
+  %place = getelementptr i{bits}, ptr %out, i64 %k
+  store i{bits} {single}, ptr %place, align 1
+  %knext = add i64 %k, 1
+  br label %tail
+done:
+  ret void
+}}
+"""
+
+
 def _sum(dtype: np.dtype[Any]) -> str:
     width = dtype.itemsize
     widened = "sext" if dtype.kind == "i" else "zext"

@@ -12,7 +12,7 @@ from array import array
 from typing import NamedTuple
 
 from hepgraph.io.libraries import NAMES, Tools
-from hepgraph.io.native import LANES, address, compiled, follower
+from hepgraph.io.native import LANES, address, compiled, follower, looped
 
 # What is told of a basket: where it is in the file, and its bytes; its entries, and the first and the last that are
 # wanted; the number of this first entry among all that are wanted, and of its first item among theirs; its items.
@@ -49,7 +49,7 @@ def placed(rows: list[int], frame: Frame, tools: Tools) -> int:
 def _loops(width: int) -> tuple[int, int]:
     """The addresses of two loops over numbers: one compares tables, one copies numbers of so many bytes, turned."""
     name = f"swap{8 * width}"
-    swap = 0 if width == 1 else address(compiled(name, lambda: _swap(8 * width), "void(ptr, ptr, i64)"))
+    swap = 0 if width == 1 else address(compiled(name, lambda: _swap(8 * width), "void(ptr, ptr, i64, i64)"))
     return address(follower()), swap
 
 
@@ -207,44 +207,19 @@ no:
 
 
 def _swap(bits: int) -> str:
-    """A function that copies numbers and turns their bytes round, sixteen at a time, then one at a time."""
-    many = f"<{LANES} x i{bits}>"
-    return f"""
-declare {many} @llvm.bswap.v{LANES}i{bits}({many})
-declare i{bits} @llvm.bswap.i{bits}(i{bits})
-define void @swap{bits}(ptr noalias %out, ptr noalias %in, i64 %count) {{
-entry:
-  %left = srem i64 %count, {LANES}
-  %whole = sub i64 %count, %left
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%inext, %body]
-  %more = icmp slt i64 %i, %whole
-  br i1 %more, label %body, label %tail
-body:
-  %from = getelementptr i{bits}, ptr %in, i64 %i
-  %stored = load {many}, ptr %from, align 1
-  %turned = call {many} @llvm.bswap.v{LANES}i{bits}({many} %stored)
-  %to = getelementptr i{bits}, ptr %out, i64 %i
-  store {many} %turned, ptr %to, align 1
-  %inext = add i64 %i, {LANES}
-  br label %head
-tail:
-  %k = phi i64 [%whole, %head], [%knext, %single]
-  %again = icmp slt i64 %k, %count
-  br i1 %again, label %single, label %done
-single:
-  %here = getelementptr i{bits}, ptr %in, i64 %k
-  %one = load i{bits}, ptr %here, align 1
-  %round = call i{bits} @llvm.bswap.i{bits}(i{bits} %one)
-  %there = getelementptr i{bits}, ptr %out, i64 %k
-  store i{bits} %round, ptr %there, align 1
-  %knext = add i64 %k, 1
-  br label %tail
-done:
-  ret void
-}}
-"""
+    """A function that copies numbers and turns their bytes round; it takes no notice of its stride."""
+
+    def turned(kind: str, suffix: str, number: str, name: str) -> list[str]:
+        return [
+            f"%{name}.from = getelementptr i{bits}, ptr %in, i64 {number}",
+            f"%{name}.stored = load {kind}, ptr %{name}.from, align 1",
+            f"%{name} = call {kind} @llvm.bswap.{suffix}({kind} %{name}.stored)",
+        ]
+
+    many, several = f"<{LANES} x i{bits}>", f"v{LANES}i{bits}"
+    declared = f"declare {many} @llvm.bswap.{several}({many})\ndeclare i{bits} @llvm.bswap.i{bits}(i{bits})\n"
+    vector, single = turned(many, several, "%i", "vector"), turned(f"i{bits}", f"i{bits}", "%k", "number")
+    return declared + looped(f"swap{bits}", bits, vector, single, "%vector", "%number")
 
 
 # As `LocalBytes.read`, and `baskets.key_of`: where the key says so, gives its length, else a negative number.
@@ -470,7 +445,7 @@ copy:
 turn:
   %swap.at = {_get("swap")}
   %swap = inttoptr i64 %swap.at to ptr
-  call void %swap(ptr %to, ptr %from, i64 %count)
+  call void %swap(ptr %from, ptr %to, i64 0, i64 %count)
   ret i64 0
 no:
   ret i64 -1

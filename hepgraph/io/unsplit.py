@@ -9,11 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.native import compiled
+from hepgraph.io.native import LANES, compiled, looped
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-LANES = 16
 
 
 def unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:
@@ -53,7 +51,7 @@ def slow_unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> 
 
 
 def _loop(name: str, width: int) -> str:
-    """A function over `count` numbers: sixteen at a time, then one at a time."""
+    """A function over `count` numbers."""
     bits = 8 * width
     many = [_address(byte, f"<{LANES} x i8>", "v") for byte in range(width)]
     level = [(f"%v{byte}", 8) for byte in range(width)]
@@ -81,16 +79,7 @@ def _loop(name: str, width: int) -> str:
         many += _zigzag(vector, result, every, "zeroinitializer", "v")
         one += _zigzag(f"i{bits}", single, "1", "0", "b")
         result, single = "%vz", "%bz"
-    return _FUNCTION.format(
-        name=name,
-        bits=bits,
-        lanes=LANES,
-        vector=vector,
-        many="\n  ".join(many),
-        one="\n  ".join(one),
-        result=result,
-        single=single,
-    )
+    return looped(name, bits, many, one, result, single)
 
 
 def _address(byte: int, kind: str, name: str) -> str:
@@ -109,35 +98,3 @@ def _zigzag(kind: str, value: str, one: str, zero: str, name: str) -> list[str]:
         f"%{name}zn = sub {kind} {zero}, %{name}zl",
         f"%{name}z = xor {kind} %{name}zh, %{name}zn",
     ]
-
-
-_FUNCTION = """
-define void @{name}(ptr noalias %in, ptr noalias %out, i64 %stride, i64 %count) {{
-entry:
-  %left = srem i64 %count, {lanes}
-  %whole = sub i64 %count, %left
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%inext, %body]
-  %more = icmp slt i64 %i, %whole
-  br i1 %more, label %body, label %tail
-body:
-  {many}
-  %to = getelementptr i{bits}, ptr %out, i64 %i
-  store {vector} {result}, ptr %to, align 1
-  %inext = add i64 %i, {lanes}
-  br label %head
-tail:
-  %k = phi i64 [%whole, %head], [%knext, %single]
-  %again = icmp slt i64 %k, %count
-  br i1 %again, label %single, label %done
-single:
-  {one}
-  %place = getelementptr i{bits}, ptr %out, i64 %k
-  store i{bits} {single}, ptr %place, align 1
-  %knext = add i64 %k, 1
-  br label %tail
-done:
-  ret void
-}}
-"""
