@@ -88,14 +88,14 @@ def sets(source: Any, tree: Any) -> dict[str, list[str]]:
     return found
 
 
-def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int, Any], None] | None:
+def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int], None] | None:
     """What decompresses blocks of one codec to an address, by the C library that reading calls, if it calls one."""
     codec, mine = blocks[0][0], tools()
     if mine is None or {other for other, _ in blocks} != {codec}:
         return None
     own = dict(zip(NAMES, mine.addresses, strict=True))
     size, there = ctypes.c_size_t, ctypes.c_void_p
-    packed = [(data.ctypes.data, len(data), wanted) for _, (data, wanted) in blocks]
+    packed = [(data.ctypes.data, len(data), wanted, data) for _, (data, wanted) in blocks]  # data: to keep it
 
     def right(good: bool) -> None:
         if not good:
@@ -104,21 +104,21 @@ def blocks_by_c(blocks: list[tuple[bytes, Any]]) -> Callable[[int, Any], None] |
     if codec == b"ZS" and own["zstd"]:
         zstd = ctypes.CFUNCTYPE(size, there, there, size, there, size)(own["zstd"])
 
-        def work(room: int, kept: Any) -> None:  # kept: whose memory is read
-            for at, length, wanted in packed:
+        def work(room: int) -> None:
+            for at, length, wanted, _ in packed:
                 right(zstd(own["zstd_context"], room, wanted, at, length) == wanted)
     elif codec == b"ZL" and own["zlib"]:
         zlib = ctypes.CFUNCTYPE(ctypes.c_int, there, there, size, there, size, there)(own["zlib"])
 
-        def work(room: int, kept: Any) -> None:  # kept: whose memory is read
-            for at, length, wanted in packed:
+        def work(room: int) -> None:
+            for at, length, wanted, _ in packed:
                 right(zlib(own["deflate_context"], at, length, room, wanted, None) == 0)
     elif codec == b"L4" and own["lz4"]:
         lz4 = ctypes.CFUNCTYPE(ctypes.c_int, there, there, ctypes.c_int, ctypes.c_int)(own["lz4"])
         xxhash = ctypes.CFUNCTYPE(ctypes.c_uint64, there, size, ctypes.c_uint64)(own["xxhash"])
 
-        def work(room: int, kept: Any) -> None:  # kept: whose memory is read
-            for at, length, wanted in packed:
+        def work(room: int) -> None:
+            for at, length, wanted, _ in packed:
                 xxhash(at + CHECKSUM, length - CHECKSUM, 0)
                 right(lz4(at + CHECKSUM, room, length - CHECKSUM, wanted) == wanted)
     else:
@@ -144,7 +144,7 @@ def alone_of(path: str, branches: list[Any]) -> tuple[Callable[[], None], int]:
         for codec, start, stop, wanted in blocks_of(payload, size)
     ]
     if blocks and (work := blocks_by_c(blocks)) is not None:
-        return lambda: work(room.ctypes.data, blocks), total
+        return lambda: work(room.ctypes.data), total
 
     def alone() -> None:
         for payload, size in packed:

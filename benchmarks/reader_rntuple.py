@@ -22,7 +22,7 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgraph.io.codecs import decompress
+from hepgraph.io.codecs import unpacked
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, Source
@@ -116,7 +116,10 @@ def unpack(pages: list[tuple[bytes, int]], size: int) -> None:
     out, at = np.empty(size, np.uint8), 0
     for data, stop in pages:
         if len(data) < stop:
-            decompress(data, out[at : at + stop])
+            place = out[at : at + stop]
+            made = unpacked(memoryview(data), stop, lambda size, place=place: place)
+            if made is not place:
+                place[...] = made
         at += stop
 
 

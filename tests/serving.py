@@ -1,8 +1,11 @@
 """A local HTTP server that serves ranges of files, counts what it is asked for, and fails when it is told to."""
 
 import re
+import socket
+import subprocess
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from hepgraph.io import parquet, rntuple
@@ -117,6 +120,27 @@ def serving(files):
         mine.http.shutdown()
         mine.http.server_close()
         thread.join()
+
+
+def free_port():
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        return place.getsockname()[1]
+
+
+@contextmanager
+def running(command, port):
+    """A server that some command starts, once it listens."""
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(200):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.kill()
+        server.wait()
 
 
 def forget():

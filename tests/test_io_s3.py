@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from serving import free_port, running
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
 pytest.importorskip("moto.server", reason="moto[server] is not installed")
@@ -27,26 +24,16 @@ SECRETS = {"key": "who", "secret": "knows"}
 @pytest.fixture(scope="module")
 def options():
     """The storage options of a bucket that holds the samples."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
-    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
+    with running([sys.executable, "-c", code], port):
         names = {"aws_access_key_id": "who", "aws_secret_access_key": "knows", "region_name": "us-east-1"}
         client = boto3.client("s3", endpoint_url=url, **names)
         client.create_bucket(Bucket="events")
         for name in ("sample.root", "sample.parquet"):
             client.upload_file(str(DATA / name), "events", name)
         yield {"endpoint_url": url, **SECRETS}
-    finally:
-        server.terminate()
-        server.wait()
 
 
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+from serving import free_port, running
 
 pytest.importorskip("fsspec_xrootd", reason="fsspec-xrootd is not installed")
 if shutil.which("xrootd") is None:
@@ -37,33 +35,19 @@ all.pidpath {admin}
 @pytest.fixture(scope="module")
 def server():
     """A server that has the samples, and the URL of their directory."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as place:
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
         root, admin = Path(folder) / "root", Path(folder) / "admin"
         shutil.copytree(DATA, root / "data", ignore=lambda _, names: set(names) - {"sample.root", "sample.parquet"})
         admin.mkdir()
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
         (admin / "a.cfg").write_text(CONFIGURATION.format(port=port, root=root, admin=admin))
         command = ["xrootd", "-c", admin / "a.cfg", "-l", admin / "log"]
         if os.getuid() == 0:  # as which it does not run
             Path(folder).chmod(0o755)
             shutil.chown(admin, "nobody")
             command += ["-R", "nobody"]
-        place.close()
-        yield from started(command, port)
-
-
-def started(command, port):
-    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.1)
-        yield running, f"root://127.0.0.1:{port}//data/"
-    finally:
-        running.kill()
-        running.wait()
+        with running(command, port) as process:
+            yield process, f"root://127.0.0.1:{port}//data/"
 
 
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
@@ -103,15 +87,15 @@ except hg.errors.AccessError as error:
 
 
 def test_a_server_that_says_no_more(server):
-    running, url = server
+    process, url = server
     command = [sys.executable, "-c", READING, f"{url}sample.root"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdout.readline() == "open\n"
-        running.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGSTOP)
         try:
             said, _ = reader.communicate("\n", timeout=100)
         finally:
-            running.send_signal(signal.SIGCONT)
+            process.send_signal(signal.SIGCONT)
             reader.kill()
     assert re.match(rf"Cannot read bytes \d+ to \d+ of {url}sample\.root: OSError: .*, 2 times\.\n", said)
 

@@ -45,11 +45,10 @@ class Staying:
         """`n` threads for the length of a `with`; after an error they end."""
         key = os.getpid(), n  # threads do not come along when a process forks
         with self._lock:
-            pool, timer = self._pools.pop(key, (None, None))
-        if pool is None or timer is None:
-            pool = ThreadPoolExecutor(n, "hepgraph")
-        else:
-            timer.cancel()
+            found = self._pools.pop(key, None)
+        if found is not None:
+            found[1].cancel()
+        pool = ThreadPoolExecutor(n, "hepgraph") if found is None else found[0]
         try:
             yield pool
         except BaseException:

@@ -19,7 +19,6 @@ import xxhash
 import zstandard
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Bytes: TypeAlias = bytes | bytearray | memoryview | Array
 
 HEADER = 9
 CHECKSUM = 8
@@ -95,30 +94,16 @@ def unpacked(data: memoryview, size: int, place: Callable[[int], Array]) -> Arra
     >>> unpacked(memoryview(block + block), 10, lambda size: np.empty(size, np.uint8)).tobytes()
     b'muonsmuons'
     """
-    blocks = blocks_of(data, size)
+    return joined(data, blocks_of(data, size), size, place)
+
+
+def joined(data: memoryview, blocks: list[Block], size: int, place: Callable[[int], Array]) -> Array:
+    """As `unpacked`, where the blocks are known."""
     if len(blocks) == 1 and blocks[0][0] in WHOLE:
         return np.frombuffer(_whole(data, blocks[0]), np.uint8)
     out = place(size)
     _fill(data, blocks, out)
     return out
-
-
-def decompress(data: Bytes, out: Bytes) -> int:
-    """Fills `out` with what the first blocks of compressed data hold; gives the number of bytes that these take.
-
-    What follows them is for the caller to judge. Raises BlockError as `unpacked` does; `out` then holds anything.
-
-    >>> packed = bytes(cramjam.zstd.compress(b"muon" * 9))
-    >>> block = b"ZS" + bytes([1, len(packed), 0, 0, 36, 0, 0]) + packed
-    >>> place = bytearray(36)
-    >>> decompress(block, place) == len(block), bytes(place[:8])
-    (True, b'muonmuon')
-    """
-    source = memoryview(data).cast("B")  # type: ignore[arg-type]  # an array has a buffer, which its type does not say
-    target = np.frombuffer(out, np.uint8)
-    blocks = blocks_of(source, len(target))
-    _fill(source, blocks, target)
-    return blocks[-1][2] if blocks else 0
 
 
 def _fill(data: memoryview, blocks: list[Block], out: Array) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from typing import Any, Protocol, TypeAlias
@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 
 from hepgraph.io import ranges as ranged
-from hepgraph.io.codecs import BlockError, blocks_of, decompress, unpacked
+from hepgraph.io.codecs import BlockError, blocks_of, joined
 from hepgraph.io.native import add_up
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.shelf import shelf
@@ -433,10 +433,10 @@ class PageReader:
         """Elements from `first` on of a page of `count` elements."""
         size = (count * encoding.bits + 7) // 8
         plain = encoding.dtype == out.dtype and not (encoding.split or encoding.real or encoding.bits == 1)
-        if plain and len(out) == count and len(packed) != size:
-            _unpack(packed, out.view(np.uint8))
+        target = out.view(np.uint8) if plain and len(out) == count else None
+        data = _unpacked(packed, size, lambda wanted: _scratch.place("unpacked", wanted) if target is None else target)
+        if data is target:
             return
-        data = _unpacked(packed, size)
         if plain:
             out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
         elif encoding.delta:
@@ -483,22 +483,18 @@ def _looked_at(pages: Pages, some: Sequence[int], low: int, high: int, passed: P
     ]  # fmt: skip
 
 
-def _unpack(packed: memoryview, out: Array) -> None:
-    if len(packed) > len(out):
-        raise PageError(f"{len(packed)} bytes are too many for the {len(out)} that it holds")
-    taken = decompress(packed, out)
-    if taken != len(packed):
-        raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
-
-
-def _unpacked(packed: memoryview, size: int) -> Array:
-    """The `size` bytes of a page, to be read before the next page is."""
+def _unpacked(packed: memoryview, size: int, place: Callable[[int], Array]) -> Array:
+    """The `size` bytes of a page, to be read before the next page is: where `place(size)` says, or elsewhere."""
     if len(packed) == size:
         return np.frombuffer(packed, np.uint8)
-    blocks = [] if len(packed) > size else blocks_of(packed, size)
-    if not blocks or blocks[-1][2] != len(packed):
-        _unpack(packed, _scratch.place("unpacked", size))  # says what is wrong
-    return unpacked(packed, size, lambda wanted: _scratch.place("unpacked", wanted))
+    if len(packed) > size:
+        raise PageError(f"{len(packed)} bytes are too many for the {size} that it holds")
+    blocks = blocks_of(packed, size)
+    found = joined(packed, blocks, size, place)
+    taken = blocks[-1][2] if blocks else 0
+    if taken != len(packed):
+        raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
+    return found
 
 
 def _packed_reals(encoding: Encoding, data: Array, first: int, count: int) -> Array:

@@ -9,6 +9,7 @@ say what is wrong.
 from __future__ import annotations
 
 from array import array
+from functools import cache
 from typing import NamedTuple
 
 from hepgraph.io.libraries import NAMES, Tools
@@ -42,15 +43,16 @@ def placed(rows: list[int], frame: Frame, tools: Tools) -> int:
     Gives 0 if all are there, n > 0 if room for n bytes is needed, and -1 if it cannot be done.
     """
     call = compiled("straight", lambda: _HELPERS + _BLOCKS + _KEY + _BASKET + _LOOP, "i64(ptr, i64, ptr)", level=0)
-    table, numbers = array("q", rows), array("q", (*tools.addresses, *frame, *_loops(frame.number)))
+    table, numbers = array("q", rows), array("q", (*tools.addresses, *frame, *_loops(frame.number, frame.offsets != 0)))
     return int(call(table.buffer_info()[0], len(rows) // len(ROW), numbers.buffer_info()[0]))
 
 
-def _loops(width: int) -> tuple[int, int]:
+@cache
+def _loops(width: int, listed: bool) -> tuple[int, int]:
     """The addresses of two loops over numbers: one compares tables, one copies numbers of so many bytes, turned."""
     name = f"swap{8 * width}"
     swap = 0 if width == 1 else address(compiled(name, lambda: _swap(8 * width), "void(ptr, ptr, i64, i64)"))
-    return address(follower()), swap
+    return address(follower()) if listed else 0, swap
 
 
 def _get(name: str, table: str = "%frame") -> str:
@@ -59,7 +61,23 @@ def _get(name: str, table: str = "%frame") -> str:
     return f"call i64 @get(ptr {table}, i64 {index})"
 
 
-_HELPERS = """
+def _big(name: str, bits: int) -> str:
+    """A function that gives a number whose highest byte is stored first."""
+    return f"""
+define internal i64 @{name}(ptr %data, i64 %at) {{
+  %place = getelementptr i8, ptr %data, i64 %at
+  %stored = load i{bits}, ptr %place, align 1
+  %value = call i{bits} @llvm.bswap.i{bits}(i{bits} %stored)
+  %wide = sext i{bits} %value to i64
+  ret i64 %wide
+}}
+"""
+
+
+_HELPERS = (
+    _big("short", 16)
+    + _big("int", 32)
+    + """
 declare i16 @llvm.bswap.i16(i16)
 declare i32 @llvm.bswap.i32(i32)
 declare i64 @llvm.bswap.i64(i64)
@@ -69,22 +87,6 @@ define internal i64 @get(ptr %table, i64 %index) {
   %place = getelementptr i64, ptr %table, i64 %index
   %value = load i64, ptr %place
   ret i64 %value
-}
-
-define internal i64 @short(ptr %data, i64 %at) { ; two bytes, the highest first
-  %place = getelementptr i8, ptr %data, i64 %at
-  %stored = load i16, ptr %place, align 1
-  %value = call i16 @llvm.bswap.i16(i16 %stored)
-  %wide = sext i16 %value to i64
-  ret i64 %wide
-}
-
-define internal i64 @int(ptr %data, i64 %at) { ; four bytes, the highest first
-  %place = getelementptr i8, ptr %data, i64 %at
-  %stored = load i32, ptr %place, align 1
-  %value = call i32 @llvm.bswap.i32(i32 %stored)
-  %wide = sext i32 %value to i64
-  ret i64 %wide
 }
 
 define internal i64 @three(ptr %data, i64 %at) { ; three bytes, the lowest first
@@ -99,6 +101,7 @@ define internal i64 @three(ptr %data, i64 %at) { ; three bytes, the lowest first
   ret i64 %value
 }
 """
+)
 
 # As `codecs.blocks_of`, and the functions of the codecs; LZMA takes so long that Python's part does not count.
 _BLOCKS = f"""
