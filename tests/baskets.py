@@ -99,7 +99,7 @@ class Memory:
 @contextmanager
 def on_disk(content):
     """The bytes of a file, on disk: baskets in it are placed by native code wherever they can be."""
-    with tempfile.TemporaryFile() as file, mock.patch.object(baskets, "STRAIGHT", 0):
+    with tempfile.TemporaryFile() as file, mock.patch.object(baskets, "ENOUGH", 0):
         file.write(content)
         file.flush()
         yield LocalBytes(file.fileno())

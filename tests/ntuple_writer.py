@@ -51,6 +51,7 @@ class Written:
     clusters: list[int]
     codec: object = None
     checksums: bool = True
+    once: bool = False  # pages that are the same are written once, as ROOT does
     places: list[tuple[int, int, int, int]] = field(default_factory=list)  # cluster, column, offset, size of a page
 
 
@@ -133,7 +134,7 @@ def write(path: Path, what: Written) -> str:
     body = struct.pack("<Q", 0) + text("Events") + text("") + text("test")
     header = envelope(1, body + listed(fields) + listed([column_record(c) for c in what.columns]) + listed([]) * 2)
     summaries, lists, start = [], [], 0
-    before = [0] * len(what.columns)
+    before, known = [0] * len(what.columns), {}
     for cluster, entries in enumerate(what.clusters):
         summaries.append(record(struct.pack("<QQ", start, entries)))
         columns = []
@@ -149,7 +150,9 @@ def write(path: Path, what: Written) -> str:
                 page = encoded(column, values)
                 page = uproot.compression.compress(page, what.codec)
                 checksum = struct.pack("<Q", xxhash.xxh3_64_intdigest(page)) if what.checksums else b""
-                offset = put(page + checksum)
+                offset = known.get(page) if what.once else None
+                if offset is None:
+                    offset = known[page] = put(page + checksum)
                 what.places.append((cluster, index, offset, len(page)))
                 rows.append(struct.pack("<iiQ", -len(values) if what.checksums else len(values), len(page), offset))
             columns.append(listed(rows, struct.pack("<qI", before[index], 505)))

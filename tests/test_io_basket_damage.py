@@ -26,7 +26,7 @@ from hepgraph.io.source import Need, Partition
 @pytest.fixture(autouse=True)
 def _straight(monkeypatch):
     """Columns are placed by native code wherever they can be; what is damaged, by the code that says so."""
-    monkeypatch.setattr(baskets, "STRAIGHT", 0)
+    monkeypatch.setattr(baskets, "ENOUGH", 0)
 
 
 def error_of(path, name, start=0, stop=120):

@@ -65,7 +65,7 @@ def test_real_files_bit_for_bit(place, monkeypatch):
                 slow += 1
                 continue
             fast += 1
-            monkeypatch.setattr(baskets, "STRAIGHT", 0 if index % 2 else 20_000)  # placed by native code or not
+            monkeypatch.setattr(baskets, "ENOUGH", 0 if index % 2 else 20_000)  # placed by native code or not
             ranges = [(0, entries), (entries // 3, entries - entries // 4)]
             for start, stop in ranges if index % 5 == 0 else ranges[:1]:
                 mine = source.read(Partition(path, tree, start, stop), {name: Need.DATA})[name]
@@ -98,7 +98,7 @@ def test_real_collections_in_one_read(path):
 @pytest.mark.parametrize("least", [0, 20_000])
 @pytest.mark.parametrize("codec", COMPRESSIONS)
 def test_files_of_every_codec(tmp_path, codec, least, monkeypatch):
-    monkeypatch.setattr(baskets, "STRAIGHT", least)
+    monkeypatch.setattr(baskets, "ENOUGH", least)
     path = write(tmp_path / "a.root", COMPRESSIONS[codec], n=400)
     source = open_root(path)
     with uproot.open(path) as file:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from hepgraph.kernel import cache, native
+from hepgraph import objects
+from hepgraph.kernel import native
 
 TEXT = """define i32 @kernel(i64 %a, i64 %b, i64 %c, ptr %t, ptr %s) {
   %r = trunc i64 %a to i32
@@ -39,7 +40,7 @@ def run(number: int) -> tuple[int, int, int]:
 
 def test_compiled_once_then_loaded(folder: Path) -> None:
     assert run(100) == (1, 1, 0)
-    (file,) = folder.iterdir()
+    (file,) = folder.glob("*.o")
     assert file.suffix == ".o"
     assert not file.stat().st_mode & 0o077
     assert not folder.stat().st_mode & 0o077
@@ -56,7 +57,7 @@ def test_one_module_serves_a_process(folder: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign", "renamed"])
 def test_damaged_files_are_compiled_again_and_rewritten(folder: Path, damage: str) -> None:
     run(102)
-    (file,) = folder.iterdir()
+    (file,) = folder.glob("*.o")
     good = file.read_bytes()
     match damage:
         case "cut":
@@ -69,17 +70,17 @@ def test_damaged_files_are_compiled_again_and_rewritten(folder: Path, damage: st
             file.write_bytes(b"\x7fELF" + good[4:])
         case "renamed":  # an object of another name is another's
             run(103)
-            (other,) = (each for each in folder.iterdir() if each != file)
+            (other,) = (each for each in folder.glob("*.o") if each != file)
             file.write_bytes(other.read_bytes())
     assert run(102) == (1, 1, 0)
-    assert file.read_bytes()[:18] == cache.MAGIC
+    assert file.read_bytes()[:18] == objects.MAGIC
     assert run(102) == (1, 0, 1)
 
 
 @pytest.mark.parametrize("what", ["file", "folder", "parent"])
 def test_what_others_can_write_is_not_executed(folder: Path, what: str) -> None:
     run(104)
-    (file,) = folder.iterdir()
+    (file,) = folder.glob("*.o")
     path = {"file": file, "folder": folder, "parent": folder.parent}[what]
     mode = path.stat().st_mode
     path.chmod(mode | 0o022)
@@ -97,7 +98,7 @@ def test_files_of_other_users_are_not_executed(folder: Path, monkeypatch: pytest
 
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     run(106)
-    (file,) = folder.iterdir()
+    (file,) = folder.glob("*.o")
     moved = tmp_path / "elsewhere.o"
     file.rename(moved)
     file.symlink_to(moved)
@@ -126,10 +127,10 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEPGRAPH_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/where")
     if sys.platform != "darwin":
-        assert cache.directory() == Path("/some/where/hepgraph")
+        assert objects.directory() == Path("/some/where/hepgraph")
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setenv("HOME", "/home/me")
-        assert cache.directory() == Path("/home/me/.cache/hepgraph")
+        assert objects.directory() == Path("/home/me/.cache/hepgraph")
 
 
 def test_many_writers(folder: Path) -> None:
@@ -138,15 +139,15 @@ def test_many_writers(folder: Path) -> None:
 
     def work(k: int) -> bool:
         for _ in range(30):
-            cache.write("same", data[k % 4])
-            found = cache.read("same")
+            objects.write("same", data[k % 4])
+            found = objects.read("same")
             if found is not None and found not in data:
                 return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
-    assert [file.name for file in folder.iterdir()] == ["same.o"]
+    assert [file.name for file in folder.glob("*.o")] == ["same.o"]
 
 
 SCRIPT = """
@@ -182,34 +183,47 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects are deleted in the order of their last use, until there are well under the limit."""
-    size = len(cache.MAGIC) + 32 + 1000
-    monkeypatch.setattr(cache, "MOST", 10 * size)
-    monkeypatch.setattr(cache, "FEWER", 6 * size)
+    size = len(objects.MAGIC) + 32 + 1000
+    monkeypatch.setattr(objects, "MOST", 10 * size)
+    monkeypatch.setattr(objects, "FEWER", 6 * size)
+    monkeypatch.setattr(objects, "PAUSE", 0)
     for k in range(10):
-        cache.write(f"{k}", bytes(1000))
+        objects.write(f"{k}", bytes(1000))
         os.utime(folder / f"{k}.o", ns=(k, k))
-    assert len(list(folder.iterdir())) == 10
-    assert cache.read("2") == bytes(1000)  # was used just now
+    assert len(list(folder.glob("*.o"))) == 10
+    assert objects.read("2") == bytes(1000)  # was used just now
     (folder / "notes.txt").write_text("is no object, and stays")
-    cache.write("new", bytes(1000))
-    assert sorted(file.name for file in folder.iterdir()) == sorted(
-        ["2.o", "6.o", "7.o", "8.o", "9.o", "new.o", "notes.txt"]
-    )
+    objects.write("new", bytes(1000))
+    assert sorted(file.name for file in folder.glob("*.o")) == sorted(["2.o", "6.o", "7.o", "8.o", "9.o", "new.o"])
+    assert (folder / "notes.txt").exists()
+
+
+def test_what_is_there_is_looked_at_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not at each writing: it takes a tenth of a second where there are very many."""
+    looks: list[Path] = []
+    monkeypatch.setattr(objects, "prune", lambda where, most, fewer: looks.append(where))
+    for k in range(3):
+        objects.write(f"{k}", b"object")
+    assert looks == [folder]
+    os.utime(folder / objects.LOOKED, (0, 0))
+    objects.write("later", b"object")
+    assert looks == [folder] * 2
 
 
 def test_deleting_does_not_mind_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MOST", 3000)
-    monkeypatch.setattr(cache, "FEWER", 1500)
+    monkeypatch.setattr(objects, "MOST", 3000)
+    monkeypatch.setattr(objects, "FEWER", 1500)
+    monkeypatch.setattr(objects, "PAUSE", 0)
 
     def work(k: int) -> bool:
         for i in range(40):
-            cache.write(f"{k} {i}", bytes([k]) * 700)
-            found = cache.read(f"{k} {i}")
+            objects.write(f"{k} {i}", bytes([k]) * 700)
+            found = objects.read(f"{k} {i}")
             if found is not None and found != bytes([k]) * 700:
                 return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
-    cache.write("last", bytes(700))
-    assert sum(file.stat().st_size for file in folder.iterdir()) <= 3000
+    objects.write("last", bytes(700))
+    assert sum(file.stat().st_size for file in folder.glob("*.o")) <= 3000

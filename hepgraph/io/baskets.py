@@ -19,7 +19,8 @@ from hepgraph.io.codecs import blocks_of, unpacked
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
-from hepgraph.io.straight import Frame, placed
+from hepgraph.io.straight import ENOUGH
+from hepgraph.io.straight_baskets import Frame, placed
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -30,7 +31,6 @@ LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24
 LIKELY_ROOM = 2**20
 LIKELY_RATIO = 256
-STRAIGHT = 20_000  # entries, from which it pays to compile `straight`
 
 
 class BasketError(ValueError):
@@ -264,7 +264,7 @@ class Column:
         """
         numbers, width = self.numbers, stored.itemsize
         file = self._data.file if self._fetched is None else None
-        if file is None or self.stop - self.start < STRAIGHT or numbers.stop > len(self.baskets.ranges):
+        if file is None or self.stop - self.start < ENOUGH or numbers.stop > len(self.baskets.ranges):
             return False
         if stored.newbyteorder("=") != out.dtype or (width > 1 and stored.isnative) or (mine := tools()) is None:
             return False

@@ -22,7 +22,7 @@ LIBRARIES = {
     "lz4": ("liblz4.so.1", "liblz4.1.dylib"),
     "xxhash": ("libxxhash.so.0", "libxxhash.0.dylib"),
 }
-NAMES = ("pread", "zstd", "zstd_context", "zlib", "deflate", "deflate_context", "lz4", "xxhash")
+NAMES = ("pread", "zstd", "zstd_context", "zlib", "deflate", "deflate_context", "lz4", "xxhash", "xxh3")
 
 
 class Tools:
@@ -42,6 +42,9 @@ class Tools:
             found["deflate_context"] = self._context(make, free)
         if lz4 is not None and xxhash is not None:
             found |= {"lz4": address(lz4.LZ4_decompress_safe), "xxhash": address(xxhash.XXH64)}
+        for name in ("XXH3_64bits", "XXH3_64bits_dispatch"):  # since 0.8; the latter uses what the processor has
+            if xxhash is not None and hasattr(xxhash, name):
+                found["xxh3"] = address(getattr(xxhash, name))
         self.addresses = [found[name] for name in NAMES]
 
     def _context(self, make: Any, free: Any) -> int:

@@ -7,8 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-import llvmlite.binding as llvm
 import numpy as np
+
+from hepgraph import machine
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -24,24 +25,18 @@ _KINDS = {"void": None, "ptr": ctypes.c_void_p, "i64": ctypes.c_int64}
 def compiled(name: str, text: Callable[[], str], signature: str, level: int = 1) -> Any:
     """The function of this name in a text, as "i64(ptr, i64)" says it is called; compiled when first asked for.
 
-    That takes some 10 ms. The text is assembly for LLVM; nothing in it is made better than it is written. At level 0 it
-    is compiled four times as quickly, for what is not a loop over numbers.
+    That takes some 10 ms, and 2 where the object code of an earlier process is on disk. The text is assembly for LLVM;
+    nothing in it is made better than it is written. At level 0 it is compiled four times as quickly, for what is not
+    a loop over numbers.
     """
     found = _functions.get(name)
     if found is not None:
         return found
     with _lock:
         if name not in _functions:
-            llvm.initialize_native_target()
-            llvm.initialize_native_asmprinter()
-            target = llvm.Target.from_default_triple()
-            features = llvm.get_host_cpu_features().flatten()
-            machine = target.create_target_machine(cpu=llvm.get_host_cpu_name(), features=features, opt=level, jit=True)
-            module = llvm.parse_assembly(text())
-            module.triple = target.triple
-            module.data_layout = str(machine.target_data)
-            engine = _engines[name] = llvm.create_mcjit_compiler(module, machine)
-            engine.finalize_object()
+            made = text()
+            engine, _ = machine.loaded(machine.name_of(made, f"{level}"), level, lambda: machine.parsed(made, level))
+            _engines[name] = engine
             result, _, arguments = signature.rstrip(")").partition("(")
             kinds: list[Any] = [_KINDS[kind] for kind in (result, *arguments.split(", "))]
             _functions[name] = ctypes.CFUNCTYPE(*kinds)(engine.get_function_address(name))
@@ -67,9 +62,12 @@ def add_up(steps: Array, skip: int, out: Array) -> None:
         raise ValueError(f"steps of {steps.dtype} are not added up")
     if not 0 <= skip <= skip + len(out) <= len(steps):
         raise ValueError(f"{len(steps)} steps do not give sums {skip} to {skip + len(out)}")
-    name = f"add_up_{steps.dtype.str[1:]}"
-    call = compiled(name, lambda: _sum(steps.dtype), "void(ptr, ptr, i64, i64)")
-    call(steps.ctypes.data, out.ctypes.data, skip, skip + len(out))
+    adder(steps.dtype)(steps.ctypes.data, out.ctypes.data, skip, skip + len(out))
+
+
+def adder(dtype: np.dtype[Any]) -> Any:
+    """The function of `add_up` for steps of one type."""
+    return compiled(f"add_up_{dtype.str[1:]}", lambda: _sum(dtype), "void(ptr, ptr, i64, i64)")
 
 
 def follows(table: Array, offsets: Array, width: int) -> bool:
@@ -103,41 +101,58 @@ def slow_follows(table: Array, offsets: Array, width: int) -> bool:
 
 
 def looped(name: str, bits: int, many: list[str], one: list[str], result: str, single: str) -> str:
-    """The text of a function that fills `%out` with numbers of so many bits: LANES at a time, then one at a time.
+    """The text of a function that fills `%out` with numbers of so many bits: LANES at a time, or one at a time.
 
     It is called with `%in`, `%out`, `%stride` and `%count`. The instructions `many` make `result` of numbers `%i` and
-    those that follow, the instructions `one` make `single` of number `%k`.
+    those that follow, the instructions `one` make `single` of number `%k`. What is stored LANES at a time goes past the
+    processor's caches, in which there is no room for a column: the first of these begins where a line of them does.
     """
     vector, more, last = f"<{LANES} x i{bits}>", "\n  ".join(many), "\n  ".join(one)
+    line = LANES * bits // 8
     return f"""
 define void @{name}(ptr noalias %in, ptr noalias %out, i64 %stride, i64 %count) {{
 entry:
-  %left = srem i64 %count, {LANES}
+  %address = ptrtoint ptr %out to i64
+  %negative = sub i64 0, %address
+  %before = and i64 %negative, {line - 1}
+  %odd = srem i64 %before, {bits // 8}
+  %never = icmp ne i64 %odd, 0
+  %numbers = sdiv i64 %before, {bits // 8}
+  %few = icmp sgt i64 %numbers, %count
+  %alone = or i1 %never, %few
+  %lead = select i1 %alone, i64 %count, i64 %numbers
+  %rest = sub i64 %count, %lead
+  %left = srem i64 %rest, {LANES}
   %whole = sub i64 %count, %left
-  br label %head
+  br label %tail
 head:
-  %i = phi i64 [0, %entry], [%inext, %body]
+  %i = phi i64 [%lead, %stop], [%inext, %body]
   %more = icmp slt i64 %i, %whole
   br i1 %more, label %body, label %tail
 body:
   {more}
   %to = getelementptr i{bits}, ptr %out, i64 %i
-  store {vector} {result}, ptr %to, align 1
+  store {vector} {result}, ptr %to, align {line}, !nontemporal !0
   %inext = add i64 %i, {LANES}
   br label %head
 tail:
-  %k = phi i64 [%whole, %head], [%knext, %single]
-  %again = icmp slt i64 %k, %count
-  br i1 %again, label %single, label %done
+  %k = phi i64 [0, %entry], [%i, %head], [%knext, %single]
+  %end = phi i64 [%lead, %entry], [%count, %head], [%end, %single]
+  %again = icmp slt i64 %k, %end
+  br i1 %again, label %single, label %stop
 single:
   {last}
   %place = getelementptr i{bits}, ptr %out, i64 %k
   store i{bits} {single}, ptr %place, align 1
   %knext = add i64 %k, 1
   br label %tail
+stop:
+  %all = icmp eq i64 %end, %count
+  br i1 %all, label %done, label %head
 done:
   ret void
 }}
+!0 = !{{i32 1}}
 """
 
 

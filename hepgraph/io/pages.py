@@ -18,15 +18,19 @@ import xxhash
 
 from hepgraph.io import ranges as ranged
 from hepgraph.io.codecs import BlockError, blocks_of, joined
-from hepgraph.io.native import add_up
+from hepgraph.io.libraries import tools
+from hepgraph.io.native import add_up, adder, address
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.shelf import shelf
-from hepgraph.io.unsplit import unsplit
+from hepgraph.io.straight import ENOUGH
+from hepgraph.io.straight_pages import Frame, placed
+from hepgraph.io.unsplit import unsplit, unsplitter
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
 
 BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
+LARGEST = 32 << 20  # bytes of a page
 KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 
@@ -148,6 +152,10 @@ class Bytes(Protocol):
 
     remote: bool
 
+    @property
+    def file(self) -> int | None:
+        """The number of the open file, if it is a local one."""
+
     def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
         """The bytes of some ranges, for use until the next call; fewer if the file ends before."""
 
@@ -177,7 +185,7 @@ class LocalBytes:
     remote = False
 
     def __init__(self, file: FileIO, size: int) -> None:
-        self._file, self._size = file, size
+        self._file, self._size, self.file = file, size, file.fileno()
 
     def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
         sizes = [max(0, min(stop, self._size) - start) for start, stop in ranges]
@@ -197,6 +205,7 @@ class RemoteBytes:
     """The bytes of a remote file, all ranges of a call at once."""
 
     remote = True
+    file = None
 
     def __init__(self, data: ranged.Bytes) -> None:
         self._data = data
@@ -368,6 +377,8 @@ class PageReader:
             out[...] = 0
             sizes = [_range(pages, page) for page in set(every).difference(some)]
             passed.skipped += sum([stop - start for start, stop in sizes])
+        if len(out) >= ENOUGH and self._straight(encoding, pages, some, low, high, out):
+            return
         for page, packed in self._pages(column, part.cluster, pages, some):
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
@@ -375,6 +386,52 @@ class PageReader:
                 self._decode(encoding, packed, stop - start, first - start, out[first - low : last - low])
             except (BlockError, PageError) as error:
                 raise PageError(f"page {page} of {self._name(column, part.cluster)}: {error}") from None
+
+    def _straight(self, encoding: Encoding, pages: Pages, some: Sequence[int], low: int, high: int, out: Array) -> bool:
+        """Places the elements of some pages in one native call, if that can be done; else says no, and anything may be.
+
+        They are those from `low` to `high` that `out` is for.
+        """
+        made = np.dtype(np.int64) if encoding.delta else encoding.dtype
+        if self.bytes.file is None or made != out.dtype or encoding.real or encoding.bits == 1:
+            return False
+        if (mine := tools()) is None:
+            return False
+        width = encoding.dtype.itemsize
+        starts, sizes, offsets, checked = (
+            each.tolist() for each in (pages.starts, pages.sizes, pages.offsets, pages.checked)
+        )
+        rows: list[int] = []
+        begin = end = most = longest = head = 0
+        for page in some:
+            start, stop, place = starts[page], starts[page + 1], offsets[page]
+            after = place + sizes[page] + CHECKSUM * checked[page]
+            if rows and 0 <= place - end <= GAP[False] and after - begin <= BATCH:
+                rows[head] = after - begin
+                more = 0
+            else:
+                head, begin, more = len(rows), place, after - place
+            end = after
+            first = max(low - start, 0)
+            number, size = min(high, stop) - start - first, (stop - start) * width
+            rows += more, place, place - begin, sizes[page], checked[page], size
+            rows += stop - start, first, number, start + first - low
+            most, longest = max(most, after - begin), max(longest, size)
+        if max(most, longest) > LARGEST:
+            return False
+        packed, unpacked = _scratch.place("packed", most), _scratch.place("unpacked", longest)
+        steps = _scratch.place("steps", longest if encoding.delta else 0)
+        frame = Frame(
+            self.bytes.file,
+            packed.ctypes.data,
+            unpacked.ctypes.data,
+            out.ctypes.data,
+            width,
+            address(unsplitter(width, encoding.zigzag)) if encoding.split else 0,
+            steps.ctypes.data,
+            address(adder(encoding.dtype)) if encoding.delta else 0,
+        )
+        return placed(rows, frame, mine)
 
     def _pages(
         self, column: Physical, cluster: int, pages: Pages, wanted: Sequence[int]

@@ -33,9 +33,13 @@ def unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:
         raise ValueError("the bytes and the place for the numbers must each be contiguous")
     if len(split) != stride * width or not 0 <= first <= first + len(out) <= stride:
         raise ValueError(f"{len(split)} bytes do not hold numbers {first} to {first + len(out)} of {width} bytes")
+    unsplitter(width, zigzag)(split.ctypes.data + first, out.ctypes.data, stride, len(out))
+
+
+def unsplitter(width: int, zigzag: bool) -> Any:
+    """The function of `unsplit` for numbers of so many bytes; it is given their number in a page and that wanted."""
     name = f"{'zigzag' if zigzag else 'unsplit'}{width}"
-    call = compiled(name, lambda: _loop(name, width), "void(ptr, ptr, i64, i64)")
-    call(split.ctypes.data + first, out.ctypes.data, stride, len(out))
+    return compiled(name, lambda: _loop(name, width), "void(ptr, ptr, i64, i64)")
 
 
 def slow_unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:

@@ -183,7 +183,7 @@ def test_each_thread_has_tools_of_its_own_and_gives_them_back():
 def test_threads_read_the_same_file(tmp_path, monkeypatch, asked):
     import uproot
 
-    monkeypatch.setattr(baskets, "STRAIGHT", 0)
+    monkeypatch.setattr(baskets, "ENOUGH", 0)
     rng = np.random.default_rng(1)
     values = {"x": rng.integers(0, 9, 40_000), "y": rng.random(40_000).astype(np.float32)}
     with uproot.recreate(tmp_path / "a.root", compression=uproot.ZSTD(1)) as file:

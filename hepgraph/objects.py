@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import time
 from pathlib import Path
 
 from hepgraph.owned import directory, is_own, is_safe
@@ -19,6 +20,8 @@ from hepgraph.owned import directory, is_own, is_safe
 MAGIC = b"hepgraph object 1\n"
 MOST = 256 << 20  # bytes of objects that are kept
 FEWER = 3 * MOST // 4  # and what is left when there are more
+PAUSE = 600.0  # seconds between two looks at how many there are, which takes a tenth of a second for many
+LOOKED = ".looked"  # a file that was touched at the last look
 
 
 def key(*parts: str) -> str:
@@ -69,12 +72,24 @@ def write(name: str, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(MAGIC + _sum(name, data) + data)
         os.replace(temporary, where / f"{name}.o")
-        prune(where, MOST, FEWER)
+        if _is_time(where / LOOKED):
+            prune(where, MOST, FEWER)
     except OSError:
         try:
             os.unlink(temporary)
         except OSError:
             return
+
+
+def _is_time(looked: Path) -> bool:
+    """Whether the last look is long ago; this is one then."""
+    try:
+        if abs(time.time() - looked.stat().st_mtime) < PAUSE:
+            return False
+    except FileNotFoundError:
+        pass
+    looked.touch(mode=0o600)
+    return True
 
 
 def prune(where: Path, most: int, fewer: int) -> None:

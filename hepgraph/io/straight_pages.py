@@ -1,0 +1,146 @@
+"""Pages of a column in one native call: read from a local file, checked, decompressed, decoded, put in their place.
+
+What it does, and what it leaves to it, is defined by `pages`; see `straight`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from hepgraph.io.libraries import Tools
+from hepgraph.io.straight import done, getter
+
+# What is told of a page: the bytes to be read for it and for pages that follow, none if they were read before, and
+# where these are in the file; where it is in what was read, its bytes, whether a checksum follows them, and its bytes
+# decompressed; its elements, the first that is wanted, the number of those wanted, and that of others before them.
+ROW = ("more", "place", "at", "bytes", "checked", "size", "elements", "first", "number", "before")
+
+
+class Frame(NamedTuple):
+    """What is the same for all pages: the number of the open file, and addresses of memory and of functions.
+
+    There is room to read the most into, and for the longest page when decompressed. `loop` puts numbers of `width`
+    bytes in order, as `unsplit` does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it
+    adds up what that makes, for which there is room in `steps`.
+    """
+
+    file: int
+    packed: int
+    unpacked: int
+    out: int
+    width: int
+    loop: int
+    steps: int
+    add_up: int
+
+
+_get, _of_row = getter("frame", Frame._fields), getter("row", ROW)
+
+
+def placed(rows: list[int], frame: Frame, tools: Tools) -> bool:
+    """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there."""
+    return done("straight_pages", lambda: _ONE, rows, len(ROW), frame, tools) == 0
+
+
+# As `PageReader._pages` and `PageReader._decode`.
+_ONE = f"""
+define internal i1 @sound(ptr %frame, ptr %data, i64 %bytes) {{ ; whether the checksum is right
+  %function.at = {_get("xxh3")}
+  %function = inttoptr i64 %function.at to ptr
+  %found = call i64 %function(ptr %data, i64 %bytes)
+  %place = getelementptr i8, ptr %data, i64 %bytes
+  %stated = load i64, ptr %place, align 1
+  %same = icmp eq i64 %found, %stated
+  ret i1 %same
+}}
+
+define internal i64 @one(ptr %frame, ptr %row) {{
+entry:
+  %checked = {_of_row("checked")}
+  %unchecked = icmp eq i64 %checked, 0
+  %xxh3 = {_get("xxh3")}
+  %checks = icmp ne i64 %xxh3, 0
+  %may = or i1 %unchecked, %checks
+  br i1 %may, label %start, label %no
+start:
+  %more = {_of_row("more")}
+  %there = icmp eq i64 %more, 0
+  br i1 %there, label %open, label %fetch
+fetch:
+  %place = {_of_row("place")}
+  %got = call i1 @read(ptr %frame, i64 %place, i64 %more)
+  br i1 %got, label %open, label %no
+open:
+  %packed.at = {_get("packed")}
+  %at = {_of_row("at")}
+  %data.at = add i64 %packed.at, %at
+  %data = inttoptr i64 %data.at to ptr
+  %bytes = {_of_row("bytes")}
+  br i1 %unchecked, label %whole, label %check
+check:
+  %sound = call i1 @sound(ptr %frame, ptr %data, i64 %bytes)
+  br i1 %sound, label %whole, label %no
+whole:
+  %size = {_of_row("size")}
+  %elements = {_of_row("elements")}
+  %first = {_of_row("first")}
+  %number = {_of_row("number")}
+  %before = {_of_row("before")}
+  %width = {_get("width")}
+  %out.at = {_get("out")}
+  %skip = mul i64 %before, %width
+  %to.at = add i64 %out.at, %skip
+  %to = inttoptr i64 %to.at to ptr
+  %loop.at = {_get("loop")}
+  %plain = icmp eq i64 %loop.at, 0
+  %stored = icmp eq i64 %bytes, %size
+  br i1 %stored, label %ready, label %measure
+measure:
+  %less = icmp slt i64 %bytes, %size
+  br i1 %less, label %unpack, label %no
+unpack:
+  %all = icmp eq i64 %number, %elements
+  %direct = and i1 %plain, %all
+  %scratch.at = {_get("unpacked")}
+  %target.at = select i1 %direct, i64 %to.at, i64 %scratch.at
+  %target = inttoptr i64 %target.at to ptr
+  %after = call i64 @blocks(ptr %frame, ptr %data, i64 0, i64 %bytes, ptr %target, i64 %size)
+  %good = icmp eq i64 %after, %bytes
+  br i1 %good, label %unpacked, label %no
+unpacked:
+  br i1 %direct, label %yes, label %ready
+ready:
+  %content = phi ptr [%data, %whole], [%target, %unpacked]
+  br i1 %plain, label %copy, label %ordered
+copy:
+  %begin = mul i64 %first, %width
+  %from = getelementptr i8, ptr %content, i64 %begin
+  %stretch = mul i64 %number, %width
+  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %stretch, i1 false)
+  ret i64 0
+ordered:
+  %loop = inttoptr i64 %loop.at to ptr
+  %sum.at = {_get("add_up")}
+  %single = icmp eq i64 %sum.at, 0
+  br i1 %single, label %numbers, label %sums
+numbers:
+  %split = getelementptr i8, ptr %content, i64 %first
+  call void %loop(ptr %split, ptr %to, i64 %elements, i64 %number)
+  ret i64 0
+sums:
+  %sum = inttoptr i64 %sum.at to ptr
+  %steps.at = {_get("steps")}
+  %steps = inttoptr i64 %steps.at to ptr
+  %last = add i64 %first, %number
+  call void %loop(ptr %content, ptr %steps, i64 %elements, i64 %last)
+  %ends.skip = mul i64 %before, 8
+  %ends.at = add i64 %out.at, %ends.skip
+  %ends = inttoptr i64 %ends.at to ptr
+  call void %sum(ptr %steps, ptr %ends, i64 %first, i64 %last)
+  ret i64 0
+yes:
+  ret i64 0
+no:
+  ret i64 -1
+}}
+"""
