@@ -16,7 +16,7 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 
 from hepgraph import errors
 from hepgraph.io import pages
-from hepgraph.io.pages import TRUNCATED
+from hepgraph.io.encodings import TRUNCATED
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition

@@ -21,9 +21,10 @@ from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph.io import pages
+from hepgraph.io.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.forms import to_awkward
 from hepgraph.io.native import add_up
-from hepgraph.io.pages import ENCODINGS, QUANTISED, TRUNCATED, Encoding, RemoteBytes
+from hepgraph.io.pages import RemoteBytes
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source
@@ -130,9 +131,15 @@ def test_the_compiled_loops_are_the_slow_ones(data, width, zigzag, count):
 @settings(deadline=None)
 def test_running_sums(steps, data):
     skip = data.draw(st.integers(0, len(steps)))
-    out = np.empty(data.draw(st.integers(0, len(steps) - skip)), np.int64)
-    add_up(steps, skip, out)
-    assert np.array_equal(out, np.cumsum(steps, dtype=np.int64)[skip : skip + len(out)])
+    count, shift = data.draw(st.integers(0, len(steps) - skip)), data.draw(st.integers(0, 70))
+    place = np.zeros(8 * count + 80, np.uint8)
+    out = place[shift : shift + 8 * count].view(np.int64)  # on a line of a cache or not
+    begin = data.draw(st.integers(-9, 2**40))
+    rising = add_up(steps, skip, out, begin)
+    assert np.array_equal(out, begin + np.cumsum(steps, dtype=np.int64)[skip : skip + count])
+    assert not place[:shift].any()
+    assert not place[shift + 8 * count :].any()
+    assert rising == (steps[skip + 1 : skip + count] >= 0).all()
 
 
 @pytest.mark.parametrize(

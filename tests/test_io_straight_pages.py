@@ -8,6 +8,7 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 
 from hepgraph import errors
 from hepgraph.io import libraries, pages
+from hepgraph.io.encodings import ENCODINGS
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
@@ -44,7 +45,7 @@ def read(path, start=0, stop=None, name="x"):
 
 def numbers(path, encoding, codec="none", checksums=True):
     """Two pages in one cluster and one in another, all of which any codec makes smaller."""
-    values = (np.arange(4000) // 100).astype(np.dtype(pages.ENCODINGS[BY_NAME[encoding]].dtype))
+    values = (np.arange(4000) // 100).astype(np.dtype(ENCODINGS[BY_NAME[encoding]].dtype))
     parts = [[values[:1800], values[1800:2600]], [values[2600:]]]
     what = Written([FieldOf("x")], [ColumnOf(BY_NAME[encoding], 0, parts)], [2600, 1400], CODECS[codec], checksums)
     return write(path, what), values, what

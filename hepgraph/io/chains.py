@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from hepgraph.io.encodings import encoding_of
 from hepgraph.io.pagelist import PageError
-from hepgraph.io.pages import PageReader, Part, Passed, Physical, encoding_of
+from hepgraph.io.pages import PageReader, Part, Passed, Physical
 from hepgraph.io.source import Data, Need
 from hepgraph.offsets import offsets_of
 

@@ -48,11 +48,14 @@ def address(function: Any) -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-def add_up(steps: Array, skip: int, out: Array) -> None:
+def add_up(steps: Array, skip: int, out: Array, begin: int = 0) -> bool:
     """Fills the int64 `out` with the running sums of `steps` (of a type in STEPS), without the first `skip` of them.
+
+    They are counted from `begin`. Says whether they never decrease.
 
     >>> out = np.empty(3, np.int64)
     >>> add_up(np.array([5, 1, 0, 2], np.int32), 1, out)
+    True
     >>> out
     array([6, 6, 8])
     """
@@ -62,12 +65,12 @@ def add_up(steps: Array, skip: int, out: Array) -> None:
         raise ValueError(f"steps of {steps.dtype} are not added up")
     if not 0 <= skip <= skip + len(out) <= len(steps):
         raise ValueError(f"{len(steps)} steps do not give sums {skip} to {skip + len(out)}")
-    adder(steps.dtype)(steps.ctypes.data, out.ctypes.data, skip, skip + len(out))
+    return not adder(steps.dtype)(steps.ctypes.data, out.ctypes.data, skip, skip + len(out), begin)
 
 
 def adder(dtype: np.dtype[Any]) -> Any:
-    """The function of `add_up` for steps of one type."""
-    return compiled(f"add_up_{dtype.str[1:]}", lambda: _sum(dtype), "void(ptr, ptr, i64, i64)")
+    """The function of `add_up` for steps of one type, which gives 0 where the sums never decrease."""
+    return compiled(f"add_up_{dtype.str[1:]}", lambda: _sum(dtype), "i64(ptr, ptr, i64, i64, i64)")
 
 
 def follows(table: Array, offsets: Array, width: int) -> bool:
@@ -157,44 +160,118 @@ done:
 
 
 def _sum(dtype: np.dtype[Any]) -> str:
-    width = dtype.itemsize
-    widened = "sext" if dtype.kind == "i" else "zext"
-    wide = "%{} = add i64 %{}, 0" if width == 8 else f"%{{}} = {widened} i{8 * width} %{{}} to i64"
+    """One step at a time up to the first that is wanted, and to a line of the caches; then eight at a time."""
+    bits, many = 8 * dtype.itemsize, "<8 x i64>"
+
+    def widened(new: str, stored: str, vector: str = "{}") -> str:
+        old, wide = vector.format(f"i{bits}"), vector.format("i64")
+        if bits == 64:
+            return f"%{new} = bitcast {old} %{stored} to {wide}"
+        return f"%{new} = {'sext' if dtype.kind == 'i' else 'zext'} {old} %{stored} to {wide}"
+
+    doubled, sums = [], "v"
+    for distance in (1, 2, 4):  # sums of the two, four and eight that end at each one
+        lanes = ", ".join(f"i32 {8 - distance + lane}" for lane in range(8))
+        new = f"d{distance}"
+        doubled.append(f"%{new}s = shufflevector {many} zeroinitializer, {many} %{sums}, <8 x i32> <{lanes}>")
+        doubled.append(f"%{new} = add {many} %{sums}, %{new}s")
+        sums = new
+    vectors = "\n  ".join(doubled)
     return f"""
-define void @add_up_{dtype.str[1:]}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop) {{
+declare i64 @llvm.vector.reduce.or.v8i64({many})
+define i64 @add_up_{dtype.str[1:]}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop, i64 %begin) {{
 entry:
   %zero = sub i64 0, %skip
   %start = getelementptr i64, ptr %out, i64 %zero
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%next, %body]
-  %sum = phi i64 [0, %entry], [%new, %body]
-  %more = icmp slt i64 %i, %skip
-  br i1 %more, label %body, label %tail
-body:
-  %from = getelementptr i{8 * width}, ptr %in, i64 %i
-  %x = load i{8 * width}, ptr %from, align 1
-  {wide.format("v", "x")}
-  %new = add i64 %sum, %v
+  br label %passed
+passed:
+  %i = phi i64 [0, %entry], [%next, %pass]
+  %sum = phi i64 [%begin, %entry], [%new, %pass]
+  %before = icmp slt i64 %i, %skip
+  br i1 %before, label %pass, label %first
+pass:
+  %from = getelementptr i{bits}, ptr %in, i64 %i
+  %x = load i{bits}, ptr %from, align 1
+  {widened("w", "x")}
+  %new = add i64 %sum, %w
   %next = add i64 %i, 1
+  br label %passed
+first:
+  %any = icmp slt i64 %i, %stop
+  br i1 %any, label %one, label %none
+none:
+  ret i64 0
+one:
+  %first.from = getelementptr i{bits}, ptr %in, i64 %i
+  %first.x = load i{bits}, ptr %first.from, align 1
+  {widened("first.w", "first.x")}
+  %first.sum = add i64 %sum, %first.w
+  store i64 %first.sum, ptr %out, align 1
+  %second = add i64 %i, 1
+  %second.to = getelementptr i64, ptr %out, i64 1
+  %address = ptrtoint ptr %second.to to i64
+  %negative = sub i64 0, %address
+  %short = and i64 %negative, 63
+  %odd = and i64 %short, 7
+  %never = icmp ne i64 %odd, 0
+  %numbers = lshr i64 %short, 3
+  %line = add i64 %second, %numbers
+  %beyond = icmp sgt i64 %line, %stop
+  %alone = or i1 %never, %beyond
+  %lead = select i1 %alone, i64 %stop, i64 %line
+  %rest = sub i64 %stop, %lead
+  %left = srem i64 %rest, 8
+  %whole = sub i64 %stop, %left
+  br label %tail
+head:
+  %j = phi i64 [%lead, %end], [%jnext, %body]
+  %total = phi i64 [%now, %end], [%last, %body]
+  %signs = phi {many} [zeroinitializer, %end], [%seen, %body]
+  %more = icmp slt i64 %j, %whole
+  br i1 %more, label %body, label %reduce
+body:
+  %vector.from = getelementptr i{bits}, ptr %in, i64 %j
+  %stored = load <8 x i{bits}>, ptr %vector.from, align 1
+  {widened("v", "stored", "<8 x {}>")}
+  %seen = or {many} %signs, %v
+  {vectors}
+  %carry = insertelement {many} zeroinitializer, i64 %total, i32 0
+  %carried = shufflevector {many} %carry, {many} zeroinitializer, <8 x i32> zeroinitializer
+  %result = add {many} %{sums}, %carried
+  %last = extractelement {many} %result, i32 7
+  %vector.to = getelementptr i64, ptr %start, i64 %j
+  store {many} %result, ptr %vector.to, align 64, !nontemporal !0
+  %jnext = add i64 %j, 8
   br label %head
+reduce:
+  %found = call i64 @llvm.vector.reduce.or.v8i64({many} %signs)
+  %both = or i64 %found, %sign
+  br label %tail
 tail:
-  %k = phi i64 [%i, %head], [%knext, %keep]
-  %total = phi i64 [%sum, %head], [%larger, %keep]
-  %again = icmp slt i64 %k, %stop
-  br i1 %again, label %keep, label %done
+  %k = phi i64 [%second, %one], [%j, %reduce], [%knext, %keep]
+  %now = phi i64 [%first.sum, %one], [%total, %reduce], [%larger, %keep]
+  %sign = phi i64 [0, %one], [%both, %reduce], [%worse, %keep]
+  %until = phi i64 [%lead, %one], [%stop, %reduce], [%until, %keep]
+  %again = icmp slt i64 %k, %until
+  br i1 %again, label %keep, label %end
 keep:
-  %here = getelementptr i{8 * width}, ptr %in, i64 %k
-  %y = load i{8 * width}, ptr %here, align 1
-  {wide.format("w", "y")}
-  %larger = add i64 %total, %w
+  %here = getelementptr i{bits}, ptr %in, i64 %k
+  %y = load i{bits}, ptr %here, align 1
+  {widened("z", "y")}
+  %worse = or i64 %sign, %z
+  %larger = add i64 %now, %z
   %to = getelementptr i64, ptr %start, i64 %k
   store i64 %larger, ptr %to, align 1
   %knext = add i64 %k, 1
   br label %tail
+end:
+  %all = icmp eq i64 %until, %stop
+  br i1 %all, label %done, label %head
 done:
-  ret void
+  %answer = lshr i64 %sign, 63
+  ret i64 %answer
 }}
+!0 = !{{i32 1}}
 """
 
 

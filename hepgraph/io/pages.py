@@ -1,7 +1,7 @@
 """The elements of RNTuple columns: pages read, checked, unpacked and decoded, straight into the final array.
 
-A *physical* column is a sequence of elements in each cluster: numbers, bits, or the ends of lists. Encodings are those
-of the format's specification 1.0; a column may be stored in several (its *representations*), one in each cluster.
+A *physical* column is a sequence of elements in each cluster: numbers, bits, or the ends of lists. It may be stored in
+several encodings (its *representations*), one in each cluster.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import xxhash
 
 from hepgraph.io import ranges as ranged
 from hepgraph.io.codecs import BlockError, blocks_of, joined
+from hepgraph.io.encodings import Encoding, packed_reals
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import add_up, adder, address
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
@@ -33,62 +34,6 @@ BATCH = 512 << 10  # bytes read at once from a local file: what the processor's 
 LARGEST = 32 << 20  # bytes of a page
 KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
-
-
-@dataclass(frozen=True, slots=True)
-class Encoding:
-    """How the elements of a column are stored: `bits` each, of which NumPy makes `dtype`.
-
-    `real` numbers have any number of bits: the upper ones of a float32, or steps between `low` and `high`.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    bits: int
-    split: bool = False
-    zigzag: bool = False
-    delta: bool = False
-    index: bool = False
-    real: bool = False
-    low: float = 0.0
-    high: float = 0.0
-
-
-# In the order of the numbers that the format gives them, from 0; 0x10 is that of variants, which are not read.
-_PLAIN = (
-    ("Bit", "b1"), ("Byte", "u1"), ("Char", "u1"), ("Int8", "i1"), ("UInt8", "u1"), ("Int16", "i2"), ("UInt16", "u2"),
-    ("Int32", "i4"), ("UInt32", "u4"), ("Int64", "i8"), ("UInt64", "u8"), ("Real16", "f2"), ("Real32", "f4"),
-    ("Real64", "f8"), ("Index32", "i4"), ("Index64", "i8"),
-)  # fmt: skip
-_SPLIT = _PLAIN[5:]  # from Int16 on; their numbers begin at 0x11
-
-
-def _encoding(name: str, dtype: str, split: bool) -> Encoding:
-    index = name.startswith("Index")
-    bits = 1 if name == "Bit" else 8 * np.dtype(dtype).itemsize
-    zigzag = split and name.startswith("Int")
-    return Encoding("Split" * split + name, np.dtype(dtype), bits, split, zigzag, split and index, index)
-
-
-ENCODINGS = {number: _encoding(*each, False) for number, each in enumerate(_PLAIN)} | {
-    number: _encoding(*each, True) for number, each in enumerate(_SPLIT, start=0x11)
-}
-TRUNCATED, QUANTISED = 0x1C, 0x1D
-
-
-def encoding_of(record: Any) -> Encoding | None:
-    """The encoding of a column, from its record in the header; None if it is not known here."""
-    if record.type in (TRUNCATED, QUANTISED):
-        if not 0 < record.nbits <= 32:
-            return None
-        single = np.dtype(np.float32)
-        if record.type == TRUNCATED:
-            return Encoding("Real32Trunc", single, record.nbits, real=True)
-        if record.min_value is None:
-            return None
-        return Encoding("Real32Quant", single, record.nbits, real=True, low=record.min_value, high=record.max_value)
-    found = ENCODINGS.get(record.type)
-    return found if found is not None and found.bits == record.nbits else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,20 +217,23 @@ class PageReader:
         out[0] = 0
         inside, at = [], 1
         for part in parts:
-            before = int(out[at - 1])
-            place, start = out[at : at + len(part)], 0
+            before, start, place = int(out[at - 1]), 0, out[at : at + len(part)]
             if part.first and len(part):
                 longer = np.empty(len(part) + 1, np.int64)
-                self._fill(column, Part(part.cluster, part.first - 1, part.last, part.total, part.before), longer)
+                more = Part(part.cluster, part.first - 1, part.last, part.total, part.before)
+                rising = self._fill(column, more, longer)
                 start, place[...] = int(longer[0]), longer[1:]
-            else:
-                self._fill(column, part, place)
-            stop = int(place[-1]) if len(part) else start
-            if before != start:
                 place += before - start
-            if start < 0 or (out[at - 1 : at + len(part) - 1] > place).any():
+            else:
+                rising = self._fill(column, part, place, begin=before)
+            after = int(place[-1]) if len(part) else before
+            if rising:
+                good = len(part) == 0 or before <= place[0]
+            else:
+                good = not (out[at - 1 : at + len(part) - 1] > place).any()
+            if start < 0 or not good:
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
-            inside.append(Part(part.cluster, start, stop))
+            inside.append(Part(part.cluster, start, start + after - before))
             at += len(part)
         return out, inside
 
@@ -358,16 +306,22 @@ class PageReader:
                     f"elements {part.first} to {part.last} wanted of the {there} in {self._name(column, part.cluster)}"
                 )
 
-    def _fill(self, column: Physical, part: Part, out: Array, passed: Passed | None = None, at: int = 0) -> None:
+    def _fill(
+        self, column: Physical, part: Part, out: Array, passed: Passed | None = None, at: int = 0, begin: int = 0
+    ) -> bool:
+        """Places the elements of a part, which are counted from `begin`; says whether they are known never to decrease.
+
+        Those of pages that are `passed` over are 0; `at` is the place of the first of all that are wanted.
+        """
         missing = self._missing(column, part)
         low, high = part.first - missing, part.last - missing
         if low < 0:
-            out[: min(-low, len(out))] = 0
+            out[: min(-low, len(out))] = begin
             at += min(-low, len(out))
             out, low = out[min(-low, len(out)) :], 0
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
-            return
+            return False
         _, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
@@ -377,8 +331,10 @@ class PageReader:
             out[...] = 0
             sizes = [_range(pages, page) for page in set(every).difference(some)]
             passed.skipped += sum([stop - start for start, stop in sizes])
-        if len(out) >= ENOUGH and self._straight(encoding, pages, some, low, high, out):
-            return
+        if len(out) >= ENOUGH and self._straight(encoding, pages, some, low, high, out, begin):
+            if begin and not encoding.delta:
+                out += begin
+            return encoding.delta
         for page, packed in self._pages(column, part.cluster, pages, some):
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
@@ -386,11 +342,16 @@ class PageReader:
                 self._decode(encoding, packed, stop - start, first - start, out[first - low : last - low])
             except (BlockError, PageError) as error:
                 raise PageError(f"page {page} of {self._name(column, part.cluster)}: {error}") from None
+        if begin:
+            out += begin
+        return False
 
-    def _straight(self, encoding: Encoding, pages: Pages, some: Sequence[int], low: int, high: int, out: Array) -> bool:
+    def _straight(
+        self, encoding: Encoding, pages: Pages, some: Sequence[int], low: int, high: int, out: Array, begin: int
+    ) -> bool:
         """Places the elements of some pages in one native call, if that can be done; else says no, and anything may be.
 
-        They are those from `low` to `high` that `out` is for.
+        They are those from `low` to `high` that `out` is for, counted from `begin`. Ends of lists never decrease then.
         """
         made = np.dtype(np.int64) if encoding.delta else encoding.dtype
         if self.bytes.file is None or made != out.dtype or encoding.real or encoding.bits == 1:
@@ -402,21 +363,21 @@ class PageReader:
             each.tolist() for each in (pages.starts, pages.sizes, pages.offsets, pages.checked)
         )
         rows: list[int] = []
-        begin = end = most = longest = head = 0
+        run = end = most = longest = head = 0
         for page in some:
             start, stop, place = starts[page], starts[page + 1], offsets[page]
             after = place + sizes[page] + CHECKSUM * checked[page]
-            if rows and 0 <= place - end <= GAP[False] and after - begin <= BATCH:
-                rows[head] = after - begin
+            if rows and 0 <= place - end <= GAP[False] and after - run <= BATCH:
+                rows[head] = after - run
                 more = 0
             else:
-                head, begin, more = len(rows), place, after - place
+                head, run, more = len(rows), place, after - place
             end = after
             first = max(low - start, 0)
             number, size = min(high, stop) - start - first, (stop - start) * width
-            rows += more, place, place - begin, sizes[page], checked[page], size
+            rows += more, place, place - run, sizes[page], checked[page], size
             rows += stop - start, first, number, start + first - low
-            most, longest = max(most, after - begin), max(longest, size)
+            most, longest = max(most, after - run), max(longest, size)
         if max(most, longest) > LARGEST:
             return False
         packed, unpacked = _scratch.place("packed", most), _scratch.place("unpacked", longest)
@@ -430,6 +391,7 @@ class PageReader:
             address(unsplitter(width, encoding.zigzag)) if encoding.split else 0,
             steps.ctypes.data,
             address(adder(encoding.dtype)) if encoding.delta else 0,
+            begin,
         )
         return placed(rows, frame, mine)
 
@@ -510,7 +472,7 @@ class PageReader:
             bits = np.unpackbits(data[first // 8 : (first + len(out) + 7) // 8], bitorder="little")
             out[...] = bits[first % 8 : first % 8 + len(out)].view(np.bool_)
         elif encoding.real:
-            out[...] = _packed_reals(encoding, data, first, len(out))
+            out[...] = packed_reals(encoding, data, first, len(out))
         else:
             out[...] = data.view(encoding.dtype)[first : first + len(out)]
 
@@ -552,18 +514,3 @@ def _unpacked(packed: memoryview, size: int, place: Callable[[int], Array]) -> A
     if taken != len(packed):
         raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
     return found
-
-
-def _packed_reals(encoding: Encoding, data: Array, first: int, count: int) -> Array:
-    """Numbers of any number of bits: the upper bits of a float32, or steps between two limits."""
-    at = (np.arange(first, first + count, dtype=np.int64)) * encoding.bits
-    longer = np.append(data, np.zeros(5, np.uint8))
-    value = np.zeros(count, np.uint64)
-    for byte in range(5):
-        value |= longer[at // 8 + byte].astype(np.uint64) << np.uint64(8 * byte)
-    value = value >> (at % 8).astype(np.uint64) & np.uint64((1 << encoding.bits) - 1)
-    bits = value.astype(np.uint32)
-    if encoding.name == "Real32Trunc":
-        return (bits << np.uint32(32 - encoding.bits)).view(np.float32)
-    steps = (1 << encoding.bits) - 1
-    return (encoding.low + bits * (encoding.high - encoding.low) / steps).astype(np.float32)

@@ -21,7 +21,7 @@ class Frame(NamedTuple):
 
     There is room to read the most into, and for the longest page when decompressed. `loop` puts numbers of `width`
     bytes in order, as `unsplit` does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it
-    adds up what that makes, for which there is room in `steps`.
+    adds up what that makes, for which there is room in `steps`, and begins with `begin`; what decreases is not placed.
     """
 
     file: int
@@ -32,6 +32,7 @@ class Frame(NamedTuple):
     loop: int
     steps: int
     add_up: int
+    begin: int
 
 
 _get, _of_row = getter("frame", Frame._fields), getter("row", ROW)
@@ -136,8 +137,20 @@ sums:
   %ends.skip = mul i64 %before, 8
   %ends.at = add i64 %out.at, %ends.skip
   %ends = inttoptr i64 %ends.at to ptr
-  call void %sum(ptr %steps, ptr %ends, i64 %first, i64 %last)
-  ret i64 0
+  %start.from = {_get("begin")}
+  %falls = call i64 %sum(ptr %steps, ptr %ends, i64 %first, i64 %last, i64 %start.from)
+  %rises = icmp eq i64 %falls, 0
+  %alone = icmp eq i64 %before, 0
+  br i1 %rises, label %risen, label %no
+risen:
+  br i1 %alone, label %yes, label %compare
+compare:
+  %earlier.at = sub i64 %ends.at, 8
+  %earlier = inttoptr i64 %earlier.at to ptr
+  %earlier.last = load i64, ptr %earlier
+  %later.first = load i64, ptr %ends
+  %follows = icmp sle i64 %earlier.last, %later.first
+  br i1 %follows, label %yes, label %no
 yes:
   ret i64 0
 no:
