@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from hepgraph.io.native import add_up, compiled, follows, slow_follows
+from hepgraph.io.native import add_up, compiled, follows, slow_follows, summed
+from hepgraph.offsets import offsets_of
 
 
 @given(
@@ -34,6 +35,17 @@ def test_tables_that_follow_offsets(counts, width, shift, data):
 @settings(deadline=None)
 def test_tables_of_any_numbers(table, offsets, length):
     assert follows(table[:length], offsets[:length], 1) == slow_follows(table[:length], offsets[:length], 1)
+
+
+@given(
+    some=nps.arrays(st.sampled_from(["?", "u1", "i2", "i4", "u4", "i8"]), 40, elements=st.integers(0, 1)),
+    times=st.sampled_from([0, 1, 24, 25, 30]),
+    every=st.sampled_from([1, 2]),
+)
+@settings(deadline=None)
+def test_sums_of_few_and_of_many(some, times, every):
+    counts = np.tile(some, times)[::every]
+    assert np.array_equal(summed(counts), offsets_of(counts))
 
 
 @pytest.mark.parametrize(

@@ -78,9 +78,13 @@ def agrees(path: str, ranges: list[tuple[int, int]]) -> None:
         (source, mine), (_, theirs) = data_of(path, start, stop), data_of(path, start, stop, plain=True)
         with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
             _, straight = data_of(path, start, stop)
+        with mock.patch.object(pages, "LARGE", 0):  # so short pages too are shared with other ranges
+            (_, half), (_, other) = data_of(path, start, stop), data_of(path, start, stop)
         for name in theirs:
             assert same(mine[name], theirs[name]), (name, start, stop)
             assert same(straight[name], mine[name]), (name, start, stop)
+            assert same(half[name], mine[name]), (name, start, stop)
+            assert same(other[name], mine[name]), (name, start, stop)
     partition = Partition(source.files[0].path, "Events", start, stop)
     with borrowed(partition.path, "Events", {}) as opened:
         assert not [name for name in mine if layout_of(opened, partition.path).chain(name) is None]
@@ -95,6 +99,7 @@ def agrees(path: str, ranges: list[tuple[int, int]]) -> None:
 def _closed():
     yield
     handles.clear()
+    pages.shared.clear()
 
 
 def ranges_of(draw: st.DrawFn, entries: int) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
 from hepgraph.io.libraries import tools
-from hepgraph.io.native import follows, slow_follows
+from hepgraph.io.native import MANY, follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
 from hepgraph.io.straight import ENOUGH
 from hepgraph.io.straight_baskets import Frame, placed
@@ -25,7 +25,6 @@ from hepgraph.io.straight_baskets import Frame, placed
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
-MANY = 1000  # entries, from which a compiled loop pays
 STORED = np.dtype(">i4")
 LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24

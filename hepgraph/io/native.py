@@ -10,11 +10,14 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph import machine
+from hepgraph.io.shelf import shelf
+from hepgraph.offsets import offsets_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
 LANES = 16
-STEPS = tuple(np.dtype(kind) for kind in ("i4", "u4", "i8", "u8"))
+MANY = 1000  # numbers, from which a compiled loop pays
+STEPS = tuple(np.dtype(kind) for kind in ("u1", "i4", "u4", "i8", "u8"))
 
 _lock = threading.Lock()
 _engines: dict[str, Any] = {}  # they own the code of the functions
@@ -66,6 +69,21 @@ def add_up(steps: Array, skip: int, out: Array, begin: int = 0) -> bool:
     if not 0 <= skip <= skip + len(out) <= len(steps):
         raise ValueError(f"{len(steps)} steps do not give sums {skip} to {skip + len(out)}")
     return not adder(steps.dtype)(steps.ctypes.data, out.ctypes.data, skip, skip + len(out), begin)
+
+
+def summed(counts: Array) -> Array:
+    """As `offsets_of`: the running sums of counts, from 0, or of what is true; other threads run on.
+
+    >>> summed(np.array([True, False, True]))
+    array([0, 1, 1, 2])
+    """
+    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    steps = counts.view(np.uint8) if counts.dtype == np.bool_ else counts
+    if len(steps) < MANY or steps.dtype not in STEPS or not steps.flags.c_contiguous:
+        return offsets_of(counts, offsets)
+    offsets[0] = 0
+    add_up(steps, 0, offsets[1:])
+    return offsets
 
 
 def adder(dtype: np.dtype[Any]) -> Any:

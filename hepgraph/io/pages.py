@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from io import FileIO
 from typing import Any, Protocol, TypeAlias
 
@@ -19,6 +20,7 @@ import xxhash
 from hepgraph.io import ranges as ranged
 from hepgraph.io.codecs import BlockError, blocks_of, joined
 from hepgraph.io.encodings import Encoding, packed_reals
+from hepgraph.io.kept import Kept
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import add_up, adder, address
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
@@ -32,6 +34,8 @@ Range: TypeAlias = tuple[int, int]
 
 BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
 LARGEST = 32 << 20  # bytes of a page
+LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
+MOST_SHARED = 128 << 20  # bytes of such pages that are kept for the ranges that are still to come
 KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 
@@ -159,14 +163,24 @@ class RemoteBytes:
         return self._data.fetch(list(ranges))
 
 
+Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
+
+shared = Kept(MOST_SHARED)
+
+
 @dataclass(slots=True)
 class PageReader:
-    """Reads elements of physical columns; for one thread at a time."""
+    """Reads elements of physical columns; for one thread at a time.
+
+    Pages that a range has only a part of are `shared` with other ranges if there is a `place`, the same for all who
+    read the same content.
+    """
 
     lists: PageList
     bytes: Bytes
+    place: Hashable = None
     fetched: dict[int, memoryview] = field(default_factory=dict)
-    _known: dict[tuple[int, int], tuple[int, Pages, Encoding] | None] = field(default_factory=dict)
+    _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
 
     def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part], Passed | None]]) -> None:
         """Reads the pages of several columns that anybody looks at in one go, if the file is remote."""
@@ -178,10 +192,13 @@ class PageReader:
             for part in parts:
                 stored = self._stored(column, part.cluster)
                 if stored is not None:
-                    pages, low = stored[1], part.first - self._missing(column, part)
-                    some = _between(pages, low, low + len(part))
+                    index, pages, _ = stored
+                    low = part.first - self._missing(column, part)
+                    high = low + len(part)
                     ranges |= {
-                        _range(pages, page) for page in _looked_at(pages, some, low, low + len(part), passed, at)
+                        _range(pages, page)
+                        for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at)
+                        if not shared.has((self.place, part.cluster, index, page))
                     }
                 at += len(part)
         missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
@@ -221,7 +238,7 @@ class PageReader:
             if part.first and len(part):
                 longer = np.empty(len(part) + 1, np.int64)
                 more = Part(part.cluster, part.first - 1, part.last, part.total, part.before)
-                rising = self._fill(column, more, longer)
+                rising = self._fill(column, more, longer, again=1)
                 start, place[...] = int(longer[0]), longer[1:]
                 place += before - start
             else:
@@ -263,14 +280,14 @@ class PageReader:
         index, encoding = next(iter(column.representations.items())) if stored is None else (stored[0], stored[2])
         return f"cluster {cluster}, column {index} ({encoding.name})"
 
-    def _stored(self, column: Physical, cluster: int) -> tuple[int, Pages, Encoding] | None:
+    def _stored(self, column: Physical, cluster: int) -> Stored | None:
         """The representation that is used in a cluster; None if the column was added after it."""
         key = next(iter(column.representations)), cluster
         if key not in self._known:
             self._known[key] = self._used(column, cluster)
         return self._known[key]
 
-    def _used(self, column: Physical, cluster: int) -> tuple[int, Pages, Encoding] | None:
+    def _used(self, column: Physical, cluster: int) -> Stored | None:
         found = []
         for index, encoding in column.representations.items():
             pages = self.lists.pages(cluster, index)
@@ -307,11 +324,19 @@ class PageReader:
                 )
 
     def _fill(
-        self, column: Physical, part: Part, out: Array, passed: Passed | None = None, at: int = 0, begin: int = 0
+        self,
+        column: Physical,
+        part: Part,
+        out: Array,
+        passed: Passed | None = None,
+        at: int = 0,
+        begin: int = 0,
+        again: int = 0,
     ) -> bool:
         """Places the elements of a part, which are counted from `begin`; says whether they are known never to decrease.
 
-        Those of pages that are `passed` over are 0; `at` is the place of the first of all that are wanted.
+        Those of pages that are `passed` over are 0; `at` is the place of the first of all that are wanted. The first
+        ones, `again`, are those that the range before has too.
         """
         missing = self._missing(column, part)
         low, high = part.first - missing, part.last - missing
@@ -322,7 +347,7 @@ class PageReader:
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
             return False
-        _, pages, encoding = stored
+        index, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
         every = _between(pages, low, high)
@@ -331,19 +356,66 @@ class PageReader:
             out[...] = 0
             sizes = [_range(pages, page) for page in set(every).difference(some)]
             passed.skipped += sum([stop - start for start, stop in sizes])
-        if len(out) >= ENOUGH and self._straight(encoding, pages, some, low, high, out, begin):
-            if begin and not encoding.delta:
-                out += begin
-            return encoding.delta
-        for page, packed in self._pages(column, part.cluster, pages, some):
+        cut = [page for page in some if self._is_cut(stored, page, low, high, again)]
+        for page in cut:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
+            whole = shared.get(
+                (self.place, part.cluster, index, page),
+                (last - max(first, low + again), stop - start),
+                partial(self._whole, column, part.cluster, page),
+            )
+            place = out[first - low : last - low]
+            place[...] = whole[first - start : last - start]
+            if begin:
+                place += begin
+        rest = [page for page in some if page not in cut]
+        return self._place(column, part.cluster, rest, low, high, out, begin) and not cut
+
+    def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int) -> bool:
+        """Whether there are elements before `low` or behind `high` on a page that is large enough to be shared.
+
+        One of which no more than the first elements, `again`, are wanted is left to the ranges before.
+        """
+        _, pages, encoding = stored
+        start, stop = pages.starts[page], pages.starts[page + 1]
+        if self.place is None or (start >= low and stop <= high) or stop <= low + again:
+            return False
+        return bool((stop - start) * encoding.bits >= 8 * LARGE)
+
+    def _whole(self, column: Physical, cluster: int, page: int) -> Array:
+        """All elements of a page; the ends of lists are counted from 0 in the cluster."""
+        stored = self._stored(column, cluster)
+        assert stored is not None
+        _, pages, encoding = stored
+        start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
+        out = shelf.take(stop - start, np.dtype(np.int64) if encoding.delta else encoding.dtype)
+        self._place(column, cluster, [page], start, stop, out, 0)
+        return out
+
+    def _place(
+        self, column: Physical, cluster: int, some: Sequence[int], low: int, high: int, out: Array, begin: int
+    ) -> bool:
+        """Places those of the elements from `low` to `high` that are on some pages, as `_fill` does."""
+        stored = self._stored(column, cluster)
+        if stored is None or not some:
+            return False
+        _, pages, encoding = stored
+        if high - low >= ENOUGH and self._straight(encoding, pages, some, low, high, out, begin):
+            if encoding.delta or not begin:
+                return encoding.delta
+            out[max(0, int(pages.starts[some[0]]) - low) : int(pages.starts[some[-1] + 1]) - low] += begin
+            return False
+        for page, packed in self._pages(column, cluster, pages, some):
+            start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
+            first, last = max(low, start), min(high, stop)
+            place = out[first - low : last - low]
             try:
-                self._decode(encoding, packed, stop - start, first - start, out[first - low : last - low])
+                self._decode(encoding, packed, stop - start, first - start, place)
             except (BlockError, PageError) as error:
-                raise PageError(f"page {page} of {self._name(column, part.cluster)}: {error}") from None
-        if begin:
-            out += begin
+                raise PageError(f"page {page} of {self._name(column, cluster)}: {error}") from None
+            if begin:
+                place += begin
         return False
 
     def _straight(

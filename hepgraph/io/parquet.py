@@ -8,13 +8,12 @@ once.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 import threading
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,6 +29,7 @@ from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
+from hepgraph.io.kept import Kept
 from hepgraph.io.ranges import Bytes, remote
 from hepgraph.io.remote import Patience, patiently, system_options
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
@@ -289,70 +289,7 @@ def _has_parent() -> bool:
 readers = _Readers()
 
 
-@dataclass(slots=True)
-class _Decoded:
-    """A decoded row group: how many of its entries were not asked for yet."""
-
-    left: int
-    table: Any = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-class Kept:
-    """Row groups of which only a part was asked for, decoded once and kept until the rest was; at most so many bytes.
-
-    `decoded` counts how often one was decoded.
-    """
-
-    def __init__(self, most: int = MOST_KEPT) -> None:
-        self.most, self.decoded = most, 0
-        self._kept: dict[Hashable, _Decoded] = {}
-        self._lock = threading.Lock()
-        self._process = os.getpid()
-
-    def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any]) -> Any:
-        """The row group of a key; `entries` are those that are asked for, and all that it has."""
-        asked, size = entries
-        with self._lock:
-            if self._process != os.getpid():
-                self._process, self._kept = os.getpid(), {}
-            mine = self._kept.pop(key, None) or _Decoded(size)
-            self._kept[key] = mine  # the most recently used is the last
-        with mine.lock:  # others that want it wait here for the one who decodes it
-            if mine.table is None:
-                mine.table = decode()
-                self.decoded += 1  # of one at a time only under the lock of its group: a count for tests
-            table = mine.table
-        with self._lock:
-            mine.left -= asked
-            if mine.left <= 0 and self._kept.get(key) is mine:
-                del self._kept[key]
-            self._trim()
-        return table
-
-    def has(self, key: Hashable) -> bool:
-        """Whether a row group is decoded, or is being decoded."""
-        return key in self._kept
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def clear(self) -> None:
-        """Lets go of everything."""
-        with self._lock:
-            self._kept.clear()
-
-    def _trim(self) -> None:
-        sizes = {key: each.table.nbytes for key, each in self._kept.items() if each.table is not None}
-        total = sum(sizes.values())
-        for key in list(sizes)[:-1]:  # the last one has just been used, and will be again
-            if total <= self.most:
-                return
-            del self._kept[key]
-            total -= sizes[key]
-
-
-kept = Kept()
+kept = Kept(MOST_KEPT)
 
 
 # opening

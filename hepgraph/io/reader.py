@@ -9,15 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.baskets import MANY, BasketError, Column, Rooms, fetch
+from hepgraph.io.baskets import BasketError, Column, Rooms, fetch
 from hepgraph.io.codecs import BlockError
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
-from hepgraph.io.native import STEPS, add_up
+from hepgraph.io.native import summed
 from hepgraph.io.ranges import Bytes, ShortFile
-from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
-from hepgraph.offsets import offsets_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -40,7 +38,7 @@ class Reader:
 
     def __init__(self, data: Bytes, start: int, stop: int, alive: Array | None = None) -> None:
         self._data, self._start, self._stop = data, start, stop
-        self._passed = None if alive is None else offsets_of(alive)
+        self._passed = None if alive is None else summed(alive)
         self._fetched: dict[int, dict[int, memoryview]] = {}  # by the identity of the baskets
         self._lists: dict[int, Lists] = {}  # by the identity of the counter
         self._counts: dict[int, tuple[int, int, Array]] = {}
@@ -74,7 +72,7 @@ class Reader:
         if branch.counter is None:
             data = branch.leaf.read(column, values)
             if isinstance(branch.leaf, Fixed) and branch.leaf.counts and data.values is not None:
-                sums = _offsets_of(data.values)
+                sums = summed(data.values)
                 self._counts[id(branch)] = self._start, self._stop, sums
                 return replace(data, sums=sums)
             return data
@@ -105,7 +103,7 @@ class Reader:
             whole = Column(counter.baskets, first, last, self._data, Rooms())
             values = counter.leaf.read(whole, True).values
             assert values is not None
-            offsets = _offsets_of(values)
+            offsets = summed(values)
             self._counts[id(counter)] = first, last, offsets
         found = offsets[start - first : stop - first + 1]
         begun: Array = found - found[0]
@@ -115,12 +113,3 @@ class Reader:
         fetched = self._fetched.get(id(branch.baskets))
         passed = self._passed if branch.leaf.skips(branch.counter is not None) else None
         return Column(branch.baskets, self._start, self._stop, self._data, _mine.rooms, fetched, passed)
-
-
-def _offsets_of(counts: Array) -> Array:
-    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
-    if len(counts) < MANY or counts.dtype not in STEPS:
-        return offsets_of(counts, offsets)
-    offsets[0] = 0
-    add_up(counts, 0, offsets[1:])
-    return offsets

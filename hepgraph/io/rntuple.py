@@ -20,12 +20,12 @@ from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys
 from hepgraph.io.files import Options, edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, with_counts_by_name
 from hepgraph.io.handles import Known, Stamp, settings_of, stamp_of
+from hepgraph.io.native import summed
 from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
-from hepgraph.offsets import offsets_of
 
 
 class RNTupleSource(UprootSource):
@@ -69,9 +69,7 @@ class RNTupleSource(UprootSource):
             chains = {} if self.plain else layout.chains(columns)
             passed = {}
             if alive is not None:
-                passed = dict.fromkeys(
-                    [name for name in chains if self.may_skip(self.columns[name])], offsets_of(alive)
-                )
+                passed = dict.fromkeys([name for name in chains if self.may_skip(self.columns[name])], summed(alive))
             before = [(chain, data) for name, data in known.items() if (chain := layout.chain(name)) is not None]
             parts = layout.parts(partition)
             found |= read_chains(
@@ -109,7 +107,8 @@ class RNTupleSource(UprootSource):
                 return None
             with edge(partition.path), opened_bytes(partition.path, self.storage_options) as data:
                 self._unchanged(partition, uuid, layout.lists.entries)
-                reader = PageReader(layout.lists, RemoteBytes(Allowed(data, allowed)))
+                place = layout.place(partition.path, partition.tree, uuid)
+                reader = PageReader(layout.lists, RemoteBytes(Allowed(data, allowed)), place)
                 fetch_chains(reader, layout.parts(partition), layout.chains(columns))
             return (uuid, layout.lists.checksums), reader.fetched
 
@@ -205,19 +204,24 @@ class Layout:
                 found.append(Part(number, start, stop, cluster.entries, cluster.start))
         return found
 
+    def place(self, path: str, tree: str, uuid: str) -> Hashable:
+        """What is the same only for the same content."""
+        return path, tree, uuid, self.stamp, self.lists.checksums
+
     @contextmanager
     def reader(self, opened: Opened, partition: Partition, options: Options = None) -> Iterator[PageReader]:
         """What reads the pages, from the same content that the page lists are of."""
         path = partition.path
+        place = self.place(path, opened.name, opened.uuid)
         if is_remote(path):
             with edge(path, f"read the pages of tree {opened.name!r} in"), opened_bytes(path, options or {}) as data:
-                yield PageReader(self.lists, RemoteBytes(data))
+                yield PageReader(self.lists, RemoteBytes(data), place)
             return
         with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
             stamp = stamp_of(path)
             if stamp is None or stamp != self.stamp:
                 raise ChangedFileError(f"{path} changed while it was read. Open the dataset again.")
-            yield PageReader(self.lists, LocalBytes(file, stamp[1]))
+            yield PageReader(self.lists, LocalBytes(file, stamp[1]), place)
 
 
 _layouts: Known[tuple[str, Layout]] = Known(64)  # the last one of each remote file, and the file's UUID
