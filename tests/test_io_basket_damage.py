@@ -5,6 +5,7 @@ HEPGRAPH_FUZZ multiplies the number of mutations.
 
 import struct
 from contextlib import nullcontext
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -213,6 +214,9 @@ def test_mutations_give_errors_or_what_was_written(tmp_path, codec):
                 raised += 1
                 continue
             assert data.values.dtype == good[name].values.dtype
+            with on_disk(changed) as file, mock.patch.object(baskets, "LARGE", 0):
+                one, other = (Reader(file, 5, 77, None, how).read(branch) for how in (None, object()))
+                assert same(one, other), name  # whether other ranges have a part of its baskets or not
             if isinstance(branch.leaf, Jagged):
                 assert len(data.offsets[0]) == 91
                 assert data.offsets[0][0] == 0

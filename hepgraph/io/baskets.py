@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
+from hepgraph.io.kept import shared
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import MANY, follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
@@ -30,6 +31,7 @@ LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24
 LIKELY_ROOM = 2**20
 LIKELY_RATIO = 256
+LARGE = 32 << 10  # bytes of a basket in the file, from which it pays to decompress it once for several ranges
 
 
 class BasketError(ValueError):
@@ -103,6 +105,19 @@ def key_of(data: memoryview, entries: int) -> tuple[int, int, int, int]:
     if not length <= last <= length + size:
         raise BasketError(f"its data end at byte {last - length} of {size}")
     return length, total, size, last - length
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What is in a basket, decompressed: its data, up to a border, and the table behind them; the bytes of its key."""
+
+    bytes: Array
+    border: int
+    length: int
+
+    @property
+    def nbytes(self) -> int:
+        return self.bytes.nbytes
 
 
 @dataclass(slots=True)
@@ -195,7 +210,8 @@ class Column:
 
     They are taken from those `fetched` before, by number, or read from `data`. `rooms` is used again for each basket.
     `passed` tells how many of the wanted entries before each one anybody looks at, if not all; a basket in which nobody
-    looks at any is passed over, and `skipped` counts its bytes.
+    looks at any is passed over, and `skipped` counts its bytes. Baskets that the range has only a part of are `shared`
+    with other ranges if there is a `file`, the same for all who read the same content.
     """
 
     def __init__(
@@ -207,6 +223,7 @@ class Column:
         rooms: Rooms,
         fetched: Mapping[int, memoryview] | None = None,
         passed: Array | None = None,
+        file: Hashable = None,
     ) -> None:
         if baskets.edges[-1] < stop:
             raise BasketError(f"its baskets hold {baskets.edges[-1]} entries; {stop} are wanted")
@@ -216,6 +233,8 @@ class Column:
         self.number = self.numbers.start  # the basket that is being read
         self._fetched = fetched
         self._passed = passed
+        self._file = file
+        self._known: dict[int, Content] = {}  # of those that are shared
         self.skipped = 0
 
     def over(self, number: int) -> bool:
@@ -227,6 +246,10 @@ class Column:
         )
         return bool(self._passed[first] == self._passed[last])
 
+    def there(self, number: int) -> bool:
+        """Whether a basket need not be read, because it is passed over, or another range has read it."""
+        return self.over(number) or (self._is_cut(number) and shared.has((self._file, self.baskets.ranges[number][0])))
+
     def all(self) -> None:
         """Passes no basket over."""
         if self._passed is not None:
@@ -235,12 +258,15 @@ class Column:
     def most(self) -> int:
         """The number of bytes of the content of all baskets; reads them all."""
         if self._fetched is None:
-            self._fetched = fetch(self._data, [(self.baskets, self.numbers)])[0]
+            self._fetched = fetch(self._data, [(self.baskets, [n for n in self.numbers if not self._is_cut(n)])])[0]
         found = 0
         for number in self.numbers:
             self.number = number
             if number >= len(self.baskets.ranges):
                 found += len(self._embedded().content)
+                continue
+            if self._is_cut(number):
+                found += self._content(number).border
                 continue
             data = self._fetched[number]
             length, total, size, border = key_of(data, self.baskets.edges[number + 1] - self.baskets.edges[number])
@@ -303,7 +329,12 @@ class Column:
             if not 0 <= item <= behind <= items:
                 return None, 0, 0
             rows += place, end - place, after - before, begin - before, stop - before, entry, item, behind - item
-            longest = max(longest, end - place)
+            if self._is_cut(number):
+                whole = self._content(number)
+                rows += whole.bytes.ctypes.data, len(whole.bytes), whole.border, whole.length
+            else:
+                rows += 0, 0, 0, 0
+                longest = max(longest, end - place)
         return rows, longest, skipped
 
     def __iter__(self) -> Iterator[Basket]:
@@ -323,15 +354,40 @@ class Column:
                 self.skipped += ranges[number][1] - ranges[number][0]
                 basket = Basket(entry, after - entry, NOWHERE, None, 0, passed_over=True)
             else:
-                if self._fetched is not None:
-                    data = self._fetched[number]
-                else:
-                    start, stop = ranges[number]
-                    data = self._data.read(start, stop, rooms.read)
-                basket = _basket(data, entry, after - entry, rooms)
+                basket = _basket(self._content(number), entry, after - entry)
             basket.first = self.start - entry if entry < self.start else 0
             basket.last = (self.stop if self.stop < after else after) - entry
             yield basket
+
+    def _content(self, number: int) -> Content:
+        """What is in a basket, which may be overwritten by that of the next unless it is shared."""
+        self.number = number
+        entry, after = self.baskets.edges[number : number + 2]
+        if not self._is_cut(number):
+            return _content(self._read(number, self._rooms.read), after - entry, self._rooms.unpacked)
+        if number not in self._known:
+
+            def decode() -> Content:
+                found = _content(self._read(number, NOWHERE), after - entry, lambda size: np.empty(size, np.uint8))
+                return replace(found, bytes=found.bytes.copy()) if self._fetched is not None else found  # and no more
+
+            asked = min(after, self.stop) - max(entry, self.start)
+            place = self.baskets.ranges[number][0]
+            self._known[number] = shared.get((self._file, place), (asked, after - entry), decode)
+        return self._known[number]
+
+    def _read(self, number: int, room: Array) -> memoryview:
+        if self._fetched is not None and number in self._fetched:
+            return self._fetched[number]
+        return self._data.read(*self.baskets.ranges[number], room)
+
+    def _is_cut(self, number: int) -> bool:
+        """Whether a basket has entries before or behind the range, and is large enough to be shared."""
+        if self._file is None or number >= len(self.baskets.ranges):
+            return False
+        start, stop = self.baskets.ranges[number]
+        entry, after = self.baskets.edges[number : number + 2]
+        return stop - start >= LARGE and (entry < self.start or after > self.stop)
 
     def place(self) -> str:
         """The words for the basket that is being read, for messages."""
@@ -347,12 +403,16 @@ def place(baskets: Baskets, number: int) -> str:
     return f"basket {number}{where}"
 
 
-def _basket(data: memoryview, entry: int, entries: int, rooms: Rooms) -> Basket:
+def _content(data: memoryview, entries: int, place: Callable[[int], Array]) -> Content:
     length, total, size, border = key_of(data, entries)
     if total - length == size:
-        whole = np.frombuffer(data, np.uint8, size, length)
-    else:
-        whole = unpacked(data[length:total], size, rooms.unpacked)
+        return Content(np.frombuffer(data, np.uint8, size, length), border, length)
+    return Content(unpacked(data[length:total], size, place), border, length)
+
+
+def _basket(content: Content, entry: int, entries: int) -> Basket:
+    whole, border = content.bytes, content.border
+    size = len(whole)
     if border == size:
         return Basket(entry, entries, whole, None, 0)
     if (size - border) % 4:
@@ -362,7 +422,7 @@ def _basket(data: memoryview, entry: int, entries: int, rooms: Rooms) -> Basket:
         _check_table(table[1:], entries)
     if table[0] != entries + 1:
         raise BasketError(f"its table says that it has {table[0]} offsets, but {entries} entries have {entries + 1}")
-    return Basket(entry, entries, whole[:border], table[1:], length)
+    return Basket(entry, entries, whole[:border], table[1:], content.length)
 
 
 def _check_table(table: Array | None, entries: int) -> None:

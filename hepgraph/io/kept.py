@@ -1,4 +1,4 @@
-"""What several ranges share a part of each, decoded once: row groups of Parquet, pages of RNTuples."""
+"""What several ranges have a part of, decoded once: row groups of Parquet, pages of RNTuples, baskets of TTrees."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
+
+MOST_SHARED = 128 << 20  # bytes of pages and baskets that are kept for the ranges that are still to come
 
 
 @dataclass(slots=True)
@@ -78,3 +80,6 @@ class Kept:
             if self._bytes <= self.most:
                 return
             self._drop(key)
+
+
+shared = Kept(MOST_SHARED)

@@ -20,7 +20,7 @@ import xxhash
 from hepgraph.io import ranges as ranged
 from hepgraph.io.codecs import BlockError, blocks_of, joined
 from hepgraph.io.encodings import Encoding, packed_reals
-from hepgraph.io.kept import Kept
+from hepgraph.io.kept import shared
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import add_up, adder, address
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
@@ -35,7 +35,6 @@ Range: TypeAlias = tuple[int, int]
 BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
 LARGEST = 32 << 20  # bytes of a page
 LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
-MOST_SHARED = 128 << 20  # bytes of such pages that are kept for the ranges that are still to come
 KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 
@@ -164,8 +163,6 @@ class RemoteBytes:
 
 
 Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
-
-shared = Kept(MOST_SHARED)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -33,11 +33,12 @@ _mine = _Mine()
 class Reader:
     """Reads branches of one file, over one range of entries; for one thread.
 
-    If it is told which entries are `alive`, it may leave out values of others.
+    If it is told which entries are `alive`, it may leave out values of others. Large baskets that ranges have a part of
+    each are decompressed once for all of them if there is a `file`, the same for all who read the same content.
     """
 
-    def __init__(self, data: Bytes, start: int, stop: int, alive: Array | None = None) -> None:
-        self._data, self._start, self._stop = data, start, stop
+    def __init__(self, data: Bytes, start: int, stop: int, alive: Array | None = None, file: Hashable = None) -> None:
+        self._data, self._start, self._stop, self._file = data, start, stop, file
         self._passed = None if alive is None else summed(alive)
         self._fetched: dict[int, dict[int, memoryview]] = {}  # by the identity of the baskets
         self._lists: dict[int, Lists] = {}  # by the identity of the counter
@@ -48,7 +49,7 @@ class Reader:
         wanted = []
         for branch in branches:
             column = self._column(branch)
-            wanted.append((branch.baskets, [number for number in column.numbers if not column.over(number)]))
+            wanted.append((branch.baskets, [number for number in column.numbers if not column.there(number)]))
         parts = fetch(self._data, wanted)
         self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
@@ -112,4 +113,5 @@ class Reader:
     def _column(self, branch: Branch) -> Column:
         fetched = self._fetched.get(id(branch.baskets))
         passed = self._passed if branch.leaf.skips(branch.counter is not None) else None
-        return Column(branch.baskets, self._start, self._stop, self._data, _mine.rooms, fetched, passed)
+        rooms = _mine.rooms
+        return Column(branch.baskets, self._start, self._stop, self._data, rooms, fetched, passed, self._file)

@@ -114,7 +114,8 @@ class RootSource(UprootSource):
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            reader = Reader(data, partition.start, partition.stop, alive)
+            file = partition.path, layout.uuid, data.stamp
+            reader = Reader(data, partition.start, partition.stop, alive, file)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
             elif data.together and branches:
@@ -164,7 +165,8 @@ class RootSource(UprootSource):
                 branches = [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
                 if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
                     return None
-                reader = Reader(data, partition.start, partition.stop)
+                file = partition.path, layout.uuid, data.stamp
+                reader = Reader(data, partition.start, partition.stop, None, file)
                 reader.fetch(branches)
                 return layout, reader
 

@@ -13,8 +13,13 @@ from hepgraph.io.native import LANES, address, compiled, follower, looped
 from hepgraph.io.straight import done, getter
 
 # What is told of a basket: where it is in the file, and its bytes; its entries, and the first and the last that are
-# wanted; the number of this first entry among all that are wanted, and of its first item among theirs; its items.
-ROW = ("place", "bytes", "entries", "first", "last", "entry", "item", "items")
+# wanted; the number of this first entry among all that are wanted, and of its first item among theirs; its items. Where
+# it was decompressed before, the address of its content, the bytes of that, where the data end in it, and those of its
+# key; else zeros.
+ROW = (
+    "place", "bytes", "entries", "first", "last", "entry", "item", "items", "known", "known_size", "known_border",
+    "known_length",
+)  # fmt: skip
 
 
 class Frame(NamedTuple):
@@ -197,6 +202,14 @@ no:
 _ONE = f"""
 define internal i64 @one(ptr %frame, ptr %row) {{
 entry:
+  %known.at = {_of_row("known")}
+  %known.size = {_of_row("known_size")}
+  %known.border = {_of_row("known_border")}
+  %known.length = {_of_row("known_length")}
+  %known.content = inttoptr i64 %known.at to ptr
+  %unknown = icmp eq i64 %known.at, 0
+  br i1 %unknown, label %fetch, label %whole
+fetch:
   %place = {_of_row("place")}
   %bytes = {_of_row("bytes")}
   %there = call i1 @read(ptr %frame, i64 %place, i64 %bytes)
@@ -205,33 +218,36 @@ open:
   %data.at = {_get("packed")}
   %data = inttoptr i64 %data.at to ptr
   %entries = {_of_row("entries")}
-  %length = call i64 @key(ptr %data, i64 %bytes, i64 %entries)
-  %known = icmp sge i64 %length, 0
-  br i1 %known, label %sizes, label %no
+  %key.length = call i64 @key(ptr %data, i64 %bytes, i64 %entries)
+  %right = icmp sge i64 %key.length, 0
+  br i1 %right, label %sizes, label %no
 sizes:
   %total = call i64 @int(ptr %data, i64 0)
-  %size = call i64 @int(ptr %data, i64 6)
-  %last = sub i64 %length, 5
+  %key.size = call i64 @int(ptr %data, i64 6)
+  %last = sub i64 %key.length, 5
   %data.end = call i64 @int(ptr %data, i64 %last)
-  %border = sub i64 %data.end, %length
-  %packed = sub i64 %total, %length
-  %inside = getelementptr i8, ptr %data, i64 %length
-  %plain = icmp eq i64 %packed, %size
+  %key.border = sub i64 %data.end, %key.length
+  %packed = sub i64 %total, %key.length
+  %inside = getelementptr i8, ptr %data, i64 %key.length
+  %plain = icmp eq i64 %packed, %key.size
   br i1 %plain, label %whole, label %measure
 measure:
   %room = {_get("room")}
-  %fits = icmp sle i64 %size, %room
+  %fits = icmp sle i64 %key.size, %room
   br i1 %fits, label %unpack, label %larger
 larger:
-  ret i64 %size
+  ret i64 %key.size
 unpack:
   %scratch.at = {_get("unpacked")}
   %scratch = inttoptr i64 %scratch.at to ptr
-  %after = call i64 @blocks(ptr %frame, ptr %data, i64 %length, i64 %total, ptr %scratch, i64 %size)
+  %after = call i64 @blocks(ptr %frame, ptr %data, i64 %key.length, i64 %total, ptr %scratch, i64 %key.size)
   %good = icmp sge i64 %after, 0
   br i1 %good, label %whole, label %no
 whole:
-  %content = phi ptr [%inside, %sizes], [%scratch, %unpack]
+  %content = phi ptr [%inside, %sizes], [%scratch, %unpack], [%known.content, %entry]
+  %size = phi i64 [%key.size, %sizes], [%key.size, %unpack], [%known.size, %entry]
+  %border = phi i64 [%key.border, %sizes], [%key.border, %unpack], [%known.border, %entry]
+  %length = phi i64 [%key.length, %sizes], [%key.length, %unpack], [%known.length, %entry]
   %offsets = {_get("offsets")}
   %single = icmp eq i64 %offsets, 0
   br i1 %single, label %items, label %lists

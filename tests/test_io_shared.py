@@ -1,0 +1,186 @@
+"""Pages and baskets that several ranges have a part of are decoded once, for all of them."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import awkward as ak
+import fsspec
+import numpy as np
+import pytest
+import uproot
+from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
+
+from hepgraph import errors
+from hepgraph.io import baskets, pages, ranges
+from hepgraph.io.kept import shared
+from hepgraph.io.root import open_root
+from hepgraph.io.source import Need
+from hepgraph.io.trees import handles
+
+ENTRIES = 60_000
+FIELDS = [FieldOf("x"), FieldOf("v", "std::vector<float>", role=COLLECTION), FieldOf("_0", parent=1)]
+COUNTS = np.arange(ENTRIES) // 7 % 4 * 2
+ENDS = np.cumsum(COUNTS)
+DRAWN = np.random.default_rng(1).normal(size=ENTRIES + ENDS[-1]).round(3)
+VALUES = {"x": DRAWN[:ENTRIES], "v": DRAWN[ENTRIES:].astype("f4")}
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    shared.clear()
+    yield
+    handles.clear()
+    shared.clear()
+
+
+def ntuple(path: Path, times: float = 1.0) -> Written:
+    """One cluster: two large pages of numbers, two of the ends of lists, three of what is in the lists."""
+    x, v = VALUES["x"] * times, VALUES["v"]
+    columns = [
+        ColumnOf(BY_NAME["SplitReal64"], 0, [[x[:25_000], x[25_000:]]]),
+        ColumnOf(BY_NAME["SplitIndex64"], 1, [[ENDS[:21_000], ENDS[21_000:]]]),
+        ColumnOf(BY_NAME["SplitReal32"], 2, [[v[:60_000], v[60_000:130_000], v[130_000:]]]),
+    ]
+    what = Written(FIELDS, columns, [ENTRIES], CODECS["zstd"])
+    write(path, what)
+    return what
+
+
+def read(source, parts):
+    """The numbers, and what is in the lists, of all parts; the offsets are looked at."""
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda part: source.read(part, dict.fromkeys(["x", "v"], Need.DATA)), parts))
+    for part, each in zip(parts, found, strict=True):
+        assert np.array_equal(np.diff(each["v"].offsets[0]), COUNTS[part.start : part.stop])
+    return {name: np.concatenate([each[name].values for each in found]) for name in VALUES}
+
+
+def tree(path: Path, times: float = 1.0, codec: object = CODECS["zstd"]) -> None:
+    """A tree with two large baskets of each branch, as uproot writes what it is given at once."""
+    lists = ak.unflatten(VALUES["v"], COUNTS)
+    with uproot.recreate(path, compression=codec) as file:
+        made = file.mktree("Events", {"x": "f8", "v": "var * float32"})
+        for start, stop in ((0, 25_000), (25_000, ENTRIES)):
+            made.extend({"x": times * VALUES["x"][start:stop], "v": lists[start:stop]})
+
+
+FORMATS = {"rntuple": ntuple, "tree": tree}
+
+
+@pytest.mark.parametrize(("step", "cut"), [(7_000, 7), (9_999, 7), (30_000, 3)])
+@pytest.mark.parametrize("straight", [True, False])
+def test_a_page_is_decoded_once_for_all_ranges(tmp_path, monkeypatch, step, cut, straight):
+    monkeypatch.setattr(pages, "ENOUGH", 0 if straight else ENTRIES * 10)
+    ntuple(tmp_path / "n.root")
+    source = open_root(tmp_path / "n.root", step_size=step)
+    before = shared.decoded
+    found = read(source, source.partitions())
+    assert all(np.array_equal(found[name], VALUES[name]) for name in VALUES)
+    assert shared.decoded - before == cut
+
+
+@pytest.mark.parametrize("step", [7_000, 9_999])
+@pytest.mark.parametrize("straight", [True, False])
+@pytest.mark.parametrize("codec", sorted(CODECS))
+def test_a_basket_is_decompressed_once_for_all_ranges(tmp_path, monkeypatch, step, straight, codec):
+    monkeypatch.setattr(baskets, "ENOUGH", 0 if straight else ENTRIES * 10)
+    monkeypatch.setattr(baskets, "LARGE", 10_000)
+    tree(tmp_path / "t.root", codec=CODECS[codec])
+    source = open_root(tmp_path / "t.root", step_size=step)
+    before = shared.decoded
+    found = read(source, source.partitions())
+    assert all(np.array_equal(found[name], VALUES[name]) for name in VALUES)
+    assert shared.decoded - before == 4  # two of x, two of v, which tell the lengths themselves
+    assert len(shared) == 0
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_nothing_is_held_on_to_once_all_was_read(tmp_path, form):
+    FORMATS[form](tmp_path / "n.root")
+    source = open_root(tmp_path / "n.root", step_size=10_000)
+    for number, part in enumerate(source.partitions()):
+        source.read(part, {"x": Need.DATA})
+        assert len(shared) == (1 if number < 5 else 0)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_small_ones_and_those_that_a_range_has_all_of_are_not_shared(tmp_path, monkeypatch, form):
+    FORMATS[form](tmp_path / "n.root")
+    before = shared.decoded
+    source = open_root(tmp_path / "n.root")
+    source.read(source.partitions()[0], dict.fromkeys(VALUES, Need.DATA))
+    monkeypatch.setattr(pages, "LARGE", 1 << 21)
+    monkeypatch.setattr(baskets, "LARGE", 1 << 21)
+    source = open_root(tmp_path / "n.root", step_size=10_000)
+    read(source, source.partitions())
+    assert shared.decoded == before
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_file_that_was_replaced_is_read_anew(tmp_path, form):
+    FORMATS[form](tmp_path / "n.root")
+    FORMATS[form](tmp_path / "new.root", 3.0)
+    source = open_root(tmp_path / "n.root", step_size=10_000)
+    source.read(source.partitions()[0], {"x": Need.DATA})
+    assert len(shared) == 1
+    (tmp_path / "new.root").replace(tmp_path / "n.root")
+    source = open_root(tmp_path / "n.root", step_size=10_000)
+    found = source.read(source.partitions()[1], {"x": Need.DATA})["x"].values
+    assert np.array_equal(found, 3 * VALUES["x"][10_000:20_000])
+
+
+def place_of_second(path, form):
+    """Where the second page, or basket, of x is."""
+    if form == "tree":
+        with uproot.open({path: None}) as file:
+            return int(file["Events"]["x"].member("fBasketSeek")[1])
+    return ntuple(path).places[1][2]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_damaged_one_is_an_error_for_every_range(tmp_path, form):
+    path = tmp_path / "n.root"
+    FORMATS[form](path)
+    at = place_of_second(path, form) + 90
+    data = bytearray(path.read_bytes())
+    data[at : at + 40] = bytes(40)
+    path.write_bytes(data)
+    source = open_root(path, step_size=10_000)
+    said = {"rntuple": r"page 1 of cluster 0, .*: its checksum is wrong", "tree": r"basket 1 at byte"}[form]
+    for number, part in enumerate(source.partitions()):
+        if number < 2:
+            source.read(part, {"x": Need.DATA})
+            continue
+        with pytest.raises(errors.DamagedFileError, match=said):
+            source.read(part, {"x": Need.DATA})
+
+
+def test_a_page_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
+    what = ntuple(tmp_path / "n.root")
+    asked = remote(tmp_path / "n.root", pages.RemoteBytes, "read", monkeypatch)
+    pages_of_x = [(place, place + size + 8) for _, column, place, size in what.places if column == 0]
+    assert sorted(asked) == sorted(pages_of_x)
+
+
+def test_a_basket_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
+    tree(tmp_path / "t.root")
+    with uproot.open(tmp_path / "t.root") as file:
+        branch = file["Events"]["x"]
+        places = [(int(branch.member("fBasketSeek")[i]), int(branch.member("fBasketBytes")[i])) for i in range(2)]
+    asked = remote(tmp_path / "t.root", ranges.RemoteBytes, "fetch", monkeypatch)
+    assert sorted(asked) == sorted((place, place + size) for place, size in places)
+
+
+def remote(path, kind, method, monkeypatch):
+    """What is asked of a remote file when all ranges of x are read, which are checked, after it was opened."""
+    fsspec.filesystem("memory").pipe("/shared/a.root", path.read_bytes())
+    source = open_root("memory://shared/a.root", step_size=10_000)
+    source.read(source.partitions()[0], {"v": Need.DATA})
+    shared.clear()
+    asked, ask = [], getattr(kind, method)
+    monkeypatch.setattr(kind, method, lambda self, ranges: asked.extend(ranges) or ask(self, ranges))
+    found = [source.read(part, {"x": Need.DATA})["x"].values for part in source.partitions()]
+    assert np.array_equal(np.concatenate(found), VALUES["x"])
+    return asked
