@@ -18,7 +18,7 @@ from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
 from hepgraph.io.files import is_remote
-from hepgraph.io.source import parse_bytes
+from hepgraph.io.source import Source, parse_bytes
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
@@ -27,6 +27,7 @@ WORK = 3  # a range takes about so many times the memory of its columns while it
 FEW = 1000  # events on which a processor that runs eagerly is tried
 AHEAD = 2  # and its bytes in a remote file are there so many times: of one that is read, and of the next
 LEAST = 500  # entries in a range, below which none is cut for the sake of memory
+SHARED = 4  # of what it may take, this part at most is for baskets and pages that several ranges have a part of
 SHORTER = "a smaller step_size"
 GROUPS = "smaller row groups in the files"
 
@@ -156,6 +157,12 @@ def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mappi
             source.most_entries = max(LEAST, int(longest * room / ranges))
 
 
+def _cuts(source: Source) -> bool:
+    """Whether ranges end within clusters."""
+    edges = {(file.path, file.tree, edge) for file in source.files for edge in (*file.edges, file.wanted)}
+    return any((part.path, part.tree, part.stop) not in edges for part in source.partitions() if len(part))
+
+
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
     """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it.
 
@@ -164,8 +171,15 @@ def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, polic
     allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
     trials = tried(made, policy or Policy())
     shortened(made, workers, allowed, trials)
+    if any(_cuts(each.origin.source) for each in made):
+        shortened(made, workers, allowed - allowed // SHARED, trials)
     parts = estimate(made, workers, trials)
     total = sum(part.total for part in parts)
+    if any(_cuts(each.origin.source) for each in made):
+        room = min(max(allowed - total, 0), allowed // SHARED)
+        for each in made:
+            each.origin.source.most_shared = room // workers
+        total += room
     if total <= allowed:
         return total
     shown = [part for part in parts if part.total][:5]

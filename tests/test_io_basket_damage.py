@@ -16,6 +16,7 @@ from hepgraph import errors
 from hepgraph.io import baskets, trees
 from hepgraph.io.baskets import BasketError, Baskets
 from hepgraph.io.codecs import BlockError, unpacked
+from hepgraph.io.kept import Share
 from hepgraph.io.layouts import Branch, Layout
 from hepgraph.io.leaves import Fixed, Jagged, Number
 from hepgraph.io.ranges import NOWHERE, ShortFile, opened
@@ -215,7 +216,7 @@ def test_mutations_give_errors_or_what_was_written(tmp_path, codec):
                 continue
             assert data.values.dtype == good[name].values.dtype
             with on_disk(changed) as file, mock.patch.object(baskets, "LARGE", 0):
-                one, other = (Reader(file, 5, 77, None, how).read(branch) for how in (None, object()))
+                one, other = (Reader(file, 5, 77, None, how).read(branch) for how in (None, Share(object())))
                 assert same(one, other), name  # whether other ranges have a part of its baskets or not
             if isinstance(branch.leaf, Jagged):
                 assert len(data.offsets[0]) == 91

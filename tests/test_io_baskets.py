@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgraph.io.baskets import BasketError, Baskets
+from hepgraph.io.kept import Share
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Jagged, Number, divided, trimmed
 from hepgraph.io.nested import Nested
@@ -66,7 +67,7 @@ def branches(draw):
 @given(branches(), st.booleans(), st.sampled_from(["as asked", "ahead", "on disk"]), st.booleans())
 def test_drawn_baskets_against_a_slow_decoder(drawn, counter_first, how, share):
     with on_disk(drawn[1]) if how == "on disk" else nullcontext(Memory(drawn[1])) as data:
-        file = object() if share else None
+        file = Share(object()) if share else None
         with mock.patch("hepgraph.io.baskets.LARGE", 0):
             if share and drawn[2]:  # of a basket that is cut, another range may have the content already
                 Reader(data, 0, drawn[2], None, file).read(drawn[0])
@@ -161,7 +162,7 @@ def test_drawn_vectors_of_vectors_and_of_texts(data):
     cuts = sorted(data.draw(st.lists(st.integers(0, n), max_size=3)))
     codecs = data.draw(st.lists(st.sampled_from(CODECS), min_size=1, max_size=3))
     content, places = written(texts, cuts, codecs, True, data.draw(st.integers(0, 1)))
-    file = object() if data.draw(st.booleans()) else None  # large baskets, here any, are shared with other ranges
+    file = Share(object()) if data.draw(st.booleans()) else None  # large baskets, here any, are shared with others
     start = data.draw(st.integers(0, n))
     stop = data.draw(st.integers(start, n))
     leaf = Nested(None if kind is None else Number(dtype, dtype.newbyteorder("=")))

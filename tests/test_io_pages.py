@@ -23,6 +23,7 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 from hepgraph.io import pages
 from hepgraph.io.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.forms import to_awkward
+from hepgraph.io.kept import shared
 from hepgraph.io.native import add_up
 from hepgraph.io.pages import RemoteBytes
 from hepgraph.io.rntuple import layout_of
@@ -99,7 +100,7 @@ def agrees(path: str, ranges: list[tuple[int, int]]) -> None:
 def _closed():
     yield
     handles.clear()
-    pages.shared.clear()
+    shared.clear()
 
 
 def ranges_of(draw: st.DrawFn, entries: int) -> list[tuple[int, int]]:

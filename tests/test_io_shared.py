@@ -12,9 +12,10 @@ import pytest
 import uproot
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
+import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import baskets, pages, ranges
-from hepgraph.io.kept import shared
+from hepgraph.io.kept import Kept, shared
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
 from hepgraph.io.trees import handles
@@ -184,3 +185,36 @@ def remote(path, kind, method, monkeypatch):
     found = [source.read(part, {"x": Need.DATA})["x"].values for part in source.partitions()]
     assert np.array_equal(np.concatenate(found), VALUES["x"])
     return asked
+
+
+def test_of_more_than_can_be_kept_some_is_found():
+    """Ranges ask for the same columns in turn: if the one not used for longest went first, none would be found."""
+    kept = Kept(most=500)
+    for _ in range(10):
+        for column in range(10):
+            kept.get(column, (1, 10), lambda: np.zeros(100, np.uint8))
+            assert kept.bytes <= 500
+    assert kept.decoded < 90
+    kept.get("small", (1, 10), lambda: np.zeros(10, np.uint8), most=100)
+    assert kept.bytes <= 100
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypatch):
+    FORMATS[form](tmp_path / "n.root")
+    monkeypatch.setattr(pages, "LARGE", 100)
+    monkeypatch.setattr(baskets, "LARGE", 100)
+    most, get = [], Kept.get
+
+    def seen(self, *args):
+        found = get(self, *args)
+        most.append(self.bytes)
+        return found
+
+    monkeypatch.setattr(Kept, "get", seen)
+    options = {"schema": "base", "executor": "serial", "progress": False}
+    events = {"a": [str(tmp_path / "n.root")]}
+    out = hg.run(lambda events: {"x": ak.sum(events.x), "v": ak.sum(events.v)}, events, memory="2 MB", **options)
+    assert out["x"] == pytest.approx(VALUES["x"].sum())
+    assert 0 < max(most) <= 500_000
+    assert len(most) > 3

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
-from hepgraph.io.kept import shared
+from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import MANY, follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
@@ -210,8 +210,8 @@ class Column:
 
     They are taken from those `fetched` before, by number, or read from `data`. `rooms` is used again for each basket.
     `passed` tells how many of the wanted entries before each one anybody looks at, if not all; a basket in which nobody
-    looks at any is passed over, and `skipped` counts its bytes. Baskets that the range has only a part of are `shared`
-    with other ranges if there is a `file`, the same for all who read the same content.
+    looks at any is passed over, and `skipped` counts its bytes. Large baskets that the range has only a part of are
+    shared with other ranges if there is a `share`.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Column:
         rooms: Rooms,
         fetched: Mapping[int, memoryview] | None = None,
         passed: Array | None = None,
-        file: Hashable = None,
+        share: Share | None = None,
     ) -> None:
         if baskets.edges[-1] < stop:
             raise BasketError(f"its baskets hold {baskets.edges[-1]} entries; {stop} are wanted")
@@ -233,7 +233,7 @@ class Column:
         self.number = self.numbers.start  # the basket that is being read
         self._fetched = fetched
         self._passed = passed
-        self._file = file
+        self._share = share
         self._known: dict[int, Content] = {}  # of those that are shared
         self.skipped = 0
 
@@ -248,7 +248,9 @@ class Column:
 
     def there(self, number: int) -> bool:
         """Whether a basket need not be read, because it is passed over, or another range has read it."""
-        return self.over(number) or (self._is_cut(number) and shared.has((self._file, self.baskets.ranges[number][0])))
+        if self._share is not None and self._is_cut(number) and self._share.has(self.baskets.ranges[number][0]):
+            return True
+        return self.over(number)
 
     def all(self) -> None:
         """Passes no basket over."""
@@ -363,7 +365,7 @@ class Column:
         """What is in a basket, which may be overwritten by that of the next unless it is shared."""
         self.number = number
         entry, after = self.baskets.edges[number : number + 2]
-        if not self._is_cut(number):
+        if self._share is None or not self._is_cut(number):
             return _content(self._read(number, self._rooms.read), after - entry, self._rooms.unpacked)
         if number not in self._known:
 
@@ -373,7 +375,7 @@ class Column:
 
             asked = min(after, self.stop) - max(entry, self.start)
             place = self.baskets.ranges[number][0]
-            self._known[number] = shared.get((self._file, place), (asked, after - entry), decode)
+            self._known[number] = self._share.get(place, (asked, after - entry), decode)
         return self._known[number]
 
     def _read(self, number: int, room: Array) -> memoryview:
@@ -383,7 +385,7 @@ class Column:
 
     def _is_cut(self, number: int) -> bool:
         """Whether a basket has entries before or behind the range, and is large enough to be shared."""
-        if self._file is None or number >= len(self.baskets.ranges):
+        if self._share is None or number >= len(self.baskets.ranges):
             return False
         start, stop = self.baskets.ranges[number]
         entry, after = self.baskets.edges[number : number + 2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import threading
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -22,26 +23,31 @@ class _Decoded:
 
 
 class Kept:
-    """What was decoded and is kept until all of it was asked for, the most recently used of it; at most so many bytes.
+    """What was decoded and is kept until all of it was asked for; at most so many bytes.
 
-    `decoded` counts how often something was.
+    What goes where there are more is drawn by lot: ranges ask for columns in turn, so that what was not used for the
+    longest time would be what is wanted next. `decoded` counts how often something was decoded, `bytes` are those that
+    are kept.
     """
 
     def __init__(self, most: int) -> None:
         self.most, self.decoded = most, 0
         self._kept: dict[Hashable, _Decoded] = {}
-        self._bytes = 0
+        self._lot = random.Random(0)
+        self.bytes = 0
         self._lock = threading.Lock()
         self._process = os.getpid()
 
-    def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any]) -> Any:
-        """What has a key, and `nbytes`; `entries` are the number of those asked for, and of all that it has."""
+    def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any], most: int | None = None) -> Any:
+        """What has a key, and `nbytes`; `entries` are the number of those asked for, and of all that it has.
+
+        No more than `most` bytes are kept after it; without, what was used last is kept however large it is.
+        """
         asked, size = entries
         with self._lock:
             if self._process != os.getpid():
-                self._process, self._kept, self._bytes = os.getpid(), {}, 0
-            mine = self._kept.pop(key, None) or _Decoded(size)
-            self._kept[key] = mine  # the most recently used is the last
+                self._process, self._kept, self.bytes = os.getpid(), {}, 0
+            mine = self._kept.setdefault(key, _Decoded(size))
         with mine.lock:  # others that want it wait here for the one who decodes it
             if mine.made is None:
                 mine.made = decode()
@@ -50,12 +56,14 @@ class Kept:
         with self._lock:
             mine.left -= asked
             if self._kept.get(key) is mine:
-                self._bytes += made.nbytes - mine.bytes
+                self.bytes += made.nbytes - mine.bytes
                 mine.bytes = made.nbytes
                 if mine.left <= 0:
                     self._drop(key)
-                elif self._bytes > self.most:
-                    self._trim()
+                else:
+                    self._trim(key, self.most if most is None else min(most, self.most))
+                    if most is not None and self.bytes > most:
+                        self._drop(key)
         return made
 
     def has(self, key: Hashable) -> bool:
@@ -69,17 +77,34 @@ class Kept:
         """Lets go of everything."""
         with self._lock:
             self._kept.clear()
-            self._bytes = 0
+            self.bytes = 0
 
     def _drop(self, key: Hashable) -> None:
-        self._bytes -= self._kept.pop(key).bytes
+        self.bytes -= self._kept.pop(key).bytes
 
-    def _trim(self) -> None:
-        made = [key for key, each in self._kept.items() if each.bytes]
-        for key in made[:-1]:  # the last one has just been used, and will be again
-            if self._bytes <= self.most:
-                return
-            self._drop(key)
+    def _trim(self, used: Hashable, most: int) -> None:
+        if self.bytes <= most:
+            return
+        made = [key for key, each in self._kept.items() if each.bytes and key != used]  # that will be used again
+        self._lot.shuffle(made)
+        while made and self.bytes > most:
+            self._drop(made.pop())
 
 
 shared = Kept(MOST_SHARED)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A file's part of what is `shared`: `content` is the same only for the same content; no more bytes than `most`."""
+
+    content: Hashable
+    most: int | None = None
+
+    def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any]) -> Any:
+        """As `Kept.get`."""
+        return shared.get((self.content, key), entries, decode, self.most)
+
+    def has(self, key: Hashable) -> bool:
+        """As `Kept.has`."""
+        return shared.has((self.content, key))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
@@ -20,7 +20,7 @@ import xxhash
 from hepgraph.io import ranges as ranged
 from hepgraph.io.codecs import BlockError, blocks_of, joined
 from hepgraph.io.encodings import Encoding, packed_reals
-from hepgraph.io.kept import shared
+from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import add_up, adder, address
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
@@ -169,13 +169,12 @@ Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation
 class PageReader:
     """Reads elements of physical columns; for one thread at a time.
 
-    Pages that a range has only a part of are `shared` with other ranges if there is a `place`, the same for all who
-    read the same content.
+    Large pages that a range has only a part of are shared with other ranges, if there is a `share`.
     """
 
     lists: PageList
     bytes: Bytes
-    place: Hashable = None
+    share: Share | None = None
     fetched: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
 
@@ -195,7 +194,7 @@ class PageReader:
                     ranges |= {
                         _range(pages, page)
                         for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at)
-                        if not shared.has((self.place, part.cluster, index, page))
+                        if self.share is None or not self.share.has((part.cluster, index, page))
                     }
                 at += len(part)
         missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
@@ -357,8 +356,9 @@ class PageReader:
         for page in cut:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
-            whole = shared.get(
-                (self.place, part.cluster, index, page),
+            assert self.share is not None
+            whole = self.share.get(
+                (part.cluster, index, page),
                 (last - max(first, low + again), stop - start),
                 partial(self._whole, column, part.cluster, page),
             )
@@ -376,7 +376,7 @@ class PageReader:
         """
         _, pages, encoding = stored
         start, stop = pages.starts[page], pages.starts[page + 1]
-        if self.place is None or (start >= low and stop <= high) or stop <= low + again:
+        if self.share is None or (start >= low and stop <= high) or stop <= low + again:
             return False
         return bool((stop - start) * encoding.bits >= 8 * LARGE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from hepgraph.io.baskets import BasketError, Column, Rooms, fetch
 from hepgraph.io.codecs import BlockError
+from hepgraph.io.kept import Share
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
 from hepgraph.io.native import summed
@@ -34,11 +35,13 @@ class Reader:
     """Reads branches of one file, over one range of entries; for one thread.
 
     If it is told which entries are `alive`, it may leave out values of others. Large baskets that ranges have a part of
-    each are decompressed once for all of them if there is a `file`, the same for all who read the same content.
+    each are decompressed once for all of them if there is a `share`.
     """
 
-    def __init__(self, data: Bytes, start: int, stop: int, alive: Array | None = None, file: Hashable = None) -> None:
-        self._data, self._start, self._stop, self._file = data, start, stop, file
+    def __init__(
+        self, data: Bytes, start: int, stop: int, alive: Array | None = None, share: Share | None = None
+    ) -> None:
+        self._data, self._start, self._stop, self._share = data, start, stop, share
         self._passed = None if alive is None else summed(alive)
         self._fetched: dict[int, dict[int, memoryview]] = {}  # by the identity of the baskets
         self._lists: dict[int, Lists] = {}  # by the identity of the counter
@@ -114,4 +117,4 @@ class Reader:
         fetched = self._fetched.get(id(branch.baskets))
         passed = self._passed if branch.leaf.skips(branch.counter is not None) else None
         rooms = _mine.rooms
-        return Column(branch.baskets, self._start, self._stop, self._data, rooms, fetched, passed, self._file)
+        return Column(branch.baskets, self._start, self._stop, self._data, rooms, fetched, passed, self._share)

@@ -20,6 +20,7 @@ from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys
 from hepgraph.io.files import Options, edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, with_counts_by_name
 from hepgraph.io.handles import Known, Stamp, settings_of, stamp_of
+from hepgraph.io.kept import Share
 from hepgraph.io.native import summed
 from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
@@ -63,7 +64,7 @@ class RNTupleSource(UprootSource):
     ) -> dict[str, Data]:
         uuid, layout = _kept(opened, partition.path, self.storage_options)
         found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
-        with layout.reader(opened, partition, self.storage_options) as reader:
+        with layout.reader(opened, partition, self.storage_options, self.most_shared) as reader:
             if reader.bytes.remote:
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
             chains = {} if self.plain else layout.chains(columns)
@@ -107,8 +108,8 @@ class RNTupleSource(UprootSource):
                 return None
             with edge(partition.path), opened_bytes(partition.path, self.storage_options) as data:
                 self._unchanged(partition, uuid, layout.lists.entries)
-                place = layout.place(partition.path, partition.tree, uuid)
-                reader = PageReader(layout.lists, RemoteBytes(Allowed(data, allowed)), place)
+                share = layout.share(partition.path, partition.tree, uuid, self.most_shared)
+                reader = PageReader(layout.lists, RemoteBytes(Allowed(data, allowed)), share)
                 fetch_chains(reader, layout.parts(partition), layout.chains(columns))
             return (uuid, layout.lists.checksums), reader.fetched
 
@@ -204,24 +205,26 @@ class Layout:
                 found.append(Part(number, start, stop, cluster.entries, cluster.start))
         return found
 
-    def place(self, path: str, tree: str, uuid: str) -> Hashable:
-        """What is the same only for the same content."""
-        return path, tree, uuid, self.stamp, self.lists.checksums
+    def share(self, path: str, tree: str, uuid: str, most: int | None) -> Share | None:
+        """What is shared of this very content, of which no more than so many bytes are kept."""
+        return None if most == 0 else Share((path, tree, uuid, self.stamp, self.lists.checksums), most)
 
     @contextmanager
-    def reader(self, opened: Opened, partition: Partition, options: Options = None) -> Iterator[PageReader]:
+    def reader(
+        self, opened: Opened, partition: Partition, options: Options = None, most_shared: int | None = None
+    ) -> Iterator[PageReader]:
         """What reads the pages, from the same content that the page lists are of."""
         path = partition.path
-        place = self.place(path, opened.name, opened.uuid)
+        share = self.share(path, opened.name, opened.uuid, most_shared)
         if is_remote(path):
             with edge(path, f"read the pages of tree {opened.name!r} in"), opened_bytes(path, options or {}) as data:
-                yield PageReader(self.lists, RemoteBytes(data), place)
+                yield PageReader(self.lists, RemoteBytes(data), share)
             return
         with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
             stamp = stamp_of(path)
             if stamp is None or stamp != self.stamp:
                 raise ChangedFileError(f"{path} changed while it was read. Open the dataset again.")
-            yield PageReader(self.lists, LocalBytes(file, stamp[1]), place)
+            yield PageReader(self.lists, LocalBytes(file, stamp[1]), share)
 
 
 _layouts: Known[tuple[str, Layout]] = Known(64)  # the last one of each remote file, and the file's UUID

@@ -16,6 +16,7 @@ from hepgraph.io.ahead import ahead
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.handles import Known, settings_of, stamp_of
+from hepgraph.io.kept import Share
 from hepgraph.io.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ranges import Bytes
 from hepgraph.io.ranges import opened as opened_bytes
@@ -114,8 +115,8 @@ class RootSource(UprootSource):
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            file = partition.path, layout.uuid, data.stamp
-            reader = Reader(data, partition.start, partition.stop, alive, file)
+            share = self._share(partition, layout, data)
+            reader = Reader(data, partition.start, partition.stop, alive, share)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
             elif data.together and branches:
@@ -146,6 +147,10 @@ class RootSource(UprootSource):
         with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
             return layouts.of(key, data.stamp, wanted, borrow, _Remembered(partition, self.storage_options))
 
+    def _share(self, partition: Partition, layout: Layout, data: Bytes) -> Share | None:
+        """What is shared of this very content."""
+        return None if self.most_shared == 0 else Share((partition.path, layout.uuid, data.stamp), self.most_shared)
+
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
         return partition, settings_of(self.storage_options), frozenset(wanted)
 
@@ -165,8 +170,8 @@ class RootSource(UprootSource):
                 branches = [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
                 if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
                     return None
-                file = partition.path, layout.uuid, data.stamp
-                reader = Reader(data, partition.start, partition.stop, None, file)
+                share = self._share(partition, layout, data)
+                reader = Reader(data, partition.start, partition.stop, None, share)
                 reader.fetch(branches)
                 return layout, reader
 

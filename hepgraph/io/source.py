@@ -279,7 +279,8 @@ class Source(ABC):
     step_size: int | str | None  # None: about STEP_SIZE entries, cut where clusters end
     npartitions: int | None
     most_entries: int | None = None  # in a range, where the user says nothing: for the sake of memory
-    run: str = ""  # the run that this source is for alone, which may set `most_entries`
+    most_shared: int | None = None  # bytes kept of what several ranges have a part of, likewise
+    run: str = ""  # the run that this source is for alone, which may set the two above
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
     cache: Caching | None = None  # what keeps columns that were read
