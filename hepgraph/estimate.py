@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -18,7 +19,7 @@ from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
 from hepgraph.io.files import is_remote
-from hepgraph.io.source import Source, parse_bytes
+from hepgraph.io.source import parse_bytes
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
@@ -111,12 +112,10 @@ def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] 
         copies = min(copies, max(1, len(ranges)))
         longest = max((len(partition) for partition in ranges), default=0)
         columns = each.columns() if isinstance(each, Pass) else {}
-        memory = sum(source.columns[name].memory for name in columns) / max(1, source.entries)
         trial = trials.get(number, Trial())
         if trial.events:
             parts += _outputs(trial, each, copies)
-            memory = trial.read / trial.events
-        largest = max(largest, int(memory * longest))
+        largest = max(largest, int(_per_event(each, trial) * longest))
         if any(is_remote(file.path) for file in source.files):
             stored = sum(source.columns[name].bytes for name in columns)
             whole = max((source.fetched(partition) for partition in ranges), default=0)
@@ -134,6 +133,28 @@ def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] 
     if coming:
         parts.append(Part("the bytes of the longest range, read ahead", coming * AHEAD, workers, shorter))
     return sorted(parts, key=lambda part: -part.total)
+
+
+def _per_event(each: AnyPass, trial: Trial) -> float:
+    """The bytes of what is read of an event."""
+    if trial.events:
+        return trial.read / trial.events
+    source = each.origin.source
+    columns = each.columns() if isinstance(each, Pass) else {}
+    return sum(source.columns[name].memory for name in columns) / max(1, source.entries)
+
+
+def _shared(each: AnyPass, trial: Trial) -> int:
+    """The bytes of what is read of the longest cluster within which ranges end."""
+    source, longest = each.origin.source, 0
+    ends = {(part.path, part.tree): set[int]() for part in source.partitions()}
+    for part in source.partitions():
+        ends[part.path, part.tree].add(part.stop)
+    for file in source.files:
+        for start, stop in pairwise((*file.edges, file.wanted)):
+            if stop - start > longest and any(start < end < stop for end in ends.get((file.path, file.tree), ())):
+                longest = stop - start
+    return int(_per_event(each, trial) * longest)
 
 
 def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mapping[int, Trial] = _NONE) -> None:
@@ -157,12 +178,6 @@ def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mappi
             source.most_entries = max(LEAST, int(longest * room / ranges))
 
 
-def _cuts(source: Source) -> bool:
-    """Whether ranges end within clusters."""
-    edges = {(file.path, file.tree, edge) for file in source.files for edge in (*file.edges, file.wanted)}
-    return any((part.path, part.tree, part.stop) not in edges for part in source.partitions() if len(part))
-
-
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
     """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it.
 
@@ -171,15 +186,14 @@ def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, polic
     allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
     trials = tried(made, policy or Policy())
     shortened(made, workers, allowed, trials)
-    if any(_cuts(each.origin.source) for each in made):
+    if any(_shared(each, trials.get(number, Trial())) for number, each in enumerate(made)):
         shortened(made, workers, allowed - allowed // SHARED, trials)
     parts = estimate(made, workers, trials)
     total = sum(part.total for part in parts)
-    if any(_cuts(each.origin.source) for each in made):
-        room = min(max(allowed - total, 0), allowed // SHARED)
-        for each in made:
-            each.origin.source.most_shared = room // workers
-        total += room
+    room = min(max(allowed - total, 0), allowed // SHARED)
+    for each in made:
+        each.origin.source.most_shared = room // workers
+    total += min(room, sum(_shared(each, trials.get(number, Trial())) for number, each in enumerate(made)))
     if total <= allowed:
         return total
     shown = [part for part in parts if part.total][:5]
