@@ -28,6 +28,14 @@ class Encoding:
     low: float = 0.0
     high: float = 0.0
 
+    def bytes(self, elements: int) -> int:
+        """The bytes of so many elements."""
+        return (elements * self.bits + 7) // 8
+
+    def plain(self, dtype: np.dtype[Any]) -> bool:
+        """Whether elements are stored as they are in an array of this type."""
+        return self.dtype == dtype and not (self.split or self.real or self.dtype.kind == "b")
+
 
 # In the order of the numbers that the format gives them, from 0; 0x10 is that of variants, which are not read.
 _PLAIN = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from io import FileIO
@@ -230,23 +231,17 @@ class PageReader:
         out[0] = 0
         inside, at = [], 1
         for part in parts:
-            before, start, place = int(out[at - 1]), 0, out[at : at + len(part)]
-            if part.first and len(part):
-                longer = np.empty(len(part) + 1, np.int64)
+            before, start, place = int(out[at - 1]), 0, out[at - 1 : at + len(part)]
+            if part.first and len(part):  # the last end before them is where they start
                 more = Part(part.cluster, part.first - 1, part.last, part.total, part.before)
-                rising = self._fill(column, more, longer, again=1)
-                start, place[...] = int(longer[0]), longer[1:]
+                rising = self._fill(column, more, place, again=1)
+                start = int(place[0])
                 place += before - start
             else:
-                rising = self._fill(column, part, place, begin=before)
-            after = int(place[-1]) if len(part) else before
-            if rising:
-                good = len(part) == 0 or before <= place[0]
-            else:
-                good = not (out[at - 1 : at + len(part) - 1] > place).any()
-            if start < 0 or not good:
+                rising = self._fill(column, part, place[1:], begin=before) and before <= place[1]
+            if start < 0 or not (rising or (place[:-1] <= place[1:]).all()):
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
-            inside.append(Part(part.cluster, start, start + after - before))
+            inside.append(Part(part.cluster, start, start + int(place[-1]) - before))
             at += len(part)
         return out, inside
 
@@ -352,22 +347,22 @@ class PageReader:
             out[...] = 0
             sizes = [_range(pages, page) for page in set(every).difference(some)]
             passed.skipped += sum([stop - start for start, stop in sizes])
+        rising, seams = True, set()
         cut = [page for page in some if self._is_cut(stored, page, low, high, again)]
         for page in cut:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
             assert self.share is not None
-            whole = self.share.get(
+            data = self.share.get(
                 (part.cluster, index, page),
                 (last - max(first, low + again), stop - start),
-                partial(self._whole, column, part.cluster, page),
+                partial(self._unpacked_page, column, part.cluster, page),
             )
-            place = out[first - low : last - low]
-            place[...] = whole[first - start : last - start]
-            if begin:
-                place += begin
+            rising &= _ordered(encoding, data, first - start, out[first - low : last - low], begin)
+            seams |= {first - low, last - low}
         rest = [page for page in some if page not in cut]
-        return self._place(column, part.cluster, rest, low, high, out, begin) and not cut
+        rising &= not rest or self._place(column, part.cluster, rest, low, high, out, begin)
+        return rising and all(out[at - 1] <= out[at] for at in seams if 0 < at < len(out))
 
     def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int) -> bool:
         """Whether there are elements before `low` or behind `high` on a page that is large enough to be shared.
@@ -380,15 +375,23 @@ class PageReader:
             return False
         return bool((stop - start) * encoding.bits >= 8 * LARGE)
 
-    def _whole(self, column: Physical, cluster: int, page: int) -> Array:
-        """All elements of a page; the ends of lists are counted from 0 in the cluster."""
+    def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
+        """The bytes of a page, decompressed, in memory of their own."""
         stored = self._stored(column, cluster)
         assert stored is not None
         _, pages, encoding = stored
-        start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
-        out = shelf.take(stop - start, np.dtype(np.int64) if encoding.delta else encoding.dtype)
-        self._place(column, cluster, [page], start, stop, out, 0)
-        return out
+        ((_, packed),) = self._pages(column, cluster, pages, [page])
+        size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
+        with self._naming(column, cluster, page):
+            data = _unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))
+        return data.copy() if len(packed) == size else data
+
+    @contextmanager
+    def _naming(self, column: Physical, cluster: int, page: int) -> Iterator[None]:
+        try:
+            yield
+        except (BlockError, PageError) as error:
+            raise PageError(f"page {page} of {self._name(column, cluster)}: {error}") from None
 
     def _place(
         self, column: Physical, cluster: int, some: Sequence[int], low: int, high: int, out: Array, begin: int
@@ -406,12 +409,13 @@ class PageReader:
         for page, packed in self._pages(column, cluster, pages, some):
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
-            place = out[first - low : last - low]
-            try:
-                self._decode(encoding, packed, stop - start, first - start, place)
-            except (BlockError, PageError) as error:
-                raise PageError(f"page {page} of {self._name(column, cluster)}: {error}") from None
-            if begin:
+            place, size = out[first - low : last - low], encoding.bytes(stop - start)
+            target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
+            with self._naming(column, cluster, page):
+                data = _unpacked(packed, size, partial(_room, target))
+            if data is not target:
+                _ordered(encoding, data, first - start, place, begin)
+            elif begin:
                 place += begin
         return False
 
@@ -517,33 +521,38 @@ class PageReader:
                 runs.append((start, stop))
         return runs
 
-    def _decode(self, encoding: Encoding, packed: memoryview, count: int, first: int, out: Array) -> None:
-        """Elements from `first` on of a page of `count` elements."""
-        size = (count * encoding.bits + 7) // 8
-        plain = encoding.dtype == out.dtype and not (encoding.split or encoding.real or encoding.bits == 1)
-        target = out.view(np.uint8) if plain and len(out) == count else None
-        data = _unpacked(packed, size, lambda wanted: _scratch.place("unpacked", wanted) if target is None else target)
-        if data is target:
-            return
-        if plain:
-            out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
-        elif encoding.delta:
-            steps = _scratch.place("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
-            unsplit(data, 0, steps)
-            add_up(steps, first, out)
-        elif encoding.split and encoding.dtype == out.dtype:
-            unsplit(data, first, out, encoding.zigzag)
-        elif encoding.split:
-            numbers = np.empty(len(out), encoding.dtype)
-            unsplit(data, first, numbers, encoding.zigzag)
-            out[...] = numbers
-        elif encoding.dtype.kind == "b":
-            bits = np.unpackbits(data[first // 8 : (first + len(out) + 7) // 8], bitorder="little")
-            out[...] = bits[first % 8 : first % 8 + len(out)].view(np.bool_)
-        elif encoding.real:
-            out[...] = packed_reals(encoding, data, first, len(out))
-        else:
-            out[...] = data.view(encoding.dtype)[first : first + len(out)]
+
+def _ordered(encoding: Encoding, data: Array, first: int, out: Array, begin: int) -> bool:
+    """Places elements from `first` on of a page, of which `data` are the bytes, counted from `begin`.
+
+    Says whether they are known never to decrease.
+    """
+    if encoding.delta:
+        steps = _scratch.place("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
+        unsplit(data, 0, steps)
+        return add_up(steps, first, out, begin)
+    if encoding.plain(out.dtype):
+        out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
+    elif encoding.split and encoding.dtype == out.dtype:
+        unsplit(data, first, out, encoding.zigzag)
+    elif encoding.split:
+        numbers = np.empty(len(out), encoding.dtype)
+        unsplit(data, first, numbers, encoding.zigzag)
+        out[...] = numbers
+    elif encoding.dtype.kind == "b":
+        bits = np.unpackbits(data[first // 8 : (first + len(out) + 7) // 8], bitorder="little")
+        out[...] = bits[first % 8 : first % 8 + len(out)].view(np.bool_)
+    elif encoding.real:
+        out[...] = packed_reals(encoding, data, first, len(out))
+    else:
+        out[...] = data.view(encoding.dtype)[first : first + len(out)]
+    if begin:
+        out += begin
+    return False
+
+
+def _room(target: Array | None, size: int) -> Array:
+    return _scratch.place("unpacked", size) if target is None else target
 
 
 def _range(pages: Pages, page: int) -> Range:
