@@ -15,7 +15,7 @@ import pytest
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
-from hepgraph.io import pages
+from hepgraph.io import pagebytes, pages
 from hepgraph.io.encodings import TRUNCATED
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
@@ -171,8 +171,8 @@ def test_a_page_whose_checksum_is_wrong(tmp_path):
 
 def test_a_page_that_the_file_does_not_have(tmp_path, monkeypatch):
     path = one_column(tmp_path / "n.root", ColumnOf(BY_NAME["Int32"], 0, [[COUNTED], [COUNTED]]))
-    whole = pages.LocalBytes.read
-    monkeypatch.setattr(pages.LocalBytes, "read", lambda self, ranges: [data[:-3] for data in whole(self, ranges)])
+    whole = pagebytes.LocalBytes.read
+    monkeypatch.setattr(pagebytes.LocalBytes, "read", lambda self, ranges: [data[:-3] for data in whole(self, ranges)])
     monkeypatch.setattr(pages, "placed", lambda *_: False)
     assert message(path).startswith(READING + "page 0 of cluster 0, column 0 (Int32): the file has only ")
 

@@ -25,7 +25,7 @@ from hepgraph.io.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.forms import to_awkward
 from hepgraph.io.kept import shared
 from hepgraph.io.native import add_up
-from hepgraph.io.pages import RemoteBytes
+from hepgraph.io.pagebytes import RemoteBytes
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source

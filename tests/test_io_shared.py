@@ -14,7 +14,7 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.io import baskets, pages, ranges
+from hepgraph.io import baskets, pagebytes, pages, ranges
 from hepgraph.io.kept import Kept, shared
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
@@ -160,7 +160,7 @@ def test_a_damaged_one_is_an_error_for_every_range(tmp_path, form):
 
 def test_a_page_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
     what = ntuple(tmp_path / "n.root")
-    asked = remote(tmp_path / "n.root", pages.RemoteBytes, "read", monkeypatch)
+    asked = remote(tmp_path / "n.root", pagebytes.RemoteBytes, "read", monkeypatch)
     pages_of_x = [(place, place + size + 8) for _, column, place, size in what.places if column == 0]
     assert sorted(asked) == sorted(pages_of_x)
 

@@ -6,29 +6,27 @@ several encodings (its *representations*), one in each cluster.
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from io import FileIO
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xxhash
 
-from hepgraph.io import ranges as ranged
-from hepgraph.io.codecs import BlockError, blocks_of, joined
-from hepgraph.io.encodings import Encoding, packed_reals
+from hepgraph.io.codecs import BlockError
+from hepgraph.io.encodings import Encoding
 from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
-from hepgraph.io.native import add_up, adder, address
+from hepgraph.io.native import adder, address
+from hepgraph.io.pagebytes import Bytes, ordered, room, scratch, unpacked
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.shelf import shelf
 from hepgraph.io.straight import ENOUGH
 from hepgraph.io.straight_pages import Frame, placed
-from hepgraph.io.unsplit import unsplit, unsplitter
+from hepgraph.io.unsplit import unsplitter
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
@@ -36,7 +34,6 @@ Range: TypeAlias = tuple[int, int]
 BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
 LARGEST = 32 << 20  # bytes of a page
 LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
-KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 
 
@@ -94,73 +91,6 @@ class Passed:
             first = int(np.searchsorted(self._bounds, first, side="right")) - 1
             last = int(np.searchsorted(self._bounds, last, side="left"))
         return bool(self.entries[first] != self.entries[last])
-
-
-class Bytes(Protocol):
-    """Where the bytes of a file come from."""
-
-    remote: bool
-
-    @property
-    def file(self) -> int | None:
-        """The number of the open file, if it is a local one."""
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        """The bytes of some ranges, for use until the next call; fewer if the file ends before."""
-
-
-class Scratch(threading.local):
-    """Memory that a thread uses for one page after the other: fresh memory costs as much as to unpack into it."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, Array] = {}
-
-    def place(self, use: str, size: int) -> Array:
-        """So many bytes, which hold anything; the same for every call with this use."""
-        found = self._places.get(use)
-        if found is None or len(found) < size:
-            found = np.empty(max(size, 1 << 16), np.uint8)
-            if size <= KEPT:
-                self._places[use] = found
-        return found[:size]
-
-
-_scratch = Scratch()
-
-
-class LocalBytes:
-    """The bytes of a local file, into memory that is used again and again."""
-
-    remote = False
-
-    def __init__(self, file: FileIO, size: int) -> None:
-        self._file, self._size, self.file = file, size, file.fileno()
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        sizes = [max(0, min(stop, self._size) - start) for start, stop in ranges]
-        buffer = _scratch.place("packed", sum(sizes)).data
-        found, at = [], 0
-        for (start, _), size in zip(ranges, sizes, strict=True):
-            place, filled = buffer[at : at + size], 0
-            self._file.seek(start)
-            while filled < size and (more := self._file.readinto(place[filled:])):
-                filled += more
-            found.append(place[:filled])
-            at += size
-        return found
-
-
-class RemoteBytes:
-    """The bytes of a remote file, all ranges of a call at once."""
-
-    remote = True
-    file = None
-
-    def __init__(self, data: ranged.Bytes) -> None:
-        self._data = data
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        return self._data.fetch(list(ranges))
 
 
 Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
@@ -358,7 +288,7 @@ class PageReader:
                 (last - max(first, low + again), stop - start),
                 partial(self._unpacked_page, column, part.cluster, page),
             )
-            rising &= _ordered(encoding, data, first - start, out[first - low : last - low], begin)
+            rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
             seams |= {first - low, last - low}
         rest = [page for page in some if page not in cut]
         rising &= not rest or self._place(column, part.cluster, rest, low, high, out, begin)
@@ -383,7 +313,7 @@ class PageReader:
         ((_, packed),) = self._pages(column, cluster, pages, [page])
         size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
         with self._naming(column, cluster, page):
-            data = _unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))
+            data = unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))
         return data.copy() if len(packed) == size else data
 
     @contextmanager
@@ -412,9 +342,9 @@ class PageReader:
             place, size = out[first - low : last - low], encoding.bytes(stop - start)
             target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
             with self._naming(column, cluster, page):
-                data = _unpacked(packed, size, partial(_room, target))
+                data = unpacked(packed, size, partial(room, target))
             if data is not target:
-                _ordered(encoding, data, first - start, place, begin)
+                ordered(encoding, data, first - start, place, begin)
             elif begin:
                 place += begin
         return False
@@ -453,8 +383,8 @@ class PageReader:
             most, longest = max(most, after - run), max(longest, size)
         if max(most, longest) > LARGEST:
             return False
-        packed, unpacked = _scratch.place("packed", most), _scratch.place("unpacked", longest)
-        steps = _scratch.place("steps", longest if encoding.delta else 0)
+        packed, unpacked = scratch.place("packed", most), scratch.place("unpacked", longest)
+        steps = scratch.place("steps", longest if encoding.delta else 0)
         frame = Frame(
             self.bytes.file,
             packed.ctypes.data,
@@ -522,39 +452,6 @@ class PageReader:
         return runs
 
 
-def _ordered(encoding: Encoding, data: Array, first: int, out: Array, begin: int) -> bool:
-    """Places elements from `first` on of a page, of which `data` are the bytes, counted from `begin`.
-
-    Says whether they are known never to decrease.
-    """
-    if encoding.delta:
-        steps = _scratch.place("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
-        unsplit(data, 0, steps)
-        return add_up(steps, first, out, begin)
-    if encoding.plain(out.dtype):
-        out.view(np.uint8)[...] = data[first * out.itemsize : (first + len(out)) * out.itemsize]
-    elif encoding.split and encoding.dtype == out.dtype:
-        unsplit(data, first, out, encoding.zigzag)
-    elif encoding.split:
-        numbers = np.empty(len(out), encoding.dtype)
-        unsplit(data, first, numbers, encoding.zigzag)
-        out[...] = numbers
-    elif encoding.dtype.kind == "b":
-        bits = np.unpackbits(data[first // 8 : (first + len(out) + 7) // 8], bitorder="little")
-        out[...] = bits[first % 8 : first % 8 + len(out)].view(np.bool_)
-    elif encoding.real:
-        out[...] = packed_reals(encoding, data, first, len(out))
-    else:
-        out[...] = data.view(encoding.dtype)[first : first + len(out)]
-    if begin:
-        out += begin
-    return False
-
-
-def _room(target: Array | None, size: int) -> Array:
-    return _scratch.place("unpacked", size) if target is None else target
-
-
 def _range(pages: Pages, page: int) -> Range:
     start = int(pages.offsets[page])
     return start, start + int(pages.sizes[page]) + (CHECKSUM if pages.checked[page] else 0)
@@ -578,17 +475,3 @@ def _looked_at(pages: Pages, some: Sequence[int], low: int, high: int, passed: P
     return [
         page for page in some if passed.any(max(starts[page], low) + shift, min(starts[page + 1], high) + shift)
     ]  # fmt: skip
-
-
-def _unpacked(packed: memoryview, size: int, place: Callable[[int], Array]) -> Array:
-    """The `size` bytes of a page, to be read before the next page is: where `place(size)` says, or elsewhere."""
-    if len(packed) == size:
-        return np.frombuffer(packed, np.uint8)
-    if len(packed) > size:
-        raise PageError(f"{len(packed)} bytes are too many for the {size} that it holds")
-    blocks = blocks_of(packed, size)
-    found = joined(packed, blocks, size, place)
-    taken = blocks[-1][2] if blocks else 0
-    if taken != len(packed):
-        raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
-    return found

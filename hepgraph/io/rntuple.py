@@ -22,8 +22,9 @@ from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_d
 from hepgraph.io.handles import Known, Stamp, settings_of, stamp_of
 from hepgraph.io.kept import Share
 from hepgraph.io.native import summed
+from hepgraph.io.pagebytes import LocalBytes, RemoteBytes
 from hepgraph.io.pagelist import PageList
-from hepgraph.io.pages import LocalBytes, PageReader, Part, RemoteBytes
+from hepgraph.io.pages import PageReader, Part
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
