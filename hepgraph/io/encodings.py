@@ -56,6 +56,7 @@ def _encoding(name: str, dtype: str, split: bool) -> Encoding:
 ENCODINGS = {number: _encoding(*each, False) for number, each in enumerate(_PLAIN)} | {
     number: _encoding(*each, True) for number, each in enumerate(_SPLIT, start=0x11)
 }
+BYTE = ENCODINGS[0x01]
 TRUNCATED, QUANTISED = 0x1C, 0x1D
 
 

@@ -7,7 +7,7 @@ uproot opens the RNTuple and reads its header and footer. It gives page lists as
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
@@ -53,6 +53,11 @@ class Pages:
     def elements(self) -> int:
         return int(self.starts[-1])
 
+    def bytes_of(self, page: int, size: int) -> Pages:
+        """One of the pages, as one of so many bytes."""
+        one = slice(page, page + 1)
+        return Pages(np.array([0, size]), self.sizes[one], self.offsets[one], self.checked[one], False)
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -64,12 +69,18 @@ class Table:
     checked: Array
     bounds: Array
     suppressed: Array
+    _found: dict[int, Pages] = field(default_factory=dict)
 
     def pages(self, column: int) -> Pages:
-        one = slice(self.bounds[column], self.bounds[column + 1])
-        starts = np.zeros(one.stop - one.start + 1, np.int64)
-        np.cumsum(self.elements[one], out=starts[1:])
-        return Pages(starts, self.sizes[one], self.offsets[one], self.checked[one], bool(self.suppressed[column]))
+        found = self._found.get(column)
+        if found is None:
+            one = slice(self.bounds[column], self.bounds[column + 1])
+            starts = np.zeros(one.stop - one.start + 1, np.int64)
+            np.cumsum(self.elements[one], out=starts[1:])
+            suppressed = bool(self.suppressed[column])
+            found = Pages(starts, self.sizes[one], self.offsets[one], self.checked[one], suppressed)
+            self._found[column] = found
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 
 from hepgraph.io.codecs import BlockError
-from hepgraph.io.encodings import Encoding
+from hepgraph.io.encodings import BYTE, Encoding
 from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import adder, address
@@ -310,8 +310,11 @@ class PageReader:
         stored = self._stored(column, cluster)
         assert stored is not None
         _, pages, encoding = stored
-        ((_, packed),) = self._pages(column, cluster, pages, [page])
         size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
+        out = shelf.take(size, np.dtype(np.uint8))
+        if size >= ENOUGH and self._straight(BYTE, pages.bytes_of(page, size), [0], 0, size, out, 0):
+            return out
+        ((_, packed),) = self._pages(column, cluster, pages, [page])
         with self._naming(column, cluster, page):
             data = unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))
         return data.copy() if len(packed) == size else data
