@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -218,3 +219,19 @@ def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypa
     assert out["x"] == pytest.approx(VALUES["x"].sum())
     assert 0 < max(most) <= 500_000
     assert len(most) > 3
+
+
+def test_what_nobody_asks_for_is_not_kept_for_long(monkeypatch):
+    monkeypatch.setattr("hepgraph.io.kept.STAY", 0.2)
+    kept = Kept(most=500)
+    start = time.monotonic()
+    while time.monotonic() < start + 0.5:
+        assert kept.get("often", (1, 1000), lambda: np.zeros(100, np.uint8)).nbytes == 100
+        time.sleep(0.01)
+    assert kept.decoded == 1
+    assert len(kept) == 1
+    while len(kept) and time.monotonic() < start + 30:
+        time.sleep(0.01)
+    assert (len(kept), kept.bytes) == (0, 0)
+    kept.get("often", (1, 1000), lambda: np.zeros(100, np.uint8))
+    assert (len(kept), kept.bytes, kept.decoded) == (1, 100, 2)

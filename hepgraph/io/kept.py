@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-MOST_SHARED = 128 << 20  # bytes of pages and baskets that are kept for the ranges that are still to come
+MOST_SHARED = 512 << 20  # bytes of pages and baskets that are kept for the ranges that are still to come
+STAY = 60.0  # seconds without a range that asks, after which nothing is kept any more
 
 
 @dataclass(slots=True)
@@ -37,6 +39,8 @@ class Kept:
         self.bytes = 0
         self._lock = threading.Lock()
         self._process = os.getpid()
+        self._timer: threading.Timer | None = None
+        self._asked = 0.0
 
     def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any], most: int | None = None) -> Any:
         """What has a key, and `nbytes`; `entries` are the number of those asked for, and of all that it has.
@@ -46,7 +50,7 @@ class Kept:
         asked, size = entries
         with self._lock:
             if self._process != os.getpid():
-                self._process, self._kept, self.bytes = os.getpid(), {}, 0
+                self._process, self._kept, self.bytes, self._timer = os.getpid(), {}, 0, None
             mine = self._kept.setdefault(key, _Decoded(size))
         with mine.lock:  # others that want it wait here for the one who decodes it
             if mine.made is None:
@@ -64,7 +68,26 @@ class Kept:
                     self._trim(key, self.most if most is None else min(most, self.most))
                     if most is not None and self.bytes > most:
                         self._drop(key)
+            self._asked = time.monotonic()
+            if self._kept and self._timer is None:
+                self._wait(STAY)
         return made
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, self._rest)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _rest(self) -> None:
+        """Lets go of everything if nobody asked for so long; ranges may never come, as after `head`."""
+        with self._lock:
+            self._timer = None
+            left = self._asked + STAY - time.monotonic()
+            if left <= 0:
+                self._kept.clear()
+                self.bytes = 0
+            elif self._kept:
+                self._wait(left)
 
     def has(self, key: Hashable) -> bool:
         """Whether it is decoded, or is being decoded."""
