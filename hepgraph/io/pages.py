@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import xxhash
@@ -96,6 +96,23 @@ class Passed:
 Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
 
 
+class Rest(NamedTuple):
+    """Some pages of a cluster, of which elements `low` to `high` are wanted; the first of these goes to `at`."""
+
+    cluster: int
+    encoding: Encoding
+    pages: Pages
+    some: Sequence[int]
+    low: int
+    high: int
+    at: int
+
+    def place(self, page: int) -> slice:
+        """Where the wanted elements of a page go."""
+        start, stop = int(self.pages.starts[page]), int(self.pages.starts[page + 1])
+        return slice(self.at + max(start, self.low) - self.low, self.at + min(stop, self.high) - self.low)
+
+
 @dataclass(slots=True)
 class PageReader:
     """Reads elements of physical columns; for one thread at a time.
@@ -148,10 +165,17 @@ class PageReader:
         dtype = column.dtype if dtype is None else dtype
         self._check(column, parts)
         out = shelf.take(sum(map(len, parts)), dtype)
-        at = 0
+        at, rests = 0, []
         for part in parts:
-            self._fill(column, part, out[at : at + len(part)], passed, at)
+            rest, _ = self._fill(column, part, out[at : at + len(part)], passed, at)
+            if rest is not None:
+                rests.append(rest._replace(at=rest.at + at))
             at += len(part)
+        if len({rest.encoding for rest in rests}) == 1 and not rests[0].encoding.delta:
+            self._place(column, rests, out)  # of all clusters at once
+        else:
+            for rest in rests:
+                self._place(column, [rest], out)
         return out
 
     def offsets(self, column: Physical, parts: Sequence[Part]) -> tuple[Array, list[Part]]:
@@ -164,11 +188,11 @@ class PageReader:
             before, start, place = int(out[at - 1]), 0, out[at - 1 : at + len(part)]
             if part.first and len(part):  # the last end before them is where they start
                 more = Part(part.cluster, part.first - 1, part.last, part.total, part.before)
-                rising = self._fill(column, more, place, again=1)
+                rising = self._filled(column, more, place, again=1)
                 start = int(place[0])
                 place += before - start
             else:
-                rising = self._fill(column, part, place[1:], begin=before) and before <= place[1]
+                rising = self._filled(column, part, place[1:], begin=before) and before <= place[1]
             if start < 0 or not (rising or (place[:-1] <= place[1:]).all()):
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
             inside.append(Part(part.cluster, start, start + int(place[-1]) - before))
@@ -244,6 +268,15 @@ class PageReader:
                     f"elements {part.first} to {part.last} wanted of the {there} in {self._name(column, part.cluster)}"
                 )
 
+    def _filled(self, column: Physical, part: Part, out: Array, begin: int = 0, again: int = 0) -> bool:
+        """Places the ends of lists in a part, counted from `begin`; says whether they are known never to decrease.
+
+        The first ones, `again`, are those that the range before has too.
+        """
+        rest, seams = self._fill(column, part, out, None, 0, begin, again)
+        rising = rest is None or self._place(column, [rest], out, begin)
+        return rising and seams is not None and all(out[at - 1] <= out[at] for at in seams if 0 < at < len(out))
+
     def _fill(
         self,
         column: Physical,
@@ -253,21 +286,23 @@ class PageReader:
         at: int = 0,
         begin: int = 0,
         again: int = 0,
-    ) -> bool:
-        """Places the elements of a part, which are counted from `begin`; says whether they are known never to decrease.
+    ) -> tuple[Rest | None, set[int] | None]:
+        """Places those elements of a part that are on pages which other ranges have a part of, and tells of the rest.
 
-        Those of pages that are `passed` over are 0; `at` is the place of the first of all that are wanted. The first
-        ones, `again`, are those that the range before has too.
+        They are counted from `begin`. Those of pages that are `passed` over are 0; `at` is the place of the first of
+        all that are wanted. With the rest come the places between that and what was placed, if this is known never to
+        decrease.
         """
-        missing = self._missing(column, part)
+        missing, absent = self._missing(column, part), 0
         low, high = part.first - missing, part.last - missing
         if low < 0:
             out[: min(-low, len(out))] = begin
             at += min(-low, len(out))
-            out, low = out[min(-low, len(out)) :], 0
+            absent, low = min(-low, len(out)), 0
+            out = out[absent:]
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
-            return False
+            return None, None
         index, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
@@ -289,10 +324,10 @@ class PageReader:
                 partial(self._unpacked_page, column, part.cluster, page),
             )
             rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
-            seams |= {first - low, last - low}
-        rest = [page for page in some if page not in cut]
-        rising &= not rest or self._place(column, part.cluster, rest, low, high, out, begin)
-        return rising and all(out[at - 1] <= out[at] for at in seams if 0 < at < len(out))
+            seams |= {absent + first - low, absent + last - low}
+        others = [page for page in some if page not in cut]
+        rest = Rest(part.cluster, encoding, pages, others, low, high, absent) if others else None
+        return rest, seams if rising and not absent else None
 
     def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int) -> bool:
         """Whether there are elements before `low` or behind `high` on a page that is large enough to be shared.
@@ -312,7 +347,7 @@ class PageReader:
         _, pages, encoding = stored
         size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
         out = shelf.take(size, np.dtype(np.uint8))
-        if size >= ENOUGH and self._straight(BYTE, pages.bytes_of(page, size), [0], 0, size, out, 0):
+        if size >= ENOUGH and self._straight([Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out):
             return out
         ((_, packed),) = self._pages(column, cluster, pages, [page])
         with self._naming(column, cluster, page):
@@ -326,64 +361,62 @@ class PageReader:
         except (BlockError, PageError) as error:
             raise PageError(f"page {page} of {self._name(column, cluster)}: {error}") from None
 
-    def _place(
-        self, column: Physical, cluster: int, some: Sequence[int], low: int, high: int, out: Array, begin: int
-    ) -> bool:
-        """Places those of the elements from `low` to `high` that are on some pages, as `_fill` does."""
-        stored = self._stored(column, cluster)
-        if stored is None or not some:
-            return False
-        _, pages, encoding = stored
-        if high - low >= ENOUGH and self._straight(encoding, pages, some, low, high, out, begin):
+    def _place(self, column: Physical, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
+        """Places what is left of some parts, of one encoding; says whether it is known never to decrease."""
+        encoding = rests[0].encoding
+        if sum([rest.high - rest.low for rest in rests]) >= ENOUGH and self._straight(rests, out, begin):
             if encoding.delta or not begin:
                 return encoding.delta
-            out[max(0, int(pages.starts[some[0]]) - low) : int(pages.starts[some[-1] + 1]) - low] += begin
+            for rest in rests:
+                out[rest.place(rest.some[0]).start : rest.place(rest.some[-1]).stop] += begin
             return False
-        for page, packed in self._pages(column, cluster, pages, some):
-            start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
-            first, last = max(low, start), min(high, stop)
-            place, size = out[first - low : last - low], encoding.bytes(stop - start)
-            target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
-            with self._naming(column, cluster, page):
-                data = unpacked(packed, size, partial(room, target))
-            if data is not target:
-                ordered(encoding, data, first - start, place, begin)
-            elif begin:
-                place += begin
+        for rest in rests:
+            self._place_slowly(column, rest, out, begin)
         return False
 
-    def _straight(
-        self, encoding: Encoding, pages: Pages, some: Sequence[int], low: int, high: int, out: Array, begin: int
-    ) -> bool:
-        """Places the elements of some pages in one native call, if that can be done; else says no, and anything may be.
+    def _place_slowly(self, column: Physical, rest: Rest, out: Array, begin: int) -> None:
+        starts, encoding = rest.pages.starts, rest.encoding
+        for page, packed in self._pages(column, rest.cluster, rest.pages, rest.some):
+            place, size = out[rest.place(page)], encoding.bytes(int(starts[page + 1] - starts[page]))
+            target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
+            with self._naming(column, rest.cluster, page):
+                data = unpacked(packed, size, partial(room, target))
+            if data is not target:
+                ordered(encoding, data, max(rest.low - int(starts[page]), 0), place, begin)
+            elif begin:
+                place += begin
 
-        They are those from `low` to `high` that `out` is for, counted from `begin`. Ends of lists never decrease then.
+    def _straight(self, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
+        """Places what is left of some parts in one native call, if that can be done; else says no, and anything may be.
+
+        They are counted from `begin`, if they are ends of lists, which never decrease then.
         """
+        encoding = rests[0].encoding
         made = np.dtype(np.int64) if encoding.delta else encoding.dtype
         if self.bytes.file is None or made != out.dtype or encoding.real or encoding.bits == 1:
             return False
         if (mine := tools()) is None:
             return False
         width = encoding.dtype.itemsize
-        starts, sizes, offsets, checked = (
-            each.tolist() for each in (pages.starts, pages.sizes, pages.offsets, pages.checked)
-        )
         rows: list[int] = []
         run = end = most = longest = head = 0
-        for page in some:
-            start, stop, place = starts[page], starts[page + 1], offsets[page]
-            after = place + sizes[page] + CHECKSUM * checked[page]
-            if rows and 0 <= place - end <= GAP[False] and after - run <= BATCH:
-                rows[head] = after - run
-                more = 0
-            else:
-                head, run, more = len(rows), place, after - place
-            end = after
-            first = max(low - start, 0)
-            number, size = min(high, stop) - start - first, (stop - start) * width
-            rows += more, place, place - run, sizes[page], checked[page], size
-            rows += stop - start, first, number, start + first - low
-            most, longest = max(most, after - run), max(longest, size)
+        for rest in rests:
+            pages, low, high = rest.pages, rest.low, rest.high
+            for page in rest.some:
+                start, stop, place = int(pages.starts[page]), int(pages.starts[page + 1]), int(pages.offsets[page])
+                stored, checked = int(pages.sizes[page]), bool(pages.checked[page])
+                after = place + stored + CHECKSUM * checked
+                if rows and 0 <= place - end <= GAP[False] and after - run <= BATCH:
+                    rows[head] = after - run
+                    more = 0
+                else:
+                    head, run, more = len(rows), place, after - place
+                end = after
+                first = max(low - start, 0)
+                number, size = min(high, stop) - start - first, (stop - start) * width
+                rows += more, place, place - run, stored, checked, size
+                rows += stop - start, first, number, rest.at + start + first - low
+                most, longest = max(most, after - run), max(longest, size)
         if max(most, longest) > LARGEST:
             return False
         packed, unpacked = scratch.place("packed", most), scratch.place("unpacked", longest)

@@ -2,7 +2,7 @@
 
 From the reading of a basket or a page to the placing of its numbers, Python calls a dozen native functions, and its
 lock is given back and taken again around each, so that threads wait for each other. `straight_baskets` and
-`straight_pages` do it without Python in between: one call for all baskets of a column, or all its pages of a cluster.
+`straight_pages` do it without Python in between: one call for all baskets of a column, or all its pages.
 Whatever is not as it should be, or not known here, is left to the code that is called otherwise: it defines what is
 read, and says what is wrong.
 
