@@ -291,7 +291,7 @@ def test_jobs_in_a_queue_are_waited_for(caplog):
         for target in (local, local.scheduler_address):
             with Dask(target).connected() as there:
                 assert not there.expects()
-    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "port": 0}}
+    scheduler = {"cls": distributed.Scheduler, "options": {"dashboard": False, "dashboard_address": ":0", "port": 0}}
     with Batch(scheduler=scheduler) as batch, Dask(batch).connected() as there:
         assert there.expects()
         with caplog.at_level(logging.WARNING, "hepgraph"), pytest.raises(ExecutorError, match="No dask worker came"):
