@@ -7,6 +7,7 @@ they are made so short that the run fits into the memory it may take.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -147,13 +148,14 @@ def _per_event(each: AnyPass, trial: Trial) -> float:
 def _shared(each: AnyPass, trial: Trial) -> int:
     """The bytes of what is read of the longest cluster within which ranges end."""
     source, longest = each.origin.source, 0
-    ends = {(part.path, part.tree): set[int]() for part in source.partitions()}
+    ends: dict[tuple[str, str], list[int]] = {}
     for part in source.partitions():
-        ends[part.path, part.tree].add(part.stop)
+        ends.setdefault((part.path, part.tree), []).append(part.stop)
     for file in source.files:
+        stops = sorted(ends.get((file.path, file.tree), ()))
         for start, stop in pairwise((*file.edges, file.wanted)):
-            if stop - start > longest and any(start < end < stop for end in ends.get((file.path, file.tree), ())):
-                longest = stop - start
+            if bisect_right(stops, start) < bisect_left(stops, stop):
+                longest = max(longest, stop - start)
     return int(_per_event(each, trial) * longest)
 
 

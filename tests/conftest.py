@@ -31,6 +31,23 @@ def no_waiting(monkeypatch):
 
 
 @pytest.fixture
+def answers(monkeypatch):
+    """Has what a method answers kept, each time that it is asked."""
+
+    def of(owner, name):
+        found, real = [], getattr(owner, name)
+
+        def asked(self, *args):
+            found.append(real(self, *args))
+            return found[-1]
+
+        monkeypatch.setattr(owner, name, asked)
+        return found
+
+    return of
+
+
+@pytest.fixture
 def faults(monkeypatch):
     return Faults(monkeypatch)
 

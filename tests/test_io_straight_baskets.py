@@ -24,16 +24,9 @@ NEEDS = {"ZS": ["zstd"], "ZL": ["deflate"], "CS": ["deflate"], "L4": ["lz4", "xx
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def asked(answers):
     """What `straight` answers, each time that it is asked."""
-    answers, real = [], baskets.Column.straight
-
-    def straight(column, *args):
-        answers.append(real(column, *args))
-        return answers[-1]
-
-    monkeypatch.setattr(baskets.Column, "straight", straight)
-    return answers
+    return answers(baskets.Column, "straight")
 
 
 def numbers(stored, codec, cuts=(3, 7), n=12):

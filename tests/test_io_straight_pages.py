@@ -18,17 +18,10 @@ ELSEWHERE = {"Bit", "Index32"}  # bits are left to the slow code, and so are off
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def asked(answers, monkeypatch):
     """What `_straight` answers, each time that it is asked, which is for any number of elements."""
-    answers, real = [], pages.PageReader._straight
-
-    def straight(reader, *args):
-        answers.append(real(reader, *args))
-        return answers[-1]
-
-    monkeypatch.setattr(pages.PageReader, "_straight", straight)
     monkeypatch.setattr(pages, "ENOUGH", 0)
-    yield answers
+    yield answers(pages.PageReader, "_straight")
     handles.clear()
 
 

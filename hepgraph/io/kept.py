@@ -108,10 +108,11 @@ class Kept:
     def _trim(self, used: Hashable, most: int) -> None:
         if self.bytes <= most:
             return
-        made = [key for key, each in self._kept.items() if each.bytes and key != used]  # that will be used again
-        self._lot.shuffle(made)
-        while made and self.bytes > most:
-            self._drop(made.pop())
+        keys = list(self._kept)
+        while keys and self.bytes > most:
+            key = keys.pop(self._lot.randrange(len(keys)))
+            if key != used and self._kept[key].bytes:  # the last one used will be used again; others are being made
+                self._drop(key)
 
 
 shared = Kept(MOST_SHARED)

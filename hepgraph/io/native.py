@@ -133,12 +133,7 @@ def looped(name: str, bits: int, many: list[str], one: list[str], result: str, s
     return f"""
 define void @{name}(ptr noalias %in, ptr noalias %out, i64 %stride, i64 %count) {{
 entry:
-  %address = ptrtoint ptr %out to i64
-  %negative = sub i64 0, %address
-  %before = and i64 %negative, {line - 1}
-  %odd = srem i64 %before, {bits // 8}
-  %never = icmp ne i64 %odd, 0
-  %numbers = sdiv i64 %before, {bits // 8}
+  {_to_line("%out", bits // 8, line)}
   %few = icmp sgt i64 %numbers, %count
   %alone = or i1 %never, %few
   %lead = select i1 %alone, i64 %count, i64 %numbers
@@ -175,6 +170,16 @@ done:
 }}
 !0 = !{{i32 1}}
 """
+
+
+def _to_line(place: str, width: int, line: int) -> str:
+    """What gives the `%numbers` of so many bytes from a place to where a line begins, and whether that is `%never`."""
+    return f"""%address = ptrtoint ptr {place} to i64
+  %negative = sub i64 0, %address
+  %short = and i64 %negative, {line - 1}
+  %odd = srem i64 %short, {width}
+  %never = icmp ne i64 %odd, 0
+  %numbers = sdiv i64 %short, {width}"""
 
 
 def _sum(dtype: np.dtype[Any]) -> str:
@@ -227,12 +232,7 @@ one:
   store i64 %first.sum, ptr %out, align 1
   %second = add i64 %i, 1
   %second.to = getelementptr i64, ptr %out, i64 1
-  %address = ptrtoint ptr %second.to to i64
-  %negative = sub i64 0, %address
-  %short = and i64 %negative, 63
-  %odd = and i64 %short, 7
-  %never = icmp ne i64 %odd, 0
-  %numbers = lshr i64 %short, 3
+  {_to_line("%second.to", 8, 64)}
   %line = add i64 %second, %numbers
   %beyond = icmp sgt i64 %line, %stop
   %alone = or i1 %never, %beyond

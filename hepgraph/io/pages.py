@@ -419,12 +419,12 @@ class PageReader:
                 most, longest = max(most, after - run), max(longest, size)
         if max(most, longest) > LARGEST:
             return False
-        packed, unpacked = scratch.place("packed", most), scratch.place("unpacked", longest)
+        packed, inside = scratch.place("packed", most), scratch.place("unpacked", longest)
         steps = scratch.place("steps", longest if encoding.delta else 0)
         frame = Frame(
             self.bytes.file,
             packed.ctypes.data,
-            unpacked.ctypes.data,
+            inside.ctypes.data,
             out.ctypes.data,
             width,
             address(unsplitter(width, encoding.zigzag)) if encoding.split else 0,
