@@ -15,7 +15,7 @@ import pytest
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
-from hepgraph.io import pagebytes, pages
+from hepgraph.io import pagebytes, pages, straight_pages
 from hepgraph.io.encodings import TRUNCATED
 from hepgraph.io.rntuple import layout_of
 from hepgraph.io.root import open_root
@@ -54,6 +54,8 @@ def content(path: str) -> dict[str, tuple[object, ...]] | str:
     found = read(path)
     with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
         assert read(path) == found
+        with mock.patch.object(straight_pages, "ALONE", 0):  # and reads those that need no more into their place
+            assert read(path) == found
     return found
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
-from hepgraph.io import pages
+from hepgraph.io import pages, straight_pages
 from hepgraph.io.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.forms import to_awkward
 from hepgraph.io.kept import shared
@@ -79,11 +79,14 @@ def agrees(path: str, ranges: list[tuple[int, int]]) -> None:
         (source, mine), (_, theirs) = data_of(path, start, stop), data_of(path, start, stop, plain=True)
         with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
             _, straight = data_of(path, start, stop)
+            with mock.patch.object(straight_pages, "ALONE", 0):  # and reads those that need no more into their place
+                _, direct = data_of(path, start, stop)
         with mock.patch.object(pages, "LARGE", 0):  # so short pages too are shared with other ranges
             (_, half), (_, other) = data_of(path, start, stop), data_of(path, start, stop)
         for name in theirs:
             assert same(mine[name], theirs[name]), (name, start, stop)
             assert same(straight[name], mine[name]), (name, start, stop)
+            assert same(direct[name], mine[name]), (name, start, stop)
             assert same(half[name], mine[name]), (name, start, stop)
             assert same(other[name], mine[name]), (name, start, stop)
     partition = Partition(source.files[0].path, "Events", start, stop)

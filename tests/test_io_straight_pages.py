@@ -7,10 +7,11 @@ import pytest
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
-from hepgraph.io import libraries, pages
+from hepgraph.io import libraries, pages, straight_pages
 from hepgraph.io.encodings import ENCODINGS
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
+from hepgraph.io.straight_pages import DIRECT, ROW, placed
 from hepgraph.io.trees import handles
 
 NEEDS = {"none": [], "zstd": ["zstd"], "lz4": ["lz4", "xxhash"], "zlib": ["deflate"], "lzma": ["nothing"]}
@@ -115,6 +116,32 @@ def test_very_long_pages_are_read_through_python(tmp_path, asked, monkeypatch):
     path, values, _ = numbers(tmp_path / "n.root", "Int32")
     assert read(path).values.tolist() == values.tolist()
     assert asked == [False]
+
+
+@pytest.mark.parametrize("checksums", [True, False])
+def test_pages_as_they_are_in_memory_are_read_into_their_place(tmp_path, asked, monkeypatch, checksums):
+    path, values, what = numbers(tmp_path / "n.root", "Int32", "none", checksums)
+    monkeypatch.setattr(straight_pages, "ALONE", 4000)
+    ways = []
+
+    def noted(rows, frame, tools):
+        ways.append([at == DIRECT for at in rows[ROW.index("at") :: len(ROW)]])
+        return placed(rows, frame, tools)
+
+    monkeypatch.setattr(pages, "placed", noted)
+    assert read(path, 3).values.tobytes() == values[3:].tobytes()
+    assert ways == [[not checksums, False, True]]  # a part of a page with a checksum, a short one, and a whole one
+    assert asked == [True]
+    data = bytearray((tmp_path / "n.root").read_bytes())
+    data[what.places[2][2] + 12] ^= 1
+    (tmp_path / "n.root").write_bytes(data)
+    handles.clear()
+    if checksums:
+        with pytest.raises(errors.DamagedFileError, match=r"page 0 of cluster 1, .*: its checksum is wrong"):
+            read(path)
+        assert asked == [True, False]
+    else:
+        assert read(path).values.tobytes() != values.tobytes()
 
 
 def test_what_is_wrong_is_said_by_the_slow_code(tmp_path, asked):

@@ -19,6 +19,8 @@ from hepgraph.io.unsplit import unsplit
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
 
+BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
+GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import xxhash
@@ -21,20 +21,18 @@ from hepgraph.io.encodings import BYTE, Encoding
 from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import adder, address
-from hepgraph.io.pagebytes import Bytes, ordered, room, scratch, unpacked
+from hepgraph.io.pagebytes import BATCH, GAP, Bytes, ordered, room, scratch, unpacked
 from hepgraph.io.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.shelf import shelf
 from hepgraph.io.straight import ENOUGH
-from hepgraph.io.straight_pages import Frame, placed
+from hepgraph.io.straight_pages import Frame, Rest, placed, rows_of
 from hepgraph.io.unsplit import unsplitter
 
 Array: TypeAlias = np.ndarray[Any, Any]
 Range: TypeAlias = tuple[int, int]
 
-BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
 LARGEST = 32 << 20  # bytes of a page
 LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
-GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +92,6 @@ class Passed:
 
 
 Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
-
-
-class Rest(NamedTuple):
-    """Some pages of a cluster, of which elements `low` to `high` are wanted; the first of these goes to `at`."""
-
-    cluster: int
-    encoding: Encoding
-    pages: Pages
-    some: Sequence[int]
-    low: int
-    high: int
-    at: int
-
-    def place(self, page: int) -> slice:
-        """Where the wanted elements of a page go."""
-        start, stop = int(self.pages.starts[page]), int(self.pages.starts[page + 1])
-        return slice(self.at + max(start, self.low) - self.low, self.at + min(stop, self.high) - self.low)
 
 
 @dataclass(slots=True)
@@ -398,28 +379,10 @@ class PageReader:
         if (mine := tools()) is None:
             return False
         width = encoding.dtype.itemsize
-        rows: list[int] = []
-        run = end = most = longest = head = 0
-        for rest in rests:
-            pages, low, high = rest.pages, rest.low, rest.high
-            for page in rest.some:
-                start, stop, place = int(pages.starts[page]), int(pages.starts[page + 1]), int(pages.offsets[page])
-                stored, checked = int(pages.sizes[page]), bool(pages.checked[page])
-                after = place + stored + CHECKSUM * checked
-                if rows and 0 <= place - end <= GAP[False] and after - run <= BATCH:
-                    rows[head] = after - run
-                    more = 0
-                else:
-                    head, run, more = len(rows), place, after - place
-                end = after
-                first = max(low - start, 0)
-                number, size = min(high, stop) - start - first, (stop - start) * width
-                rows += more, place, place - run, stored, checked, size
-                rows += stop - start, first, number, rest.at + start + first - low
-                most, longest = max(most, after - run), max(longest, size)
+        rows, most, longest = rows_of(rests, encoding.plain(out.dtype))
         if max(most, longest) > LARGEST:
             return False
-        packed, inside = scratch.place("packed", most), scratch.place("unpacked", longest)
+        packed, inside = scratch.place("packed", max(most, CHECKSUM)), scratch.place("unpacked", longest)
         steps = scratch.place("steps", longest if encoding.delta else 0)
         frame = Frame(
             self.bytes.file,

@@ -188,21 +188,19 @@ no:
 
 # Reads some bytes of the file, as `LocalBytes.read`.
 _READ = f"""
-define internal i1 @read(ptr %frame, i64 %place, i64 %bytes) {{
+define internal i1 @read(ptr %frame, i64 %place, i64 %bytes, ptr %out) {{
 entry:
   %pread.at = {_get("pread")}
   %pread = inttoptr i64 %pread.at to ptr
   %file.wide = {_get("file")}
   %file = trunc i64 %file.wide to i32
-  %packed.at = {_get("packed")}
-  %packed = inttoptr i64 %packed.at to ptr
   br label %head
 head:
   %got = phi i64 [0, %entry], [%sum, %body]
   %more = icmp slt i64 %got, %bytes
   br i1 %more, label %body, label %yes
 body:
-  %to = getelementptr i8, ptr %packed, i64 %got
+  %to = getelementptr i8, ptr %out, i64 %got
   %left = sub i64 %bytes, %got
   %from = add i64 %place, %got
   %now = call i64 %pread(i32 %file, ptr %to, i64 %left, i64 %from)

@@ -212,11 +212,11 @@ entry:
 fetch:
   %place = {_of_row("place")}
   %bytes = {_of_row("bytes")}
-  %there = call i1 @read(ptr %frame, i64 %place, i64 %bytes)
-  br i1 %there, label %open, label %no
-open:
   %data.at = {_get("packed")}
   %data = inttoptr i64 %data.at to ptr
+  %there = call i1 @read(ptr %frame, i64 %place, i64 %bytes, ptr %data)
+  br i1 %there, label %open, label %no
+open:
   %entries = {_of_row("entries")}
   %key.length = call i64 @key(ptr %data, i64 %bytes, i64 %entries)
   %right = icmp sge i64 %key.length, 0

@@ -5,15 +5,42 @@ What it does, and what it leaves to it, is defined by `pages`; see `straight`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from hepgraph.io.encodings import Encoding
 from hepgraph.io.libraries import Tools
+from hepgraph.io.pagebytes import BATCH, GAP
+from hepgraph.io.pagelist import CHECKSUM, Pages
 from hepgraph.io.straight import done, getter
+
+ALONE = 64 << 10  # bytes of a page, from which it pays to read it without those beside it
+NOWHERE = 1 << 62  # a place in a file that nothing follows
+DIRECT = -1  # where a page is that need not be in what was read
 
 # What is told of a page: the bytes to be read for it and for pages that follow, none if they were read before, and
 # where these are in the file; where it is in what was read, its bytes, whether a checksum follows them, and its bytes
 # decompressed; its elements, the first that is wanted, the number of those wanted, and that of others before them.
+# `at` is DIRECT for a page that is stored as its elements are in memory, and is read into their place: all of it, or,
+# where no checksum follows, what is wanted.
 ROW = ("more", "place", "at", "bytes", "checked", "size", "elements", "first", "number", "before")
+
+
+class Rest(NamedTuple):
+    """Some pages of a cluster, of which elements `low` to `high` are wanted; the first of these goes to `at`."""
+
+    cluster: int
+    encoding: Encoding
+    pages: Pages
+    some: Sequence[int]
+    low: int
+    high: int
+    at: int
+
+    def place(self, page: int) -> slice:
+        """Where the wanted elements of a page go."""
+        start, stop = int(self.pages.starts[page]), int(self.pages.starts[page + 1])
+        return slice(self.at + max(start, self.low) - self.low, self.at + min(stop, self.high) - self.low)
 
 
 class Frame(NamedTuple):
@@ -38,6 +65,37 @@ class Frame(NamedTuple):
 _get, _of_row = getter("frame", Frame._fields), getter("row", ROW)
 
 
+def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
+    """A row for each page of some parts of one encoding; the most that is read at once, and the longest page.
+
+    It is `plain` if its elements are stored as they are wanted in memory.
+    """
+    width = rests[0].encoding.dtype.itemsize
+    rows: list[int] = []
+    run = most = longest = head = 0
+    end = NOWHERE
+    for rest in rests:
+        pages, low, high = rest.pages, rest.low, rest.high
+        for page in rest.some:
+            start, stop, place = int(pages.starts[page]), int(pages.starts[page + 1]), int(pages.offsets[page])
+            stored, checked = int(pages.sizes[page]), bool(pages.checked[page])
+            first = max(low - start, 0)
+            number, size = min(high, stop) - start - first, (stop - start) * width
+            after = place + stored + CHECKSUM * checked
+            if plain and stored == size >= ALONE and (number == stop - start or not checked):
+                more, at, end = 0, DIRECT, NOWHERE
+            elif 0 <= place - end <= GAP[False] and after - run <= BATCH:
+                rows[head] = after - run
+                more, at, end = 0, place - run, after
+            else:
+                head, run, more, at, end = len(rows), place, after - place, 0, after
+            if at != DIRECT:
+                most, longest = max(most, after - run), max(longest, size)
+            rows += more, place, at, stored, checked, size
+            rows += stop - start, first, number, rest.at + start + first - low
+    return rows, most, longest
+
+
 def placed(rows: list[int], frame: Frame, tools: Tools) -> bool:
     """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there."""
     return done("straight_pages", lambda: _ONE, rows, len(ROW), frame, tools) == 0
@@ -45,12 +103,11 @@ def placed(rows: list[int], frame: Frame, tools: Tools) -> bool:
 
 # As `PageReader._pages` and `PageReader._decode`.
 _ONE = f"""
-define internal i1 @sound(ptr %frame, ptr %data, i64 %bytes) {{ ; whether the checksum is right
+define internal i1 @sound(ptr %frame, ptr %data, i64 %bytes, ptr %checksum) {{
   %function.at = {_get("xxh3")}
   %function = inttoptr i64 %function.at to ptr
   %found = call i64 %function(ptr %data, i64 %bytes)
-  %place = getelementptr i8, ptr %data, i64 %bytes
-  %stated = load i64, ptr %place, align 1
+  %stated = load i64, ptr %checksum, align 1
   %same = icmp eq i64 %found, %stated
   ret i1 %same
 }}
@@ -64,34 +121,53 @@ entry:
   %may = or i1 %unchecked, %checks
   br i1 %may, label %start, label %no
 start:
+  %place = {_of_row("place")}
+  %bytes = {_of_row("bytes")}
+  %width = {_get("width")}
+  %number = {_of_row("number")}
+  %stretch = mul i64 %number, %width
+  %first = {_of_row("first")}
+  %begin = mul i64 %first, %width
+  %before = {_of_row("before")}
+  %skip = mul i64 %before, %width
+  %out.at = {_get("out")}
+  %to.at = add i64 %out.at, %skip
+  %to = inttoptr i64 %to.at to ptr
+  %packed.at = {_get("packed")}
+  %packed = inttoptr i64 %packed.at to ptr
+  %at = {_of_row("at")}
+  %directly = icmp eq i64 %at, {DIRECT}
+  br i1 %directly, label %fill, label %look
+fill:
+  %wanted = add i64 %place, %begin
+  %filled = call i1 @read(ptr %frame, i64 %wanted, i64 %stretch, ptr %to)
+  br i1 %filled, label %verify, label %no
+verify:
+  br i1 %unchecked, label %yes, label %compute
+compute:
+  %behind = add i64 %place, %bytes
+  %told = call i1 @read(ptr %frame, i64 %behind, i64 {CHECKSUM}, ptr %packed)
+  br i1 %told, label %agree, label %no
+agree:
+  %right = call i1 @sound(ptr %frame, ptr %to, i64 %bytes, ptr %packed)
+  br i1 %right, label %yes, label %no
+look:
   %more = {_of_row("more")}
   %there = icmp eq i64 %more, 0
   br i1 %there, label %open, label %fetch
 fetch:
-  %place = {_of_row("place")}
-  %got = call i1 @read(ptr %frame, i64 %place, i64 %more)
+  %got = call i1 @read(ptr %frame, i64 %place, i64 %more, ptr %packed)
   br i1 %got, label %open, label %no
 open:
-  %packed.at = {_get("packed")}
-  %at = {_of_row("at")}
-  %data.at = add i64 %packed.at, %at
-  %data = inttoptr i64 %data.at to ptr
-  %bytes = {_of_row("bytes")}
+  %data = getelementptr i8, ptr %packed, i64 %at
   br i1 %unchecked, label %whole, label %check
 check:
-  %sound = call i1 @sound(ptr %frame, ptr %data, i64 %bytes)
+  %checksum = getelementptr i8, ptr %data, i64 %bytes
+  %sound = call i1 @sound(ptr %frame, ptr %data, i64 %bytes, ptr %checksum)
   br i1 %sound, label %whole, label %no
 whole:
   %size = {_of_row("size")}
   %elements = {_of_row("elements")}
-  %first = {_of_row("first")}
-  %number = {_of_row("number")}
-  %before = {_of_row("before")}
-  %width = {_get("width")}
-  %out.at = {_get("out")}
-  %skip = mul i64 %before, %width
-  %to.at = add i64 %out.at, %skip
-  %to = inttoptr i64 %to.at to ptr
   %loop.at = {_get("loop")}
   %plain = icmp eq i64 %loop.at, 0
   %stored = icmp eq i64 %bytes, %size
@@ -114,9 +190,7 @@ ready:
   %content = phi ptr [%data, %whole], [%target, %unpacked]
   br i1 %plain, label %copy, label %ordered
 copy:
-  %begin = mul i64 %first, %width
   %from = getelementptr i8, ptr %content, i64 %begin
-  %stretch = mul i64 %number, %width
   call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %stretch, i1 false)
   ret i64 0
 ordered:
