@@ -1,6 +1,6 @@
 """What a file of many branches costs before its first event, in a process that has not met it.
 
-usage: python benchmarks/known.py FILE [--repeat N]
+usage: python benchmarks/known.py [FILE] [--repeat N]
 
 In ms, the median of N new processes each, in turn: opening the file (types of all columns), and reading one entry of
 six columns as a worker does that was sent the source. `new`: nothing is remembered of it; `known`: another process
@@ -14,9 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 CODE = """
 import pickle, sys, time
 import uproot
@@ -47,7 +49,7 @@ def once(path: str, folder: str) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("file")
+    parser.add_argument("file", nargs="?", default=str(SAMPLE))
     parser.add_argument("--repeat", type=int, default=5)
     args = parser.parse_args()
     new, known = [], []

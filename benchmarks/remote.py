@@ -1,6 +1,6 @@
 """Remote files: the ADL queries over HTTP from a local server that answers late, with and without fetching ahead.
 
-usage: python benchmarks/remote.py FILE... [--latency MS] [--bandwidth MB/S] [--repeat N] [--queries 2,5]
+usage: python benchmarks/remote.py [FILE...] [--latency MS] [--bandwidth MB/S] [--repeat N] [--queries 2,5]
 
 The files are ROOT files of the same events, a TTree and an RNTuple for instance; the events of the first are also
 written as Parquet, in row groups of 100 000, and read as such. The server, in a process of its own, waits so many ms
@@ -27,6 +27,8 @@ from hepgraph.processors.adl import QUERIES
 
 import hepgraph as hg
 from hepgraph.io import ahead
+
+SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 
 
 def serve(path: str, latency: float, bandwidth: float, told: Any) -> None:
@@ -85,7 +87,7 @@ def as_parquet(path: str, folder: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("files", nargs="+")
+    parser.add_argument("files", nargs="*", default=[str(SAMPLE)])
     parser.add_argument("--latency", type=float, default=20)
     parser.add_argument("--bandwidth", type=float, default=100)
     parser.add_argument("--repeat", type=int, default=3)

@@ -41,23 +41,32 @@ class Coming:
     """Tasks in the order in which they will be begun, by threads of this process."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._waiting = dict.fromkeys(tasks)
+        self._waiting, self._first = dict.fromkeys(tasks), True
         self._lock = threading.Lock()
 
     def begun(self, task: Task, hint: Callable[[Task], None]) -> None:
-        """Says that a task is begun; `hint` is called with the next one, before any thread begins that."""
+        """Says that a task is begun; `hint` is called with the next one, and with the first if it is near.
+
+        If the next one is far away, no thread begins it before that.
+        """
         with self._lock:
             self._waiting.pop(task, None)
+            first, self._first = self._first, False
             after = next(iter(self._waiting), None)
-            if after is not None:
+            if after is not None and is_remote(after.partition.path):
                 hint(after)
+        near = [task] if first else []
+        near += [] if after is None else [after]
+        for each in near:
+            if not is_remote(each.partition.path):
+                hint(each)
 
 
 class Work:
     """What a worker does with one task: runs one pass over one range; results are sums that can be joined.
 
     In the process of the run it also knows what is `coming`: when a range is begun, the next one is fetched meanwhile.
-    Elsewhere the executor says what comes next (`ahead`), which is of use if some of the data are `far` away.
+    Elsewhere the executor says what comes next (`ahead`). If some of the data are `far` away, that should be so.
     """
 
     def __init__(
@@ -132,8 +141,7 @@ class Running:
         counts = tuple(len(each.leaves) for each in self.gathered)
         work = Work(self.passes, counts, self.course.policy, tuple(numbers))
         work.far = any(is_remote(task.partition.path) for task in tasks)
-        if work.far:
-            work.coming = Coming(tasks)
+        work.coming = Coming(tasks)
         return work
 
     def so_far(self, number: int) -> Any:

@@ -107,11 +107,13 @@ class Late:
             self.lists = self._lists(lists) if lists else None
 
     def first(self, part: Partition) -> dict[str, Need]:
-        """The columns that a range will ask for first."""
+        """The columns that a range will ask for first; of a local one, as it looks now."""
         if self.flat is not None:
             return self.flat.needs[self._origin]
-        if self.lists is not None and self._is_long(part) and self.turns.tell(part) is Turn.YES:
-            return self.lists.needs[self._origin]
+        if self.lists is not None and self._is_long(part):
+            late = self.turns.tell(part) is Turn.YES if is_remote(part.path) else self.turns.trusted
+            if late:
+                return self.lists.needs[self._origin]
         return self._columns
 
     def load(self, part: Partition) -> Loaded:

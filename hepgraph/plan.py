@@ -24,7 +24,6 @@ from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.graph.show import steps
 from hepgraph.interpret import Interpreter, build
-from hepgraph.io.files import is_remote
 from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.late import Late
@@ -263,9 +262,8 @@ class Pass:
         return self.origin.source.partitions(list(columns))
 
     def ahead(self, partition: Partition) -> None:
-        """Begins to fetch what this range will need, where that takes long."""
-        if is_remote(partition.path):
-            self.origin.source.ahead(partition, self.late.first(partition), self.cuts)
+        """Begins to fetch what this range will need."""
+        self.origin.source.ahead(partition, self.late.first(partition), self.cuts)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""

@@ -60,16 +60,16 @@ def merge(plan: str, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
 def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
     """Works through the ranges of one place; `first` is the number of the first of all.
 
-    While it works on one, the data of the next one are fetched, if they are far away.
+    While it works on one, the data of the next one are fetched.
     """
     import cloudpickle
 
     start = time.perf_counter()
     merger, rows = Merger(len(tasks), work.combine(place.tree)), []
-    far = getattr(work, "far", False)
+    ahead = getattr(work, "ahead", None)
     for i, task in enumerate(tasks):
-        if far and i + 1 < len(tasks):
-            work.ahead(tasks[i + 1])  # type: ignore[attr-defined]
+        if ahead is not None and i + 1 < len(tasks):
+            ahead(tasks[i + 1])
         value, row = work(task)
         merger.add(i, value)
         rows.append((first + i, row))

@@ -61,13 +61,13 @@ class Processes(Executor):
 class _Crew:
     """The children of one run, each driven by a thread that hands it one task after the other.
 
-    Where data are far away, a child is told with a task which one is `next_to` it, to fetch that meanwhile. Nobody else
-    gets it, unless nothing else is left to do.
+    A child is told with a task which one is likely to be its next, to fetch that meanwhile. Where data are far away,
+    that is `next_to` it: nobody else gets it, unless nothing else is left to do.
     """
 
     def __init__(self, body: bytes, work: Work, tasks: Sequence[Any]) -> None:
         self.body, self.work, self.tasks = body, work, tasks
-        self.far = bool(getattr(work, "far", False))
+        self.far, self.hints = bool(getattr(work, "far", False)), hasattr(work, "ahead")
         self.waiting = deque(range(len(tasks)))
         self.next_to: dict[int, int] = {}  # by the thread that drives the child
         self.open = len(tasks)
@@ -125,9 +125,12 @@ class _Crew:
             mine = self.next_to.pop(me, None)
             if mine is None:
                 mine = self.waiting.popleft() if self.waiting else self.next_to.popitem()[1]
-            if self.far and self.waiting:
-                self.next_to[me] = self.waiting.popleft()
-            return mine, self.next_to.get(me)
+            if not self.waiting or not self.hints:
+                return mine, None
+            if not self.far:
+                return mine, self.waiting[0]
+            self.next_to[me] = self.waiting.popleft()
+            return mine, self.next_to[me]
 
     def _done(self, index: int, answer: Any, error: Exception | None = None) -> None:
         while not self.ended.is_set() and not self.room.acquire(timeout=0.2):

@@ -1,20 +1,31 @@
-"""What will be read soon, fetched in the background: a few things at a time, which may never be asked for."""
+"""What will be read soon, fetched in the background: a few things at a time, which may never be asked for.
+
+Of local files the system does that itself, when it is told what.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from hepgraph.io.handles import Stamp
-from hepgraph.io.ranges import Bytes, Range
+from hepgraph.io.ranges import LOCAL_GAP, Bytes, Range
 
 MOST = 256 << 20  # bytes that are fetched and not yet asked for
+SAMPLE = 16  # ranges, of which it is looked whether they are in memory
+MOST_TIMES = 16
+MOST_FILES = 4096
+STRETCH = 128 << 10  # bytes that the system is told of at a time: of more it may take only the first
 AT_ONCE = max(4, os.cpu_count() or 1)  # a worker of dask may have a thread for each core, and each a next range
+
+
+PASSING = OSError, ValueError, MemoryError  # whoever reads it says what is wrong
 
 
 class _Fetch:
@@ -32,7 +43,7 @@ class _Fetch:
     def _run(self) -> None:
         try:
             found = self._work(self.allowed)
-        except (OSError, ValueError, MemoryError):  # whoever asks for it reads it himself, and says what is wrong
+        except PASSING:
             self._work, self.size = _nothing, 0
             return
         self._work = _nothing
@@ -131,3 +142,87 @@ class Allowed:
 
 
 ahead = Ahead()
+
+
+class _Found:
+    """Whether local files were found to be in memory, for so many times that this is asked.
+
+    If one was not, that is for many times, as what the system is told of it then comes to be there. Else it is for one
+    time, and twice as many after each time that it is found there again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[bool, int, int]] = {}
+
+    def known(self, path: str) -> bool | None:
+        there, times, left = self._known.get(path, (False, 0, 0))
+        if left == 0:
+            return None
+        self._known[path] = there, times, left - 1
+        return there
+
+    def note(self, path: str, there: bool) -> None:
+        if len(self._known) >= MOST_FILES:
+            self._known.clear()
+        before, times, _ = self._known.get(path, (False, 0, 0))
+        times = MOST_TIMES if not there else min(2 * times, MOST_TIMES) if before else 1
+        self._known[path] = there, times, times
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
+found = _Found()
+
+
+def expect(path: str, where: Callable[[], Iterable[Range]]) -> None:
+    """Tells the system which bytes of a local file will soon be read; it reads them from the disk in the background.
+
+    Where the beginnings of some of these ranges are in memory, all are taken to be there, and the next few of the file.
+    """
+    there = found.known(path) if hasattr(os, "posix_fadvise") else True
+    if there:
+        return
+    with suppress(*PASSING):
+        ranges = sorted(where())
+        if not ranges:
+            return
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if there is None:
+                there = all(_is_there(file, start) for start, _ in ranges[:: len(ranges) // SAMPLE + 1])
+                found.note(path, there)
+            if not there:
+                for start, stop in _stretches(ranges):
+                    os.posix_fadvise(file, start, stop - start, os.POSIX_FADV_WILLNEED)
+        finally:
+            os.close(file)
+
+
+def _is_there(file: int, place: int) -> bool:
+    """Whether a byte of an open file can be read without waiting for the disk; no, where the system cannot tell."""
+    try:
+        os.preadv(file, [bytearray(1)], place, os.RWF_NOWAIT)
+    except OSError:
+        return False
+    return True
+
+
+def _stretches(ranges: Iterable[Range]) -> Iterator[Range]:
+    """What some ranges in order cover, and short gaps between them, in stretches.
+
+    >>> list(_stretches([(0, 5), (3, 9), (20, 30), (500_000, 700_000)]))
+    [(0, 30), (500000, 631072), (631072, 700000)]
+    """
+    begin = end = -LOCAL_GAP - 1
+    for start, stop in ranges:
+        if start > end + LOCAL_GAP:
+            if end > begin:
+                yield begin, end
+            begin = start
+        end = max(end, stop)
+        while end - begin >= STRETCH:
+            yield begin, begin + STRETCH
+            begin += STRETCH
+    if end > begin:
+        yield begin, end

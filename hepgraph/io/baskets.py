@@ -77,10 +77,14 @@ class Baskets:
             return range(0)
         return range(bisect_right(self.edges, start) - 1, bisect_left(self.edges, stop))
 
+    def places(self, start: int, stop: int) -> Sequence[Range]:
+        """Where these baskets are in the file."""
+        numbers = self.overlapping(start, stop)
+        return self.ranges[numbers.start : numbers.stop]
+
     def bytes(self, start: int, stop: int) -> int:
         """The bytes that these baskets take in the file."""
-        numbers = self.overlapping(start, stop)
-        return sum(last - first for first, last in self.ranges[numbers.start : numbers.stop])
+        return sum(last - first for first, last in self.places(start, stop))
 
 
 _START = struct.Struct(">ihiIh")  # bytes with key, version, bytes of the object, date, bytes of the key

@@ -56,6 +56,11 @@ class Footer:
                 self._fields[top] = list(zip(columns, paths, leaves, strict=True))
         return self._fields[top]
 
+    def below(self, path: str) -> list[int]:
+        """The numbers of the leaf with this path, or of all leaves below it."""
+        paths = {leaf: self.metadata.schema.column(leaf).path for leaf in self.leaves.get(_top(path, self.names), [])}
+        return [leaf for leaf, found in paths.items() if found == path or found.startswith(f"{path}.")]
+
     def place(self, name: str) -> tuple[Column, str, int | None]:
         """A column by its name, as `field` has it."""
         return next(place for place in self.field(_top(name, self.names)) if place[0].name == name)

@@ -130,6 +130,15 @@ class PageReader:
         if missing:
             self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
 
+    def about(self, column: Physical, part: Part) -> list[Range]:
+        """Where the elements of some entries would be if all entries of the cluster had equally many."""
+        stored = self._stored(column, part.cluster)
+        if stored is None or not part.total:
+            return []
+        _, pages, _ = stored
+        low, high = pages.elements * part.first // part.total, -(-pages.elements * part.last // part.total)
+        return [_range(pages, page) for page in _between(pages, low, high)]
+
     def all_of(self, column: Physical, cluster: int) -> Part:
         """All elements that a cluster has of a column."""
         stored = self._stored(column, cluster)
@@ -461,8 +470,8 @@ def _between(pages: Pages, low: int, high: int) -> range:
     low, high = max(low, 0), min(high, pages.elements)
     if low >= high:
         return range(0)
-    first = int(np.searchsorted(pages.starts, low, side="right")) - 1
-    return range(first, int(np.searchsorted(pages.starts, high, side="left")))
+    first = int(pages.starts.searchsorted(low, side="right")) - 1
+    return range(first, int(pages.starts.searchsorted(high)))
 
 
 def _looked_at(pages: Pages, some: Sequence[int], low: int, high: int, passed: Passed | None, at: int) -> Sequence[int]:

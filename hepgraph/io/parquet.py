@@ -23,14 +23,14 @@ import pyarrow.parquet
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, SourceError
 from hepgraph.io.agreement import agreed
-from hepgraph.io.ahead import Allowed, ahead
+from hepgraph.io.ahead import Allowed, ahead, expect
 from hepgraph.io.arrow import LeafReader
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
 from hepgraph.io.kept import Kept
-from hepgraph.io.ranges import Bytes, remote
+from hepgraph.io.ranges import Bytes, Range, remote
 from hepgraph.io.remote import Patience, patiently, system_options
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
 from hepgraph.io.sparse import Fetched, SparseFile, fetched
@@ -113,11 +113,11 @@ class ParquetSource(Source):
         return edges[bisect_left(edges, partition.stop)] - edges[bisect_right(edges, partition.start) - 1]
 
     def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
-        """Begins to fetch the row groups of a range of a remote file, which will soon be read.
-
-        Opens it first if need be.
-        """
-        if not is_remote(partition.path) or len(partition) == 0:
+        """Begins to fetch the row groups of a range, which will soon be read; opens the file first if need be."""
+        if len(partition) == 0:
+            return
+        if not is_remote(partition.path):
+            expect(partition.path, lambda: self._where(partition, needs, cuts))
             return
 
         def open_first(allowed: Callable[[int], bool]) -> None:
@@ -133,11 +133,28 @@ class ParquetSource(Source):
         with suppress(SourceError):  # whoever reads it says what is wrong
             self._begin(footer, partition, needs, cuts)
 
+    def _some(
+        self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]
+    ) -> tuple[Partition, tuple[str, ...]]:
+        """What is read of a range, and the paths to what is read."""
+        part = self._trimmed(footer, partition, cuts) if cuts else partition
+        return part, _paths(footer, _wanted([(self.columns[name], need) for name, need in needs.items()])[1])
+
+    def _where(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> list[Range]:
+        """Where in a local file the row groups of a range are, but for those that are kept."""
+        with self._handle(partition) as opened:
+            footer = opened.footer
+        part, paths = self._some(footer, partition, needs, cuts)
+        if len(part) == 0 or (self.cache is not None and self.cache.holds(self, part, needs)):
+            return []
+        place = _key_of(part.path, self.storage_options)
+        batches = [each for each in _batches(footer, part) if not kept.has(_decoded_key(place, footer, each, paths))]
+        return [chunk for groups in batches for chunk in _chunks(footer, groups, paths)]
+
     def _begin(self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> None:
         if footer.uuid != self._places[partition.path, partition.tree].uuid:
             return
-        part = self._trimmed(footer, partition, cuts) if cuts else partition
-        paths = _paths(footer, _wanted([(self.columns[name], need) for name, need in needs.items()])[1])
+        part, paths = self._some(footer, partition, needs, cuts)
         if len(part) == 0 or not paths:
             return
         place = _key_of(part.path, self.storage_options)
@@ -147,7 +164,7 @@ class ParquetSource(Source):
                 return None
             with edge(part.path):
                 data = Allowed(remote(part.path, self.storage_options), allowed)
-                return fetched(data, list(_chunks(footer.metadata, groups, paths)))
+                return fetched(data, list(_chunks(footer, groups, paths)))
 
         for groups in _batches(footer, part):
             key = _decoded_key(place, footer, groups, paths)
@@ -233,21 +250,20 @@ def _decoded(opened: _Opened, groups: list[int], paths: tuple[str, ...]) -> Any:
     metadata, size = opened.footer.metadata, opened.stream.seek(0, 2)
     before = ahead.take(_decoded_key(opened.key, opened.footer, groups, paths))
     if before is None:
-        chunks = _chunks(metadata, groups, paths)
+        chunks = _chunks(opened.footer, groups, paths)
         before = fetched(opened.bytes, [(start, min(stop, size)) for start, stop in chunks])
     sparse = SparseFile(opened.bytes, size, before)
     with pyarrow.parquet.ParquetFile(sparse, metadata=metadata) as file:
         return _table_of(file, groups, paths)
 
 
-def _chunks(metadata: Any, groups: list[int], paths: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+def _chunks(footer: Footer, groups: list[int], paths: tuple[str, ...]) -> Iterator[Range]:
     """Where the leaves with these paths, or below them, are in these row groups."""
-    for group in map(metadata.row_group, groups):
-        for leaf in range(metadata.num_columns):
-            chunk = group.column(leaf)
-            if any(chunk.path_in_schema == path or chunk.path_in_schema.startswith(f"{path}.") for path in paths):
-                starts = [chunk.data_page_offset, *([chunk.dictionary_page_offset] * chunk.has_dictionary_page)]
-                yield min(starts), min(starts) + chunk.total_compressed_size
+    leaves = sorted({leaf for path in paths for leaf in footer.below(path)})
+    for group in map(footer.metadata.row_group, groups):
+        for chunk in map(group.column, leaves):
+            starts = [chunk.data_page_offset, *([chunk.dictionary_page_offset] * chunk.has_dictionary_page)]
+            yield min(starts), min(starts) + chunk.total_compressed_size
 
 
 def _table_of(file: Any, groups: list[int], paths: tuple[str, ...]) -> Any:

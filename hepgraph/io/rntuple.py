@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import ChangedFileError, MissingColumnError
-from hepgraph.io.ahead import Allowed, ahead
+from hepgraph.io.ahead import Allowed, ahead, expect
 from hepgraph.io.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
 from hepgraph.io.files import Options, edge, is_remote
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, with_counts_by_name
@@ -25,6 +25,7 @@ from hepgraph.io.native import summed
 from hepgraph.io.pagebytes import LocalBytes, RemoteBytes
 from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import PageReader, Part
+from hepgraph.io.ranges import Range
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.source import Column, Cut, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
@@ -85,8 +86,11 @@ class RNTupleSource(UprootSource):
     # ahead
 
     def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
-        """Begins to fetch the pages of a range of a remote file, which will soon be read; opens it first if need be."""
-        if not is_remote(partition.path) or len(partition) == 0 or self.plain:
+        """Begins to fetch the pages of a range, which will soon be read; opens the file first if need be."""
+        if len(partition) == 0 or self.plain:
+            return
+        if not is_remote(partition.path):
+            expect(partition.path, lambda: self._where(partition, needs))
             return
 
         def open_first(allowed: Callable[[int], bool]) -> None:
@@ -99,6 +103,20 @@ class RNTupleSource(UprootSource):
             ahead.begin(("open", key), open_first)
         else:
             self._begin(known, partition, needs)
+
+    def _where(self, partition: Partition, needs: Mapping[str, Need]) -> list[Range]:
+        """Where in a local file the pages of a range are, those in lists as if entries were all of the same size."""
+        if self.cache is not None and self.cache.holds(self, partition, needs):
+            return []
+        columns = [(self.columns[name], need) for name, need in needs.items()]
+        with borrowed(partition.path, partition.tree, self.storage_options) as opened:
+            layout = layout_of(opened, partition.path)
+            chains = layout.chains(columns).values()
+            physical = {min(each.representations): each for chain, need in chains for each in chain.columns(need)}
+            parts = layout.parts(partition)
+            with layout.reader(opened, partition) as reader:
+                found = [reader.about(each, part) for each in physical.values() for part in parts]
+        return [place for places in found for place in places]
 
     def _begin(self, known: tuple[str, Layout], partition: Partition, needs: Mapping[str, Need]) -> None:
         uuid, layout = known

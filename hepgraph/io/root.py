@@ -12,13 +12,13 @@ import uproot
 
 from hepgraph.errors import ChangedFileError
 from hepgraph.io.agreement import agreed
-from hepgraph.io.ahead import ahead
+from hepgraph.io.ahead import ahead, expect
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.handles import Known, settings_of, stamp_of
 from hepgraph.io.kept import Share
 from hepgraph.io.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
-from hepgraph.io.ranges import Bytes
+from hepgraph.io.ranges import Bytes, Range
 from hepgraph.io.ranges import opened as opened_bytes
 from hepgraph.io.reader import Reader
 from hepgraph.io.remembered import recall, remember
@@ -155,19 +155,22 @@ class RootSource(UprootSource):
         return partition, settings_of(self.storage_options), frozenset(wanted)
 
     def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
-        """Begins to fetch the baskets of a range of a remote file, which will soon be read."""
-        if not is_remote(partition.path) or len(partition) == 0:
-            return
+        """Begins to fetch the baskets of a range, which will soon be read."""
         wanted = _wanted([(self.columns[name], need) for name, need in needs.items()])
+        if len(partition) == 0 or not wanted:
+            return
+
+        def branches_of(data: Bytes) -> tuple[Layout, list[Branch]]:
+            layout = self._layout(
+                partition, wanted, data, lambda: borrowed(partition.path, partition.tree, self.storage_options)
+            )
+            return layout, [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
 
         def work(allowed: Callable[[int], bool]) -> Any:
             if self.cache is not None and self.cache.holds(self, partition, needs):
                 return None
             with opened_bytes(partition.path, self.storage_options) as data:
-                layout = self._layout(
-                    partition, wanted, data, lambda: borrowed(partition.path, partition.tree, self.storage_options)
-                )
-                branches = [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
+                layout, branches = branches_of(data)
                 if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
                     return None
                 share = self._share(partition, layout, data)
@@ -175,8 +178,17 @@ class RootSource(UprootSource):
                 reader.fetch(branches)
                 return layout, reader
 
-        if wanted:
+        def where() -> list[Range]:
+            if self.cache is not None and self.cache.holds(self, partition, needs):
+                return []
+            with opened_bytes(partition.path, self.storage_options) as data:
+                baskets = [branch.baskets for branch in branches_of(data)[1]]
+            return [place for each in baskets for place in each.places(partition.start, partition.stop)]
+
+        if is_remote(partition.path):
             ahead.begin(self._key(partition, wanted), work)
+        else:
+            expect(partition.path, where)
 
     def _baskets(
         self, reader: Reader, partition: Partition, branches: Mapping[str, Branch], wanted: Mapping[str, bool]
