@@ -145,10 +145,10 @@ ahead = Ahead()
 
 
 class _Found:
-    """Whether local files were found to be in memory, for so many times that this is asked.
+    """Whether local files were in memory when that was looked for, which need not be for every range.
 
-    If one was not, that is for many times, as what the system is told of it then comes to be there. Else it is for one
-    time, and twice as many after each time that it is found there again.
+    One that was not is taken to be on the disk for many ranges: what the system is told of comes into memory, and would
+    be found there. One that was is taken to be there for one range, and for twice as many each time it is found again.
     """
 
     def __init__(self) -> None:
@@ -201,6 +201,8 @@ def expect(path: str, where: Callable[[], Iterable[Range]]) -> None:
 
 def _is_there(file: int, place: int) -> bool:
     """Whether a byte of an open file can be read without waiting for the disk; no, where the system cannot tell."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return False
     try:
         os.preadv(file, [bytearray(1)], place, os.RWF_NOWAIT)
     except OSError:
