@@ -11,8 +11,8 @@ import numpy as np
 from hepgraph.errors import MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.node import Item, Node, Space
+from hepgraph.io.native import summed
 from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source
-from hepgraph.offsets import offsets_of
 
 Array = np.ndarray[Any, Any]
 Needs = dict[Origin, dict[str, Need]]
@@ -117,7 +117,7 @@ class Loaded:
         if level is None:
             lengths = self.data[origin][column]
             assert lengths.values is not None
-            return offsets_of(lengths.values) if lengths.sums is None else lengths.sums
+            return summed(lengths.values) if lengths.sums is None else lengths.sums
         return self._holder(origin, column, level).offsets[level]
 
     def _holder(self, origin: Origin, name: str, level: int) -> Data:
