@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -186,6 +187,87 @@ def remote(path, kind, method, monkeypatch):
     found = [source.read(part, {"x": Need.DATA})["x"].values for part in source.partitions()]
     assert np.array_equal(np.concatenate(found), VALUES["x"])
     return asked
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("order", ["one", "two", "reversed", "threads"])
+def test_what_several_ranges_have_a_part_of_is_fetched_ahead_once(tmp_path, monkeypatch, form, order):
+    FORMATS[form](tmp_path / "n.root")
+    fsspec.filesystem("memory").pipe(f"/shared/{form}{order}.root", (tmp_path / "n.root").read_bytes())
+    source = open_root(f"memory://shared/{form}{order}.root", step_size=10_000)
+    parts, needs = source.partitions(), dict.fromkeys(["x", "v"], Need.DATA)
+    source.read(parts[0], needs)
+    shared.clear()
+    asked, ask = [], ranges.RemoteBytes.fetch
+    monkeypatch.setattr(ranges.RemoteBytes, "fetch", lambda self, some: asked.extend(some) or ask(self, some))
+    if order == "threads":
+        for part in parts[:4]:
+            source.ahead(part, needs)
+        found = read(source, parts)
+    else:
+        depth, found = {"one": 1, "two": 2, "reversed": 1}[order], {}
+        parts = parts[::-1] if order == "reversed" else parts
+        source.ahead(parts[0], needs)
+        for i, part in enumerate(parts):
+            for after in parts[i + 1 : i + 1 + depth]:
+                source.ahead(after, needs)
+            found[part] = source.read(part, needs)
+        found = {name: np.concatenate([found[part][name].values for part in source.partitions()]) for name in VALUES}
+    assert all(np.array_equal(found[name], VALUES[name]) for name in VALUES)
+    large = [place for place in asked if place[1] - place[0] >= 40_000]
+    assert len(large) == len(set(large)) > 0
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_could_not_be_fetched_ahead_is_fetched_by_who_reads(tmp_path, monkeypatch, form):
+    FORMATS[form](tmp_path / "n.root")
+    fsspec.filesystem("memory").pipe(f"/shared/{form}.root", (tmp_path / "n.root").read_bytes())
+    source = open_root(f"memory://shared/{form}.root", step_size=10_000)
+    parts, needs = source.partitions(), dict.fromkeys(["x", "v"], Need.DATA)
+    source.read(parts[0], needs)
+    shared.clear()
+    broken, ask = [], ranges.RemoteBytes.fetch
+
+    def fails(self, some):
+        if len(broken) < 2:
+            broken.append(some)
+            raise OSError("lost")
+        return ask(self, some)
+
+    monkeypatch.setattr(ranges.RemoteBytes, "fetch", fails)
+    for part in parts[:2]:
+        source.ahead(part, needs)
+    found = read(source, parts)
+    assert len(broken) == 2
+    assert all(np.array_equal(found[name], VALUES[name]) for name in VALUES)
+
+
+def test_a_promise_is_given_once_and_waited_for():
+    kept = Kept(most=500)
+    promise = kept.promise("a", 10)
+    assert promise is not None
+    assert kept.promise("a", 10) is None
+    assert kept.has("a")
+    threading.Timer(0.05, promise.keep, [b"bytes"]).start()
+    assert kept.promised("a") == b"bytes"
+    assert kept.promised("b") is None
+    assert kept.get("a", (5, 10), lambda: np.frombuffer(kept.promised("a"), np.uint8)).tobytes() == b"bytes"
+    assert kept.promise("a", 10) is None  # it is there
+    assert kept.promised("a") is None
+    kept.get("a", (5, 10), lambda: pytest.fail("it is there"))
+    assert (len(kept), kept.bytes) == (0, 0)
+
+
+def test_a_promise_that_is_not_kept_is_taken_back(monkeypatch):
+    kept = Kept(most=500)
+    promise = kept.promise("a", 10)
+    threading.Timer(0.05, kept.broken, ["a", promise]).start()
+    assert kept.promised("a") is None
+    assert not kept.has("a")
+    assert kept.promise("a", 10) is not promise
+    assert kept.bytes == 0
+    monkeypatch.setattr("hepgraph.io.kept.STAY", 0.01)
+    assert kept.promised("a") is None  # nobody waits for ever
 
 
 def test_of_more_than_can_be_kept_some_is_found():

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
-from hepgraph.io.kept import Share
+from hepgraph.io.kept import Promise, Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import MANY, follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
@@ -250,11 +250,11 @@ class Column:
         )
         return bool(self._passed[first] == self._passed[last])
 
-    def there(self, number: int) -> bool:
-        """Whether a basket need not be read, because it is passed over, or another range has read it."""
-        if self._share is not None and self._is_cut(number) and self._share.has(self.baskets.ranges[number][0]):
-            return True
-        return self.over(number)
+    def promise(self, number: int) -> Promise | None:
+        """A promise to get a basket that is cut for all ranges that have a part of it; None if another range does."""
+        assert self._share is not None
+        entries = self.baskets.edges[number + 1] - self.baskets.edges[number]
+        return self._share.promise(self.baskets.ranges[number][0], entries)
 
     def all(self) -> None:
         """Passes no basket over."""
@@ -264,14 +264,14 @@ class Column:
     def most(self) -> int:
         """The number of bytes of the content of all baskets; reads them all."""
         if self._fetched is None:
-            self._fetched = fetch(self._data, [(self.baskets, [n for n in self.numbers if not self._is_cut(n)])])[0]
+            self._fetched = fetch(self._data, [(self.baskets, [n for n in self.numbers if not self.is_cut(n)])])[0]
         found = 0
         for number in self.numbers:
             self.number = number
             if number >= len(self.baskets.ranges):
                 found += len(self._embedded().content)
                 continue
-            if self._is_cut(number):
+            if self.is_cut(number):
                 found += self._content(number).border
                 continue
             data = self._fetched[number]
@@ -335,7 +335,7 @@ class Column:
             if not 0 <= item <= behind <= items:
                 return None, 0, 0
             rows += place, end - place, after - before, begin - before, stop - before, entry, item, behind - item
-            if self._is_cut(number):
+            if self.is_cut(number):
                 whole = self._content(number)
                 rows += whole.bytes.ctypes.data, len(whole.bytes), whole.border, whole.length
             else:
@@ -369,16 +369,18 @@ class Column:
         """What is in a basket, which may be overwritten by that of the next unless it is shared."""
         self.number = number
         entry, after = self.baskets.edges[number : number + 2]
-        if self._share is None or not self._is_cut(number):
+        if self._share is None or not self.is_cut(number):
             return _content(self._read(number, self._rooms.read), after - entry, self._rooms.unpacked)
         if number not in self._known:
+            place = self.baskets.ranges[number][0]
 
             def decode() -> Content:
-                found = _content(self._read(number, NOWHERE), after - entry, lambda size: np.empty(size, np.uint8))
+                told = self._share.promised(place) if self._share and self._data.together else None
+                data = self._read(number, NOWHERE) if told is None else memoryview(told)
+                found = _content(data, after - entry, lambda size: np.empty(size, np.uint8))
                 return replace(found, bytes=found.bytes.copy()) if self._fetched is not None else found  # and no more
 
             asked = min(after, self.stop) - max(entry, self.start)
-            place = self.baskets.ranges[number][0]
             self._known[number] = self._share.get(place, (asked, after - entry), decode)
         return self._known[number]
 
@@ -387,7 +389,7 @@ class Column:
             return self._fetched[number]
         return self._data.read(*self.baskets.ranges[number], room)
 
-    def _is_cut(self, number: int) -> bool:
+    def is_cut(self, number: int) -> bool:
         """Whether a basket has entries before or behind the range, and is large enough to be shared."""
         if self._share is None or number >= len(self.baskets.ranges):
             return False

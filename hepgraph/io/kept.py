@@ -14,13 +14,32 @@ MOST_SHARED = 512 << 20  # bytes of pages and baskets that are kept for the rang
 STAY = 60.0  # seconds without a range that asks, after which nothing is kept any more
 
 
+class Promise:
+    """The bytes of something, which one range fetches for all that have a part of it."""
+
+    def __init__(self) -> None:
+        self._told = threading.Event()
+        self._data: bytes | None = None
+
+    def keep(self, data: bytes | None) -> None:
+        """Says what came; None if nothing did."""
+        self._data = data
+        self._told.set()
+
+    def wait(self) -> bytes | None:
+        """What came, after it came; None if nothing did for a long time."""
+        self._told.wait(STAY)
+        return self._data
+
+
 @dataclass(slots=True)
 class _Decoded:
-    """Something decoded: how many of its entries were not asked for yet."""
+    """Something decoded, or of which the bytes are promised: how many of its entries were not asked for yet."""
 
     left: int
     made: Any = None
     bytes: int = 0
+    promise: Promise | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -49,12 +68,12 @@ class Kept:
         """
         asked, size = entries
         with self._lock:
-            if self._process != os.getpid():
-                self._process, self._kept, self.bytes, self._timer = os.getpid(), {}, 0, None
+            self._own()
             mine = self._kept.setdefault(key, _Decoded(size))
         with mine.lock:  # others that want it wait here for the one who decodes it
             if mine.made is None:
                 mine.made = decode()
+                mine.promise = None
                 self.decoded += 1  # of one at a time only under its own lock: a count for tests
             made = mine.made
         with self._lock:
@@ -68,10 +87,43 @@ class Kept:
                     self._trim(key, self.most if most is None else min(most, self.most))
                     if most is not None and self.bytes > most:
                         self._drop(key)
-            self._asked = time.monotonic()
-            if self._kept and self._timer is None:
-                self._wait(STAY)
+            self._stay()
         return made
+
+    def promise(self, key: Hashable, entries: int) -> Promise | None:
+        """A promise to fetch the bytes of what has a key and so many entries; None if that was done, or promised."""
+        with self._lock:
+            self._own()
+            if key in self._kept:
+                return None
+            made = Promise()
+            self._kept[key] = _Decoded(entries, promise=made)
+            self._stay()
+            return made
+
+    def broken(self, key: Hashable, promise: Promise) -> None:
+        """Takes back a promise that is not kept."""
+        with self._lock:
+            if key in self._kept and self._kept[key].promise is promise:
+                self._drop(key)
+        promise.keep(None)
+
+    def promised(self, key: Hashable) -> bytes | None:
+        """The bytes of what has a key, when they came; None if nobody fetches them."""
+        with self._lock:
+            self._own()
+            promise = self._kept[key].promise if key in self._kept else None
+        return None if promise is None else promise.wait()
+
+    def _own(self) -> None:
+        """Forgets what another process has, whose threads are not here, after a fork."""
+        if self._process != os.getpid():
+            self._process, self._kept, self.bytes, self._timer = os.getpid(), {}, 0, None
+
+    def _stay(self) -> None:
+        self._asked = time.monotonic()
+        if self._kept and self._timer is None:
+            self._wait(STAY)
 
     def _wait(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._rest)
@@ -90,7 +142,7 @@ class Kept:
                 self._wait(left)
 
     def has(self, key: Hashable) -> bool:
-        """Whether it is decoded, or is being decoded."""
+        """Whether it is decoded, or is being decoded, or its bytes are promised."""
         return key in self._kept
 
     def __len__(self) -> int:
@@ -129,6 +181,14 @@ class Share:
         """As `Kept.get`."""
         return shared.get((self.content, key), entries, decode, self.most)
 
-    def has(self, key: Hashable) -> bool:
-        """As `Kept.has`."""
-        return shared.has((self.content, key))
+    def promise(self, key: Hashable, entries: int) -> Promise | None:
+        """As `Kept.promise`."""
+        return shared.promise((self.content, key), entries)
+
+    def broken(self, key: Hashable, promise: Promise) -> None:
+        """As `Kept.broken`."""
+        shared.broken((self.content, key), promise)
+
+    def promised(self, key: Hashable) -> bytes | None:
+        """As `Kept.promised`."""
+        return shared.promised((self.content, key))

@@ -18,7 +18,7 @@ import xxhash
 
 from hepgraph.io.codecs import BlockError
 from hepgraph.io.encodings import BYTE, Encoding
-from hepgraph.io.kept import Share
+from hepgraph.io.kept import Promise, Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import adder, address
 from hepgraph.io.pagebytes import BATCH, GAP, Bytes, ordered, room, scratch, unpacked
@@ -91,6 +91,7 @@ class Passed:
         return bool(self.entries[first] != self.entries[last])
 
 
+PageKey: TypeAlias = tuple[int, int, int]  # of a cluster, the index of a representation, and a page
 Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
 
 
@@ -108,10 +109,14 @@ class PageReader:
     _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
 
     def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[Part], Passed | None]]) -> None:
-        """Reads the pages of several columns that anybody looks at in one go, if the file is remote."""
+        """Reads the pages of several columns that anybody looks at in one go, if the file is remote.
+
+        Those that another range reads for all of them are left out.
+        """
         if not self.bytes.remote:
             return
-        ranges = set()
+        ranges: set[Range] = set()
+        promises: list[tuple[PageKey, Promise, int]] = []
         for column, parts, passed in wanted:
             at = 0
             for part in parts:
@@ -120,15 +125,28 @@ class PageReader:
                     index, pages, _ = stored
                     low = part.first - self._missing(column, part)
                     high = low + len(part)
-                    ranges |= {
-                        _range(pages, page)
-                        for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at)
-                        if self.share is None or not self.share.has((part.cluster, index, page))
-                    }
+                    for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at):
+                        place = _range(pages, page)
+                        if self._is_cut(stored, page, low, high):
+                            assert self.share is not None
+                            key = part.cluster, index, page
+                            promise = self.share.promise(key, int(pages.starts[page + 1] - pages.starts[page]))
+                            if promise is None:
+                                continue
+                            promises.append((key, promise, place[0]))
+                        ranges.add(place)
                 at += len(part)
         missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
-        if missing:
-            self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
+        try:
+            if missing:
+                self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
+        except BaseException:
+            for key, promise, _ in promises:
+                assert self.share is not None
+                self.share.broken(key, promise)
+            raise
+        for _, promise, start in promises:
+            promise.keep(bytes(self.fetched[start]))
 
     def about(self, column: Physical, part: Part) -> list[Range]:
         """Where the elements of some entries would be if all entries of the cluster had equally many."""
@@ -319,7 +337,7 @@ class PageReader:
         rest = Rest(part.cluster, encoding, pages, others, low, high, absent) if others else None
         return rest, seams if rising and not absent else None
 
-    def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int) -> bool:
+    def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int = 0) -> bool:
         """Whether there are elements before `low` or behind `high` on a page that is large enough to be shared.
 
         One of which no more than the first elements, `again`, are wanted is left to the ranges before.
@@ -339,6 +357,11 @@ class PageReader:
         out = shelf.take(size, np.dtype(np.uint8))
         if size >= ENOUGH and self._straight([Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out):
             return out
+        start = int(pages.offsets[page])
+        if self.bytes.remote and self.share is not None and start not in self.fetched:
+            told = self.share.promised((cluster, stored[0], page))
+            if told is not None:
+                self.fetched[start] = memoryview(told)
         ((_, packed),) = self._pages(column, cluster, pages, [page])
         with self._naming(column, cluster, page):
             data = unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))

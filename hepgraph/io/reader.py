@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.baskets import BasketError, Column, Rooms, fetch
+from hepgraph.io.baskets import BasketError, Baskets, Column, Rooms, fetch
 from hepgraph.io.codecs import BlockError
-from hepgraph.io.kept import Share
+from hepgraph.io.kept import Promise, Share
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
 from hepgraph.io.native import summed
@@ -48,12 +48,31 @@ class Reader:
         self._counts: dict[int, tuple[int, int, Array]] = {}
 
     def fetch(self, branches: Iterable[Branch]) -> None:
-        """Gets the bytes of all these branches at once."""
-        wanted = []
-        for branch in branches:
+        """Gets the bytes of all these branches at once, but those that another range gets for all of them."""
+        wanted: list[tuple[Baskets, list[int]]] = []
+        promises: list[tuple[int, int, Promise]] = []
+        for branch in {id(branch.baskets): branch for branch in branches}.values():
             column = self._column(branch)
-            wanted.append((branch.baskets, [number for number in column.numbers if not column.there(number)]))
-        parts = fetch(self._data, wanted)
+            numbers = []
+            for number in column.numbers:
+                if column.over(number):
+                    continue
+                if column.is_cut(number):
+                    promise = column.promise(number)
+                    if promise is None:
+                        continue
+                    promises.append((len(wanted), number, promise))
+                numbers.append(number)
+            wanted.append((branch.baskets, numbers))
+        try:
+            parts = fetch(self._data, wanted)
+        except BaseException:
+            for which, number, promise in promises:
+                assert self._share is not None
+                self._share.broken(wanted[which][0].ranges[number][0], promise)
+            raise
+        for which, number, promise in promises:
+            promise.keep(bytes(parts[which][number]))
         self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
     def know(self, counter: Branch, offsets: Array) -> None:
