@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from hepgraph.attempt import Outcome, Policy, attempt, failure, halves
@@ -37,29 +38,35 @@ class Course:
     resume: Report | None = None
 
 
+FAR = 3  # ranges of remote files that are fetched ahead: an answer may take longer than the work on a range
+
+
 class Coming:
     """Tasks in the order in which they will be begun, by threads of this process."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._waiting, self._first = dict.fromkeys(tasks), True
+        self._waiting, self._hinted = dict.fromkeys(tasks), set[Task]()
         self._lock = threading.Lock()
 
     def begun(self, task: Task, hint: Callable[[Task], None]) -> None:
-        """Says that a task is begun; `hint` is called with the next one, and with the first if it is near.
+        """Says that a task is begun; `hint` is called once with each of the next few, and with the first if it is near.
 
-        If the next one is far away, no thread begins it before that.
+        If one is far away, no thread begins it before that.
         """
+        near: list[Task] = []
         with self._lock:
             self._waiting.pop(task, None)
-            first, self._first = self._first, False
-            after = next(iter(self._waiting), None)
-            if after is not None and is_remote(after.partition.path):
-                hint(after)
-        near = [task] if first else []
-        near += [] if after is None else [after]
+            following = list(islice(self._waiting, FAR))
+            for each in following:
+                if each not in self._hinted and is_remote(each.partition.path):
+                    self._hinted.add(each)
+                    hint(each)
+            for each in [task, *following[:1]]:
+                if each not in self._hinted and not is_remote(each.partition.path):
+                    self._hinted.add(each)
+                    near.append(each)
         for each in near:
-            if not is_remote(each.partition.path):
-                hint(each)
+            hint(each)
 
 
 class Work:

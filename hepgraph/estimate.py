@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from hepgraph.attempt import Policy, attempt
+from hepgraph.course import FAR
 from hepgraph.eager import EagerPass, sizes
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
@@ -27,7 +28,7 @@ from hepgraph.plan import AnyPass, ArraySink, Pass
 _NONE: Mapping[int, Any] = MappingProxyType({})
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
 FEW = 1000  # events on which a processor that runs eagerly is tried
-AHEAD = 2  # and its bytes in a remote file are there so many times: of one that is read, and of the next
+AHEAD = 2  # and its bytes in a remote file: of the one that is read, and of the next, in each process
 LEAST = 500  # entries in a range, below which none is cut for the sake of memory
 SHARED = 4  # of what it may take, this part at most is for baskets and pages that several ranges have a part of
 SHORTER = "a smaller step_size"
@@ -132,7 +133,8 @@ def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] 
                 parts.append(Part(f"an array of all of {source.name}", whole, 2, "a histogram instead of an array"))
     parts.append(Part("the columns of the longest range, and what is made of them", largest * WORK, workers, SHORTER))
     if coming:
-        parts.append(Part("the bytes of the longest range, read ahead", coming * AHEAD, workers, shorter))
+        copies = max(AHEAD * workers, workers + FAR)
+        parts.append(Part("the bytes of the longest range, read ahead", coming, copies, shorter))
     return sorted(parts, key=lambda part: -part.total)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from hepgraph.errors import MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.io.native import summed
 from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source
 
 Array = np.ndarray[Any, Any]
@@ -115,6 +114,8 @@ class Loaded:
     def offsets(self, origin: Origin, column: str, level: int | None) -> Array:
         """The offsets of a list level; level None: from a column of lengths."""
         if level is None:
+            from hepgraph.io.native import summed  # which compiles
+
             lengths = self.data[origin][column]
             assert lengths.values is not None
             return summed(lengths.values) if lengths.sums is None else lengths.sums

@@ -268,10 +268,14 @@ def test_stretches_cover_ranges(drawn):
     assert 0 <= sum(stop - start for start, stop in found) - union <= LOCAL_GAP * len(ranges)
 
 
-def test_the_first_range_is_told_of_too_if_it_is_near():
-    for path, expected in (("a.root", [0, 1, 2]), ("https://there/a.root", [1, 2])):
-        tasks = [Task(0, leaf, True, Partition(path, "", leaf, leaf + 1)) for leaf in range(3)]
+def test_the_next_range_is_told_of_and_the_first_or_several_that_are_far():
+    for path, expected in (
+        ("a.root", [[0, 1], [2], [3], [4], [5], []]),
+        ("https://there/a.root", [[1, 2, 3], [4], [5], [], [], []]),
+    ):
+        tasks = [Task(0, leaf, True, Partition(path, "", leaf, leaf + 1)) for leaf in range(6)]
         coming, hints = Coming(tasks), []
         for each in tasks:
-            coming.begun(each, hints.append)
-        assert hints == [tasks[i] for i in expected]
+            hints.append([])
+            coming.begun(each, hints[-1].append)
+        assert hints == [[tasks[i] for i in some] for some in expected]

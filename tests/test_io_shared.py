@@ -229,7 +229,7 @@ def test_what_could_not_be_fetched_ahead_is_fetched_by_who_reads(tmp_path, monke
     broken, ask = [], ranges.RemoteBytes.fetch
 
     def fails(self, some):
-        if len(broken) < 2:
+        if threading.current_thread().name == "hepgraph-ahead":
             broken.append(some)
             raise OSError("lost")
         return ask(self, some)
@@ -238,7 +238,7 @@ def test_what_could_not_be_fetched_ahead_is_fetched_by_who_reads(tmp_path, monke
     for part in parts[:2]:
         source.ahead(part, needs)
     found = read(source, parts)
-    assert len(broken) == 2
+    assert broken
     assert all(np.array_equal(found[name], VALUES[name]) for name in VALUES)
 
 
