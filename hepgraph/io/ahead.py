@@ -22,7 +22,7 @@ SAMPLE = 16  # ranges, of which it is looked whether they are in memory
 MOST_TIMES = 16
 MOST_FILES = 4096
 STRETCH = 128 << 10  # bytes that the system is told of at a time: of more it may take only the first
-AT_ONCE = max(4, os.cpu_count() or 1)  # a worker of dask may have a thread for each core, and each a next range
+AT_ONCE = max(16, 2 * (os.cpu_count() or 1))  # each thread that works has one that it is about to take, and some follow
 
 
 PASSING = OSError, ValueError, MemoryError  # whoever reads it says what is wrong
