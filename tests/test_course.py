@@ -144,7 +144,7 @@ def test_computed_things_skip_and_go_on_as_well(fileset, faults):
 RANGES = [(name, start) for name in "abc" for start in range(0, 40, 10)]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.sets(st.sampled_from(RANGES), max_size=11),
     st.sets(st.sampled_from(RANGES)),

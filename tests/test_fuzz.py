@@ -24,7 +24,7 @@ import hepgraph as hg
 from hepgraph.errors import HepgraphError
 from hepgraph.kernel import native
 
-EXAMPLES = int(160 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
+EXAMPLES = int(80 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
 PARTITIONS = (1, 2, 7)
 # what NumPy and the C library give differs by some ulp; of 0.0 and -0.0, NumPy's maximum is one or the other
 ROUGH = r"hypot|\*\* (0\.5|3)"
