@@ -178,26 +178,30 @@ def test_a_basket_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
 
 def remote(path, kind, method, monkeypatch):
     """What is asked of a remote file when all ranges of x are read, which are checked, after it was opened."""
-    fsspec.filesystem("memory").pipe("/shared/a.root", path.read_bytes())
-    source = open_root("memory://shared/a.root", step_size=10_000)
-    source.read(source.partitions()[0], {"v": Need.DATA})
-    shared.clear()
+    source, parts = far(path, "a", {"v": Need.DATA})
     asked, ask = [], getattr(kind, method)
     monkeypatch.setattr(kind, method, lambda self, ranges: asked.extend(ranges) or ask(self, ranges))
-    found = [source.read(part, {"x": Need.DATA})["x"].values for part in source.partitions()]
+    found = [source.read(part, {"x": Need.DATA})["x"].values for part in parts]
     assert np.array_equal(np.concatenate(found), VALUES["x"])
     return asked
+
+
+def far(path, name, needs):
+    """A source of a copy of a file that is far away, and its ranges; it was opened, and nothing is kept of it."""
+    fsspec.filesystem("memory").pipe(f"/shared/{name}.root", path.read_bytes())
+    source = open_root(f"memory://shared/{name}.root", step_size=10_000)
+    parts = source.partitions()
+    source.read(parts[0], needs)
+    shared.clear()
+    return source, parts
 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("order", ["one", "two", "reversed", "threads"])
 def test_what_several_ranges_have_a_part_of_is_fetched_ahead_once(tmp_path, monkeypatch, form, order):
     FORMATS[form](tmp_path / "n.root")
-    fsspec.filesystem("memory").pipe(f"/shared/{form}{order}.root", (tmp_path / "n.root").read_bytes())
-    source = open_root(f"memory://shared/{form}{order}.root", step_size=10_000)
-    parts, needs = source.partitions(), dict.fromkeys(["x", "v"], Need.DATA)
-    source.read(parts[0], needs)
-    shared.clear()
+    needs = dict.fromkeys(["x", "v"], Need.DATA)
+    source, parts = far(tmp_path / "n.root", f"{form}{order}", needs)
     asked, ask = [], ranges.RemoteBytes.fetch
     monkeypatch.setattr(ranges.RemoteBytes, "fetch", lambda self, some: asked.extend(some) or ask(self, some))
     if order == "threads":
@@ -221,11 +225,8 @@ def test_what_several_ranges_have_a_part_of_is_fetched_ahead_once(tmp_path, monk
 @pytest.mark.parametrize("form", FORMATS)
 def test_what_could_not_be_fetched_ahead_is_fetched_by_who_reads(tmp_path, monkeypatch, form):
     FORMATS[form](tmp_path / "n.root")
-    fsspec.filesystem("memory").pipe(f"/shared/{form}.root", (tmp_path / "n.root").read_bytes())
-    source = open_root(f"memory://shared/{form}.root", step_size=10_000)
-    parts, needs = source.partitions(), dict.fromkeys(["x", "v"], Need.DATA)
-    source.read(parts[0], needs)
-    shared.clear()
+    needs = dict.fromkeys(["x", "v"], Need.DATA)
+    source, parts = far(tmp_path / "n.root", form, needs)
     broken, ask = [], ranges.RemoteBytes.fetch
 
     def fails(self, some):
