@@ -17,7 +17,7 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import baskets, pagebytes, pages, ranges
-from hepgraph.io.kept import Kept, shared
+from hepgraph.io.kept import Kept, Promises, Share, shared
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
 from hepgraph.io.trees import handles
@@ -269,6 +269,25 @@ def test_a_promise_that_is_not_kept_is_taken_back(monkeypatch):
     assert kept.bytes == 0
     monkeypatch.setattr("hepgraph.io.kept.STAY", 0.01)
     assert kept.promised("a") is None  # nobody waits for ever
+
+
+def test_what_one_range_could_not_promise_to_the_end_another_may():
+    share = Share("content")
+
+    def fails():
+        with Promises(share) as promises:
+            assert promises.give("kept", 10)
+            assert promises.give("broken", 10)
+            promises.keep("kept", memoryview(b"bytes"))
+            raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        fails()
+    with Promises(share) as promises:
+        assert not promises.give("kept", 10)
+        assert share.promised("kept") == b"bytes"
+        assert promises.give("broken", 10)
+    assert share.promised("broken") is None
 
 
 def test_of_more_than_can_be_kept_some_is_found():

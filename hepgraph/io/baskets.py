@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.codecs import blocks_of, unpacked
-from hepgraph.io.kept import Promise, Share
+from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import MANY, follows, slow_follows
 from hepgraph.io.ranges import NOWHERE, Bytes, Range, ShortFile
@@ -250,11 +250,9 @@ class Column:
         )
         return bool(self._passed[first] == self._passed[last])
 
-    def promise(self, number: int) -> Promise | None:
-        """A promise to get a basket that is cut for all ranges that have a part of it; None if another range does."""
-        assert self._share is not None
-        entries = self.baskets.edges[number + 1] - self.baskets.edges[number]
-        return self._share.promise(self.baskets.ranges[number][0], entries)
+    def promised(self, number: int) -> tuple[int, int]:
+        """What is shared of a basket in the file: its place there, by which it is known, and its entries."""
+        return self.baskets.ranges[number][0], self.baskets.edges[number + 1] - self.baskets.edges[number]
 
     def all(self) -> None:
         """Passes no basket over."""

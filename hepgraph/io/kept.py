@@ -192,3 +192,31 @@ class Share:
     def promised(self, key: Hashable) -> bytes | None:
         """As `Kept.promised`."""
         return shared.promised((self.content, key))
+
+
+class Promises:
+    """What one range promises to fetch for others; what is not kept when this ends, by an error too, is taken back."""
+
+    def __init__(self, share: Share | None) -> None:
+        self._share = share
+        self._made: dict[Hashable, Promise] = {}
+
+    def give(self, key: Hashable, entries: int) -> bool:
+        """Whether this range is the one to fetch it: nobody has, or has promised to."""
+        assert self._share is not None
+        promise = self._share.promise(key, entries)
+        if promise is not None:
+            self._made[key] = promise
+        return promise is not None
+
+    def keep(self, key: Hashable, data: memoryview) -> None:
+        """Says what came."""
+        self._made.pop(key).keep(bytes(data))
+
+    def __enter__(self) -> Promises:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for key, promise in self._made.items():
+            assert self._share is not None
+            self._share.broken(key, promise)

@@ -18,7 +18,7 @@ import xxhash
 
 from hepgraph.io.codecs import BlockError
 from hepgraph.io.encodings import BYTE, Encoding
-from hepgraph.io.kept import Promise, Share
+from hepgraph.io.kept import Promises, Share
 from hepgraph.io.libraries import tools
 from hepgraph.io.native import adder, address
 from hepgraph.io.pagebytes import BATCH, GAP, Bytes, ordered, room, scratch, unpacked
@@ -116,37 +116,29 @@ class PageReader:
         if not self.bytes.remote:
             return
         ranges: set[Range] = set()
-        promises: list[tuple[PageKey, Promise, int]] = []
-        for column, parts, passed in wanted:
-            at = 0
-            for part in parts:
-                stored = self._stored(column, part.cluster)
-                if stored is not None:
-                    index, pages, _ = stored
-                    low = part.first - self._missing(column, part)
-                    high = low + len(part)
-                    for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at):
-                        place = _range(pages, page)
-                        if self._is_cut(stored, page, low, high):
-                            assert self.share is not None
-                            key = part.cluster, index, page
-                            promise = self.share.promise(key, int(pages.starts[page + 1] - pages.starts[page]))
-                            if promise is None:
-                                continue
-                            promises.append((key, promise, place[0]))
-                        ranges.add(place)
-                at += len(part)
-        missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
-        try:
+        promised: dict[PageKey, int] = {}
+        with Promises(self.share) as promises:
+            for column, parts, passed in wanted:
+                at = 0
+                for part in parts:
+                    stored = self._stored(column, part.cluster)
+                    if stored is not None:
+                        index, pages, _ = stored
+                        low = part.first - self._missing(column, part)
+                        high = low + len(part)
+                        for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at):
+                            place, key = _range(pages, page), (part.cluster, index, page)
+                            if self._is_cut(stored, page, low, high):
+                                if not promises.give(key, int(pages.starts[page + 1] - pages.starts[page])):
+                                    continue
+                                promised[key] = place[0]
+                            ranges.add(place)
+                    at += len(part)
+            missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
             if missing:
                 self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
-        except BaseException:
-            for key, promise, _ in promises:
-                assert self.share is not None
-                self.share.broken(key, promise)
-            raise
-        for _, promise, start in promises:
-            promise.keep(bytes(self.fetched[start]))
+            for key, start in promised.items():
+                promises.keep(key, self.fetched[start])
 
     def about(self, column: Physical, part: Part) -> list[Range]:
         """Where the elements of some entries would be if all entries of the cluster had equally many."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from hepgraph.io.baskets import BasketError, Baskets, Column, Rooms, fetch
 from hepgraph.io.codecs import BlockError
-from hepgraph.io.kept import Promise, Share
+from hepgraph.io.kept import Promises, Share
 from hepgraph.io.layouts import Branch
 from hepgraph.io.leaves import Fixed, Lists
 from hepgraph.io.native import summed
@@ -50,29 +50,18 @@ class Reader:
     def fetch(self, branches: Iterable[Branch]) -> None:
         """Gets the bytes of all these branches at once, but those that another range gets for all of them."""
         wanted: list[tuple[Baskets, list[int]]] = []
-        promises: list[tuple[int, int, Promise]] = []
-        for branch in {id(branch.baskets): branch for branch in branches}.values():
-            column = self._column(branch)
-            numbers = []
-            for number in column.numbers:
-                if column.over(number):
-                    continue
-                if column.is_cut(number):
-                    promise = column.promise(number)
-                    if promise is None:
-                        continue
-                    promises.append((len(wanted), number, promise))
-                numbers.append(number)
-            wanted.append((branch.baskets, numbers))
-        try:
+        promised: list[tuple[int, int]] = []
+        with Promises(self._share) as promises:
+            for branch in {id(branch.baskets): branch for branch in branches}.values():
+                column = self._column(branch)
+                numbers = [number for number in column.numbers if not column.over(number)]
+                cut = [number for number in numbers if column.is_cut(number)]
+                mine = [number for number in cut if promises.give(*column.promised(number))]
+                promised += [(len(wanted), number) for number in mine]
+                wanted.append((branch.baskets, [number for number in numbers if number not in cut or number in mine]))
             parts = fetch(self._data, wanted)
-        except BaseException:
-            for which, number, promise in promises:
-                assert self._share is not None
-                self._share.broken(wanted[which][0].ranges[number][0], promise)
-            raise
-        for which, number, promise in promises:
-            promise.keep(bytes(parts[which][number]))
+            for which, number in promised:
+                promises.keep(wanted[which][0].ranges[number][0], parts[which][number])
         self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
     def know(self, counter: Branch, offsets: Array) -> None:
