@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import pytest
 
@@ -64,6 +65,68 @@ def test_after_an_error_or_when_it_is_given_up_nothing_stays(staying):
     given_up.close()
     assert not any(thread.is_alive() for thread in found)
     assert not staying._pools
+
+
+def waits(executor, work, tasks):
+    """The results, and how often the run waited for some."""
+    counted = []
+    executor.on_wait = lambda: counted.append(None)
+    return sorted(executor.run(work, tasks)), len(counted)
+
+
+def test_the_run_is_woken_for_several_results(staying, monkeypatch):
+    monkeypatch.setattr(threads, "LATE", 60)
+    _, work = of_two(lambda task: task)
+    results, count = waits(Threads(2), work, range(40))
+    assert results == [(task, task) for task in range(40)]
+    assert count <= 10
+
+
+def test_a_late_result_does_not_wait_for_others(staying, monkeypatch):
+    monkeypatch.setattr(threads, "LATE", 0)
+    let_go = threading.Event()
+    running = Threads(2).run(lambda task: let_go.wait(20) if task else "first", [0, 1])
+    assert next(running) == (0, "first")
+    let_go.set()
+    assert list(running) == [(1, True)]
+
+
+def test_results_that_nobody_takes_are_few(staying):
+    begun, too_many = [], threading.Event()
+
+    def work(task):
+        begun.append(task)
+        if len(begun) > 20:  # 8 that the run took at once, 8 that wait, and those under way
+            too_many.set()
+        return task
+
+    running = Threads(2).run(work, range(1000))
+    next(running)
+    assert not too_many.wait(0.3)
+    assert len(list(running)) == 999
+    assert len(begun) == 1000
+
+
+def test_what_was_done_before_an_error_is_given(staying, monkeypatch):
+    monkeypatch.setattr(threads, "LATE", 60)
+    done, begun = threading.Event(), []
+
+    def work(task):
+        begun.append(task)
+        if task == 1:
+            assert done.wait(20)
+            raise KeyError(task)
+        if task == 2:
+            done.set()
+        if task > 2:
+            time.sleep(0.01)
+        return task
+
+    given = []
+    with pytest.raises(KeyError, match="1"):
+        given.extend(Threads(2).run(work, range(1000)))
+    assert {(0, 0), (2, 2)} <= set(given)
+    assert len(begun) < 100
 
 
 def test_threads_do_not_stay_for_ever(staying, monkeypatch):

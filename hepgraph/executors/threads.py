@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
-from hepgraph.executors.futures import windowed
 from hepgraph.executors.interface import Executor, Work
 
 STAY = 20.0  # seconds
+LATE = 0.05  # seconds that a result may wait for the thread of the run
 
 
 class Threads(Executor):
@@ -30,7 +31,79 @@ class Threads(Executor):
                 yield index, work(task)
             return
         with staying.pool(self.n) as pool:
-            yield from windowed(pool, work, tasks, 2 * self.n, self.on_wait)
+            crew = Crew(work, tasks, self.n)
+            try:
+                for _ in range(min(self.n, len(tasks))):
+                    pool.submit(crew.work)
+                yield from crew.results(self.on_wait)
+            finally:
+                crew.stop()
+
+
+class Crew:
+    """Threads that take one task after the other, and the thread of the run, which takes their results now and then.
+
+    It is woken for several results, or for one that is LATE: to wake it for each makes three threads take turns with
+    Python's lock where two have work. Few results wait for it; when there are more, the others wait.
+    """
+
+    def __init__(self, work: Work, tasks: Sequence[Any], n: int) -> None:
+        self._call, self._tasks = work, iter(enumerate(tasks))
+        self._few, self._left = 2 * n, len(tasks)  # _left: tasks whose results the run has not taken
+        self._done: list[tuple[int, Any]] = []
+        self._error: BaseException | None = None
+        self._taken, self._stopped = time.monotonic(), False  # _taken: when the run last took results
+        lock = threading.Lock()
+        self._results, self._room = threading.Condition(lock), threading.Condition(lock)
+
+    def work(self) -> None:
+        """Works through tasks until there are none left, or nobody wants them any more."""
+        while (following := self._next()) is not None:
+            index, task = following
+            try:
+                result = self._call(task)
+            except BaseException as error:  # it is raised in the thread of the run
+                with self._results:
+                    self._error = self._error or error
+                    self._results.notify()
+                return
+            with self._results:
+                self._done.append((index, result))
+                if self._due():
+                    self._results.notify()
+
+    def _due(self) -> bool:
+        """Whether the run should take what there is."""
+        many, late = len(self._done), time.monotonic() - self._taken > LATE
+        return many >= min(self._few, self._left) or (many > 0 and late) or self._error is not None
+
+    def _next(self) -> tuple[int, Any] | None:
+        with self._room:
+            self._room.wait_for(lambda: self._stopped or len(self._done) < 2 * self._few)
+            return None if self._stopped or self._error is not None else next(self._tasks, None)
+
+    def results(self, on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+        """The number and the result of each task, as they come; raises what a task raised."""
+        while self._left:
+            on_wait()
+            with self._results:
+                self._results.wait_for(self._due, 0.5)
+                done, self._done = sorted(self._done, key=lambda each: each[0]), []
+                error, self._taken = self._error, time.monotonic()
+                self._left -= len(done)
+                self._room.notify_all()
+            yield from done
+            if error is not None:
+                try:
+                    raise error
+                finally:
+                    del error
+
+    def stop(self) -> None:
+        """Has no further task begun."""
+        with self._room:
+            self._stopped = True
+            self._room.notify_all()
 
 
 class Staying:
