@@ -1,4 +1,4 @@
-"""The definition levels in a Parquet footer: what pyarrow writes is found, anything else is refused."""
+"""What pyarrow does not tell of a Parquet footer: what it writes is found, anything else is refused."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.io import footer, parquet
-from hepgraph.io.thrift import histograms
+from hepgraph.errors import DamagedFileError, MissingColumnError
+from hepgraph.io.thrift import Chunk, chunks
 
 
 def footer_of(path):
     with open(path, "rb") as file:
         return parquet._footer(file)
+
+
+def histograms(data):
+    return [[chunk.definition for chunk in group] for group in chunks(data)]
 
 
 def test_histograms(tmp_path):
@@ -71,17 +76,57 @@ def test_what_is_no_footer_is_refused_or_says_nothing(data):
         histograms(b"\x19" + data[:0])
 
 
-@pytest.mark.parametrize("told", [lambda data: [[[]]], lambda data: [[[1, 1]]], "fails"])
+@pytest.mark.parametrize("told", [[[[]]], [[[1, 1, 1, 1]]], [[[], []]], []])
 def test_columns_stay_nullable_where_the_file_does_not_say(tmp_path, monkeypatch, told):
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"x": [[1.0], []]}), path)
     assert hg.from_parquet(path).x.typestr == "## * var * float64"
-
-    def fails(data):
-        raise ValueError("no")
-
-    monkeypatch.setattr(footer, "histograms", fails if told == "fails" else told)
+    said = [[Chunk(levels, [], False, False) for levels in group] for group in told]
+    monkeypatch.setattr(footer, "chunks", lambda data: iter(said))
+    parquet._footers.clear()
+    parquet.handles.clear()
     assert hg.from_parquet(path).x.typestr == "## * option[var * ?float64]"
+
+
+def test_sizes_that_do_not_fit_are_refused_before_pyarrow_ends_the_process(tmp_path):
+    path, damaged = tmp_path / "x.parquet", tmp_path / "damaged.parquet"
+    pq.write_table(pa.table({"x": [[1.0], [], None], "n": [1, 2, 3], "t": list("abc")}), path)
+    good, raw, meta = path.read_bytes(), footer_of(path), pq.read_metadata(path)
+    said = []
+    for at in range(len(raw) - 8):
+        for change in (16, 32):
+            changed = bytearray(raw)
+            changed[at] = (changed[at] + change) % 256
+            with suppress(ValueError, NotImplementedError):
+                footer._told(meta, bytes(changed))
+                continue
+            damaged.write_bytes(good[: -len(raw)] + changed)
+            with pytest.raises((DamagedFileError, MissingColumnError), match=r"damaged\.parquet") as caught:
+                hg.from_parquet(damaged)
+            said.append(str(caught.value))
+    assert any("the sizes that it states of column 'x.list.element' do not fit its type" in each for each in said)
+
+
+@pytest.mark.parametrize("plaintext", [True, False])
+def test_encrypted_files_are_refused(tmp_path, plaintext):
+    encryption = pytest.importorskip("pyarrow.parquet.encryption")
+
+    class Keys(encryption.KmsClient):
+        def wrap_key(self, key, name):
+            return key.hex()
+
+        def unwrap_key(self, key, name):
+            return bytes.fromhex(key)
+
+    secret = encryption.EncryptionConfiguration("footer", column_keys={"c": ["x"]}, plaintext_footer=plaintext)
+    factory = encryption.CryptoFactory(lambda config: Keys())
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), secret)
+    path, table = tmp_path / "x.parquet", pa.table({"x": [1, 2], "y": [1.0, 2.0]})
+    with pq.ParquetWriter(path, table.schema, encryption_properties=properties) as file:
+        file.write_table(table)
+    wanted = r"x\.parquet: .*column 'x' is encrypted" if plaintext else r"x\.parquet is an encrypted Parquet file"
+    with pytest.raises((MissingColumnError, DamagedFileError), match=wanted):
+        hg.from_parquet(path)
 
 
 def test_the_sample_has_no_options():

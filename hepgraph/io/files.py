@@ -152,6 +152,8 @@ def sniff(path: str, storage_options: Options = None) -> str:
         return "root"
     if start[:4] == b"PAR1":
         return "parquet"
+    if start[:4] == b"PARE":
+        raise DamagedFileError(f"{path} is an encrypted Parquet file; write it anew without that.")
     if not start:
         raise DamagedFileError(f"{path} is empty.")
     raise DamagedFileError(f"{path} is neither a ROOT nor a Parquet file (it starts with {start!r}).")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,17 +12,21 @@ import numpy as np
 from hepgraph.io.arrow import columns_of_type
 from hepgraph.io.forms import distinct, with_counts_by_name
 from hepgraph.io.source import Column, Level, RecordLevel
-from hepgraph.io.thrift import histograms
+from hepgraph.io.thrift import Chunk, chunks
 
 MOST_CHUNKS = 50_000
-MOST_HISTOGRAMS = 20_000  # of column chunks, each of which takes some 20 us
+MOST_TOLD = 20_000  # column chunks that are looked at without pyarrow, each of which takes some 20 us
 
 
 class Footer:
-    """The parsed footer of a file, shared by all of its handles in a process; worked out as far as it is asked for."""
+    """The parsed footer of a file, shared by all of its handles in a process; worked out as far as it is asked for.
 
-    def __init__(self, uuid: str, metadata: Any, schema: Any) -> None:
+    `raw` are its bytes, for what pyarrow does not tell of it; raises ValueError where pyarrow would end the process.
+    """
+
+    def __init__(self, uuid: str, metadata: Any, schema: Any, raw: bytes) -> None:
         self.uuid, self.metadata, self.schema = uuid, metadata, schema
+        self._told = _told(metadata, raw)
         self._fields: dict[str, list[tuple[Column, str, int | None]]] = {}
 
     @cached_property
@@ -76,11 +80,8 @@ class Footer:
             return None
         return statistics.min, statistics.max
 
-    def columns(self, read: Callable[[], bytes]) -> list[Column]:
-        """All columns, with sizes, nullable where the statistics do not prove that nothing is None.
-
-        `read` gives the bytes of the footer, for what pyarrow does not tell of it.
-        """
+    def columns(self) -> list[Column]:
+        """All columns, with sizes, nullable where the statistics do not prove that nothing is None."""
         sizes = _sizes(self.metadata)
         found: list[tuple[Column, int | None]] = []
         for outer in self.schema:
@@ -93,7 +94,7 @@ class Footer:
                 found.append((sized, leaf if trusted and column != column.without_none() else None))
         unsure = {leaf for _, leaf in found if leaf is not None}
         full = _without_nulls(self.metadata, unsure)
-        levels = _levels(self.metadata, unsure - full, read)
+        levels = _levels(self.metadata, unsure - full, self._told)
         columns = [
             column.without_none() if leaf in full else _with_levels(column, levels.get(leaf))
             for column, leaf in found
@@ -123,26 +124,38 @@ def _without_nulls(meta: Any, leaves: set[int]) -> set[int]:
     return found
 
 
-def _levels(meta: Any, leaves: set[int], read: Callable[[], bytes]) -> dict[int | None, list[int]]:
+def _told(meta: Any, raw: bytes) -> list[list[Chunk]]:
+    """What is said of each leaf, of the first row groups at least; refuses what ends the process in pyarrow 26."""
+    told = list(islice(chunks(raw), max(1, MOST_TOLD // max(1, meta.num_columns))))
+    leaves = [meta.schema.column(leaf) for leaf in range(meta.num_columns)]
+    kinds = [
+        (leaf.max_definition_level + 1, leaf.max_repetition_level + 1, leaf.physical_type == "BYTE_ARRAY", leaf)
+        for leaf in leaves
+    ]
+    for group in told:
+        for chunk, (definition, repetition, text, leaf) in zip(group, kinds, strict=False):
+            if chunk.encrypted:
+                raise NotImplementedError(f"its column {leaf.path!r} is encrypted; write it anew without that")
+            fits = len(chunk.definition) in (0, definition) and len(chunk.repetition) in (0, repetition)
+            if not fits or (chunk.text and not text):
+                raise ValueError(f"the sizes that it states of column {leaf.path!r} do not fit its type")
+    return told
+
+
+def _levels(meta: Any, leaves: set[int], told: list[list[Chunk]]) -> dict[int | None, list[int]]:
     """How often each definition level occurs in these leaves, of those of which the file says it for all row groups."""
-    if not leaves or meta.num_row_groups * meta.num_columns > MOST_HISTOGRAMS:
-        return {}
     found: dict[int | None, list[int]] = {leaf: [] for leaf in leaves}
-    try:
-        told = histograms(read())
-    except ValueError:  # such as a footer that is encrypted
-        return {}
     if [len(group) for group in told] != [meta.num_columns] * meta.num_row_groups:
         return {}
     for index, group in enumerate(told):
-        chunks = meta.row_group(index)
+        row_group = meta.row_group(index)
         for leaf in leaves & found.keys():
-            size = chunks.column(leaf).num_values
-            if size and sum(group[leaf]) != size:
+            size, levels = row_group.column(leaf).num_values, group[leaf].definition
+            if size and sum(levels) != size:
                 del found[leaf]
             elif size:
-                before = found[leaf] or [0] * len(group[leaf])
-                found[leaf] = [a + b for a, b in zip(before, group[leaf], strict=True)]
+                before = found[leaf] or [0] * len(levels)
+                found[leaf] = [a + b for a, b in zip(before, levels, strict=True)]
     return found
 
 
@@ -177,9 +190,9 @@ def _sizes(meta: Any) -> list[tuple[int, int]]:
     stored, memory = [0] * leaves, [0] * leaves
     sample = range(0, groups, stride)
     for group in sample:
-        chunks = meta.row_group(group)
+        row_group = meta.row_group(group)
         for leaf in range(leaves):
-            chunk = chunks.column(leaf)
+            chunk = row_group.column(leaf)
             stored[leaf] += chunk.total_compressed_size
             memory[leaf] += chunk.total_uncompressed_size
     scale = groups / max(1, len(sample))

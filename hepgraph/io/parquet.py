@@ -54,9 +54,7 @@ def open_parquet(
     def look(path: str) -> tuple[list[Column], File]:
         with _borrowed(path, storage_options) as opened, edge(path, "read the types of"):
             footer = opened.footer
-            return footer.columns(lambda: _footer_of(opened, path)), File(
-                path, "", footer.edges[-1], footer.uuid, footer.edges
-            )
+            return footer.columns(), File(path, "", footer.edges[-1], footer.uuid, footer.edges)
 
     columns, kept = agreed(each(look, [path for path, _ in places]))
     source = ParquetSource(columns, kept, step_size, metadata)
@@ -359,16 +357,18 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
     with edge(path), _whole(path):
         if is_remote(path):
             stream = fsspec.open(path, "rb", **system_options(path, options)).open()
-            uuid = _footer_hash(stream)
+            raw = _footer(stream)
+            uuid = _hash(raw)
             same = known.metadata if known is not None and known.uuid == uuid else None
             file = pyarrow.parquet.ParquetFile(stream, metadata=same)
         else:
             with open(path, "rb") as local:
-                uuid = _footer_hash(local)
+                raw = _footer(local)
+            uuid = _hash(raw)
             stream, file = None, pyarrow.parquet.ParquetFile(path)
     with edge(path, "read the types of"):
         if known is None or known.uuid != uuid:
-            known = Footer(uuid, file.metadata, file.schema_arrow)
+            known = Footer(uuid, file.metadata, file.schema_arrow, raw)
         _footers.keep(key, stamp, known)
         return _Opened(file, stream, key, known, remote(path, options or {}) if is_remote(path) else None)
 
@@ -384,16 +384,9 @@ def _whole(path: str) -> Iterator[None]:
         raise DamagedFileError(f"{path} is truncated: it begins like a Parquet file and has no footer.") from error
 
 
-def _footer_hash(stream: Any) -> str:
+def _hash(footer: bytes) -> str:
     """A hash of the footer: it has the types, the sizes and positions of all chunks, and most often their extremes."""
-    return hashlib.blake2b(_footer(stream), digest_size=16).hexdigest()
-
-
-def _footer_of(opened: _Opened, path: str) -> bytes:
-    if opened.stream is not None:
-        return _footer(opened.stream)
-    with open(path, "rb") as local:
-        return _footer(local)
+    return hashlib.blake2b(footer, digest_size=16).hexdigest()
 
 
 def _footer(stream: Any) -> bytes:

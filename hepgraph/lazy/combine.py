@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import comb
 from typing import Any
 
 import awkward as ak
@@ -29,7 +30,8 @@ def _combinations(
         s = space("comb", at, (form.space,), (int(n), bool(replacement)))
         content = Scalar(ordinal(form.space)) if index else form.content
         parts: dict[str, Form] = {field: move(content, leg(s, i)) for i, field in enumerate(names)}
-        return List(s, Record(parts, name, fields is None))
+        size = None if form.size is None else comb(form.size + (n - 1 if replacement else 0), n)
+        return List(s, Record(parts, name, fields is None), size)
 
     form = array._form
     if isinstance(unwrap(form)[1], Record):
@@ -90,7 +92,7 @@ def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: boo
         if number and own is not TRUE:  # only a missing first list makes the product missing; others make it empty
             some = filtered(inner.space, lift(own, inner.space))
             inner = List(some, move(inner.content, inc(some)))
-        lists.append(List(inner.space, Scalar(ordinal(inner.space)) if index else inner.content))
+        lists.append(List(inner.space, Scalar(ordinal(inner.space)) if index else inner.content, inner.size))
     product = _nested(lists, names, not named, name) if nested else _flat(lists, names, not named, name, rows)
     return Lazy(option(valid, product), rows, guard)
 
@@ -124,8 +126,8 @@ def _nested(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: s
         contents.append(content)
         chain.append(below)
     record: Form = Record(dict(zip(names, contents, strict=True)), name, is_tuple)
-    for s in reversed(chain):
-        record = List(s, record)
+    for s, each in zip(reversed(chain), reversed(lists), strict=True):
+        record = List(s, record, each.size)
     return record
 
 

@@ -24,7 +24,9 @@ def joined(parts: Sequence[List], at: Space, booleans: bool = False) -> List:
     if len(parts) == 1:
         return parts[0]
     s = space("concat", at, tuple(part.space for part in parts))
-    return List(s, _merged([part.content for part in parts], s, booleans))
+    sizes = [part.size for part in parts]
+    size = None if None in sizes else sum(size or 0 for size in sizes)
+    return List(s, _merged([part.content for part in parts], s, booleans), size)
 
 
 def _merged(contents: Sequence[Form], s: Space, booleans: bool) -> Form:

@@ -131,7 +131,8 @@ def pad_none(array: Lazy, target: int, axis: Any = 1, *, clip: bool = False, **_
 
     def lists(form: List, at: Space) -> Form:
         pad = space("pad", at, (form.space,), (int(target), bool(clip)))
-        return List(pad, moved_option(form.content, inc(pad)), int(target) if clip else None)
+        size = int(target) if clip else None if form.size is None else max(form.size, int(target))
+        return List(pad, moved_option(form.content, inc(pad)), size)
 
     return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
 
@@ -159,7 +160,7 @@ def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool
 
     def lists(form: List, at: Space) -> Form:
         order = _order(form, at, ascending, stable)
-        return List(order, Scalar(take(inc(order), ordinal(form.space))), form.size)
+        return List(order, Scalar(take(inc(order), ordinal(form.space))))  # never of fixed length, as awkward has it
 
     level = _needs_lists(array, axis, "ak.argsort")
     try:
@@ -176,7 +177,7 @@ def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = 
 
     def lists(form: List, at: Space) -> Form:
         order = _order(form, at, ascending, stable)
-        return List(order, move(form.content, inc(order)), form.size)
+        return List(order, move(form.content, inc(order)))
 
     level = _needs_lists(array, axis, "ak.sort")
     try:
