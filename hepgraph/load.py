@@ -8,13 +8,28 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import MissingColumnError
+from hepgraph.errors import DamagedFileError, MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source
+from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source, marked
 
 Array = np.ndarray[Any, Any]
+
 Needs = dict[Origin, dict[str, Need]]
+
+
+def texts_of(data: Data) -> Array:
+    """The texts of a column of characters; raises ValueError if one is not UTF-8."""
+    assert data.values is not None
+    raw, bounds = data.values.tobytes(), data.offsets[-1].tolist()
+    texts: list[str] = []
+    try:
+        texts.extend(raw[a:b].decode() for a, b in pairwise(bounds))
+    except UnicodeDecodeError:
+        wrong = raw[bounds[len(texts)] : bounds[len(texts) + 1]]
+        shown = f"{wrong[:40]!r}{'...' * (len(wrong) > 40)}"
+        raise ValueError(f"text number {len(texts)}, {shown}, is not UTF-8") from None
+    return np.array(texts, dtype=TEXT)
 
 
 def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
@@ -133,9 +148,11 @@ class Loaded:
         assert data.values is not None
         if not origin.source.columns[column].text:
             return data.values
-        raw, offsets = data.values.tobytes(), data.offsets[-1]
-        texts = [raw[a:b].decode() for a, b in pairwise(offsets)]
-        return np.array(texts, dtype=TEXT)
+        try:
+            return texts_of(data)
+        except ValueError as error:
+            path = self.partition.path
+            raise marked(DamagedFileError(f"Cannot read {column!r} of {self.partition}: {error}"), path) from error
 
     def valid(self, origin: Origin, column: str, level: int | None) -> Array | None:
         """Which values (level None) or lists are not None; None if all are."""

@@ -10,6 +10,7 @@ from itertools import chain, pairwise
 from pathlib import Path
 
 import awkward as ak
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import parquet
 from hepgraph.io.forms import to_awkward
@@ -222,8 +224,6 @@ def test_a_file_is_opened_once_and_a_changed_one_is_refused(nested):
 
 
 def test_remote(nested):
-    import fsspec
-
     fsspec.filesystem("memory").pipe("/hg/nested.parquet", Path(nested).read_bytes())
     assert read_all(open_parquet("memory://hg/nested.parquet"), ["run"]) == {"run": [1, 2, 3]}
 
@@ -246,6 +246,48 @@ def test_damaged_files(nested, tmp_path):
     source = open_parquet(tmp_path / "broken.parquet")
     with pytest.raises(errors.DamagedFileError, match=r"Muon\.pt, entries 0 to 3, of .*broken\.parquet"):
         read_all(source, ["Muon.pt"])
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("where", ["here", "far away"])
+def test_pages_with_checksums_are_checked(tmp_path, version, where):
+    path, values = tmp_path / "x.parquet", np.arange(1000)
+    options = {"use_dictionary": False, "compression": "none", "data_page_version": version}
+    pq.write_table(pa.table({"x": values}), path, write_page_checksum=True, **options)
+    content = path.read_bytes()
+    begin = content.index(values.tobytes())
+    for at in (0, 1, 4001, 7999):
+        changed = bytearray(content)
+        changed[begin + at] ^= 1
+        path.write_bytes(changed)
+        url = str(path)
+        if where == "far away":
+            url = f"memory://hg/checked-{version}-{at}/x.parquet"
+            fsspec.filesystem("memory").pipe(url.removeprefix("memory:/"), bytes(changed))
+        with pytest.raises(errors.SourceError, match=r"Cannot read x, entries 0 to 1000, of .*x\.parquet.* CRC "):
+            read_all(open_parquet(url), ["x"])
+
+
+def test_text_that_is_not_utf_8_is_an_error_of_reading(tmp_path):
+    path = str(tmp_path / "x.parquet")
+    raw = pa.array([b"good", b"b\xe9", b""])
+    pq.write_table(pa.table({"t": pa.Array.from_buffers(pa.string(), 3, raw.buffers()), "n": [1, 2, 3]}), path)
+    events = hg.from_parquet(path)
+    wanted = r"Cannot read 't' of .*x\.parquet\[0:3\]: text number 1, b'b\\xe9', is not UTF-8"
+    with pytest.raises(errors.DamagedFileError, match=wanted):
+        events.t.compute(progress=False)
+    assert events.n.compute(progress=False).to_list() == [1, 2, 3]
+    one_by_one = hg.from_parquet(path, step_size=1)
+    with pytest.warns(errors.IncompleteWarning, match="1 of 3 events .*is not UTF-8"):
+        assert hg.compute(one_by_one.t, progress=False, on_error="skip").to_list() == ["good", ""]
+    with pytest.raises(errors.UnsupportedError, match=r"In the result of a function, text number 0, b'\\xe9', is not"):
+        hg.map_partitions(_latin, events.n).compute(progress=False)
+
+
+def _latin(numbers):
+    layout = ak.from_iter(["e"] * len(numbers), highlevel=False)
+    layout.content.data[:] = 0xE9
+    return ak.Array(layout)
 
 
 @pytest.mark.parametrize("name", ["nano_dy.parquet", "Run2012B_SingleMu-1000.parquet"])

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.io import footer, parquet
 from hepgraph.errors import DamagedFileError, MissingColumnError
+from hepgraph.io import footer, parquet
 from hepgraph.io.thrift import Chunk, chunks
 
 

@@ -251,7 +251,7 @@ def _decoded(opened: _Opened, groups: list[int], paths: tuple[str, ...]) -> Any:
         chunks = _chunks(opened.footer, groups, paths)
         before = fetched(opened.bytes, [(start, min(stop, size)) for start, stop in chunks])
     sparse = SparseFile(opened.bytes, size, before)
-    with pyarrow.parquet.ParquetFile(sparse, metadata=metadata) as file:
+    with _file(sparse, metadata) as file:
         return _table_of(file, groups, paths)
 
 
@@ -351,7 +351,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
     known, when = _footers.last(key)
     if known is not None and stamp is not None and stamp == when:  # another thread has it open
         with edge(path):
-            return _Opened(pyarrow.parquet.ParquetFile(path, metadata=known.metadata), None, key, known)
+            return _Opened(_file(path, known.metadata), None, key, known)
     if (kind := sniff(path, options)) != "parquet":
         raise DamagedFileError(f"{path} is a {kind.upper()} file, not a Parquet file.")
     with edge(path), _whole(path):
@@ -360,17 +360,21 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
             raw = _footer(stream)
             uuid = _hash(raw)
             same = known.metadata if known is not None and known.uuid == uuid else None
-            file = pyarrow.parquet.ParquetFile(stream, metadata=same)
+            file = _file(stream, same)
         else:
             with open(path, "rb") as local:
                 raw = _footer(local)
             uuid = _hash(raw)
-            stream, file = None, pyarrow.parquet.ParquetFile(path)
+            stream, file = None, _file(path)
     with edge(path, "read the types of"):
         if known is None or known.uuid != uuid:
             known = Footer(uuid, file.metadata, file.schema_arrow, raw)
         _footers.keep(key, stamp, known)
         return _Opened(file, stream, key, known, remote(path, options or {}) if is_remote(path) else None)
+
+
+def _file(file: Any, metadata: Any = None) -> Any:
+    return pyarrow.parquet.ParquetFile(file, metadata=metadata, page_checksum_verification=True)
 
 
 @contextmanager

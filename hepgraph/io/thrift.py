@@ -1,9 +1,9 @@
 """What a Parquet footer says of its column chunks that pyarrow does not tell, or cannot bear.
 
-How often each definition level occurs (in the footer since 2024): the null count of a column says how many values, lists
-and records are missing *or empty*; this histogram says how many of each. And what makes pyarrow end the process: chunks
-whose metadata are encrypted, and sizes that do not fit the schema. A footer is a struct of Thrift's compact protocol;
-only the way to these things is followed, everything else is skipped.
+How often each definition level occurs (in the footer since 2024): the null count of a column says how many values,
+lists and records are missing *or empty*; this histogram says how many of each. And what makes pyarrow end the process:
+chunks whose metadata are encrypted, and sizes that do not fit the schema. A footer is a struct of Thrift's compact
+protocol; only the way to these things is followed, everything else is skipped.
 https://github.com/apache/parquet-format has the numbers of the fields.
 """
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import awkward as ak
@@ -24,7 +23,7 @@ from hepgraph.io.source import Column, Data
 from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import elementwise
-from hepgraph.load import level_name
+from hepgraph.load import level_name, texts_of
 from hepgraph.offsets import offsets_of
 
 _CONVERSIONS = {
@@ -157,8 +156,10 @@ class Returned:
         values = data.values
         assert values is not None
         if column.text:
-            raw, offsets = values.tobytes(), data.offsets[-1]
-            values = np.array([raw[a:b].decode() for a, b in pairwise(offsets)], dtype=TEXT)
+            try:
+                values = texts_of(data)
+            except ValueError as error:
+                raise UnsupportedError(f"In the result of a function, {error}.") from error
         elif values.dtype != column.dtype:
             values = values.astype(column.dtype)
         return self._spread(values, len(column.levels))
