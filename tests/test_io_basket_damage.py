@@ -247,3 +247,24 @@ def compressed(content, branch):
         != struct.unpack_from(">i", content, start + 6)[0]
         for start, stop in branch.baskets.ranges
     )
+
+
+@pytest.mark.parametrize("number", [2**56 + 77, 76, 0])
+def test_a_tree_and_its_branches_have_as_many_entries(tmp_path, number):
+    path = tmp_path / "n.root"
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"x": "f4", "n": "i8"}).extend({"x": np.zeros(77, "f4"), "n": np.arange(77)})
+    content, said = path.read_bytes(), []
+    places = [at for at in range(len(content)) if content.startswith(struct.pack(">q", 77), at)]
+    for at in places:  # the entries of the tree, of its branches, and where the baskets end
+        path.write_bytes(content[:at] + struct.pack(">q", number) + content[at + 8 :])
+        try:
+            source = open_root(path)
+            found = source.read(Partition(str(path), "Events", 0, 77), {"n": Need.DATA})["n"].values
+        except errors.SourceError as error:
+            said.append(str(error))
+        else:
+            assert source.entries == 77
+            assert found.tolist() == list(range(77))
+    assert all("n.root" in each for each in said)
+    assert any(f"the tree states {number} entries, and its branches have 77" in each for each in said)

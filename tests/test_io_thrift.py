@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.errors import DamagedFileError, MissingColumnError
+from hepgraph.errors import DamagedFileError, MissingColumnError, SourceError
 from hepgraph.io import footer, parquet
 from hepgraph.io.thrift import Chunk, chunks
 
@@ -105,6 +105,23 @@ def test_sizes_that_do_not_fit_are_refused_before_pyarrow_ends_the_process(tmp_p
                 hg.from_parquet(damaged)
             said.append(str(caught.value))
     assert any("the sizes that it states of column 'x.list.element' do not fit its type" in each for each in said)
+
+
+def test_row_groups_have_as_many_rows_as_the_file(tmp_path):
+    path, damaged = tmp_path / "x.parquet", tmp_path / "damaged.parquet"
+    pq.write_table(pa.table({"x": [1, 2, 3]}), path, row_group_size=2, store_schema=False, write_statistics=False)
+    good, raw = path.read_bytes(), footer_of(path)
+    said = []
+    for at in range(len(raw) - 8):
+        changed = bytearray(raw)
+        changed[at] ^= 64
+        damaged.write_bytes(good[: -len(raw)] + changed)
+        try:
+            assert hg.from_parquet(damaged)._origin.source.entries == 3
+        except SourceError as error:
+            said.append(str(error))
+    assert all("damaged.parquet" in each for each in said)
+    assert any("its row groups have" in each for each in said)
 
 
 @pytest.mark.parametrize("plaintext", [True, False])

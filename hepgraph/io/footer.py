@@ -33,6 +33,8 @@ class Footer:
     def edges(self) -> tuple[int, ...]:
         """The entries at which row groups begin, and the number of all."""
         rows = [self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups)]
+        if min(rows, default=0) < 0 or sum(rows) != self.metadata.num_rows:
+            raise ValueError(f"its row groups have {sum(rows)} rows, and it states {self.metadata.num_rows}")
         return (0, *(int(edge) for edge in np.cumsum(rows)))
 
     @cached_property

@@ -61,6 +61,7 @@ def open_root(
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
             if opened.is_ntuple:
                 return True, *open_ntuple(opened, path, storage_options)
+            _same_entries(opened.tree)
             return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
 
     found = each(look, places)
@@ -255,6 +256,13 @@ def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
         elif column.levels:
             wanted.setdefault(column.name, False)
     return wanted
+
+
+def _same_entries(tree: Any) -> None:
+    """Raises ValueError if no branch has as many entries as the tree says to have: of the two, one is damaged."""
+    found = {branch.num_entries for branch in leaf_branches(tree).values()}
+    if found and tree.num_entries not in found:
+        raise ValueError(f"the tree states {tree.num_entries} entries, and its branches have {max(found)}")
 
 
 def tree_edges(tree: Any) -> list[int]:
