@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import uproot
 
+import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io.forms import to_awkward
 from hepgraph.io.rntuple import RNTupleSource
@@ -103,3 +104,44 @@ def test_nanoaod_keeps_its_names_and_reads_as_the_ttree_does(name):
         assert to_awkward(source.columns[name], found[name]).to_list() == theirs_list
     counts = source.read(mine, {"Jet_eta": Need.COUNTS})["Jet_eta"]
     assert counts.offsets[0].tolist() == found["Jet_pt"].offsets[0].tolist()
+
+
+OPTIONAL = {
+    "records in lists": ak.Array([[(1, 2.0), None], [], [(3, 4.0)]]),
+    "records": ak.Array([(1, [2.0]), None, (3, [])]),
+    "lists in records": ak.Array([[(1, [2.0, 3.0]), None, (2, [])], [], [None]]),
+    "records in records": ak.Array([((1, 2.0), 3), None, ((4, 5.0), 6)]),
+    "None in records": ak.Array([[(1, None), None], [], [(3, 4.0)]]),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+@pytest.mark.parametrize("plain", [False, True])
+def test_records_that_are_none(tmp_path, name, plain):
+    array = OPTIONAL[name]
+    with uproot.recreate(tmp_path / "n.root") as file:
+        file.mkrntuple("Events", {"z": array}).extend({"z": array})
+    twice = ak.concatenate([array, array]).to_list()
+    with uproot.open(tmp_path / "n.root") as file:
+        assert file["Events"].arrays()["z"].to_list() == twice
+    source = open_root(tmp_path / "n.root", step_size=2)
+    source.plain = plain
+    for part in source.partitions():
+        found = source.read(part, dict.fromkeys(source.columns, Need.DATA))
+        counted = source.read(part, dict.fromkeys(source.columns, Need.COUNTS))
+        for column in source.columns.values():
+            nullable = {record.name for record in column.records if record.nullable}
+            assert nullable == set(found[column.name].records) == set(counted[column.name].records)
+            assert all(
+                (counted[column.name].records[each] == found[column.name].records[each]).all() for each in nullable
+            )
+    events = hg.from_root(tmp_path / "n.root", step_size=2)
+    mine = hg.compute({"z": events.z, "none": ak.is_none(events.z, axis=array.ndim - 1)}, progress=False)
+    assert as_tuples(mine["z"].to_list()) == as_tuples(twice)
+    assert mine["none"].to_list() == ak.is_none(ak.concatenate([array, array]), axis=array.ndim - 1).to_list()
+
+
+def as_tuples(nest):
+    if isinstance(nest, dict):
+        return tuple(map(as_tuples, nest.values()))
+    return type(nest)(map(as_tuples, nest)) if isinstance(nest, list | tuple) else nest

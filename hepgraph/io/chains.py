@@ -65,10 +65,11 @@ class Lists:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Values that may be missing: lists of none or one, whose ends are in a column."""
+    """Values that may be missing: lists of none or one, whose ends are in a column; `record` if they are records."""
 
     key: str
     column: Physical
+    record: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,9 @@ def _walk(
     elif form.is_list or (form.is_option and str(form.form_key).endswith("-optional")):
         column = _column(form, columns)
         if steps is not None and column is not None:
-            steps = (*steps, Options(form.form_key, column) if form.is_option else Lists(form.form_key, column))
+            record = name if form.content.is_record else ""
+            optional = Options(form.form_key, column, record)
+            steps = (*steps, optional if form.is_option else Lists(form.form_key, column))
         else:
             steps = None
         yield from _walk(name, form.content, columns, steps)
@@ -183,7 +186,7 @@ class Stage:
     """Where a chain stands: the elements that come next, as they are stored, and the offsets down to here.
 
     Of `length` elements, those marked in `present` are stored, in order; all are where it is None. `stored` leads from
-    entries to the elements as they are stored.
+    entries to the elements as they are stored. `records`: which are there of those that may not be.
     """
 
     parts: Sequence[Part]
@@ -192,6 +195,7 @@ class Stage:
     offsets: tuple[Array, ...] = ()
     level_valid: tuple[Array | None, ...] = ()
     stored: tuple[Array, ...] = ()
+    records: tuple[tuple[str, Array], ...] = ()
 
 
 Naming: TypeAlias = Callable[[str], AbstractContextManager[None]]
@@ -316,7 +320,9 @@ def _key(chain: Chain, depth: int) -> tuple[str, ...]:
 
 def _same(reader: PageReader, stage: Stage, step: Step) -> tuple[Any, ...]:
     """What is equal for two steps only if they lead to the same stage; stages are kept, so that their ids differ."""
-    return id(stage), type(step), step.size if isinstance(step, Fixed) else reader.same(step.column, stage.parts)
+    name = step.record if isinstance(step, Options) else ""
+    what = step.size if isinstance(step, Fixed) else reader.same(step.column, stage.parts)
+    return id(stage), type(step), name, what
 
 
 def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
@@ -332,25 +338,29 @@ def _advance(reader: PageReader, stage: Stage, step: Step) -> Stage:
         if (lengths > 1).any():
             raise PageError(f"an optional field has {lengths.max()} values at once")
         there = _spread(lengths.astype(np.bool_), present)
-        return replace(stage, parts=parts, present=there, stored=(*stage.stored, stored))
+        records = (*stage.records, (step.record, there)) if step.record else stage.records
+        return replace(stage, parts=parts, present=there, stored=(*stage.stored, stored), records=records)
     offsets = stored if present is None else offsets_of(_spread(np.diff(stored), present))
     offsets_here, valid_here = (*stage.offsets, offsets), (*stage.level_valid, present)
-    return Stage(parts, int(offsets[-1]), None, offsets_here, valid_here, (*stage.stored, stored))
+    return Stage(parts, int(offsets[-1]), None, offsets_here, valid_here, (*stage.stored, stored), stage.records)
 
 
 def _leaf(reader: PageReader, stage: Stage, leaf: Numbers | Text, need: Need, passed: Passed | None = None) -> Data:
+    records = dict(stage.records)
     if need is Need.COUNTS:
-        return Data(None, stage.offsets, None, stage.level_valid)
+        return Data(None, stage.offsets, None, stage.level_valid, records)
     if isinstance(leaf, Text):
         *level_valid, valid = stage.level_valid
         letters = reader.elements(leaf.column, stage.parts, None, passed)
-        return Data(letters, stage.offsets, valid, tuple(level_valid), skipped=0 if passed is None else passed.skipped)
+        skipped = 0 if passed is None else passed.skipped
+        return Data(letters, stage.offsets, valid, tuple(level_valid), records, skipped=skipped)
     if leaf.lengths:
         values = np.diff(reader.offsets(leaf.column, stage.parts)[0]).astype(leaf.dtype)
     else:
         values = reader.elements(leaf.column, stage.parts, leaf.dtype, passed)
     skipped = 0 if passed is None else passed.skipped
-    return Data(_spread(values, stage.present), stage.offsets, stage.present, stage.level_valid, skipped=skipped)
+    values = _spread(values, stage.present)
+    return Data(values, stage.offsets, stage.present, stage.level_valid, records, skipped=skipped)
 
 
 def _spread(values: Array, present: Array | None) -> Array:

@@ -65,7 +65,8 @@ class RNTupleSource(UprootSource):
         known: Mapping[str, Data],
     ) -> dict[str, Data]:
         uuid, layout = _kept(opened, partition.path, self.storage_options)
-        found = {column.name: Data(None) for column, need in columns if need is Need.COUNTS and not column.levels}
+        nothing = [c for c, need in columns if need is Need.COUNTS and not (c.levels or c.records)]
+        found = {column.name: Data(None) for column in nothing}
         with layout.reader(opened, partition, self.storage_options, self.most_shared) as reader:
             if reader.bytes.remote:
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
@@ -80,7 +81,7 @@ class RNTupleSource(UprootSource):
             )
             for column, _ in columns:
                 if column.name not in found:
-                    found[column.name] = self._by_uproot(layout, reader, partition, column.name)
+                    found[column.name] = self._by_uproot(layout, reader, partition, column)
         return found
 
     # ahead
@@ -143,9 +144,13 @@ class RNTupleSource(UprootSource):
         wanted = frozenset((column.name, need) for column, need in columns)
         return partition, settings_of(self.storage_options), wanted
 
-    def _by_uproot(self, layout: Layout, reader: PageReader, partition: Partition, name: str) -> Data:
-        """The data of one leaf: of its own field alone where its path leads to one, else out of the field it is in."""
-        inside = name
+    def _by_uproot(self, layout: Layout, reader: PageReader, partition: Partition, leaf: Column) -> Data:
+        """The data of one leaf: of its own field alone where its path leads to one, else out of the field it is in.
+
+        Where it is in records that may be None, only the field of the outermost tells which are.
+        """
+        name = leaf.name
+        inside = leaf.records[0].name if leaf.records else name
         while inside not in layout.fields:
             inside, dot, _ = inside.rpartition(".")
             if not dot:
@@ -191,7 +196,7 @@ class Layout:
         """What to read for those of some leaves of which anything is to be read, and is not left to uproot."""
         found = {}
         for column, need in columns:
-            chain = self.chain(column.name) if need is Need.DATA or column.levels else None
+            chain = self.chain(column.name) if need is Need.DATA or column.levels or column.records else None
             if chain is not None:
                 found[column.name] = chain, need
         return found
