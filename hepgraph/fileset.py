@@ -160,9 +160,23 @@ def _tree_of(name: str, path: Any, value: Any) -> Any:
 
 def _check_steps(name: str, path: Any, value: Mapping[str, Any]) -> None:
     """Raises for a preprocessed file of which only some entries are wanted: hepgraph makes its own steps, over all."""
-    steps = sorted(value.get("steps") or ())
-    ends = [0, *(stop for _, stop in steps)]
-    if steps and ([start for start, _ in steps] != ends[:-1] or ends[-1] != value.get("num_entries", ends[-1])):
+    given = value.get("steps")
+    if given is None:
+        return
+    whole = isinstance(given, list | tuple) and all(isinstance(step, list | tuple) and len(step) == 2 for step in given)
+    if not whole:
+        raise FilesetError(
+            f"The steps of {path} in dataset {name!r} must be a list of [start, stop], as coffea's preprocess makes "
+            f"it, not {given!r}; hepgraph makes its own, so that they may be left out."
+        )
+    steps = sorted(given)
+    ends, entries = [0, *(stop for _, stop in steps)], value.get("num_entries")
+    if steps and entries is None:
+        raise FilesetError(
+            f"{path} in dataset {name!r} has steps and no num_entries, so that nothing tells whether they leave some "
+            "of its entries out; hepgraph reads whole files. Give the file without steps."
+        )
+    if steps and ([start for start, _ in steps] != ends[:-1] or ends[-1] != entries):
         raise FilesetError(
             f"The steps of {path} in dataset {name!r} leave some of its entries out; hepgraph reads whole files. "
             "Cut the events in the processor, or give the file without steps."

@@ -72,6 +72,19 @@ def test_coffeas_preprocessed_shape():
     assert a.metadata == {"dataset": "ZJets", "year": 2018}
 
 
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ({"steps": [[0, 10]]}, "has steps and no num_entries"),
+        ({"steps": [[0, 10], [10, 20]], "num_entries": None}, "has steps and no num_entries"),
+        ({"steps": [0, 10, 20], "num_entries": 20}, r"must be a list of \[start, stop\].*not \[0, 10, 20\]"),
+    ],
+)
+def test_steps_of_which_nothing_tells_whether_they_are_all(told, says):
+    with pytest.raises(FilesetError, match=says):
+        datasets({"a": {"files": {"x.root": {"object_path": "Events", **told}}}})
+
+
 @pytest.mark.parametrize("steps", [[[0, 500]], [[500, 1000]], [[0, 500], [600, 1000]], [[0, 1000], [0, 1000]]])
 def test_steps_that_leave_entries_out_are_an_error(steps):
     entry = {"object_path": "Events", "steps": steps, "num_entries": 1000}

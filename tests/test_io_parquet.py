@@ -3,6 +3,7 @@
 import datetime
 import decimal
 import math
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -362,6 +363,30 @@ def test_no_more_than_so_much_is_kept():
     with pytest.raises(OSError, match="no"):
         kept.get("bad", (10, 100), fails)
     assert kept.get("bad", (10, 100), lambda: table) is table
+
+
+def test_another_file_with_the_same_footer(tmp_path):
+    path, numbers = tmp_path / "x.parquet", np.arange(1000)
+    turned = np.concatenate([numbers[:1], numbers[-2:0:-1], numbers[-1:]])
+
+    def put(values, when):
+        pq.write_table(pa.table({"x": values}), tmp_path / "new", compression="none", use_dictionary=False)
+        os.utime(tmp_path / "new", (when, when))
+        os.replace(tmp_path / "new", path)
+
+    def found(events, **options):
+        return hg.compute(events.x, executor="serial", progress=False, **options).to_list()
+
+    put(numbers, 10)
+    events = hg.from_parquet(path, step_size=100)
+    assert found(events, checkpoint=tmp_path / "done") == numbers.tolist()
+    put(turned, 20)
+    with pytest.raises(errors.ChangedFileError, match=r"x\.parquet changed after it was opened"):
+        found(events)
+    again = hg.from_parquet(path, step_size=100)
+    assert again._origin.source.files[0].uuid == events._origin.source.files[0].uuid
+    assert found(again) == turned.tolist()
+    assert found(again, checkpoint=tmp_path / "done") == turned.tolist()
 
 
 def test_the_footer_of_a_file_is_parsed_once_for_all_handles(tmp_path, monkeypatch):

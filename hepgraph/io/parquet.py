@@ -28,7 +28,7 @@ from hepgraph.io.arrow import LeafReader
 from hepgraph.io.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.footer import Footer
 from hepgraph.io.forms import empty_data, fitted
-from hepgraph.io.handles import Handles, Known, settings_of, stamp_of
+from hepgraph.io.handles import Handles, Known, Stamp, settings_of, stamp_of
 from hepgraph.io.kept import Kept
 from hepgraph.io.ranges import Bytes, Range, remote
 from hepgraph.io.remote import Patience, patiently, system_options
@@ -54,7 +54,8 @@ def open_parquet(
     def look(path: str) -> tuple[list[Column], File]:
         with _borrowed(path, storage_options) as opened, edge(path, "read the types of"):
             footer = opened.footer
-            return footer.columns(), File(path, "", footer.edges[-1], footer.uuid, footer.edges)
+            written = opened.stamp[:2] if opened.stamp is not None else None
+            return footer.columns(), File(path, "", footer.edges[-1], footer.uuid, footer.edges, written=written)
 
     columns, kept = agreed(each(look, [path for path, _ in places]))
     source = ParquetSource(columns, kept, step_size, metadata)
@@ -80,6 +81,10 @@ class ParquetSource(Source):
             with edge(partition.path, f"read {', '.join(needs)}, entries {partition.start} to {partition.stop}, of"):
                 found = {name: Data(None) for name in flat} | _read(opened, partition, wanted)
                 return {column.name: fitted(column, found[column.name], need) for column, need in columns}
+
+    def identity(self, file: File) -> str:
+        """The hash of the footer alone would be that of other numbers of the same extremes and sizes, too."""
+        return file.uuid if file.written is None else f"{file.uuid}-{file.written[0]}-{file.written[1]}"
 
     def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
         """The range without row groups at its ends in which, by the statistics, no entry passes all cuts."""
@@ -146,7 +151,11 @@ class ParquetSource(Source):
         if len(part) == 0 or (self.cache is not None and self.cache.holds(self, part, needs)):
             return []
         place = _key_of(part.path, self.storage_options)
-        batches = [each for each in _batches(footer, part) if not kept.has(_decoded_key(place, footer, each, paths))]
+        batches = [
+            each
+            for each in _batches(footer, part)
+            if not kept.has((_decoded_key(place, footer, each, paths), opened.stamp))
+        ]
         return [chunk for groups in batches for chunk in _chunks(footer, groups, paths)]
 
     def _begin(self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> None:
@@ -166,7 +175,7 @@ class ParquetSource(Source):
 
         for groups in _batches(footer, part):
             key = _decoded_key(place, footer, groups, paths)
-            if not kept.has(key):
+            if not kept.has((key, None)):
                 ahead.begin(key, partial(work, groups=groups))
 
     def _handle(self, partition: Partition) -> AbstractContextManager[_Opened]:
@@ -182,7 +191,8 @@ class ParquetSource(Source):
 
 
 def _same(opened: _Opened, file: File) -> None:
-    if opened.footer.uuid != file.uuid:
+    stamp = opened.stamp if opened.path == file.path else None  # replicas were written at other times
+    if opened.footer.uuid != file.uuid or (stamp and file.written and stamp[:2] != file.written):
         raise ChangedFileError(f"{file.path} changed after it was opened. Open the dataset again.")
 
 
@@ -232,7 +242,7 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
         if (start, stop) == (begin, end):
             found.append(_decoded(opened, groups, paths))
             continue
-        key = _decoded_key(opened.key, opened.footer, groups, paths)
+        key = _decoded_key(opened.key, opened.footer, groups, paths), opened.stamp
         table = kept.get(key, (stop - start, end - begin), partial(_decoded, opened, groups, paths))
         found.append(table.slice(start - begin, stop - start))
     return found
@@ -311,8 +321,10 @@ kept = Kept(MOST_KEPT)
 
 @dataclass(slots=True)
 class _Opened:
-    """An open Parquet file, and what is known about it."""
+    """An open Parquet file, and what is known about it; `stamp` of a local one."""
 
+    path: str
+    stamp: Stamp
     file: Any
     stream: Any
     key: Hashable
@@ -351,7 +363,7 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
     known, when = _footers.last(key)
     if known is not None and stamp is not None and stamp == when:  # another thread has it open
         with edge(path):
-            return _Opened(_file(path, known.metadata), None, key, known)
+            return _Opened(path, stamp, _file(path, known.metadata), None, key, known)
     if (kind := sniff(path, options)) != "parquet":
         raise DamagedFileError(f"{path} is a {kind.upper()} file, not a Parquet file.")
     with edge(path), _whole(path):
@@ -370,7 +382,8 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
         if known is None or known.uuid != uuid:
             known = Footer(uuid, file.metadata, file.schema_arrow, raw)
         _footers.keep(key, stamp, known)
-        return _Opened(file, stream, key, known, remote(path, options or {}) if is_remote(path) else None)
+        beyond = remote(path, options or {}) if is_remote(path) else None
+        return _Opened(path, stamp, file, stream, key, known, beyond)
 
 
 def _file(file: Any, metadata: Any = None) -> Any:

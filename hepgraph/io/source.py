@@ -200,7 +200,8 @@ class File:
 
     `edges` are entry numbers, from 0 to `entries`, of clusters or row groups (may be just those two).
     `differs` maps the name of a column to a sentence on how this file disagrees with the first file on it; a column
-    that is missing here is in it too. `replicas` are other places of the same file.
+    that is missing here is in it too. `replicas` are other places of the same file. `written` is when a local file was,
+    and its size, where `uuid` is not of all that is in it.
     """
 
     path: str
@@ -211,6 +212,7 @@ class File:
     differs: Mapping[str, str] = field(default_factory=dict)
     replicas: tuple[str, ...] = ()
     limit: int | None = None
+    written: tuple[int, int] | None = None
 
     @property
     def wanted(self) -> int:
