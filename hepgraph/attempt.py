@@ -27,7 +27,8 @@ from hepgraph.io.handles import opening_seconds
 from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Row
 
-WAIT = 0.25  # seconds before the second try; four times as long before each later one
+WAIT = 0.25  # seconds before the second try; four times as long before each later one, up to
+LONGEST_WAIT = 30.0
 
 Run = Callable[[Partition], tuple[list[Any], Row]]
 
@@ -64,7 +65,7 @@ class Policy:
     def pause(self, tried: int, what: str) -> None:
         """Waits before the next try, a little differently for each range, so that they do not all come back at once."""
         share = 1 + zlib.crc32(what.encode()) / 2**34  # 1 to 1.25
-        time.sleep(self.wait * 4 ** (tried - 1) * share)
+        time.sleep(min(self.wait * 4 ** (tried - 1), LONGEST_WAIT) * share)
 
 
 @dataclass

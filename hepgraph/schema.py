@@ -114,7 +114,7 @@ class Layout:
     def groups(self) -> tuple[dict[str, dict[str, Column]], dict[str, dict[str, Column]]]:
         """Columns by their first name: nested ones (`Muon.pt`), and those that the separator splits (`Muon_pt`)."""
         columns = self.origin.source.columns
-        if any(name.split(".")[0] == "" for name in columns) or _outer_lists(columns):
+        if "" in columns or _outer_lists(columns):
             return {"": dict(columns)}, {}
         nested: dict[str, dict[str, Column]] = {}
         split: dict[str, dict[str, Column]] = {}
@@ -123,7 +123,7 @@ class Layout:
                 collection, rest = self.home[name]
                 split.setdefault(collection, {})[rest] = column
             else:
-                nested.setdefault(name.partition(".")[0], {})[name] = column
+                nested.setdefault(self._head(name), {})[name] = column
         for collection, told in self.schema.collections.items():  # those that are made of nothing but told fields
             if collection not in nested and any(column in columns for column in told.fields.values()):
                 split.setdefault(collection, {})
@@ -139,12 +139,17 @@ class Layout:
             if name in self.home:
                 found.setdefault(self.home[name][0], "split")
             elif name not in counts:
-                found.setdefault(name.partition(".")[0], "nested")
+                found.setdefault(self._head(name), "nested")
         for name in split:
             found.setdefault(name, "split")
         for name in nested:
             found.setdefault(name, "nested")
         return found
+
+    def _head(self, name: str) -> str:
+        """The field that a column is in: the first part of a dotted name, unless that is empty or another column."""
+        head = name.partition(".")[0]
+        return name if not head or head in self.origin.source.columns else head
 
     def count_column(self, collection: str) -> str | None:
         """The column with the lengths of a collection, if the file has one; raises if the schema says it must."""

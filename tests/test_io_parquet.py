@@ -425,3 +425,35 @@ def test_columns_of_a_collection_share_their_offsets(tmp_path):
     data = source.read(source.partitions()[0], dict.fromkeys(rows, Need.DATA))
     assert data["J_a"].offsets[0] is data["J_b"].offsets[0]
     assert data["K_a"].offsets[0].tolist() == [0, 2, 3]
+
+
+def test_lists_of_records_that_awkward_saves(tmp_path):
+    muons = ak.Array([[{"pt": 1.0, "hits": [1, 2]}], [], [{"pt": 2.0, "hits": []}, {"pt": 3.0, "hits": [3]}]])
+    ak.to_parquet(muons, tmp_path / "m.parquet")
+    mine = hg.from_parquet(tmp_path / "m.parquet", step_size=2)
+    assert mine.fields == ["pt", "hits"]
+    assert mine.compute(progress=False).to_list() == muons.to_list()
+    assert mine[mine.pt > 1.5].hits.compute(progress=False).to_list() == muons[muons.pt > 1.5].hits.to_list()
+    assert hg.necessary_columns(ak.num(mine)).keys() <= {"pt", "hits"}
+
+
+@pytest.mark.parametrize("names", [["a", "a.b"], ["a.b", "a"], [".a", "b"], [".", "b"], ["a.b.c", "a.b", "a"]])
+def test_names_that_begin_with_a_dot_or_with_another_name(tmp_path, names):
+    columns = {name: [number, number + 1] for number, name in enumerate(names)}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    events = hg.from_parquet(tmp_path / "x.parquet")
+    found = events.compute(progress=False)
+    for name, values in columns.items():
+        if name in events.fields:
+            assert found[name].to_list() == events[name].compute(progress=False).to_list() == values
+        else:
+            assert name == "a.b"
+            assert set(names) == {"a.b.c", "a.b", "a"}
+
+
+def test_statistics_of_half_floats_are_left_alone(tmp_path):
+    values = np.array([np.frombuffer(b"01", "<f2")[0], 0.3, np.frombuffer(b"89", "<f2")[0]], np.float16)
+    pq.write_table(pa.table({"x": values, "y": [1, 2, 3]}), tmp_path / "x.parquet", row_group_size=2)
+    events = hg.from_parquet(tmp_path / "x.parquet")
+    assert events[events.x < 0.9].y.compute(progress=False).to_list() == [1, 2, 3]
+    assert events[events.x < 0.2].y.compute(progress=False).to_list() == [1]

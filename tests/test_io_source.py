@@ -8,7 +8,9 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 
+import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io.agreement import agreed
 from hepgraph.io.files import edge, resolve, sniff, split_tree
@@ -304,3 +306,46 @@ def test_sources_pickle():
     source = fake(3, 4, metadata={"dataset": "dy"})
     other = pickle.loads(pickle.dumps(source))
     assert (other.columns, other.files, other.metadata) == (source.columns, source.files, source.metadata)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["d.root", "d.root:Events"],
+        ["d.root", "d.root:Events;1"],
+        ["d.root:/Events", "d.root:Events"],
+        ["d.root:dir/t;1", "d.root:dir/t"],
+        ["d.root", "link.root"],
+        ["hard.root", "d.root"],
+        {"d.root": "Events", "link.root": None},
+    ],
+)
+def test_one_tree_by_several_names_is_not_counted_twice(tmp_path, monkeypatch, files):
+    monkeypatch.chdir(tmp_path)
+    with uproot.recreate("d.root") as file:
+        for name in ("Events", "dir/t"):
+            file.mktree(name, {"x": np.int64}).extend({"x": np.arange(5)})
+    os.symlink("d.root", "link.root")
+    os.link("d.root", "hard.root")
+    with pytest.raises(errors.FilesetError, match="listed twice; its events would be counted twice"):
+        hg.from_root(files)
+    with pytest.raises(errors.FilesetError, match="listed twice; its events would be counted twice"):
+        hg.run(lambda events: {"n": ak.num(events, axis=0)}, {"a": files}, executor="serial", progress=False)
+    assert hg.from_root(["d.root:Events", "link.root:dir/t"]).x.compute(progress=False).to_list() == [0, 1, 2, 3, 4] * 2
+
+
+def test_a_branch_that_uproot_cannot_interpret_leaves_the_others(tmp_path, monkeypatch):
+    with uproot.recreate(tmp_path / "x.root") as file:
+        file.mktree("Events", {"x": np.int64, "y": np.int64}).extend({"x": np.arange(5), "y": np.arange(5)})
+    usual = uproot.TBranch.interpretation.fget
+
+    def some(branch):
+        if branch.name == "x":
+            raise UnboundLocalError("low")
+        return usual(branch)
+
+    monkeypatch.setattr(uproot.TBranch, "interpretation", property(some))
+    events = hg.from_root(tmp_path / "x.root")
+    assert events.y.compute(progress=False).to_list() == [0, 1, 2, 3, 4]
+    with pytest.raises(errors.SourceError, match=r"uproot cannot read a branch of type TLeafL: low"):
+        events.x.compute(progress=False)

@@ -196,7 +196,11 @@ def test_the_cache(fileset, tmp_path, monkeypatch):
     assert len(looks) == 3, "the second time comes from the cache"
     path = Path(fileset["mc"][0])
     os.utime(path, ns=(5, 5))
-    assert preprocess(fileset, cache=tmp_path / "cache") == first
+    again = preprocess(fileset, cache=tmp_path / "cache")
+    if path.suffix == ".parquet":  # the footer alone does not tell it from another
+        assert again["mc"]["files"][str(path)].pop("written") == [5, path.stat().st_size]
+        del first["mc"]["files"][str(path)]["written"]
+    assert again == first
     assert len(looks) == 4, "a file with another time is looked at"
     for entry in (tmp_path / "cache").iterdir():
         entry.write_bytes(b"nonsense")

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow
 import pyarrow.compute
 
-from hepgraph.io.forms import Array
+from hepgraph.io.forms import Array, dotted
 from hepgraph.io.source import Column, Data, Level, RecordLevel
 from hepgraph.offsets import offsets_of
 
@@ -41,10 +41,10 @@ def columns_of_type(
     if types.is_struct(kind):
         inside = (*records, RecordLevel(name, len(levels))) if nullable else records
         for each in kind.fields:
-            yield from columns_of_type(f"{name}.{each.name}", each.type, each.nullable, levels, inside)
+            yield from columns_of_type(dotted(name, each.name), each.type, each.nullable, levels, inside)
     elif types.is_map(kind):
         for part in ("key", "value"):
-            yield leaf(np.float64, name=f"{name}.{part}", problem=f"it is a map ({kind})")
+            yield leaf(np.float64, name=dotted(name, part), problem=f"it is a map ({kind})")
     elif types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
         size = kind.list_size if types.is_fixed_size_list(kind) else None
         item = kind.value_field
@@ -117,7 +117,7 @@ def _data(walk: _Walk, array: Any) -> None:
     if types.is_struct(kind):
         records = walk.records if valid is None else {**walk.records, walk.name: valid}
         for index, each in enumerate(kind.fields):
-            inside = replace(walk, name=f"{walk.name}.{each.name}", valid=valid, records=records)
+            inside = replace(walk, name=dotted(walk.name, each.name), valid=valid, records=records)
             _data(inside, array.field(index))
     elif types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind):
         offsets, items = _lists(walk.reader, array, valid)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import FilesetError
+from hepgraph.io.files import once
 from hepgraph.io.source import Absent, Column, File, Level, RecordLevel, Source
 
 _COLUMN = {each.name: each.default for each in fields(Column)}
@@ -60,14 +61,17 @@ def file_told(file: File) -> dict[str, Any]:
         told["replicas"] = list(file.replicas)
     if file.limit is not None:
         told["limit"] = file.limit
+    if file.written is not None:
+        told["written"] = list(file.written)
     return told
 
 
 def file_of(path: str, told: Mapping[str, Any]) -> File:
     """The file that `file_told` told of."""
+    written = tuple(told["written"]) if "written" in told else None
     return File(
         path, told["object_path"] or "", int(told["num_entries"]), told["uuid"], tuple(told["edges"]),
-        dict(told.get("differs", {})), tuple(told.get("replicas", ())), told.get("limit"),
+        dict(told.get("differs", {})), tuple(told.get("replicas", ())), told.get("limit"), written,
     )  # fmt: skip
 
 
@@ -81,6 +85,7 @@ def rebuilt_source(
     absent: Sequence[Absent] = (),
 ) -> Source:
     """A source of files that are known already; opens none. Raises FilesetError for a kind that there is not."""
+    once((file.path, file.tree) for file in files)
     made: Any
     match kind:
         case "TTree":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -40,12 +40,28 @@ def resolve(files: Files, storage_options: Options = None) -> list[tuple[str, st
         found += [(path, tree) for path in _expand(text, storage_options or {})]
     if not found:
         raise FilesetError("The list of files is empty.")
-    seen: set[tuple[str, str | None]] = set()
-    for place in found:
-        if place in seen:
-            raise FilesetError(f"{place[0]} is listed twice; its events would be counted twice.")
-        seen.add(place)
+    once(found)
     return found
+
+
+def once(places: Iterable[tuple[str, str | None]]) -> None:
+    """Raises FilesetError if a tree comes twice; a local file may have several paths, and a tree its cycle or not."""
+    seen: dict[tuple[Any, str | None], set[str]] = {}
+    for path, tree in places:
+        name, _, cycle = (tree or "").strip("/").partition(";")
+        cycles = seen.setdefault((path if is_remote(path) else _same_file(path), name), set())
+        if cycles and (not cycle or cycle in cycles or "" in cycles):
+            raise FilesetError(f"{path} is listed twice; its events would be counted twice.")
+        cycles.add(cycle)
+
+
+def _same_file(path: str) -> Any:
+    """What the paths of one local file have in common."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return path
+    return (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
 
 
 def _entries(files: Files) -> Iterator[tuple[str, str | None]]:

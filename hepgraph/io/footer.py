@@ -80,6 +80,8 @@ class Footer:
         statistics = chunk.statistics if chunk.is_stats_set else None
         if statistics is None or not statistics.has_min_max:
             return None
+        if isinstance(statistics.min, bytes):  # of half floats, pyarrow gives the bytes
+            return None
         return statistics.min, statistics.max
 
     def columns(self) -> list[Column]:
@@ -105,8 +107,10 @@ class Footer:
 
 
 def _top(path: str, known: set[str]) -> str:
+    """The field of the schema that a column or a leaf is in; one without a name may be the whole of an array."""
     parts = path.split(".")
-    return next((top for i in range(len(parts), 0, -1) if (top := ".".join(parts[:i])) in known), parts[0])
+    nameless = "" if "" in known else parts[0]
+    return next((top for i in range(len(parts), 0, -1) if (top := ".".join(parts[:i])) in known), nameless)
 
 
 def _without_nulls(meta: Any, leaves: set[int]) -> set[int]:

@@ -78,7 +78,7 @@ def _columns(place: _Place, form: Any, found: list[Column]) -> None:
             records = (*place.records, RecordLevel(place.name, len(place.levels)))
             place = replace(place, records=records, option=False)
         for each, content in zip(form.fields, form.contents, strict=True):
-            _columns(replace(place, name=_dotted(place.name, each)), content, found)
+            _columns(replace(place, name=dotted(place.name, each)), content, found)
         if not form.contents:
             found.append(place.column(np.float64, problem="its records have no fields"))
     elif form.is_option:
@@ -140,7 +140,7 @@ def _data(walk: _Walk, layout: Any, found: dict[str, Data]) -> None:
         if walk.valid is not None:
             walk = replace(walk, records={**walk.records, walk.name: walk.valid})
         for each in layout.fields:
-            _data(replace(walk, name=_dotted(walk.name, each)), layout.content(each), found)
+            _data(replace(walk, name=dotted(walk.name, each)), layout.content(each), found)
     elif layout.parameter("__array__") == "string":
         offsets, content = _list(layout, walk.valid)
         values = native(content.data)
@@ -315,5 +315,6 @@ def _count_name(column: Column, flat: Collection[str]) -> str | None:
     return next((f"n{prefix}" for prefix in prefixes if f"n{prefix}" in flat), None)
 
 
-def _dotted(name: str, field: str) -> str:
+def dotted(name: str, field: str) -> str:
+    """The name of a field of a record, which is nameless where it is the whole of an array."""
     return f"{name}.{field}" if name else field

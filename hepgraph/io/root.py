@@ -13,7 +13,7 @@ import uproot
 from hepgraph.errors import ChangedFileError
 from hepgraph.io.agreement import agreed
 from hepgraph.io.ahead import ahead, expect
-from hepgraph.io.files import Files, Options, edge, is_remote, resolve
+from hepgraph.io.files import Files, Options, edge, is_remote, once, resolve
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.handles import Known, settings_of, stamp_of
 from hepgraph.io.kept import Share
@@ -65,6 +65,7 @@ def open_root(
             return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
 
     found = each(look, places)
+    once((file.path, file.tree) for _, _, file in found)
     same_kind([path for path, _ in places], [ntuple for ntuple, _, _ in found])
     columns, kept = agreed([(columns, file) for _, columns, file in found])
     kind = RNTupleSource if found[0][0] else RootSource
@@ -297,16 +298,16 @@ def _is_counted(column: Column) -> bool:
 def _branch_columns(name: str, branch: Any) -> list[Column]:
     title = "" if branch.title == branch.name else branch.title
     stored, memory = int(branch.compressed_bytes), int(branch.uncompressed_bytes)
-    interpretation = branch.interpretation
-    if (quick := _quick(interpretation)) is not None:
-        dtype, levels = quick
-        return [Column(name, dtype, levels, title=title, bytes=stored, memory=memory)]
     try:
+        interpretation = branch.interpretation
+        if (quick := _quick(interpretation)) is not None:
+            dtype, levels = quick
+            return [Column(name, dtype, levels, title=title, bytes=stored, memory=memory)]
         form = interpretation.awkward_form(branch.file)
     except MemoryError:
         raise
     except Exception as error:  # whatever uproot cannot type is kept as a column that says why
-        problem = f"uproot cannot read a branch of type {branch.typename}: {_reason(error)}"
+        problem = f"uproot cannot read a branch of type {_typename(branch)}: {_reason(error)}"
         return [Column(name, np.dtype(np.float64), title=title, bytes=stored, memory=memory, problem=problem)]
     columns = columns_of_form(name, form)
     share = max(1, len(columns))
@@ -324,6 +325,14 @@ def _quick(interpretation: Any) -> tuple[np.dtype[Any], tuple[Level, ...]] | Non
     if dtype.kind not in "biuf":
         return None
     return dtype.newbyteorder("="), levels + tuple(Level(int(size)) for size in shape)
+
+
+def _typename(branch: Any) -> str:
+    try:
+        return str(branch.typename)
+    except Exception:  # it cannot be interpreted, and its type is told by that; the class of its leaf says enough
+        leaves = branch.member("fLeaves")
+        return str(leaves[0].classname if len(leaves) else branch.classname)
 
 
 def _reason(error: Exception) -> str:
