@@ -17,7 +17,7 @@ def staying(monkeypatch):
     yield mine
     for pool, timer in list(mine._pools.values()):
         timer.cancel()
-        pool.shutdown()
+        pool.end(20)
 
 
 def of_two(work):
@@ -127,6 +127,31 @@ def test_what_was_done_before_an_error_is_given(staying, monkeypatch):
         given.extend(Threads(2).run(work, range(1000)))
     assert {(0, 0), (2, 2)} <= set(given)
     assert len(begun) < 100
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, monkeypatch, error):
+    monkeypatch.setattr(threads, "PATIENCE", 0.05)
+    waiting, let_go = threading.Event(), threading.Event()
+
+    def work(task):
+        if task == 0:
+            waiting.set()
+            let_go.wait(60)
+        return task
+
+    def on_wait():
+        if waiting.is_set():
+            raise error
+
+    executor = Threads(2)
+    executor.on_wait = on_wait
+    start = time.monotonic()
+    with pytest.raises(error):
+        list(executor.run(work, range(50)))
+    assert not let_go.is_set()
+    assert time.monotonic() - start < 30
+    let_go.set()
 
 
 def test_threads_do_not_stay_for_ever(staying, monkeypatch):

@@ -6,14 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from queue import SimpleQueue
 from typing import Any
 
 from hepgraph.executors.interface import Executor, Work
 
 STAY = 20.0  # seconds
 LATE = 0.05  # seconds that a result may wait for the thread of the run
+PATIENCE, HURRY = 5.0, 0.3  # seconds for threads to end after an error, and when the user interrupts a run
 
 
 class Threads(Executor):
@@ -106,26 +107,53 @@ class Crew:
             self._room.notify_all()
 
 
+class Pool:
+    """Threads that make calls, which raise nothing; none keeps Python from ending while it waits for a remote file."""
+
+    def __init__(self, n: int) -> None:
+        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads = [threading.Thread(target=self._serve, name=f"hepgraph_{i}", daemon=True) for i in range(n)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, call: Callable[[], None]) -> None:
+        """Has the next thread that has nothing to do make a call."""
+        self._calls.put(call)
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call
+
+    def end(self, seconds: float) -> None:
+        """Ends the threads when they have nothing to do any more; waits for that, but not for ever."""
+        for _ in self._threads:
+            self._calls.put(None)
+        last = time.monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, last - time.monotonic()))
+
+
 class Staying:
     """Pools without work, which the next run with as many threads takes; each ends when none did for STAY seconds."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pools: dict[tuple[int, int], tuple[ThreadPoolExecutor, threading.Timer]] = {}
+        self._pools: dict[tuple[int, int], tuple[Pool, threading.Timer]] = {}
 
     @contextmanager
-    def pool(self, n: int) -> Iterator[ThreadPoolExecutor]:
-        """`n` threads for the length of a `with`; after an error they end."""
+    def pool(self, n: int) -> Iterator[Pool]:
+        """`n` threads for the length of a `with`; after an error they end, which is not waited for without end."""
         key = os.getpid(), n  # threads do not come along when a process forks
         with self._lock:
             found = self._pools.pop(key, None)
         if found is not None:
             found[1].cancel()
-        pool = ThreadPoolExecutor(n, "hepgraph") if found is None else found[0]
+        pool = Pool(n) if found is None else found[0]
         try:
             yield pool
-        except BaseException:
-            pool.shutdown()
+        except BaseException as error:
+            pool.end(HURRY if isinstance(error, KeyboardInterrupt) else PATIENCE)
             raise
         with self._lock:
             if key not in self._pools:
@@ -134,15 +162,15 @@ class Staying:
                 self._pools[key] = pool, timer
                 timer.start()
                 return
-        pool.shutdown()
+        pool.end(PATIENCE)
 
-    def _end(self, key: tuple[int, int], pool: ThreadPoolExecutor) -> None:
+    def _end(self, key: tuple[int, int], pool: Pool) -> None:
         with self._lock:
             mine = self._pools.get(key, (None, None))[0] is pool
             if mine:
                 del self._pools[key]
         if mine:
-            pool.shutdown()
+            pool.end(PATIENCE)
 
 
 staying = Staying()
