@@ -315,3 +315,16 @@ def test_waits_grow_and_heed_the_server(monkeypatch):
     error.headers = {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}
     patience.pause(1, error)
     assert waited == [1, 3, 9, 60, 7, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "error", "says"),
+    [
+        ("http://127.0.0.1:1/x.root", {}, errors.AccessError, "x.root: ClientConnectorError: Cannot connect to host"),
+        ("{}/a.root", {"foo": 1}, errors.FilesetError, "with these storage_options: TypeError: .*argument 'foo'"),
+        ("htp://127.0.0.1/x.root", {}, errors.FilesetError, "^htp://127.0.0.1/x.root begins with a protocol that is"),
+    ],
+)
+def test_what_is_not_the_files_fault_is_not_said_to_be(server, path, options, error, says):
+    with pytest.raises(error, match=says):
+        hg.open(path.format(server.url), storage_options=options)

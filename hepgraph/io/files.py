@@ -21,7 +21,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
-from hepgraph.io.remote import is_missing, system_options
+from hepgraph.io.remote import beneath, is_missing, system_options
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | None]
 Options: TypeAlias = Mapping[str, Any] | None
@@ -197,19 +197,39 @@ def edge(path: str, doing: str = "open") -> Iterator[None]:
     except Exception as error:
         if is_missing(error):
             raise MissingFileError(f"No such file: {path}.") from error
-        message = f"Cannot {doing} {path}: {_first_lines(error)}"
-        if _is_access(error, path):
+        happened = beneath(error)
+        if said := _users_to_mend(happened, happened is not error, path):
+            raise FilesetError(said) from error
+        message = f"Cannot {doing} {path}: {_first_lines(happened)}"
+        if _is_access(happened, path):
             raise AccessError(message) from error
         raise DamagedFileError(message) from error
 
 
-def _is_access(error: Exception, path: str) -> bool:
+def _users_to_mend(error: BaseException, hidden: bool, path: str) -> str:
+    """What the user is to do about a trouble that is neither of the file nor of its server; empty if it is."""
+    if isinstance(error, ImportError):
+        install = "\nUse: pip install 'hepgraph[remote,s3,xrootd]', or whichever of them is needed."
+        needed = f"Reading {path} needs a package that is not installed: {_first_lines(error)}"
+        return needed + install * is_remote(path)
+    if isinstance(error, ValueError) and "Protocol not known" in str(error):
+        return (
+            f"{path} begins with a protocol that is not known; there are https://, s3://, root:// and those of fsspec."
+        )
+    if hidden and isinstance(error, TypeError | ValueError) and not isinstance(error, OSError):
+        return f"Cannot open {path} with these storage_options: {_first_lines(error)}"
+    if isinstance(error, ValueError) and "doesn't appear to support range requests" in str(error):
+        return f"The server of {path} does not give parts of files, only whole ones: fetch the file first."
+    return ""
+
+
+def _is_access(error: BaseException, path: str) -> bool:
     """Whether the trouble is in reaching the file, not in what it holds: worth another try."""
     if type(error).__module__.partition(".")[0] in _NETWORK or isinstance(error, TimeoutError | ConnectionError):
         return True
     return isinstance(error, OSError) and (is_remote(path) or error.errno is not None)
 
 
-def _first_lines(error: Exception) -> str:
+def _first_lines(error: BaseException) -> str:
     lines = re.split(r"\n\s*\n", str(error).strip())[0].splitlines()
     return ": ".join([type(error).__name__, *(" ".join(lines[:3]),)] if lines else [type(error).__name__])

@@ -94,8 +94,18 @@ def _bound_xrootd(seconds: int) -> None:
             client.EnvPutInt(name, value)
 
 
+def beneath(error: BaseException) -> BaseException:
+    """What happened: of any trouble with an URL, be it of the network, fsspec says that there is no such file."""
+    while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
 def is_missing(error: BaseException) -> bool:
     """Whether a file is not there."""
+    error = beneath(error)
+    if getattr(error, "status", None) in (404, 410):
+        return True
     return isinstance(error, FileNotFoundError) or _answer_of_xrootd(error) == NOT_FOUND
 
 
@@ -107,6 +117,7 @@ def _answer_of_xrootd(error: BaseException) -> int | None:
 
 def may_pass(error: BaseException) -> bool:
     """Whether the trouble is of the network or the server, and may be gone the next time."""
+    error = beneath(error)
     if _answer_of_xrootd(error) in LASTING:
         return False
     status = getattr(error, "status", None)
@@ -119,6 +130,7 @@ def may_pass(error: BaseException) -> bool:
 
 def what_happened(error: BaseException, patience: Patience) -> str:
     """The trouble in a few words."""
+    error = beneath(error)
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 100:
         return f"the server answered {status} {getattr(error, 'message', '')}".strip()
