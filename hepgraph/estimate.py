@@ -21,7 +21,7 @@ from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
 from hepgraph.io.files import is_remote
-from hepgraph.io.source import parse_bytes
+from hepgraph.io.source import amount
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
@@ -187,7 +187,7 @@ def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, polic
 
     Makes ranges shorter first, if that helps and the user did not say how long they are.
     """
-    allowed = parse_bytes(memory) if isinstance(memory, str) else int(memory)
+    allowed = amount(memory)
     trials = tried(made, policy or Policy())
     shortened(made, workers, allowed, trials)
     if any(_shared(each, trials.get(number, Trial())) for number, each in enumerate(made)):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.errors import FilesetError, MissingFileError, suggestion
-from hepgraph.io.files import resolve, split_tree
+from hepgraph.io.files import SUFFIXES, resolve, split_tree
 from hepgraph.io.store import write_bytes
 
 KNOWN = "hepgraph"  # the key of a dataset under which preprocessing keeps what it found
@@ -186,7 +188,14 @@ def _check_steps(name: str, path: Any, value: Mapping[str, Any]) -> None:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise MissingFileError(f"No fileset {str(path)!r}.")
-    text = path.read_text()
+    if path.suffix in SUFFIXES:
+        raise FilesetError(f"{path} is a file of data, not a fileset: give {{'its dataset': [{str(path)!r}]}}.")
+    raw = path.read_bytes()
+    try:
+        text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise FilesetError(f"The fileset {path} is not readable as text: {error}") from error
+    path = path.with_suffix("") if path.suffix == ".gz" else path
     if path.suffix in (".yaml", ".yml"):
         try:
             import yaml

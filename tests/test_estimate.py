@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -12,6 +13,7 @@ import hepgraph as hg
 from hepgraph.compute import passes
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.estimate import check_budget, estimate
+from hepgraph.io.source import amount
 
 COLUMNS, ENTRIES = 60, 150_000
 
@@ -127,3 +129,9 @@ def test_the_budget_is_kept(path, tmp_path):
     larger = write(tmp_path / "larger.root", 4)
     kept, _ = peak(str(small), larger, "40 MB")
     assert kept <= 1.2 * 40_000_000
+
+
+@pytest.mark.parametrize("memory", [0, -1, True, float("nan"), float("inf"), Path("x"), None, "2 gigs", "0 GB"])
+def test_what_is_no_amount_of_memory(memory):
+    with pytest.raises(ValueError, match=r"is not an amount of memory; write for example '50 MB'"):
+        amount(memory)

@@ -1,5 +1,6 @@
 """Filesets: every shape that users write, and coffea's preprocessed one."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -115,3 +116,14 @@ def test_what_is_no_fileset(bad):
 
 def test_the_order_is_kept():
     assert [d.name for d in datasets({"z": ["z.root"], "a": ["a.root"], "m": ["m.root"]})] == ["z", "a", "m"]
+
+
+def test_filesets_that_are_compressed_and_files_that_are_none(tmp_path):
+    (tmp_path / "f.json.gz").write_bytes(gzip.compress(b'{"a": ["x.root"]}'))
+    assert list(datasets(tmp_path / "f.json.gz")) == list(datasets({"a": ["x.root"]}))
+    (tmp_path / "g.json.gz").write_bytes(b'{"a": ["x.root"]}')
+    with pytest.raises(FilesetError, match=r"g\.json\.gz is not readable as text: Not a gzipped file"):
+        datasets(tmp_path / "g.json.gz")
+    (tmp_path / "x.root").write_bytes(b"root\xf1")
+    with pytest.raises(FilesetError, match=r"x\.root is a file of data, not a fileset: give \{'its dataset': \['"):
+        datasets(tmp_path / "x.root")

@@ -16,13 +16,14 @@ from hepgraph import errors
 from hepgraph.io import baskets, trees
 from hepgraph.io.baskets import BasketError, Baskets
 from hepgraph.io.codecs import BlockError, unpacked
+from hepgraph.io.forms import from_counts
 from hepgraph.io.kept import Share
 from hepgraph.io.layouts import Branch, Layout
 from hepgraph.io.leaves import Fixed, Jagged, Number
 from hepgraph.io.ranges import NOWHERE, ShortFile, opened
 from hepgraph.io.reader import Reader
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition
+from hepgraph.io.source import Data, Need, Partition
 
 
 @pytest.fixture(autouse=True)
@@ -268,3 +269,12 @@ def test_a_tree_and_its_branches_have_as_many_entries(tmp_path, number):
             assert found.tolist() == list(range(77))
     assert all("n.root" in each for each in said)
     assert any(f"the tree states {number} entries, and its branches have 77" in each for each in said)
+
+
+def test_lengths_that_are_negative(tmp_path):
+    write(tmp_path / "n.root", None)
+    source = open_root(tmp_path / "n.root")
+    name = next(column.name for column in source.columns.values() if column.counts and len(column.levels) == 1)
+    counts = Data(np.array([2, -1, 3], np.int32))
+    with pytest.raises(ValueError, match=f"says that lists of '{name}' have -1 elements"):
+        from_counts(counts, source.columns[name])

@@ -10,8 +10,9 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.io import trees
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.rntuple import RNTupleSource
+from hepgraph.io.rntuple import RNTupleSource, layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 
@@ -145,3 +146,21 @@ def as_tuples(nest):
     if isinstance(nest, dict):
         return tuple(map(as_tuples, nest.values()))
     return type(nest)(map(as_tuples, nest)) if isinstance(nest, list | tuple) else nest
+
+
+def test_elements_that_no_list_has_are_an_error(tmp_path):
+    """uproot writes such files: all values of an optional field, and offsets that count those that are there."""
+    values = ak.mask(np.arange(6.0), np.array([1, 0, 1, 0, 0, 1], bool))
+    with uproot.recreate(tmp_path / "n.root") as file:
+        file.mkrntuple("Events", {"o": values, "x": np.arange(6.0)}).extend({"o": values, "x": np.arange(6.0)})
+    events = hg.from_root(tmp_path / "n.root")
+    assert events.x.compute(progress=False).to_list() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] * 2
+    with uproot.open(tmp_path / "n.root") as file:
+        lists = layout_of(trees.Opened(file, file["Events"], "Events"), "n.root").lists
+    table = lists.table(0)
+    stored = np.diff(np.append(0, np.cumsum(table.elements))[table.bounds])
+    if sorted(stored)[0] == 3:  # uproot has been mended
+        assert events.o.compute(progress=False).to_list() == values.to_list() * 2
+        return
+    with pytest.raises(errors.DamagedFileError, match=r"field 'o'.*n\.root.* has 6 elements, and its lists have 3"):
+        events.o.compute(progress=False)

@@ -374,4 +374,4 @@ def _spread(values: Array, present: Array | None) -> Array:
 
 def _times(part: Part, size: int) -> Part:
     total = None if part.total is None else part.total * size
-    return Part(part.cluster, part.first * size, part.last * size, total, part.before * size)
+    return Part(part.cluster, part.first * size, part.last * size, total, part.before * size, part.final)

@@ -227,6 +227,8 @@ def _fitted_mask(column: Column, nullable: bool, valid: Array | None, length: in
 def from_counts(counts: Data, column: Column) -> Data:
     """The offsets of a column whose first level has these counts, and whose other levels have a fixed size."""
     assert counts.values is not None
+    if counts.values.dtype.kind == "i" and len(counts.values) and counts.values.min() < 0:
+        raise ValueError(f"{column.counts!r} says that lists of {column.name!r} have {counts.values.min()} elements")
     offsets = [offsets_of(counts.values) if counts.sums is None else counts.sums]
     for level in column.levels[1:]:
         if level.size is None:

@@ -55,6 +55,7 @@ class Part:
     """Elements of a column in one cluster; `total` is the number that it should have, `before` that of earlier ones.
 
     Both are known of elements that are not inside lists: only of those may a column miss some, which are then zero.
+    `final` elements of lists are the last ones that the cluster has of them, by the ends of the lists.
     """
 
     cluster: int
@@ -62,6 +63,7 @@ class Part:
     last: int
     total: int | None = None
     before: int = 0
+    final: bool = False
 
     def __len__(self) -> int:
         return self.last - self.first
@@ -195,7 +197,8 @@ class PageReader:
                 rising = self._filled(column, part, place[1:], begin=before) and before <= place[1]
             if start < 0 or not (rising or (place[:-1] <= place[1:]).all()):
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
-            inside.append(Part(part.cluster, start, start + int(place[-1]) - before))
+            final = len(part) > 0 and (part.final or part.last == part.total)
+            inside.append(Part(part.cluster, start, start + int(place[-1]) - before, final=final))
             at += len(part)
         return out, inside
 
@@ -266,6 +269,10 @@ class PageReader:
             if not 0 <= part.first <= part.last <= there:
                 raise PageError(
                     f"elements {part.first} to {part.last} wanted of the {there} in {self._name(column, part.cluster)}"
+                )
+            if part.final and part.last != there:
+                raise PageError(
+                    f"{self._name(column, part.cluster)} has {there} elements, and its lists have {part.last} of them"
                 )
 
     def _filled(self, column: Physical, part: Part, out: Array, begin: int = 0, again: int = 0) -> bool:

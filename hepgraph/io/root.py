@@ -98,10 +98,10 @@ class RootSource(UprootSource):
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
         found = self._read(partition, wanted, alive, known or {})
-        for column, need in columns:
-            if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
-                found[column.name] = from_counts(found[column.counts], column)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
+            for column, need in columns:
+                if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
+                    found[column.name] = from_counts(found[column.counts], column)
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
     def _read(
