@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -21,7 +22,7 @@ from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
 from hepgraph.io.files import is_remote
-from hepgraph.io.source import amount
+from hepgraph.io.source import parse_bytes
 from hepgraph.load import needs_of
 from hepgraph.plan import AnyPass, ArraySink, Pass
 
@@ -180,6 +181,15 @@ def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mappi
         for source in free:
             longest = max(len(partition) for partition in source.partitions())
             source.most_entries = max(LEAST, int(longest * room / ranges))
+
+
+def amount(memory: Any) -> int:
+    """The number of bytes that a user means by an amount of memory or a number. Raises ValueError for anything else."""
+    if isinstance(memory, str):
+        return parse_bytes(memory)
+    if not isinstance(memory, Real) or isinstance(memory, bool) or not 0 < memory < float("inf"):
+        raise ValueError(f"{memory!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
+    return int(memory)
 
 
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:

@@ -12,8 +12,7 @@ import uproot
 import hepgraph as hg
 from hepgraph.compute import passes
 from hepgraph.errors import MemoryBudgetError
-from hepgraph.estimate import check_budget, estimate
-from hepgraph.io.source import amount
+from hepgraph.estimate import amount, check_budget, estimate
 
 COLUMNS, ENTRIES = 60, 150_000
 

@@ -94,16 +94,15 @@ def test_sizes_that_do_not_fit_are_refused_before_pyarrow_ends_the_process(tmp_p
     good, raw, meta = path.read_bytes(), footer_of(path), pq.read_metadata(path)
     said = []
     for at in range(len(raw) - 8):
-        for change in (16, 32):
-            changed = bytearray(raw)
-            changed[at] = (changed[at] + change) % 256
-            with suppress(ValueError, NotImplementedError):
-                footer._told(meta, bytes(changed))
-                continue
-            damaged.write_bytes(good[: -len(raw)] + changed)
-            with pytest.raises((DamagedFileError, MissingColumnError), match=r"damaged\.parquet") as caught:
-                hg.from_parquet(damaged)
-            said.append(str(caught.value))
+        changed = bytearray(raw)
+        changed[at] = (changed[at] + 16) % 256
+        with suppress(ValueError, NotImplementedError):
+            footer._told(meta, bytes(changed))
+            continue
+        damaged.write_bytes(good[: -len(raw)] + changed)
+        with pytest.raises((DamagedFileError, MissingColumnError), match=r"damaged\.parquet") as caught:
+            hg.from_parquet(damaged)
+        said.append(str(caught.value))
     assert any("the sizes that it states of column 'x.list.element' do not fit its type" in each for each in said)
 
 

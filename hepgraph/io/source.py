@@ -535,16 +535,6 @@ def parse_bytes(text: str) -> int:
     return int(float(match[1]) * units[match[2]])
 
 
-def amount(memory: Any) -> int:
-    """The number of bytes that a user means by an amount of memory or a number. Raises ValueError for anything else."""
-    if isinstance(memory, str):
-        return parse_bytes(memory)
-    number = isinstance(memory, int | float | np.integer | np.floating) and not isinstance(memory, bool)
-    if not number or not 0 < memory < float("inf"):
-        raise ValueError(f"{memory!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
-    return int(memory)
-
-
 _broken: dict[str, float] = {}  # the paths that could not be read from, and when that was
 
 
