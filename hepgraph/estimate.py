@@ -187,9 +187,10 @@ def amount(memory: Any) -> int:
     """The number of bytes that a user means by an amount of memory or a number. Raises ValueError for anything else."""
     if isinstance(memory, str):
         return parse_bytes(memory)
-    if not isinstance(memory, Real) or isinstance(memory, bool) or not 0 < memory < float("inf"):
+    told = float(memory) if isinstance(memory, Real) and not isinstance(memory, bool) else 0.0
+    if not 0 < told < float("inf"):
         raise ValueError(f"{memory!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
-    return int(memory)
+    return int(told)
 
 
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
