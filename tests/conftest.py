@@ -9,7 +9,7 @@ from hypothesis import settings
 from hepgraph.io import remembered
 
 # what a property test draws, unless it says so itself; HEPGRAPH_FUZZ=10 draws ten times as much
-settings.register_profile("hepgraph", max_examples=int(40 * float(os.environ.get("HEPGRAPH_FUZZ", "1"))))
+settings.register_profile("hepgraph", max_examples=int(30 * float(os.environ.get("HEPGRAPH_FUZZ", "1"))))
 settings.load_profile("hepgraph")
 
 

@@ -29,7 +29,7 @@ from hepgraph.kernel import batches, engine, lower
 from hepgraph.kernel import native as compiler
 from hepgraph.ledger import Report
 
-EXAMPLES = int(150 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
+EXAMPLES = int(100 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
 made: Counter[str] = Counter()
 reasons: Counter[str] = Counter()
 
