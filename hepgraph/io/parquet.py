@@ -146,16 +146,11 @@ class ParquetSource(Source):
     def _where(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> list[Range]:
         """Where in a local file the row groups of a range are, but for those that are kept."""
         with self._handle(partition) as opened:
-            footer = opened.footer
+            footer, place = opened.footer, opened.place
         part, paths = self._some(footer, partition, needs, cuts)
         if len(part) == 0 or (self.cache is not None and self.cache.holds(self, part, needs)):
             return []
-        place = _key_of(part.path, self.storage_options)
-        batches = [
-            each
-            for each in _batches(footer, part)
-            if not kept.has((_decoded_key(place, footer, each, paths), opened.stamp))
-        ]
+        batches = [each for each in _batches(footer, part) if not kept.has(_decoded_key(place, footer, each, paths))]
         return [chunk for groups in batches for chunk in _chunks(footer, groups, paths)]
 
     def _begin(self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> None:
@@ -164,7 +159,7 @@ class ParquetSource(Source):
         part, paths = self._some(footer, partition, needs, cuts)
         if len(part) == 0 or not paths:
             return
-        place = _key_of(part.path, self.storage_options)
+        place = _key_of(part.path, self.storage_options), None
 
         def work(allowed: Callable[[int], bool], groups: list[int]) -> Fetched | None:
             if self.cache is not None and self.cache.holds(self, part, needs):
@@ -175,7 +170,7 @@ class ParquetSource(Source):
 
         for groups in _batches(footer, part):
             key = _decoded_key(place, footer, groups, paths)
-            if not kept.has((key, None)):
+            if not kept.has(key):
                 ahead.begin(key, partial(work, groups=groups))
 
     def _handle(self, partition: Partition) -> AbstractContextManager[_Opened]:
@@ -242,7 +237,7 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
         if (start, stop) == (begin, end):
             found.append(_decoded(opened, groups, paths))
             continue
-        key = _decoded_key(opened.key, opened.footer, groups, paths), opened.stamp
+        key = _decoded_key(opened.place, opened.footer, groups, paths)
         table = kept.get(key, (stop - start, end - begin), partial(_decoded, opened, groups, paths))
         found.append(table.slice(start - begin, stop - start))
     return found
@@ -256,7 +251,7 @@ def _decoded(opened: _Opened, groups: list[int], paths: tuple[str, ...]) -> Any:
     if opened.bytes is None:
         return _table_of(opened.file, groups, paths)
     metadata, size = opened.footer.metadata, opened.stream.seek(0, 2)
-    before = ahead.take(_decoded_key(opened.key, opened.footer, groups, paths))
+    before = ahead.take(_decoded_key(opened.place, opened.footer, groups, paths))
     if before is None:
         chunks = _chunks(opened.footer, groups, paths)
         before = fetched(opened.bytes, [(start, min(stop, size)) for start, stop in chunks])
@@ -330,6 +325,11 @@ class _Opened:
     key: Hashable
     footer: Footer
     bytes: Bytes | None = None  # of a remote file
+
+    @property
+    def place(self) -> Hashable:
+        """What tells its content from that of another file, as far as that is told without the footer."""
+        return self.key, self.stamp
 
     def close(self) -> None:
         self.file.close()

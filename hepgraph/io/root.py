@@ -61,7 +61,6 @@ def open_root(
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
             if opened.is_ntuple:
                 return True, *open_ntuple(opened, path, storage_options)
-            _same_entries(opened.tree)
             return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
 
     found = each(look, places)
@@ -259,9 +258,9 @@ def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
     return wanted
 
 
-def _same_entries(tree: Any) -> None:
+def _same_entries(tree: Any, branches: Mapping[str, Any]) -> None:
     """Raises ValueError if no branch has as many entries as the tree says to have: of the two, one is damaged."""
-    found = {branch.num_entries for branch in leaf_branches(tree).values()}
+    found = {branch.num_entries for branch in branches.values()}
     if found and tree.num_entries not in found:
         raise ValueError(f"the tree states {tree.num_entries} entries, and its branches have {max(found)}")
 
@@ -272,8 +271,9 @@ def tree_edges(tree: Any) -> list[int]:
 
 
 def tree_columns(tree: Any) -> list[Column]:
-    """The columns of a TTree, from the types of its branches; no data is read."""
+    """The columns of a TTree, from the types of its branches; no data is read. Raises ValueError if it is damaged."""
     branches = leaf_branches(tree)
+    _same_entries(tree, branches)
     flat: list[Column] = []
     counters: dict[int, str] = {}  # the leaves that may count others, by identity: names need not be unique
     for name, branch in branches.items():
