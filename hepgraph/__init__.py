@@ -7,6 +7,7 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     offsets       where lists begin and end
     owned         where things are kept for later
     errors        what can go wrong, and how it is said
+    spoken        arguments by the names that other libraries give them
     ops           the table of scalar operations
     graph         index spaces, maps and nodes; their canonical form; forms; pictures
     io            sources: ROOT, RNTuple, Parquet, memory

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import numpy as np
 
 from hepgraph.attempt import Policy
 from hepgraph.course import Course, Running, course_of
@@ -18,6 +19,7 @@ from hepgraph.ledger import Report
 from hepgraph.plan import AnyPass, ArraySink, Pass, Sink, sink_of
 from hepgraph.progress import progress_bar
 from hepgraph.provenance import provenance
+from hepgraph.spoken import spoken
 
 ENGINES = ("auto", "interpreter", "kernel")
 # kinds of lazy results other than arrays: how they split into sinks, and how they come back
@@ -100,6 +102,7 @@ def finished(leaf: Any, values: list[Any]) -> Any:
     raise AssertionError(f"no finish for {type(leaf).__name__}")
 
 
+@spoken("Several go in one list or dict: compute([a, b]).")
 def compute(
     tree: Any,
     *,
@@ -112,7 +115,6 @@ def compute(
     checkpoint: str | Path | None = None,
     resume: Report | None = None,
     storage_options: Mapping[str, Any] | None = None,
-    **deprecated: Any,
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
@@ -132,12 +134,6 @@ def compute(
     >>> out["twice"].to_list(), out["n"]
     ([2.0, 4.0, 6.0], np.int64(3))
     """
-    if deprecated:
-        raise TypeError(
-            f"compute() has no argument {', '.join(sorted(deprecated))}; there are executor=, engine=, progress=, "
-            "report=, on_error=, retries=, checkpoint=, resume=, storage_options=. "
-            + ("dask's scheduler= is executor= here." if "scheduler" in deprecated else "")
-        )
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     runner = pick(executor)
@@ -186,6 +182,8 @@ def persist(x: Lazy, **options: Any) -> Lazy:
 
 def head(x: Lazy, n: int = 5) -> Any:
     """The first n rows of the first partition, reading as few entries as will do."""
+    if not isinstance(n, int | np.integer) or n < 0:
+        raise ValueError(f"head(n) takes the number of rows, from the first one, not {n!r}")
     sink = sink_of(x)
     if not isinstance(sink, ArraySink):
         return compute(x, progress=False)
@@ -211,10 +209,19 @@ def necessary_columns(tree: Any) -> dict[str, int]:
     ['Muon_charge', 'Muon_pt', 'nMuon']
     """
     found: dict[str, int] = {}
-    for each in passes(tree)[0]:
+    for each in passes(lazy_things(tree))[0]:
         for name in each.columns():
             found[name] = found.get(name, 0) + each.origin.source.columns[name].bytes
     return dict(sorted(found.items()))
+
+
+def lazy_things(tree: Any) -> Any:
+    """The same nest; raises LazyError for what is run, and has lazy results only then."""
+    if not isinstance(tree, Lazy) and (callable(tree) or hasattr(tree, "process")) and not leaves(tree):
+        name = getattr(tree, "__name__", type(tree).__name__)
+        call = f"{name}().process(events)" if hasattr(tree, "process") else f"{name}(events)"
+        raise LazyError(f"{name} itself has nothing lazy in it; what it makes of events has: {call}.")
+    return tree
 
 
 def _compute_one(x: Any, **options: Any) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -460,6 +461,8 @@ def course_of(policy: Policy, checkpoint: Any, resume: Any, storage_options: Any
                     "This report was read from a file, which holds no results to go on from; a run with checkpoint= "
                     "keeps them."
                 )
+    if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
+        raise CheckpointError(f"checkpoint= takes a directory or an URL, not {checkpoint!r}.")
     where = None if checkpoint is None else Checkpoint(checkpoint, storage_options)
     return Course(policy, where, resume)
 

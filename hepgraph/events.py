@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph import later
-from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
 from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
 from hepgraph.io import files as io_files
@@ -19,6 +19,7 @@ from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
+from hepgraph.spoken import spoken
 
 Cache: TypeAlias = str | Path | ColumnCache | None
 
@@ -32,6 +33,7 @@ def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
     return events_of(Origin.of(source), load(schema))
 
 
+@spoken()
 def from_root(
     files: Any,
     tree: str | None = None,
@@ -58,11 +60,13 @@ def from_root(
     >>> events.Muon.pt
     <hepgraph.Lazy ## * var * float32>
     """
+    _one_tree(files, tree)
     source = _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
     return from_source(source, schema)
 
 
+@spoken()
 def from_parquet(
     files: Any,
     *,
@@ -87,6 +91,7 @@ def from_parquet(
     return from_source(source, schema)
 
 
+@spoken()
 def open(
     files: Any,
     tree: str | None = None,
@@ -105,9 +110,17 @@ def open(
     >>> "Muon" in hg.open("data/sample.parquet").fields
     True
     """
+    _one_tree(files, tree)
     source = open_source(files, tree, step_size, metadata, storage_options)
     source.cache = cache_of(cache)
     return from_source(source, schema or usual_schema(source))
+
+
+def _one_tree(files: Any, tree: str | None) -> None:
+    """Raises FilesetError if a file is given with a tree of its own, and another tree beside it."""
+    own = io_files.split_tree(files)[1] if isinstance(files, str) else None
+    if own is not None and tree not in (None, own):
+        raise FilesetError(f"{files} names the tree {own!r}, and tree={tree!r} another one: leave one of them away.")
 
 
 def open_source(
@@ -135,6 +148,7 @@ def looks_like_nanoaod(source: Source) -> bool:
     return any(f"n{name.partition('_')[0]}" in names for name in names if "_" in name)
 
 
+@spoken()
 def from_awkward(
     array: Any,
     npartitions: int = 1,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hepgraph.compute import passes
+from hepgraph.compute import lazy_things, passes
 from hepgraph.errors import UnsupportedError, many
 from hepgraph.events import from_source, rewrite_form
 from hepgraph.graph.form import Record
@@ -19,6 +19,7 @@ from hepgraph.io.source import Need, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.plan import Pass
 from hepgraph.schema import EventFields
+from hepgraph.spoken import spoken
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Explanation:
         return f"<pre>{html.escape(self.text)}</pre>"
 
 
+@spoken("Several go in one list or dict: explain([a, b]).")
 def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
 
@@ -46,7 +48,7 @@ def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     >>> print(str(hg.explain(events.MET.pt)).splitlines()[0])
     1 dataset, 1 result, 1 pass over the data
     """
-    made, places = passes(tree)
+    made, places = passes(lazy_things(tree))
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
     parts += [_pass_text(each, kernel) for each in made]

@@ -26,6 +26,7 @@ from hepgraph.opening import opened as open_dataset
 from hepgraph.plan import AnyPass
 from hepgraph.provenance import provenance
 from hepgraph.schema import Schema
+from hepgraph.spoken import spoken
 
 
 class Processor:
@@ -58,6 +59,7 @@ def _callable(processor: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any
     return process, getattr(processor, "postprocess", lambda out: out)
 
 
+@spoken()
 def run(
     processor: Any,
     fileset: Any,
@@ -177,6 +179,7 @@ def check_lazy(output: Any) -> None:
     check(rebuilt(output, held))
 
 
+@spoken()
 @dataclass
 class Runner:
     """Runs processors in coffea's call shape: `Runner(...)(fileset, "Events", processor_instance=P())`.

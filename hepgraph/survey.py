@@ -21,10 +21,12 @@ from hepgraph.opening import Found, joined, look, places_of
 from hepgraph.owned import directory
 from hepgraph.progress import progress_bar
 from hepgraph.provenance import versions
+from hepgraph.spoken import spoken
 
 _FORMAT = 1
 
 
+@spoken()
 def preprocess(
     fileset: Any,
     *,
@@ -81,7 +83,7 @@ def preprocess(
                 f"{len(missing)} of {len(tasks)} files cannot be opened, and runs over this fileset will lack their "
                 f"events: {paths}. The first: {said(missing[0].error or OSError())}"
             ),
-            stacklevel=2,
+            stacklevel=3,
         )
     return Fileset(made)
 

@@ -3,6 +3,7 @@
 HEPGRAPH_UPDATE_SNAPSHOTS=1 writes the files again.
 """
 
+import inspect
 import os
 import re
 import warnings
@@ -19,6 +20,7 @@ import uproot
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.errors import nearest, suggestion
+from hepgraph.spoken import ELSEWHERE, PLACES
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -527,6 +529,51 @@ def test_settings(events, says):
     says(lambda: events.repartition(0))
     says(lambda: events.repartition(step_size="many"))
     says(lambda: hg.from_awkward(x))
+    says(lambda: x.head(-1))
+    says(lambda: x.compute(checkpoint=5))
+    says(lambda: hg.from_awkward(ak.Array([1]), metadata="zmumu"))
+    says(lambda: hg.from_root("data/sample.root", storage_options="anonymous"))
+
+
+def test_words_of_other_libraries(says):
+    """What is typed first by those who know coffea, dask, dask-awkward or uproot."""
+    sample, fileset, processor = "data/sample.root", {"zmumu": ["data/sample.root"]}, CountEvents()
+    x = hg.from_awkward(ak.Array([1.0, 2.0]))
+    assert isinstance(says(lambda: hg.compute(x, x + 1)), TypeError)
+    says(lambda: hg.from_root(sample, treepath="Events"))
+    says(lambda: hg.from_root(sample, "Events", "nanoaod"))
+    says(lambda: hg.open(sample, schemaclass="NanoAODSchema"))
+    says(lambda: hg.from_root(sample, entry_stop=100))
+    says(lambda: hg.from_parquet("data/sample.parquet", columns=["MET_pt"]))
+    says(lambda: hg.from_parquet("data/sample.parquet", tree="Events"))
+    says(lambda: hg.run(processor, fileset, chunksize=100_000))
+    says(lambda: hg.run(processor, fileset, executor="futures"))
+    says(lambda: hg.run(processor, fileset, stepsize=100_000))
+    says(lambda: hg.Runner(executor="threads", skipbadfiles=True))
+    says(lambda: hg.Runner(executor="threads", maxchunks=1))
+    says(lambda: hg.compute(x, step_size=100))
+    says(lambda: hg.compute(x, chunksize=100))
+    says(lambda: hg.open(fileset))
+    says(lambda: hg.from_root(f"{sample}:Events", tree="Runs"))
+    says(lambda: hg.explain(processor))
+    says(lambda: hg.necessary_columns(processor.process))
+
+
+class CountEvents(hg.Processor):
+    def process(self, events):
+        return ak.num(events, axis=0)
+
+
+def test_where_arguments_are():
+    """Each function that is said to have an argument has it, and no other of those that are named."""
+    named = {function for functions in PLACES.values() for function in functions}
+    for argument, functions in PLACES.items():
+        for function in named:
+            parameters = inspect.signature(getattr(hg, function.removeprefix("hg."))).parameters
+            if (argument, function) not in (("cache", "hg.preprocess"), ("tree", "hg.compute")):  # other things
+                assert (argument in parameters) == (function in functions), (argument, function)
+    assert not set(ELSEWHERE) & set(PLACES)
+    assert {said.argument for said in ELSEWHERE.values()} <= {*PLACES, ""}
 
 
 def test_no_mistake_is_a_warning():

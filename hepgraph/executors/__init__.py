@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Dask", "Executor", "Futures", "Processes", "Serial", "Threads", "pick"]
 
 _NAMES = {"serial": "Serial", "threads": "Threads", "processes": "Processes", "dask": "Dask"}
+_ELSEWHERE = {"futures": "processes", "multiprocessing": "processes", "distributed": "dask", "parsl": "dask"}
 _PLACES = {name: name.lower() for name in __all__ if name[0].isupper() and name != "Executor"}
 __getattr__ = getter(__name__, _PLACES)
 
@@ -43,7 +44,9 @@ def pick(executor: Any = None) -> Executor:
         case str() if executor in ("sync", "synchronous", "single-threaded", "iterative"):
             return _made("Serial")
         case str():
-            raise ValueError(f"executor must be one of {', '.join(_NAMES)}, not {executor!r}")
+            here = _ELSEWHERE.get(executor)
+            hint = f"; use {here!r}" if here else ""
+            raise ValueError(f"executor must be one of {', '.join(_NAMES)}, not {executor!r}{hint}")
         case Executor():
             return executor
         case concurrent.futures.Executor():

@@ -35,6 +35,8 @@ def resolve(files: Files, storage_options: Options = None) -> list[tuple[str, st
     Local paths come out absolute. Raises MissingFileError if a file is not there or a pattern matches nothing, and
     FilesetError if there is nothing at all or a file comes twice: its events would be counted twice.
     """
+    if not isinstance(storage_options, Mapping | None):
+        raise FilesetError(f"storage_options must be a dict of options, not {storage_options!r}.")
     found: list[tuple[str, str | None]] = []
     for text, tree in _entries(files):
         found += [(path, tree) for path in _expand(text, storage_options or {})]
@@ -72,7 +74,10 @@ def _entries(files: Files) -> Iterator[tuple[str, str | None]]:
     elif isinstance(files, Mapping):
         for path, tree in files.items():
             if tree is not None and not isinstance(tree, str):
-                raise FilesetError(f"The tree of {path} must be a name or None, not {tree!r}.")
+                hint = (
+                    "" if not isinstance(tree, list | Mapping) else " A fileset, of datasets with files, is for hg.run."
+                )
+                raise FilesetError(f"The tree of {path} must be a name or None, not {tree!r}.{hint}")
             yield (os.fspath(path), tree) if tree is not None else split_tree(os.fspath(path))
     elif isinstance(files, Sequence) and not isinstance(files, bytes):
         for file in files:

@@ -301,6 +301,8 @@ class Source(ABC):
         self.files = tuple(files)
         self.step_size = check_step_size(step_size)
         self.npartitions = None
+        if not isinstance(metadata, Mapping | None):
+            raise TypeError(f"metadata must be a dict, not {metadata!r}")
         self.metadata = dict(metadata or {})
         self._places = {(path, file.tree): file for file in self.files for path in (*file.replicas, file.path)}
 

@@ -1,0 +1,133 @@
+"""Arguments that a public function does not have: an error that says what other libraries' words are called here."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from hepgraph.errors import nearest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OPENING = ("hg.open", "hg.from_root", "hg.from_parquet")
+COMPUTING = ("hg.compute", "hg.run")
+# The arguments that users look for in the wrong place, and the functions that have them.
+PLACES: dict[str, tuple[str, ...]] = {
+    "cache": (*OPENING, "hg.run"),
+    "checkpoint": COMPUTING,
+    "engine": COMPUTING,
+    "executor": (*COMPUTING, "hg.preprocess"),
+    "memory": ("hg.run",),
+    "metadata": (*OPENING, "hg.from_awkward"),
+    "on_error": (*COMPUTING, "hg.preprocess"),
+    "progress": (*COMPUTING, "hg.preprocess"),
+    "report": COMPUTING,
+    "resume": COMPUTING,
+    "retries": (*COMPUTING, "hg.preprocess"),
+    "schema": (*OPENING, "hg.from_awkward", "hg.run"),
+    "step_size": (*OPENING, "hg.run"),
+    "storage_options": (*OPENING, *COMPUTING, "hg.preprocess"),
+    "strict": ("hg.run", "hg.preprocess"),
+    "tree": ("hg.open", "hg.from_root", "hg.run", "hg.preprocess"),
+}
+
+
+class Said(NamedTuple):
+    """What does the same here: an argument and how to write it, or none and what to do."""
+
+    argument: str
+    text: str
+
+
+_STEP = Said("step_size", 'step_size=, in entries or as the memory of the needed columns ("50 MB"),')
+_FIRST = Said("", "Use events.head(n), or hg.preprocess(fileset).first_events(n)")
+_COLUMNS = Said("", "None is needed: columns are found out from what is computed, and hg.necessary_columns shows them")
+_LAZY = Said("", "None is needed: events are lazy")
+_SKIP = Said("on_error", 'on_error="skip"')
+_TIMEOUT = Said("storage_options", 'storage_options={"hepgraph": {"timeout": seconds}}')
+_TREE = Said("tree", "tree=")
+_WORKERS = Said("executor", "executor=hg.executors.Threads(n), or Processes(n),")
+
+# One row a word: an argument of coffea, dask, dask-awkward or uproot, and what does that here.
+ELSEWHERE = {
+    "align_clusters": Said("", "None is needed: ranges follow the clusters"),
+    "chunksize": _STEP,
+    "client": Said("executor", "executor=client"),
+    "columns": _COLUMNS,
+    "delayed": _LAZY,
+    "entry_start": _FIRST,
+    "entry_stop": _FIRST,
+    "filter_name": _COLUMNS,
+    "maxchunks": _FIRST,
+    "mode": _LAZY,
+    "n_workers": _WORKERS,
+    "num_workers": _WORKERS,
+    "object_path": _TREE,
+    "savemetrics": Said("report", "report=True"),
+    "scheduler": Said("executor", "executor="),
+    "schemaclass": Said("schema", 'schema=, such as "nanoaod",'),
+    "skip_bad_files": _SKIP,
+    "skipbadfiles": _SKIP,
+    "split_row_groups": _STEP,
+    "steps_per_file": _STEP,
+    "timeout": _TIMEOUT,
+    "tree_name": _TREE,
+    "treename": _TREE,
+    "treepath": _TREE,
+    "workers": _WORKERS,
+    "xrootdtimeout": _TIMEOUT,
+}
+
+
+def spoken(more: str = "") -> Callable[[Function], Function]:
+    """Wraps a function so that arguments that it does not have are an error that says what to write instead.
+
+    `more` is for those who give too many by position.
+
+    >>> @spoken()
+    ... def run(fileset, *, step_size=None): ...
+    >>> run([], schemaclass="NanoAODSchema")
+    Traceback (most recent call last):
+    ...
+    TypeError: run() has no argument schemaclass=. Use schema=, such as "nanoaod", of hg.open, ... or hg.run.
+    """
+
+    def wrapped(function: Function) -> Function:
+        parameters = inspect.signature(function).parameters.values()
+        known = [each.name for each in parameters]
+        most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+        name = function.__name__
+
+        @functools.wraps(function)
+        def called(*args: Any, **options: Any) -> Any:
+            if len(args) > most:
+                rest = ", ".join(f"{each}=" for each in known[most:])
+                said = f"{name}() takes {most} by position, not {len(args)}; the others have names: {rest}. {more}"
+                raise TypeError(said.rstrip())
+            for option in options:
+                if option not in known:
+                    raise TypeError(f"{name}() has no argument {option}=. {_advice(option, known)}")
+            return function(*args, **options)
+
+        return called  # type: ignore[return-value]
+
+    return wrapped
+
+
+def _advice(option: str, known: Sequence[str]) -> str:
+    """What to write instead of an argument that is not known."""
+    if option in ELSEWHERE:
+        argument, text = ELSEWHERE[option]
+        if not argument:
+            return f"{text}."
+        return f"Use {text.rstrip(',')}." if argument in known else f"Use {text} of {_any(PLACES[argument])}."
+    if option in PLACES:
+        return f"It is an argument of {_any(PLACES[option])}."
+    names = nearest(option, known)
+    return f"{'Nearest names' if names else 'It has'}: {'=, '.join(names or known)}=."
+
+
+def _any(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
