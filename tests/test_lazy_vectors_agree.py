@@ -95,3 +95,26 @@ def test_sum_of_lists() -> None:
     jets = eager("jet")
     e, px, py, pz = (ak.sum(ak.values_astype(getattr(jets, c), "float64"), axis=1) for c in ("E", "px", "py", "pz"))
     np.testing.assert_allclose(got, np.sqrt(np.maximum(e**2 - px**2 - py**2 - pz**2, 0)), rtol=1e-3, atol=2e-2)
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_momentum_from_pseudorapidity(engine: str) -> None:
+    """Right to a few units in the last place, and what files mark as absent is not NaN."""
+    sizes = np.concatenate([np.geomspace(1e-20, 80, 3000), np.linspace(0, 6, 3000)])
+    odd = [0, -0.0, np.inf, -np.inf, -99, -999, 999]
+    for dtype in (np.float32, np.float64):
+        eta = np.concatenate([sizes, -sizes, odd]).astype(dtype)
+        one, no = np.ones_like(eta), np.zeros_like(eta)
+        v = hg.from_awkward(ak.zip({"pt": one, "eta": eta, "phi": no, "mass": no}), 3)
+        got = hg.compute({"z": v.pz, "p": v.p}, executor="serial", progress=False, engine=engine)
+        with np.errstate(over="ignore"):
+            exact = {"z": np.sinh(eta.astype(np.longdouble)), "p": np.cosh(eta.astype(np.longdouble))}
+            for name, right in exact.items():
+                assert got[name].type.content.primitive == dtype.__name__
+                if name == "p":  # its square overflows where it does not
+                    right = np.where(right * right > np.finfo(dtype).max, np.inf, right)
+                mine = ak.to_numpy(got[name])
+                np.testing.assert_array_equal(np.signbit(mine), np.signbit(right))
+                finite = np.abs(right) < 0.9 * np.finfo(dtype).max
+                np.testing.assert_allclose(mine[finite], right[finite], rtol=6 * np.finfo(dtype).eps, atol=0)
+                assert np.isinf(mine[~finite]).all()

@@ -5,9 +5,11 @@ Coordinates are found by their names: `pt, phi` or `x, y` (px, py); `eta`, `thet
 Both dialects of names are understood: scikit-hep vector's (deltaR, px, E) and NanoEvents' (delta_r, nearest,
 metric_table).
 
-The formulas are those of scikit-hep vector (`vector._compute`), term by term, so that float32 rounding agrees; sums are
-the exception: they are kept in x, y, z, t, where vector converts back and forth. They are written with NumPy's ufuncs
-and awkward's functions only, so they serve eager arrays as well as lazy ones.
+The formulas are those of scikit-hep vector (`vector._compute`), term by term, so that float32 rounding agrees, with two
+exceptions. Sums are kept in x, y, z, t, where vector converts back and forth. And sinh(eta) is tanh(eta) cosh(eta), of
+the cosh that the energy has too: right to three units in the last place, and several times as fast where NumPy has no
+vector instructions for sinh. They are written with NumPy's ufuncs and awkward's functions only, so they serve eager
+arrays as well as lazy ones.
 """
 
 from __future__ import annotations
@@ -133,7 +135,13 @@ def z(v: Any) -> Any:
     if mine is not None:
         return mine
     mine = own(v, "eta")
-    return rho(v) * np.sinh(mine) if mine is not None else rho(v) / np.tan(own(v, "theta"))
+    return rho(v) * (np.tanh(mine) * _cosh(mine)) if mine is not None else rho(v) / np.tan(own(v, "theta"))
+
+
+def _cosh(eta: Any) -> Any:
+    """The momentum over the transverse momentum; as vector has it, but that no negative number overflows."""
+    decay = np.exp(-np.absolute(eta))
+    return 0.5 * (1 + decay * decay) / decay
 
 
 def eta(v: Any) -> Any:
@@ -163,9 +171,8 @@ def p2(v: Any) -> Any:
     if own(v, "z") is not None or mine is None:
         along = z(v)
         return rho2(v) + along * along
-    decay = np.exp(-mine)
-    inverse = 0.5 * (1 + decay * decay) / decay
-    return rho2(v) * (inverse * inverse)
+    over = _cosh(mine)
+    return rho2(v) * (over * over)
 
 
 def p(v: Any) -> Any:
