@@ -48,7 +48,8 @@ def from_root(
 
     `files`: a path or URL, a glob, "file.root:Events", a directory, a list of those, or {file: tree}. `tree`: the name
     of the tree, if not "Events" or the only one. `step_size`: entries in a partition, or the memory of the needed
-    columns ("50 MB"); without it, some 100 000 entries, cut where clusters end. Nothing but metadata is read.
+    columns ("50 MB"); without it, some 100 000 entries (of RNTuples twice as many), cut where clusters end.
+    Nothing but metadata is read.
 
     `cache`: a directory on a local disk (or an `hg.ColumnCache`, with a size) where the columns that are read are kept
     decoded, for the next time; off by default.

@@ -27,12 +27,16 @@ from hepgraph.io.pagelist import PageList
 from hepgraph.io.pages import PageReader, Part
 from hepgraph.io.ranges import Range
 from hepgraph.io.ranges import opened as opened_bytes
-from hepgraph.io.source import Column, Cut, Data, File, Need, Partition
+from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 
 
 class RNTupleSource(UprootSource):
     """A dataset of RNTuples; with `plain`, all columns are read by uproot."""
+
+    # Clusters are long, and pages so large that most ranges cut them: a range costs more, and what is decoded of a
+    # cluster is in memory for all of its ranges anyway.
+    usual_step = 2 * STEP_SIZE
 
     plain = False
     skips = True

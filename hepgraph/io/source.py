@@ -278,7 +278,8 @@ class Source(ABC):
 
     columns: dict[str, Column]
     files: tuple[File, ...]
-    step_size: int | str | None  # None: about STEP_SIZE entries, cut where clusters end
+    step_size: int | str | None  # None: about `usual_step` entries, cut where clusters end
+    usual_step = STEP_SIZE
     npartitions: int | None
     most_entries: int | None = None  # in a range, where the user says nothing: for the sake of memory
     most_shared: int | None = None  # bytes kept of what several ranges have a part of, likewise
@@ -505,7 +506,7 @@ class Source(ABC):
 
     def _entries_per_step(self, needed: Iterable[str]) -> int:
         if self.step_size is None:
-            return min(STEP_SIZE, self.most_entries or STEP_SIZE)
+            return min(self.usual_step, self.most_entries or self.usual_step)
         if isinstance(self.step_size, int):
             return self.step_size
         total = sum(self.columns[name].memory for name in needed if name in self.columns)
