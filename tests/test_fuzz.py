@@ -53,6 +53,7 @@ PERMITTED: list[tuple[str, str, str]] = [
     ("ak.mask", "cannot broadcast NumpyArray", "awkward fails on masks with lists of a fixed length"),
     ("ak.zip", "cannot broadcast .*Array of length", "awkward fails to zip lists of a fixed length and values"),
     ("broadcast_arrays", "cannot broadcast nested list", "nothing looks at the other array"),
+    ("[<>]|[=!]=", "Python integer .* out of bounds", "awkward does not compare with what NumPy does"),
     (r"\[", "boolean index did not match", "awkward forgets where a slice of an array begins"),
     ("drop_none", r"stops.i. > len.content", "awkward fails on lists that are missing"),
     (r"\[", "cannot fit jagged slice with length . into .* of size 0", "awkward fails on no events"),

@@ -369,3 +369,51 @@ def test_opaque_functions_keep_what_is_none(some_none):
     assert compute(x.b).to_list() == [None, [2]] * 2
     assert compute(ak.is_none(x)).to_list() == [True, False] * 2
     assert compute(ak.drop_none(x).b).to_list() == [[2]] * 2
+
+
+def test_padded_lists_beside_numbers():
+    """Lists of a fixed length that hold others do not go with one number an event, unless there is one of them."""
+    nested = ak.Array([[[], [1.1, 5.9]], [[8.5]], [], [[1.0]], [[2.0], [3.0], [4.0]]])
+    lazy = hg.from_awkward(ak.zip({"nested": nested, "x": np.arange(5.0)}, depth_limit=1), npartitions=2)
+    for size in (1, 2, 5):
+
+        def summed(events, size=size):
+            return ak.pad_none(events.nested, size, axis=1, clip=True) + events.x
+
+        eager = ak.Array({"nested": nested, "x": np.arange(5.0)})
+        if size == 1:
+            assert compute(summed(lazy)).to_list() == summed(eager).to_list()
+        else:
+            with pytest.raises(ValueError, match="cannot broadcast"):
+                summed(eager)
+            with pytest.raises(hg.errors.UnsupportedError, match=r"use ak\.from_regular"):
+                summed(lazy)
+            var = ak.from_regular(ak.pad_none(lazy.nested, size, axis=1, clip=True), axis=1) + lazy.x
+            assert compute(var).to_list() == ak.to_list(
+                ak.from_regular(ak.pad_none(nested, size, axis=1, clip=True), axis=1) + np.arange(5.0)
+            )
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_cuts_of_padded_lists_of_lists(engine):
+    """A list that padding added has no elements, wherever the lists that it might stand for begin."""
+    nested = [[[0], None], [[], [3, 2, 1]], [[-3, 1, 2], []], [[3], None, [1, 0]], [], [[7, 7], [5]]]
+    whole = ak.zip({"nested": ak.Array(nested), "cut": [False, True, True, False, True, True]}, depth_limit=1)
+
+    def padded(events):
+        return ak.pad_none(events.nested, 3, axis=1)[events.cut]
+
+    for first in range(len(whole)):
+        for last in range(first + 1, len(whole) + 1):
+            data = whole[first:last]
+            lazy = hg.from_awkward(data)
+            tree = {
+                "lists": padded(lazy),
+                "lengths": ak.num(padded(lazy), axis=2),
+                "sums": ak.sum(padded(lazy), axis=2),
+            }
+            got = hg.compute(tree, executor="serial", progress=False, engine=engine)
+            assert ak.is_valid(got["lists"])
+            assert got["lists"].to_list() == padded(data).to_list()
+            assert got["lengths"].to_list() == ak.num(padded(data), axis=2).to_list()
+            assert got["sums"].to_list() == ak.sum(padded(data), axis=2).to_list()

@@ -250,7 +250,8 @@ def count(s: Space) -> Node:
         return count(_base(s))
     if s.kind == "pull":
         m = as_map(s.args[1])
-        return take(m, count(_base(s)))
+        size = take(m, count(_base(s)))
+        return apply("where", [defined(m), size, literal(np.int64(0))]) if m.partial else size
     assert s.parent is not None
     if s.kind == "one":
         return full(1, s.parent)

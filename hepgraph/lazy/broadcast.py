@@ -67,13 +67,26 @@ def not_as_numpy(forms: Sequence[Form]) -> None:
     """Refuses arrays without lists of any length but of different depths: awkward would pair all rows with all rows."""
     if all(isinstance(form, Scalar) or (isinstance(form, List) and form.size is None) for form in forms):
         return
-    depths = {_regular(form) for form in forms if not (isinstance(form, Scalar) and form.node.space is None)}
-    if len(depths) > 1 and None not in depths:
+    some = [form for form in forms if not (isinstance(form, Scalar) and form.node.space is None)]
+    depths = {_regular(form) for form in some}
+    if len(depths) > 1 and (None not in depths or _fixed_beside_none(some)):
         raise UnsupportedError(
             "One of these arrays has lists of a fixed length (by keepdims=True or np.newaxis), the other none; awkward"
             " would broadcast them as NumPy does, every row with every row. Leave out keepdims, or use ak.from_regular"
             " first."
         )
+
+
+def _fixed_beside_none(forms: Sequence[Form]) -> bool:
+    """Whether lists of a fixed length, in no lists of any length, are beside something without lists."""
+    level = [unwrap(form)[1] for form in forms]
+    while lists := [form for form in level if isinstance(form, List)]:
+        if any(form.size is None for form in lists):
+            return False
+        if len(lists) < len(level) and any(form.size != 1 for form in lists):
+            return True
+        level = [unwrap(form.content)[1] if isinstance(form, List) else form for form in level]
+    return False
 
 
 def _regular(form: Form) -> int | None:
