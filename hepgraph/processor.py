@@ -179,7 +179,6 @@ def check_lazy(output: Any) -> None:
     check(rebuilt(output, held))
 
 
-@spoken()
 @dataclass
 class Runner:
     """Runs processors in coffea's call shape: `Runner(...)(fileset, "Events", processor_instance=P())`.
@@ -221,3 +220,6 @@ class Runner:
             "chunks": len(report.rows),
         }
         return out, metrics
+
+
+Runner.__init__ = spoken(name="Runner")(Runner.__init__)  # type: ignore[method-assign]

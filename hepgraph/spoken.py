@@ -81,10 +81,10 @@ ELSEWHERE = {
 }
 
 
-def spoken(more: str = "") -> Callable[[Function], Function]:
+def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
     """Wraps a function so that arguments that it does not have are an error that says what to write instead.
 
-    `more` is for those who give too many by position.
+    `more` is for those who give too many by position; `name` is that of the class whose `__init__` it is.
 
     >>> @spoken()
     ... def run(fileset, *, step_size=None): ...
@@ -95,20 +95,21 @@ def spoken(more: str = "") -> Callable[[Function], Function]:
     """
 
     def wrapped(function: Function) -> Function:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())[bool(name) :]  # without self
         known = [each.name for each in parameters]
         most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
-        name = function.__name__
+        its = name or function.__name__
 
         @functools.wraps(function)
         def called(*args: Any, **options: Any) -> Any:
-            if len(args) > most:
+            given = len(args) - bool(name)
+            if given > most:
                 rest = ", ".join(f"{each}=" for each in known[most:])
-                said = f"{name}() takes {most} by position, not {len(args)}; the others have names: {rest}. {more}"
+                said = f"{its}() takes {most} by position, not {given}; the others have names: {rest}. {more}"
                 raise TypeError(said.rstrip())
             for option in options:
                 if option not in known:
-                    raise TypeError(f"{name}() has no argument {option}=. {_advice(option, known)}")
+                    raise TypeError(f"{its}() has no argument {option}=. {_advice(option, known)}")
             return function(*args, **options)
 
         return called  # type: ignore[return-value]

@@ -1,6 +1,7 @@
 """Processors over filesets: several datasets, metadata, executors, results of every kind, exceptions."""
 
 import json
+import pickle
 import threading
 from collections import defaultdict
 
@@ -222,6 +223,20 @@ def test_trees(folder):
     assert run(lambda e: ak.num(e, axis=0), {"x": {"files": [f"{folder}/a.root"], "treename": "Other"}}) == 3
     assert run(lambda e: ak.num(e, axis=0), {"x": {f"{folder}/a.root": "Other"}}) == 3
     assert run(lambda e: ak.sum(e.MET.pt > -1, axis=0), sums) == 103
+
+
+def test_a_runner_is_a_class(folder):
+    """Users derive from it, and send it to workers."""
+
+    class Mine(hg.Runner):
+        pass
+
+    kept = pickle.loads(pickle.dumps(hg.Runner("serial", progress=False)))
+    assert kept == hg.Runner(executor="serial", progress=False)
+    assert isinstance(Mine("serial"), hg.Runner)
+    assert Mine("serial", progress=False)({"x": [f"{folder}/a.root"]}, "Events", lambda e: ak.num(e, axis=0)) == 100
+    with pytest.raises(TypeError, match=r"Runner\(\) has no argument skipbadfiles=\. Use on_error=\"skip\""):
+        Mine(skipbadfiles=True)
 
 
 def test_parquet_files(folder):
