@@ -35,26 +35,34 @@ PLACES: dict[str, tuple[str, ...]] = {
 
 
 class Said(NamedTuple):
-    """What does the same here: an argument and how to write it, or none and what to do."""
+    """The argument that does the same here, a value of it, and what else may be said of it."""
 
     argument: str
-    text: str
+    value: str = ""
+    more: str = ""
+
+    def use(self, function: Sequence[str]) -> str:
+        """What to write, and where if the function with these arguments does not have it."""
+        words = f"Use {self.argument}={self.value}" + (f", {self.more}" if self.more else "")
+        if self.argument in function:
+            return f"{words}."
+        return f"{words}{',' if self.more else ''} of {_any(PLACES[self.argument])}."
 
 
-_STEP = Said("step_size", 'step_size=, in entries or as the memory of the needed columns ("50 MB"),')
-_FIRST = Said("", "Use events.head(n), or hg.preprocess(fileset).first_events(n)")
-_COLUMNS = Said("", "None is needed: columns are found out from what is computed, and hg.necessary_columns shows them")
-_LAZY = Said("", "None is needed: events are lazy")
-_SKIP = Said("on_error", 'on_error="skip"')
-_TIMEOUT = Said("storage_options", 'storage_options={"hepgraph": {"timeout": seconds}}')
-_TREE = Said("tree", "tree=")
-_WORKERS = Said("executor", "executor=hg.executors.Threads(n), or Processes(n),")
+_STEP = Said("step_size", more='in entries or as the memory of the needed columns ("50 MB")')
+_FIRST = "Use events.head(n), or hg.preprocess(fileset).first_events(n)."
+_COLUMNS = "None is needed: columns are found out from what is computed, and hg.necessary_columns shows them."
+_LAZY = "None is needed: events are lazy."
+_SKIP = Said("on_error", '"skip"')
+_TIMEOUT = Said("storage_options", '{"hepgraph": {"timeout": seconds}}')
+_TREE = Said("tree")
+_WORKERS = Said("executor", "hg.executors.Threads(n)", "or Processes(n)")
 
-# One row a word: an argument of coffea, dask, dask-awkward or uproot, and what does that here.
-ELSEWHERE = {
-    "align_clusters": Said("", "None is needed: ranges follow the clusters"),
+# One row a word: an argument of coffea, dask, dask-awkward or uproot, and what does that here, or a sentence.
+ELSEWHERE: dict[str, Said | str] = {
+    "align_clusters": "None is needed: ranges follow the clusters.",
     "chunksize": _STEP,
-    "client": Said("executor", "executor=client"),
+    "client": Said("executor", "client"),
     "columns": _COLUMNS,
     "delayed": _LAZY,
     "entry_start": _FIRST,
@@ -65,9 +73,9 @@ ELSEWHERE = {
     "n_workers": _WORKERS,
     "num_workers": _WORKERS,
     "object_path": _TREE,
-    "savemetrics": Said("report", "report=True"),
-    "scheduler": Said("executor", "executor="),
-    "schemaclass": Said("schema", 'schema=, such as "nanoaod",'),
+    "savemetrics": Said("report", "True"),
+    "scheduler": Said("executor"),
+    "schemaclass": Said("schema", more='such as "nanoaod"'),
     "skip_bad_files": _SKIP,
     "skipbadfiles": _SKIP,
     "split_row_groups": _STEP,
@@ -119,11 +127,9 @@ def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
 
 def _advice(option: str, known: Sequence[str]) -> str:
     """What to write instead of an argument that is not known."""
-    if option in ELSEWHERE:
-        argument, text = ELSEWHERE[option]
-        if not argument:
-            return f"{text}."
-        return f"Use {text.rstrip(',')}." if argument in known else f"Use {text} of {_any(PLACES[argument])}."
+    told = ELSEWHERE.get(option)
+    if told is not None:
+        return told if isinstance(told, str) else told.use(known)
     if option in PLACES:
         return f"It is an argument of {_any(PLACES[option])}."
     names = nearest(option, known)

@@ -218,9 +218,7 @@ class Values(Writer):
             case "perm":
                 return self.length(as_space(space.args[0]), env)
             case "pull":
-                m = as_map(space.args[1])
-                size = self.value(count(space), env)
-                return self.emit(f"select i1 {self.reach(m, env).found}, i64 {size}, i64 0") if m.partial else size
+                return self.value(count(space), env)
             case "pad":
                 target, clip = space.param
                 if clip:
