@@ -3,7 +3,6 @@
 HEPGRAPH_UPDATE_SNAPSHOTS=1 writes the files again.
 """
 
-import inspect
 import os
 import re
 import warnings
@@ -20,7 +19,6 @@ import uproot
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.errors import nearest, suggestion
-from hepgraph.spoken import ELSEWHERE, PLACES
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -562,18 +560,6 @@ def test_words_of_other_libraries(says):
 class CountEvents(hg.Processor):
     def process(self, events):
         return ak.num(events, axis=0)
-
-
-def test_where_arguments_are():
-    """Each function that is said to have an argument has it, and no other of those that are named."""
-    named = {function for functions in PLACES.values() for function in functions}
-    for argument, functions in PLACES.items():
-        for function in named:
-            parameters = inspect.signature(getattr(hg, function.removeprefix("hg."))).parameters
-            if (argument, function) not in (("cache", "hg.preprocess"), ("tree", "hg.compute")):  # other things
-                assert (argument in parameters) == (function in functions), (argument, function)
-    assert not set(ELSEWHERE) & set(PLACES)
-    assert {said.argument for said in ELSEWHERE.values() if not isinstance(said, str)} <= {*PLACES}
 
 
 def test_no_mistake_is_a_warning():
