@@ -9,12 +9,17 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3 python;
 # Byte code is made when it is first needed, and kept, whatever the shell says: the tests start many Pythons.
 export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+# The tested versions of all that is installed; a Python that is newer than those gets the newest of everything.
+CONSTRAINTS := $(shell '$(PYTHON)' -c 'import sys; print("constraints.txt" if sys.version_info < (3, 14) else "")' 2>/dev/null)
+PINNED = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+PINNED_BUILD = $(if $(CONSTRAINTS),--build-constraint $(CONSTRAINTS))
+SMOKE := tests/test_adl.py tests/test_cli.py tests/test_eager.py tests/test_lazy_dispatch.py tests/test_processor.py
 
 .DEFAULT_GOAL := help
-.PHONY: help adl test lint bench clean
+.PHONY: help adl test lint fuzz fresh newest lowest smoke constraints bench clean
 
 help: ## print this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-14s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-18s%s\n", $$1, $$2 }'
 
 adl: $(VENV)/.installed ## run the eight ADL benchmark queries on data/sample.root and plot them in adl.png
 	$(BIN)/python -m hepgraph adl data/sample.root --plot adl.png
@@ -28,22 +33,47 @@ lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+fuzz: $(VENV)/.installed-test ## the property tests, with ten times the examples
+	HEPGRAPH_FUZZ=$${HEPGRAPH_FUZZ:-10} $(BIN)/python -m pytest -n 2 --timeout 7200 -m 'hypothesis or fuzz'
+
+fresh:
+	rm -rf .venv-newest
+	$(MAKE) .venv-newest/.installed-test VENV=.venv-newest CONSTRAINTS=
+
+newest: fresh ## all tests with the newest version of everything, and with the lowest that pyproject.toml allows
+	.venv-newest/bin/python -m pytest -n 2
+	$(MAKE) lowest
+
+lowest: .lowest.txt ## all tests with the lowest versions
+	$(MAKE) .venv-lowest/.installed-test VENV=.venv-lowest CONSTRAINTS=.lowest.txt
+	.venv-lowest/bin/python -m pytest -n 2
+
+smoke: fresh ## some tests with the newest version of everything
+	.venv-newest/bin/python -m pytest -q -n 2 $(SMOKE)
+
+constraints: fresh ## write constraints.txt anew, with the newest versions
+	.venv-newest/bin/python -m pip freeze --all --exclude-editable --exclude hepgraph >constraints.txt
+
+# "numpy>=2.1" of pyproject.toml becomes "numpy==2.1.*".
+.lowest.txt: pyproject.toml
+	grep -oE '"[A-Za-z0-9_-]+>=[0-9.]+"' $< | tr -d '"' | sed -E 's/>=(.*)/==\1.*/' >$@
+
 bench: $(VENV)/.installed-test ## every script of benchmarks/, one after the other
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 clean: ## remove .venv and all that was built or cached
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis adl.png
+	rm -rf $(VENV) .venv-newest .venv-lowest .lowest.txt build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis adl.png
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(VENV)/.installed: pyproject.toml $(VENV)/.created
-	$(PIP) install --no-compile -e .
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS) $(VENV)/.created
+	$(PIP) install $(PINNED) $(PINNED_BUILD) --no-compile -e .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml $(VENV)/.created
-	$(PIP) install --no-compile -e '.[batch,dask,remote,yaml]' --group test
+$(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) $(VENV)/.created
+	$(PIP) install $(PINNED) $(PINNED_BUILD) --no-compile -e '.[batch,dask,remote,yaml]' --group test
 	@touch $(VENV)/.installed $@
 
-# pip >= 25.1 knows dependency groups.
+# pip >= 25.3 knows dependency groups and build constraints.
 $(VENV)/.created:
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
 		python='$(PYTHON)'; \
@@ -62,5 +92,5 @@ $(VENV)/.created:
 		echo "Making $(VENV) with $$python"; \
 		"$$python" -m venv $(VENV); \
 	fi
-	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install $(PINNED) --upgrade 'pip>=25.3' 'setuptools>=77'
 	@touch $@

@@ -1,6 +1,5 @@
 """Baskets as ROOT writes them, made byte by byte, and small files of every codec; what two data have to be equal in."""
 
-import os
 import struct
 import tempfile
 import zlib
@@ -18,8 +17,6 @@ from hepgraph.io.baskets import Baskets, Embedded
 from hepgraph.io.forms import data_of_layout
 from hepgraph.io.leaves import Number
 from hepgraph.io.ranges import NOWHERE, LocalBytes, ShortFile
-
-FUZZ = int(os.environ.get("HEPGRAPH_FUZZ", "1"))
 
 
 def same(mine, theirs):

@@ -1,15 +1,14 @@
 """What tests have in common."""
 
-import os
-
 import pytest
+from drawing import examples
 from faulting import Faults, fileset_in, write
 from hypothesis import settings
 
 from hepgraph.io import remembered
 
 # what a property test draws, unless it says so itself; HEPGRAPH_FUZZ=10 draws ten times as much
-settings.register_profile("hepgraph", max_examples=int(30 * float(os.environ.get("HEPGRAPH_FUZZ", "1"))))
+settings.register_profile("hepgraph", max_examples=examples(30))
 settings.load_profile("hepgraph")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,12 @@ import numpy as np
 
 SPECIAL = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1.0, -1.0])
 HARD = np.array([*SPECIAL, 5.0, -10.0, 1e30, 2.0**31, -(2.0**63)])
+FUZZ = float(os.environ.get("HEPGRAPH_FUZZ", "1"))  # `make fuzz` draws ten times as much
+
+
+def examples(n: int) -> int:
+    """How many examples or mutations a test draws: n, times HEPGRAPH_FUZZ."""
+    return max(1, int(n * FUZZ))
 
 
 class Tape:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawing import examples
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -105,7 +106,7 @@ def test_a_second_run_reads_nothing(fileset, tmp_path, processor, executor):
     assert second.events == 120
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(st.sets(st.integers(0, 11)), st.sampled_from([Met, Eager]))
 @example(set(range(12)), Met)
 def test_whatever_is_left_of_a_checkpoint_the_result_is_the_same(folder, tmp_path_factory, lost, kind):

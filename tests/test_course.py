@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawing import examples
 from faulting import Faults, analysis, check_short, fileset_in, run, same, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -144,7 +145,7 @@ def test_computed_things_skip_and_go_on_as_well(fileset, faults):
 RANGES = [(name, start) for name in "abc" for start in range(0, 40, 10)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     st.sets(st.sampled_from(RANGES), max_size=11),
     st.sets(st.sampled_from(RANGES)),

@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawing import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -55,7 +56,7 @@ def compared(draw):
     return values, value, draw(st.sampled_from(sorted(COMPARE))), draw(st.booleans())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(compared(), st.integers(1, 4), st.integers(1, 5), st.booleans())
 @example((np.array([np.nan, 1.0]), 5.0, "<", False), 2, 2, False)
 @example((np.array([0.1], np.float32), 0.1, "==", False), 1, 1, False)
@@ -81,7 +82,7 @@ def test_one_comparison(tmp_path_factory, case, group, step, ordered):
     assert report.excluded <= len(values) - np.count_nonzero(mask)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(compared())
 def test_extremes_tell_what_is_possible(case):
     values, value, op, turned = case

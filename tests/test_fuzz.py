@@ -1,8 +1,7 @@
 """Random programs on random data: a lazy array must give what eager awkward gives, in any partitioning, or refuse.
 
 A program is drawn as bytes (a `Tape`): each byte chooses the next operation or operand, so that a failing example
-shrinks to a short one. Every operation is done twice, to an eager array and to its lazy twin. HEPGRAPH_FUZZ multiplies
-the number of examples.
+shrinks to a short one. Every operation is done twice, to an eager array and to its lazy twin.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 from agreement import check
-from drawing import Tape, everything
+from drawing import Tape, everything, examples
 from expressions import OPERATIONS, Program, Value, shape_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,7 +23,7 @@ import hepgraph as hg
 from hepgraph.errors import HepgraphError
 from hepgraph.kernel import native
 
-EXAMPLES = int(80 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
+EXAMPLES = examples(80)
 PARTITIONS = (1, 2, 7)
 # what NumPy and the C library give differs by some ulp; of 0.0 and -0.0, NumPy's maximum is one or the other
 ROUGH = r"hypot|\*\* (0\.5|3)"

@@ -1,7 +1,4 @@
-"""Damaged baskets: an error that names file, tree, branch and basket, never a wrong array where there is a checksum.
-
-HEPGRAPH_FUZZ multiplies the number of mutations.
-"""
+"""Damaged baskets: an error that names file, tree, branch and basket, never a wrong array where there is a checksum."""
 
 import struct
 from contextlib import nullcontext
@@ -10,7 +7,8 @@ from unittest import mock
 import numpy as np
 import pytest
 import uproot
-from baskets import COMPRESSIONS, FUZZ, Memory, block, on_disk, same, write, written
+from baskets import COMPRESSIONS, Memory, block, on_disk, same, write, written
+from drawing import examples
 
 from hepgraph import errors
 from hepgraph.io import baskets, trees
@@ -24,6 +22,8 @@ from hepgraph.io.ranges import NOWHERE, ShortFile, opened
 from hepgraph.io.reader import Reader
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition
+
+pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture(autouse=True)
@@ -208,9 +208,9 @@ def test_mutations_give_errors_or_what_was_written(tmp_path, codec):
         layout = Layout(None, "", 90)
         layout.add(names, handle)
     ranges = [each for name in names for each in layout.branches[name].baskets.ranges]
-    rng = np.random.default_rng(FUZZ)
+    rng = np.random.default_rng(examples(1))
     raised = 0
-    for turn in range(200 * FUZZ):
+    for turn in range(examples(200)):
         changed = bytearray(content)
         for _ in range(rng.integers(1, 4)):
             start, stop = ranges[rng.integers(len(ranges))]

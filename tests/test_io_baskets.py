@@ -1,7 +1,4 @@
-"""Baskets made byte by byte against a slow decoder; their vectors, counters and tables.
-
-HEPGRAPH_FUZZ multiplies the number of examples.
-"""
+"""Baskets made byte by byte against a slow decoder; their vectors, counters and tables."""
 
 import struct
 from contextlib import nullcontext
@@ -9,7 +6,8 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from baskets import CODECS, FUZZ, NUMBERS, Memory, on_disk, written
+from baskets import CODECS, NUMBERS, Memory, on_disk, written
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,7 +61,7 @@ def branches(draw):
     return Branch("x", baskets, leaf, counter), content, start, stop, counts[start:stop], expected
 
 
-@settings(max_examples=300 * FUZZ, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(branches(), st.booleans(), st.sampled_from(["as asked", "ahead", "on disk"]), st.booleans())
 def test_drawn_baskets_against_a_slow_decoder(drawn, counter_first, how, share):
     with on_disk(drawn[1]) if how == "on disk" else nullcontext(Memory(drawn[1])) as data:
@@ -143,7 +141,7 @@ def text_of(word):
     return bytes([len(word)]) + word if len(word) < 255 else b"\xff" + struct.pack(">i", len(word)) + word
 
 
-@settings(max_examples=100 * FUZZ, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data())
 def test_drawn_vectors_of_vectors_and_of_texts(data):
     kind = data.draw(st.sampled_from([None, ">f4", ">i8", "u1", ">u2"]))

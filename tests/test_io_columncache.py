@@ -1,7 +1,4 @@
-"""The column cache: whatever is in it, in whatever state, the data are those of the file.
-
-HEPGRAPH_FUZZ multiplies the number of examples.
-"""
+"""The column cache: whatever is in it, in whatever state, the data are those of the file."""
 
 import os
 import pickle
@@ -20,7 +17,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import uproot
-from baskets import FUZZ, write
+from baskets import write
+from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -107,7 +105,7 @@ def assert_same(mine, theirs):
 
 
 @pytest.mark.parametrize("kind", ["tree", "ntuple", "parquet"])
-@settings(max_examples=25 * FUZZ, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_what_comes_is_what_the_file_holds(files, tmp_path_factory, kind, data):
     plain = files[kind]

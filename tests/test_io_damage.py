@@ -1,17 +1,14 @@
-"""Damaged RNTuples: where there are checksums, an error that says where, or the same data; never other data.
-
-HEPGRAPH_FUZZ multiplies the number of mutations.
-"""
+"""Damaged RNTuples: where there are checksums, an error that says where, or the same data; never other data."""
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from unittest import mock
 
 import numpy as np
 import pytest
+from drawing import examples
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
@@ -22,7 +19,8 @@ from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import borrowed, handles
 
-MUTATIONS = int(40 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))  # of each of five files
+pytestmark = pytest.mark.fuzz
+MUTATIONS = examples(40)  # of each of five files
 
 
 def events(path: Path, codec: str = "zstd", checksums: bool = True) -> str:

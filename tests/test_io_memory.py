@@ -5,6 +5,7 @@ import pickle
 import awkward as ak
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,7 +93,7 @@ def read_all(source, partitions=None):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data(), KINDS, st.integers(1, 4))
 def test_every_leaf_comes_back_in_any_partitioning(draw, kind, npartitions):
     events = draw.draw(st.lists(st.fixed_dictionaries({"x": values_of(kind), "n": st.integers(0, 9)}), max_size=6))

@@ -1,11 +1,7 @@
-"""RNTuple pages: every encoding, paging and structure reads as it was written, and as uproot reads it.
-
-HEPGRAPH_FUZZ multiplies the number of examples.
-"""
+"""RNTuple pages: every encoding, paging and structure reads as it was written, and as uproot reads it."""
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
 from pathlib import Path
 from unittest import mock
@@ -15,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 import uproot
+from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
@@ -33,7 +30,6 @@ from hepgraph.io.trees import borrowed, handles
 from hepgraph.io.unsplit import slow_unsplit, unsplit
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-FUZZ = float(os.environ.get("HEPGRAPH_FUZZ", "1"))
 INDEX64, SPLIT_INDEX64, SPLIT_INDEX32 = 0x0F, 0x1B, 0x1A
 
 
@@ -196,7 +192,7 @@ def test_encodings_are_those_that_uproot_knows():
 
 FLAT = [number for number, encoding in ENCODINGS.items() if not encoding.index] + [TRUNCATED, QUANTISED]
 EXAMPLES = settings(
-    max_examples=int(25 * FUZZ),
+    max_examples=examples(25),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

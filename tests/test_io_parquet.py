@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +92,7 @@ def read_all(source, names=None):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(st.data(), KINDS, st.booleans(), st.integers(1, 4), st.integers(1, 4))
 def test_round_trip(tmp_path_factory, draw, kind, nullable, group, step):
     values = draw.draw(st.lists(values_of(kind, nullable), min_size=1, max_size=7))
@@ -308,7 +309,7 @@ def test_real_files_read_as_awkward_reads_them(name):
             np.testing.assert_array_equal(ak.ravel(mine), ak.ravel(theirs))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(st.integers(0, 30), max_size=8), st.integers(1, 40))
 def test_ranges_follow_row_groups(sizes, step):
     edges = tuple(np.cumsum([0, *sizes]).tolist())

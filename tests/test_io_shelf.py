@@ -1,18 +1,15 @@
-"""Memory for results is used again only when nobody holds it.
-
-HEPGRAPH_FUZZ multiplies the number of examples.
-"""
+"""Memory for results is used again only when nobody holds it."""
 
 import awkward as ak
 import numpy as np
-from baskets import FUZZ
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgraph.io.shelf import MOST, Shelf
 
 
-@settings(max_examples=60 * FUZZ, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["hold", "view", "buffer", "awkward", "drop"])), max_size=30)
 )

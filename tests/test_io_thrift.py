@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawing import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def test_histograms(tmp_path):
     assert [group[2] for group in found] == [[0, 1, 1], [1, 0, 1]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     st.lists(st.none() | st.lists(st.none() | st.lists(st.none() | st.integers(0, 9), max_size=3), max_size=3)),
     st.integers(1, 4),
@@ -65,7 +66,7 @@ def test_histograms_of_lists_of_lists(tmp_path_factory, rows, group, more):
     assert np.sum([levels for levels in found if levels], axis=0).tolist() == wanted or not rows
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.binary(max_size=60))
 @example(b"\x1c" * 5000)
 @example(b"\x19\xf2\xff\xff\xff\xff\xff\xff\xff\x7f")

@@ -1,7 +1,6 @@
 """Random analyses on random data: the kernel must give what the interpreter gives, bin by bin.
 
 A program is drawn as bytes, as in `test_fuzz`: it cuts, combines, reduces and picks, and fills histograms.
-HEPGRAPH_FUZZ multiplies the number of examples.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import programs
 import programs_more  # noqa: F401  (adds its rules to those of programs)
 import pytest
 from agreement import check
-from drawing import Tape, collisions
+from drawing import Tape, collisions, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from programs import array, fill, total
@@ -29,7 +28,7 @@ from hepgraph.kernel import batches, engine, lower
 from hepgraph.kernel import native as compiler
 from hepgraph.ledger import Report
 
-EXAMPLES = int(100 * float(os.environ.get("HEPGRAPH_FUZZ", "1")))
+EXAMPLES = examples(100)
 made: Counter[str] = Counter()
 reasons: Counter[str] = Counter()
 

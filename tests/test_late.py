@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import uproot
 from baskets import extended
+from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ntuple_writer import BY_NAME, COLLECTION, ColumnOf, FieldOf, Written, write
@@ -165,7 +166,7 @@ def test_the_result_is_that_of_reading_all(path, name, engine, all_read):
     engine=st.sampled_from(["auto", "interpreter"]),
     kind=st.sampled_from(list(WRITERS)),
 )
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 def test_any_runs_in_any_ranges(paths, runs, step, cut, engine, kind):
     events = hg.from_root(paths[kind], schema="nanoaod", step_size=step)
     mask = events.run == 99

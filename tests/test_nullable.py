@@ -5,6 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -191,7 +192,7 @@ def plain(x):
     return x.to_list() if isinstance(x, ak.Array) else np.asarray(x).item()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.data(), st.integers(1, 5), st.integers(1, 4), st.sampled_from(["base", "nanoaod"]))
 def test_every_expression_equals_eager_awkward(tmp_path_factory, draw, group, parts, schema):
     none = draw.draw(st.sets(st.sampled_from(PLACES)) | st.just(set(PLACES)))
@@ -208,7 +209,7 @@ def test_every_expression_equals_eager_awkward(tmp_path_factory, draw, group, pa
     assert got == wanted
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(st.data(), st.integers(1, 5), st.integers(1, 3))
 def test_chunks_for_eager_processors_are_the_same(tmp_path_factory, draw, group, parts):
     none = draw.draw(st.sets(st.sampled_from(PLACES)) | st.just(set(PLACES)))
@@ -222,7 +223,7 @@ def test_chunks_for_eager_processors_are_the_same(tmp_path_factory, draw, group,
             assert chunk[name].to_list() == [row[name] for row in rows[part.start : part.stop]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.data(), st.integers(1, 5))
 def test_types_have_options_where_something_is_none_and_nowhere_else(tmp_path_factory, draw, group):
     none = draw.draw(st.sets(st.sampled_from(PLACES)))

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import uproot
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -239,7 +240,7 @@ def test_a_file_may_be_in_two_datasets(fileset):
 # parts
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(n=st.integers(1, 130), step=st.sampled_from([7, 20, "1 kB"]))
 def test_the_first_events(folder, n, step):
     fileset = {"all": [f"{folder}/{name}.parquet" for name in "abc"]}
