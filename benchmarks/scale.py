@@ -195,7 +195,7 @@ class Imagined:
         return {"nowhere": self.threads}
 
     def submit(self, function: Any, plan: str, place: Any, *arguments: Any, key: str, **_: Any) -> Any:
-        from hepgraph.executors.folding import Sum, add_up
+        from hepgraph.executors.sums import Sum, add_up
 
         self.tasks += 1
         if function is add_up:

@@ -156,6 +156,7 @@ def run_passes(
 ) -> list[list[Any]]:
     """The finished results of each pass; rows go to the ledger."""
     running = Running(made, ledger, course or Course())
+    runner.notes = ()
     with running.on():
         tasks = running.tasks
         if runner.watch is not None:
@@ -166,6 +167,7 @@ def run_passes(
                     running.take(part.value, [(tasks[index], told) for index, told in part.rows])
                     tick(sum(told.events for _, told in part.rows))
                 tasks = running.again()
+        ledger.notes += runner.notes
         return running.results()
 
 

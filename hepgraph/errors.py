@@ -131,6 +131,10 @@ class KilledError(ExecutorError):
     """A range that ended the process that worked on it, each time it was tried."""
 
 
+class PlanGoneError(ExecutorError):
+    """A dask scheduler that no longer has the plan of a run: it was started anew, or the run has ended."""
+
+
 class CancelledError(ExecutorError):
     """A run that was given up because the user asked for it."""
 

@@ -25,8 +25,8 @@ from hepgraph.attempt import Policy, attempt
 from hepgraph.compute import finished, passes
 from hepgraph.errors import HepgraphError, UnsupportedError
 from hepgraph.events import from_source
-from hepgraph.executors.folding import Sum, merged_sum, summed
 from hepgraph.executors.shipped import Shipped
+from hepgraph.executors.sums import Sum, merged_sum, summed
 from hepgraph.executors.tree import Merger, Place, height_of
 from hepgraph.graph.form import List, Record, Scalar
 from hepgraph.io.mapped import open_mapped

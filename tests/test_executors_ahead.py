@@ -19,8 +19,8 @@ import hepgraph as hg
 from hepgraph.compute import passes
 from hepgraph.course import Course, Running
 from hepgraph.executors import Processes
-from hepgraph.executors.folding import summed
 from hepgraph.executors.processes import _Crew
+from hepgraph.executors.sums import summed
 from hepgraph.executors.tree import Place, height_of
 from hepgraph.io.ahead import ahead
 from hepgraph.ledger import Report

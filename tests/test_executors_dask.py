@@ -391,9 +391,6 @@ def test_other_versions_on_the_workers(client, monkeypatch):
         f"  awkward: 1.10.5 here, {real['awkward']} there\n"
         "Results could differ, or not come at all: start the workers from the same environment."
     )
-    monkeypatch.setattr(Dask, "_check", lambda self, client: None)  # a worker that came later
-    with pytest.raises(VersionError, match=r"awkward: 1\.10\.5 here"):
-        hg.compute(hg.from_awkward(ARRAY).x, executor=client)
 
 
 def test_a_scheduler_with_another_hepgraph(client, plain, monkeypatch, caplog):
@@ -410,7 +407,7 @@ def test_a_scheduler_with_another_hepgraph(client, plain, monkeypatch, caplog):
         same(hg.compute(tree_of(hg.from_awkward(ARRAY, npartitions=37)), executor=client), plain)
     assert [text for text in caplog.messages if text.startswith("hepgraph")] == [
         "hepgraph: the scheduler has another hepgraph (No module named 'hepgraph.executors.guard'): if this process is "
-        "killed, the run's plan stays in the memory of the scheduler and its workers"
+        "killed, the run's plan stays in the memory of the scheduler"
     ]
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import IncompleteWarning, KilledError
-from hepgraph.executors.folding import Fold, Patience, Sum, merge
+from hepgraph.executors.folding import Fold, Patience
 from hepgraph.executors.interface import Tree
+from hepgraph.executors.sums import Sum, merge
 
 distributed = pytest.importorskip("distributed")
 

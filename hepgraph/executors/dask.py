@@ -19,7 +19,7 @@ from hepgraph.executors.folding import Fold, Patience
 from hepgraph.executors.futures import windowed
 from hepgraph.executors.held import Plan, call
 from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
-from hepgraph.executors.shipped import PACKAGES, Shipped, check_versions
+from hepgraph.executors.shipped import Shipped
 
 LOG = logging.getLogger("hepgraph")
 
@@ -80,16 +80,14 @@ class Dask(Executor):
 
     def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
         shipped = Shipped.of(work)  # before anything is started: it is here that mistakes are found
-        with self.connected() as there:
-            self._check(there.client)
-            with Plan(there.client, shipped) as plan:
-                patience = Patience(self.patience, self.comeback, there.expects, there.revive)
-                fold = Fold(plan, work, tasks, trees, self.seconds, patience)
-                fold.on_wait = self.on_wait
-                try:
-                    yield from fold.parts()
-                finally:
-                    fold.end()
+        with self.connected() as there, Plan(there.client, shipped) as plan:
+            patience = Patience(self.patience, self.comeback, there.expects, there.revive)
+            fold = Fold(plan, work, tasks, trees, self.seconds, patience)
+            fold.on_wait, fold.note = self.on_wait, self.note
+            try:
+                yield from fold.parts()
+            finally:
+                fold.end()
 
     @contextmanager
     def connected(self) -> Iterator[_Connection]:
@@ -144,21 +142,6 @@ class Dask(Executor):
             raise UnreachableError(
                 f"The dask scheduler at {title} did not answer within {self.timeout:g} s. {hint}"
             ) from error
-
-    def _check(self, client: Any) -> None:
-        """Raises VersionError if a worker that is there already could give other results."""
-        from hepgraph.executors.shipped import versions
-
-        here = versions()
-        found = client.get_versions(packages=list(PACKAGES))["workers"]
-        for address, info in found.items():
-            if not info:  # it is busy, or has just left; it checks for itself what it is sent
-                continue
-            there = {name: str(version) for name, version in info["packages"].items() if version}
-            there["python"] = ".".join(there["python"].split(".")[:2])
-            if "boost-histogram" not in there:  # older versions of dask know packages by the names of their modules
-                there["boost-histogram"] = here["boost-histogram"]
-            check_versions(here, there, f"The dask worker {address}")
 
     def __repr__(self) -> str:
         target = self.target

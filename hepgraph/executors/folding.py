@@ -12,85 +12,27 @@ from __future__ import annotations
 import logging
 import pickle
 import queue
+import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from hepgraph.errors import ExecutorError, KilledError, UnreachableError
-from hepgraph.executors.held import Plan, work_of
+from hepgraph.errors import ExecutorError, KilledError, PlanGoneError, UnreachableError, many
+from hepgraph.executors.held import Plan
 from hepgraph.executors.interface import Folding, Part, Tree
 from hepgraph.executors.processes import described
-from hepgraph.executors.tree import STEP, Merger, Place, height_of
+from hepgraph.executors.sums import Sum, add_up, merge
+from hepgraph.executors.tree import STEP, Place, height_of
+from hepgraph.executors.workers import CHECK, SILENT, Workers
 
 LOG = logging.getLogger("hepgraph")
 HIGHEST = 12  # no batch has more than 2**12 ranges
 LARGE = 4_000_000  # bytes of a sum that had better stay on the workers
 SCHEDULER_SECONDS = 0.01  # how much time of the scheduler a batch is worth, with its share of a merge
-_CHECK = 1.0  # seconds between two looks at who is there
-
-
-@dataclass
-class Sum:
-    """The sum below one place, as bytes, so that adding it to another leaves it as it is."""
-
-    level: int
-    index: int
-    body: bytes
-    rows: list[tuple[int, Any]]
-    seconds: float
-    inputs: int = 0  # bytes that went into it
-
-
-# on the workers
-
-
-def add_up(plan: str, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
-    """A task of dask: the ranges of one place."""
-    return summed(work_of(plan), place, first, tasks)
-
-
-def merge(plan: str, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
-    """A task of dask: adds up what lies below one place, which stands above `count` ranges."""
-    return merged_sum(work_of(plan), place, count, sums)
-
-
-def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum:
-    """Works through the ranges of one place; `first` is the number of the first of all.
-
-    While it works on one, the data of the next one are fetched.
-    """
-    import cloudpickle
-
-    start = time.perf_counter()
-    merger, rows = Merger(len(tasks), work.combine(place.tree)), []
-    ahead = getattr(work, "ahead", None)
-    for i, task in enumerate(tasks):
-        if ahead is not None and i + 1 < len(tasks):
-            ahead(tasks[i + 1])
-        value, row = work(task)
-        merger.add(i, value)
-        rows.append((first + i, row))
-    return Sum(place.level, place.index, cloudpickle.dumps(merger.result), rows, time.perf_counter() - start)
-
-
-def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
-    """Adds up the sums of all places below one, which stands above `count` ranges."""
-    import cloudpickle
-
-    start = time.perf_counter()
-    merger, rows = Merger(count, work.combine(place.tree)), []
-    for each in sums:
-        merger.add(each.index - (place.index << (place.level - each.level)), pickle.loads(each.body), each.level)
-        rows += each.rows
-    body = cloudpickle.dumps(merger.result)
-    seconds = sum(each.seconds for each in sums) + time.perf_counter() - start
-    return Sum(place.level, place.index, body, rows, seconds, sum(len(each.body) for each in sums))
-
-
-# here
 
 
 @dataclass(frozen=True)
@@ -115,6 +57,16 @@ class _Below:
     ranges: int = 0
 
 
+@dataclass
+class _Sent:
+    """A task of dask that is under way: a batch, or a merge of `inputs`; `since` when it was sent."""
+
+    place: Place
+    future: Any
+    inputs: list[tuple[Place, Any]]
+    since: float = field(default_factory=time.monotonic)
+
+
 class Fold:
     """One run: what is to be done, what is under way, and what has come in."""
 
@@ -136,16 +88,19 @@ class Fold:
         self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done last, one at a time
         self.suspect: Place | None = None
         self.tries: Counter[Place] = Counter()
-        self.under_way: dict[str, tuple[Place, Any, list[Any]]] = {}  # by key: place, future, what it adds up
+        self.under_way: dict[str, _Sent] = {}  # by key, the oldest first
         self.batches = self.sent = 0
         self.below: dict[Place, _Below] = {}
         self.done: queue.Queue[str] = queue.Queue()
         self.pace: dict[int, float] = {}  # seconds for one range of a tree
         self.large: set[int] = set()
-        self.threads, self.stale = 0, False  # stale: the scheduler may not know the plan any more
+        self.workers, self.silent = Workers(plan.client), frozenset[str]()
+        self.copied: set[Place] = set()  # batches that several workers have, as one of them fell silent
+        self.stale = False  # the scheduler may not know the plan any more
         self.looked, self.alone, self.said, self.called = 0.0, time.monotonic(), 0.0, 0.0
         self.had = False  # whether there ever was a worker
         self.on_wait: Callable[[], None] = lambda: None
+        self.note: Callable[[str], None] = LOG.warning
 
     def parts(self) -> Iterator[Part]:
         """The sums, as they come in."""
@@ -162,7 +117,7 @@ class Fold:
 
     def end(self) -> None:
         """Gives up what is under way."""
-        futures = [future for _, future, _ in self.under_way.values()]
+        futures = [sent.future for sent in self.under_way.values()]
         self.under_way.clear()
         self.below.clear()
         if futures and self.client.status == "running":
@@ -176,7 +131,7 @@ class Fold:
 
         When all else is done, suspects are tried, each alone: what ends a worker ends all that lies or waits there too.
         """
-        window = max(8, 3 * self.threads)
+        window = max(8, 3 * self.workers.threads)
         while self.batches < window:
             place = self.again.popleft() if self.again else self._next_place()
             if place is None:
@@ -211,35 +166,41 @@ class Fold:
         if not self.pace:
             return 0
         pace = self.pace.get(tree, next(reversed(self.pace.values())))  # what others took, to begin with
-        wanted = max(self.seconds, SCHEDULER_SECONDS * self.threads) / max(pace, 1e-7)
-        share = self.left / (3 * max(1, self.threads))
+        seconds = min(self.seconds, self.workers.life / 4)  # what a worker that leaves takes along is small
+        wanted = max(seconds, SCHEDULER_SECONDS * self.workers.threads) / max(pace, 1e-7)
+        share = self.left / (3 * max(1, self.workers.threads))
         return min(HIGHEST, max(0, int(min(wanted, share)).bit_length() - 1))
 
     def _batch(self, place: Place) -> None:
+        first, tasks = self._ranges(place)
+        self.batches += 1
+        self._send("ranges", add_up, (self.plan.name, place, first, tasks), place, [])
+
+    def _ranges(self, place: Place) -> tuple[int, Sequence[Any]]:
+        """The number of the first range below a place, and all of them."""
         tree = self.trees[place.tree]
         start, stop = place.span(tree.count)
-        first = tree.first + start
-        tasks = self.tasks[first : tree.first + stop]
-        arguments = (self.plan.name, place, first, tasks)
-        self.batches += 1
-        self._send("ranges", add_up, arguments, place, priority=0, inputs=[])
+        return tree.first + start, self.tasks[tree.first + start : tree.first + stop]
 
-    def _merge(self, place: Place, parts: list[Any]) -> None:
-        if any(part.status != "finished" for part in parts):
+    def _merge(self, place: Place, parts: list[tuple[Place, Any]]) -> None:
+        futures = [future for _, future in parts]
+        if any(future.status != "finished" for future in futures):
             self._forget()
             self._redo(place)
             return
-        arguments = (self.plan.name, place, self._size(place), parts)
-        self._send("merge", merge, arguments, place, priority=10, inputs=parts)
+        self._send("merge", merge, (self.plan.name, place, self._size(place), futures), place, parts)
 
     def _send(
-        self, what: str, function: Any, arguments: tuple[Any, ...], place: Place, priority: int, inputs: list[Any]
+        self, what: str, function: Any, arguments: tuple[Any, ...], place: Place, inputs: list[tuple[Place, Any]]
     ) -> None:
         self.sent += 1
         name = self.trees[place.tree].name
         key = f"{name}-{what}-{self.plan.token}-{place.tree}-{place.level}-{place.index}-{self.sent}"
-        future = self.client.submit(function, *arguments, key=key, priority=priority, pure=False)
-        self.under_way[key] = (place, future, inputs)
+        options: dict[str, Any] = {"key": key, "priority": 10 if inputs else 0, "pure": False}
+        if self.silent and self.workers.others:  # any worker may have it after those that answer
+            options |= {"workers": self.workers.others, "allow_other_workers": True}
+        future = self.client.submit(function, *arguments, **options)
+        self.under_way[key] = _Sent(place, future, inputs)
         done = self.done
         future.add_done_callback(lambda future: done.put(future.key))
 
@@ -249,7 +210,7 @@ class Fold:
         """The keys of what has finished, after at most a moment."""
         self.on_wait()
         try:
-            found = [self.done.get(timeout=_CHECK)]
+            found = [self.done.get(timeout=CHECK)]
         except queue.Empty:
             return []
         with suppress(queue.Empty):
@@ -259,25 +220,40 @@ class Fold:
 
     def _settle(self, key: str) -> list[tuple[Place, Any]]:
         """Takes note of what has finished; gives the sums that are to come to this process."""
-        place, future, inputs = self.under_way.pop(key)
-        if not inputs:
-            self.batches -= 1
+        sent = self._dropped(key)
+        place, future, inputs = sent.place, sent.future, sent.inputs
+        if place in self.copied:
+            twins = [other for other, each in self.under_way.items() if each.place == place]
+            if future.status != "finished" and twins:  # another worker has the same, and goes on
+                return []
+            self.copied.discard(place)
+            self.client.cancel([self._dropped(twin).future for twin in twins])
         match future.status:
             case "finished":
                 if self.suspect == place:
                     self.suspect = None
                 return self._risen(place, future) if inputs else self._arrived(place, future)
             case "error":
-                return self._failed(place, future, inputs)
+                return self._failed(place, future, bool(inputs))
         self._forget()  # cancelled or lost: the scheduler was started anew, or somebody restarted its workers
         self._redo(place)
         return []
 
+    def _dropped(self, key: str) -> _Sent:
+        """A task that is not waited for any more."""
+        sent = self.under_way.pop(key)
+        self.batches -= not sent.inputs
+        return sent
+
     def _forget(self) -> None:
         """What a scheduler that was started anew knew is to be done again."""
         self.stale = True
+        self._lose(lambda future: future.status != "finished")
+
+    def _lose(self, lost: Callable[[Any], bool]) -> None:
+        """Has sums that lie on workers done again, those that are lost."""
         for above, below in list(self.below.items()):
-            gone = [place for place, future in below.parts if future is not None and future.status != "finished"]
+            gone = [place for place, future in below.parts if future is not None and lost(future)]
             below.parts = [part for part in below.parts if part[0] not in gone]
             for place in gone:
                 below.ranges -= self._size(place)
@@ -285,11 +261,15 @@ class Fold:
             if not below.parts:
                 del self.below[above]
 
-    def _failed(self, place: Place, future: Any, inputs: list[Any]) -> list[tuple[Place, Any]]:
+    def _failed(self, place: Place, future: Any, inputs: bool) -> list[tuple[Place, Any]]:
         """Tries anew what a lost worker was working on, in smaller pieces; raises what is the analysis's own fault."""
         from distributed import KilledWorker
 
         error = future.exception()
+        if isinstance(error, PlanGoneError):
+            self._forget()
+            self._redo(place)
+            return []
         if not isinstance(error, KilledWorker):
             future.result()
         self.tries[place] += 1
@@ -352,7 +332,7 @@ class Fold:
         parts = sorted(below.parts, key=lambda part: part[0].span(count))
         if len(parts) == 1:
             return self._risen(above, parts[0][1])
-        self._merge(above, [each for _, each in parts])
+        self._merge(above, parts)
         return []
 
     def _emptied(self, below: _Below) -> list[tuple[Place, Any]]:
@@ -376,18 +356,47 @@ class Fold:
         here = [(place, each) for place, each in ready if isinstance(each, Sum)]
         there = [(place, each) for place, each in ready if not isinstance(each, Sum)]
         try:
-            sums = self.client.gather([future for _, future in there])
+            sums = self._fetched([future for _, future in there])
         except Exception:  # one of them is to blame: which one shows when each is asked for
             for place, future in there:
                 here += self._one(place, future)
             return here
-        return [*here, *((place, each) for (place, _), each in zip(there, sums, strict=True))]
+        for place, future in there:
+            if future.key in sums:
+                here.append((place, sums[future.key]))
+            else:
+                self._redo(place)
+        return here
+
+    def _fetched(self, futures: Sequence[Any]) -> dict[str, Sum]:
+        """The sums that futures hold, by key, without those that only silent workers have."""
+        lost: set[str] = set()
+        while True:
+            wanted = {future.key: future for future in futures if future.key not in lost}
+            waiting = _in_background(self.client.gather, list(wanted.values()))
+            while not waiting.done():
+                wait([waiting], CHECK)
+                self.on_wait()
+                self._look()
+                if not waiting.done() and (more := self._on_silent(wanted.values())):
+                    lost |= more
+                    break
+            else:
+                return dict(zip(wanted, waiting.result(), strict=True))
+
+    def _on_silent(self, futures: Iterable[Any]) -> set[str]:
+        """The keys of results that only silent workers have."""
+        if not self.silent:
+            return set()
+        where = self.client.who_has([future for future in futures if future.status == "finished"])
+        return {key for key, workers in where.items() if workers and self.silent.issuperset(workers)}
 
     def _one(self, place: Place, future: Any) -> list[tuple[Place, Sum]]:
         from distributed import CancelledError, KilledWorker
 
         try:
-            return [(place, future.result())]
+            if found := list(self._fetched([future]).values()):
+                return [(place, found[0])]
         except CancelledError:
             self.stale = True
         except (OSError, TimeoutError):
@@ -427,7 +436,7 @@ class Fold:
                 f"{self.total} ranges were done."
             )
         now = time.monotonic()
-        if now - self.looked < _CHECK:
+        if now - self.looked < CHECK:
             return
         self.looked = now
         if client.status == "running":
@@ -435,13 +444,60 @@ class Fold:
                 if self.stale:
                     self.plan.send()
                     self.stale = False
-                self.threads = sum(client.nthreads().values())
-        if self.threads:
+                oldest = next(iter(self.under_way.values()), None)
+                self.workers.look(0.0 if oldest is None else now - oldest.since)
+                self._attend()
+        if self.workers.threads or self.silent:
             if self.said:
-                LOG.warning("hepgraph: %d threads of dask workers are there", self.threads)
+                LOG.warning("hepgraph: %d threads of dask workers are there", self.workers.threads)
             self.alone, self.said, self.had = now, 0.0, True
             return
         self._wait(now)
+
+    def _attend(self) -> None:
+        """Gives to others what workers have that fell silent, and makes batches smaller where workers come and go."""
+        before, self.silent = self.silent, self.workers.silent
+        for address in self.silent - before:
+            self._fell_silent(address)
+        for address in before - self.silent:
+            if address in self.workers.others:
+                self.note(f"The dask worker {address} answers again.")
+        if self.workers.churning:
+            for key, sent in list(self.under_way.items()):
+                if not sent.inputs and sent.place.level > self._level(sent.place.tree) + 1:
+                    self.client.cancel([self._dropped(key).future])
+                    self._redo(sent.place)
+
+    def _fell_silent(self, address: str) -> None:
+        """Has others do what a silent worker works on, too: the first result counts. What lies there is done again."""
+        keys = {str(key) for key in self.client.processing([address]).get(address, ())}
+        held = [sent for key, sent in self.under_way.items() if key in keys and not sent.inputs]
+        ranges = [described(task) for sent in held for task in self._ranges(sent.place)[1]]
+        named = f" ({', '.join(ranges[:3])}{', ...' * (len(ranges) > 3)})" if ranges else ""
+        there = self.workers.others
+        now = "others get them as well" if there else "there is no other worker"
+        has = f"{many(len(ranges), 'range')}{named}"
+        self.note(f"The dask worker {address} has been silent for {SILENT:g} s, with {has}; {now}.")
+        for sent in held if there else ():
+            self.copied.add(sent.place)
+            self._batch(sent.place)
+        for key, sent in list(self.under_way.items()):
+            if sent.inputs and (key in keys or self._on_silent(future for _, future in sent.inputs)):
+                self._without(key)
+        below = [future for each in self.below.values() for _, future in each.parts if future is not None]
+        lost = self._on_silent(below)
+        self._lose(lambda future: future.key in lost)
+
+    def _without(self, key: str) -> None:
+        """Gives up a merge that waits for a silent worker: its inputs arrive again, or are done again."""
+        sent = self._dropped(key)
+        lost = self._on_silent(future for _, future in sent.inputs)
+        self.client.cancel([sent.future])
+        for place, future in sent.inputs:
+            if future.key in lost:
+                self._redo(place)
+            else:
+                self._arrived(place, future)
 
     def _wait(self, now: float) -> None:
         """Says that there is no worker, calls for some, and loses patience."""
@@ -469,8 +525,22 @@ class Fold:
             self.said = now
 
 
+def _in_background(function: Callable[..., Any], *args: Any) -> Future[Any]:
+    """A call in a thread that keeps nobody from ending."""
+    future: Future[Any] = Future()
+
+    def called() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:  # raised where it is waited for
+            future.set_exception(error)
+
+    threading.Thread(target=called, name="hepgraph-gather", daemon=True).start()
+    return future
+
+
 def _address(client: Any) -> str:
     return str(getattr(client.scheduler, "address", "")) or "?"
 
 
-__all__ = ["Fold", "Patience", "Sum", "add_up", "merge", "merged_sum", "summed"]
+__all__ = ["Fold", "Patience"]

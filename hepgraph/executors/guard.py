@@ -1,4 +1,4 @@
-"""What the scheduler of dask does when a client has gone without a word: it takes the plan of its run back."""
+"""Cleanup by the scheduler of dask when a client has gone without a word: it drops the plan of its run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from distributed import SchedulerPlugin
 
 
 class Guard(SchedulerPlugin):  # type: ignore[misc]
-    """Takes the worker plugin `plan`, and itself, from the scheduler when the client with this id has gone."""
+    """Drops `plan` from the scheduler's metadata, and itself, when the client with this id has gone."""
 
-    def __init__(self, client: str, plan: str) -> None:
-        self.client, self.plan = client, plan
+    idempotent = True  # a plan may be sent again, to a scheduler that has lost its metadata alone
+
+    def __init__(self, client: str, metadata: str, plan: str) -> None:
+        self.client, self.metadata, self.plan = client, metadata, plan
         self.name = f"{plan}-guard"
 
     def remove_client(self, scheduler: Any, client: str) -> None:
         """Called by the scheduler when any client has gone, of itself or not."""
-        if client != self.client:
-            return
-        scheduler.remove_plugin(name=self.name)
-        if self.plan in scheduler.worker_plugins:
-            scheduler.loop.add_callback(scheduler.unregister_worker_plugin, None, self.plan)
+        if client == self.client:
+            scheduler.remove_plugin(name=self.name)
+            scheduler.set_metadata(keys=[self.metadata, self.plan], value=None)
 
 
 __all__ = ["Guard"]

@@ -1,17 +1,30 @@
-"""What workers of dask need to know about a run: sent once to each, and taken back, also when its client was killed."""
+"""The plan of a run on a dask cluster: kept by the scheduler, fetched by each worker when it first needs it.
+
+Nothing is broadcast, so that no worker that dies or hangs while the plan is sent can hold the run up.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from hepgraph.errors import PlanGoneError
 from hepgraph.executors.shipped import Shipped
 
 LOG = logging.getLogger("hepgraph")
+METADATA = "hepgraph-plans"  # the scheduler's metadata under which plans are kept
+_KEPT = 8  # plans that a worker keeps, unpacked
+_FETCH = 60.0  # seconds that a worker waits for a plan from the scheduler
+
+_works: OrderedDict[str, Any] = OrderedDict()
+_fetching = threading.Lock()
 
 
 def call(plan: str) -> Callable[[Any], Any]:
@@ -24,51 +37,54 @@ def _called(plan: str, task: Any) -> Any:
 
 
 def work_of(plan: str) -> Any:
-    """The work of a plan, on a worker, which has got it from the scheduler."""
+    """The work of a plan, on a worker. Raises PlanGoneError if the scheduler does not have the plan any more."""
     from distributed import get_worker
 
     worker = get_worker()
-    return worker.plugins[plan].shipped.work(f"The dask worker {worker.address}")
+    with _fetching:
+        if plan not in _works:
+            _works[plan] = _fetched(worker, plan).work(f"The dask worker {worker.address}")
+        _works.move_to_end(plan)
+        while len(_works) > _KEPT:
+            _works.popitem(last=False)
+        return _works[plan]
+
+
+def _fetched(worker: Any, plan: str) -> Shipped:
+    """A plan from the scheduler, by the worker's own connection: a Client would become the default of the process."""
+    asked = worker.scheduler.get_metadata(keys=[METADATA, plan], default=None)
+    found = asyncio.run_coroutine_threadsafe(asked, worker.loop.asyncio_loop).result(_FETCH)
+    if found is None:
+        raise PlanGoneError(f"The scheduler has no plan {plan} any more: it was started anew, or the run has ended.")
+    return Shipped(found["body"], found["key"], found["wanted"])
 
 
 class Plan:
-    """What workers need to know about a run, sent once to each of them, and to those that come later.
-
-    The scheduler keeps it for the length of a `with`, or until it sees that this process has gone.
-    """
+    """The plan of one run: the scheduler has it for the length of a `with`, or until this process has gone."""
 
     def __init__(self, client: Any, shipped: Shipped) -> None:
         self.client, self.shipped = client, shipped
         self.token = f"0{uuid.uuid4().hex[:12]}"  # a digit first: dask's dashboard takes words for part of the name
-        self.name = ""  # what the workers know it by: another name each time that it is sent
-        self.sent: list[str] = []
+        self.name = f"hepgraph-{self.token}"
 
     def send(self) -> None:
-        """Sends it, also to a scheduler that was started anew, or has taken it back."""
-        from distributed import WorkerPlugin
-
-        class Held(WorkerPlugin):  # type: ignore[misc]
-            """Keeps the plan on a worker."""
-
-            def __init__(self, shipped: Shipped) -> None:
-                self.shipped = shipped
-
-        self.name = f"hepgraph-{self.token}-{len(self.sent)}"
-        self.sent.append(self.name)
+        """Gives the plan to the scheduler, also to one that was started anew."""
         self._guard()
-        self.client.register_plugin(Held(self.shipped), name=self.name)
+        shipped = self.shipped
+        plan = {"body": shipped.body, "key": shipped.key, "wanted": dict(shipped.wanted)}
+        self.client.set_metadata([METADATA, self.name], plan)
 
     def _guard(self) -> None:
-        """Has the scheduler take the plan back when this process has gone without a word."""
+        """Has the scheduler drop the plan when this process has gone without a word."""
         from hepgraph.executors.guard import Guard
 
-        guard = Guard(self.client.id, self.name)
+        guard = Guard(self.client.id, METADATA, self.name)
         try:
             self.client.register_plugin(guard, name=guard.name)
         except ImportError as error:
             LOG.warning(
                 "hepgraph: the scheduler has another hepgraph (%s): if this process is killed, the run's plan stays in "
-                "the memory of the scheduler and its workers",
+                "the memory of the scheduler",
                 error,
             )
 
@@ -77,11 +93,12 @@ class Plan:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for name in self.sent if self.client.status == "running" else ():
-            with suppress(OSError, TimeoutError, ValueError):  # the scheduler is gone, or never knew it
-                self.client.unregister_worker_plugin(name)
-            with suppress(OSError, TimeoutError, ValueError):
-                self.client.unregister_scheduler_plugin(f"{name}-guard")
+        if self.client.status != "running":
+            return
+        with suppress(OSError, TimeoutError):  # the scheduler is gone
+            self.client.set_metadata([METADATA, self.name], None)
+        with suppress(OSError, TimeoutError, ValueError):  # ... or was started anew, and never knew it
+            self.client.unregister_scheduler_plugin(f"{self.name}-guard")
 
 
-__all__ = ["Plan", "call", "work_of"]
+__all__ = ["METADATA", "Plan", "call", "work_of"]

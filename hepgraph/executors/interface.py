@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+LOG = logging.getLogger("hepgraph")
 Work = Callable[[Any], Any]
 
 
@@ -50,6 +52,12 @@ class Executor(ABC):
 
     name: str
     watch: Any = None  # who wants to know about the run (see `submit.py`)
+    notes: tuple[str, ...] = ()  # sentences about the last run, for its report
+
+    def note(self, text: str) -> None:
+        """Says something about a run as it goes on, and keeps it for the report."""
+        LOG.warning("hepgraph: %s", text)
+        self.notes = (*self.notes, text)
 
     def on_wait(self) -> None:
         """Called now and then by a run that waits for results, in its thread; what it raises ends the run."""
