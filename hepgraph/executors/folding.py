@@ -457,36 +457,43 @@ class Fold:
     def _attend(self) -> None:
         """Gives to others what workers have that fell silent, and makes batches smaller where workers come and go."""
         before, self.silent = self.silent, self.workers.silent
-        for address in self.silent - before:
-            self._fell_silent(address)
         for address in before - self.silent:
             if address in self.workers.others:
                 self.note(f"The dask worker {address} answers again.")
+        if self.silent:
+            self._relieve(self.silent - before)
         if self.workers.churning:
             for key, sent in list(self.under_way.items()):
                 if not sent.inputs and sent.place.level > self._level(sent.place.tree) + 1:
                     self.client.cancel([self._dropped(key).future])
                     self._redo(sent.place)
 
-    def _fell_silent(self, address: str) -> None:
-        """Has others do what a silent worker works on, too: the first result counts. What lies there is done again."""
-        keys = {str(key) for key in self.client.processing([address]).get(address, ())}
-        held = [sent for key, sent in self.under_way.items() if key in keys and not sent.inputs]
-        ranges = [described(task) for sent in held for task in self._ranges(sent.place)[1]]
-        named = f" ({', '.join(ranges[:3])}{', ...' * (len(ranges) > 3)})" if ranges else ""
-        there = self.workers.others
-        now = "others get them as well" if there else "there is no other worker"
-        has = f"{many(len(ranges), 'range')}{named}"
-        self.note(f"The dask worker {address} has been silent for {SILENT:g} s, with {has}; {now}.")
-        for sent in held if there else ():
-            self.copied.add(sent.place)
-            self._batch(sent.place)
+    def _relieve(self, fell: frozenset[str]) -> None:
+        """Has others do what silent workers work on, too: the first result counts. What lies there is done again."""
+        processing = self.client.processing(list(self.silent))
+        for address in fell:
+            self._say_silent(address, {str(key) for key in processing.get(address, ())})
+        if not self.workers.others:
+            return
+        stuck = {str(key) for keys in processing.values() for key in keys}
         for key, sent in list(self.under_way.items()):
-            if sent.inputs and (key in keys or self._on_silent(future for _, future in sent.inputs)):
+            if sent.inputs and (key in stuck or self._on_silent(future for _, future in sent.inputs)):
                 self._without(key)
+        safe = {sent.place for key, sent in self.under_way.items() if key not in stuck}
+        for place in {sent.place for sent in self.under_way.values() if not sent.inputs} - safe:
+            self.copied.add(place)
+            self._batch(place)
         below = [future for each in self.below.values() for _, future in each.parts if future is not None]
         lost = self._on_silent(below)
         self._lose(lambda future: future.key in lost)
+
+    def _say_silent(self, address: str, keys: set[str]) -> None:
+        held = [sent for key, sent in self.under_way.items() if key in keys and not sent.inputs]
+        ranges = [described(task) for sent in held for task in self._ranges(sent.place)[1]]
+        named = f" ({', '.join(ranges[:3])}{', ...' * (len(ranges) > 3)})" if ranges else ""
+        now = "others get them as well" if self.workers.others else "there is no other worker"
+        has = f"{many(len(ranges), 'range')}{named}"
+        self.note(f"The dask worker {address} has been silent for {SILENT:g} s, with {has}; {now}.")
 
     def _without(self, key: str) -> None:
         """Gives up a merge that waits for a silent worker: its inputs arrive again, or are done again."""
