@@ -52,11 +52,20 @@ def columns_of_type(
     elif types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
         yield leaf(np.uint8, text=True)
     elif types.is_boolean(kind) or types.is_integer(kind) or types.is_floating(kind):
-        yield leaf(kind.to_pandas_dtype())
+        yield leaf(_dtype_of(kind))
     elif types.is_null(kind):
         yield leaf(np.float64, nullable=True)
     else:
         yield leaf(np.float64, problem=f"its values are of type {kind}")
+
+
+def _dtype_of(kind: Any) -> np.dtype[Any]:
+    """The dtype of an Arrow type of numbers: its own `to_pandas_dtype` needs pandas in older releases."""
+    types = pyarrow.types
+    if types.is_boolean(kind):
+        return np.dtype(bool)
+    letter = "f" if types.is_floating(kind) else "u" if types.is_unsigned_integer(kind) else "i"
+    return np.dtype(f"{letter}{kind.bit_width // 8}")
 
 
 # arrays
@@ -169,8 +178,8 @@ def _numbers(array: Any, valid: Array | None) -> Array:
     if pyarrow.types.is_boolean(array.type):
         values = array.fill_null(False).to_numpy(zero_copy_only=False)
     elif len(array) == 0:
-        return np.zeros(0, array.type.to_pandas_dtype())
+        return np.zeros(0, _dtype_of(array.type))
     else:
-        stored = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+        stored = np.frombuffer(array.buffers()[1], _dtype_of(array.type))
         values = stored[array.offset : array.offset + len(array)]
     return values if valid is None else np.where(valid, values, np.zeros((), values.dtype))
