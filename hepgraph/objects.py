@@ -2,7 +2,7 @@
 
 A file is executed only if it, and the directory it is in, belong to the user and cannot be written by others, and if
 its checksum is right. Nothing here ever raises because of the state of the disk: what cannot be read is compiled
-again, what cannot be written is not kept.
+again, what cannot be written is not kept, which is said once.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
-import tempfile
 import time
 from pathlib import Path
 
-from hepgraph.owned import directory, is_own, is_safe
+from hepgraph.disk import files
+from hepgraph.disk.files import PART, opened
+from hepgraph.disk.trust import say_unused, usable
 
 MAGIC = b"hepgraph object 1\n"
 MOST = 256 << 20  # bytes of objects that are kept
@@ -35,17 +35,11 @@ def key(*parts: str) -> str:
 
 def read(name: str) -> bytes | None:
     """The object of that name, if there is a sound one of the user's own."""
-    where = directory()
-    if where is None or not is_own(where):
+    where = usable()
+    if where is None:
         return None
     try:
-        handle = os.open(where / f"{name}.o", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
-    except OSError:
-        return None
-    try:
-        with os.fdopen(handle, "rb") as file:
-            if not is_safe(os.fstat(file.fileno()), stat.S_ISREG):
-                return None
+        with os.fdopen(opened(where / f"{name}.o", own=True), "rb") as file:
             content = file.read()
             os.utime(file.fileno() if os.utime in os.supports_fd else where / f"{name}.o")  # it was used
     except OSError:
@@ -58,27 +52,17 @@ def read(name: str) -> bytes | None:
 
 def write(name: str, data: bytes) -> None:
     """Keeps an object; others never see half of it."""
-    where = directory()
+    where = usable(make=True)
     if where is None:
         return
     try:
-        where.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not is_own(where):
-            return
-        handle, temporary = tempfile.mkstemp(dir=where, prefix=".", suffix=".part")
-    except OSError:
-        return
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(MAGIC + _sum(name, data) + data)
-        os.replace(temporary, where / f"{name}.o")
+        files.write(where / f"{name}.o", [MAGIC, _sum(name, data), data])
         if _is_time(where / LOOKED):
             prune(where, MOST, FEWER)
-    except OSError:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            return
+    except FileNotFoundError:  # another process made room meanwhile
+        return
+    except OSError as error:
+        say_unused(error, "cannot be written")
 
 
 def _is_time(looked: Path) -> bool:
@@ -100,7 +84,7 @@ def prune(where: Path, most: int, fewer: int) -> None:
     found: list[tuple[int, int, str]] = []
     with os.scandir(where) as entries:
         for entry in entries:
-            if entry.name.endswith((".o", ".part")):
+            if entry.name.endswith((".o", ".part")) or entry.name.startswith(PART):
                 try:
                     state = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hepgraph.attempt import Policy, said
+from hepgraph.disk.trust import directory
 from hepgraph.errors import DisagreementError, IncompleteWarning
 from hepgraph.executors import pick
 from hepgraph.fileset import KNOWN, Dataset, Fileset, Place, datasets
@@ -18,7 +19,6 @@ from hepgraph.io.described import column_of, column_told, file_of, file_told, ki
 from hepgraph.io.source import Source
 from hepgraph.io.store import Store, stamp
 from hepgraph.opening import Found, joined, look, places_of
-from hepgraph.owned import directory
 from hepgraph.progress import progress_bar
 from hepgraph.provenance import versions
 from hepgraph.spoken import spoken

@@ -23,8 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
+from hepgraph.disk import files as files_on_disk
+from hepgraph.disk import trust
 from hepgraph.errors import CacheWarning, ChangedFileError, DisagreementError, MissingColumnError
-from hepgraph.io import cachedisk, columnfile, state
+from hepgraph.io import columnfile, state
 from hepgraph.io.columncache import ColumnCache
 from hepgraph.io.parquet import open_parquet
 from hepgraph.io.root import open_root
@@ -349,7 +351,8 @@ def test_a_directory_that_others_may_write_to_is_not_used(files, tmp_path):
     with pytest.warns(CacheWarning) as seen:
         assert hg.compute(ak.sum(hg.from_root(path, cache=where).run), executor="serial") > 0
     assert [str(each.message) for each in seen] == [
-        f"The column cache {where} is not used: others could write to it, and what they write would be taken for data."
+        f"The column cache {where} is not used: others could write to it, and what they write would be taken for data; "
+        f"chmod go-w {where}."
     ]
     assert not kept(where)
 
@@ -369,7 +372,7 @@ def test_whose_directory_is_used(owner, group, mode, wanted, monkeypatch):
     user = {"me": 1000, "other": 2000}.get(owner, owner)
     owns = {"mine": 101, "theirs": 300}.get(group, group)
     status = os.stat_result((stat.S_IFDIR | mode, 1, 1, 1, user, owns, 0, 0, 0, 0))
-    assert cachedisk._trusted(status) == wanted
+    assert (not trust.distrust(status, shared=True)) == wanted
 
 
 def test_a_cache_may_be_deleted_at_any_time(source):
@@ -410,11 +413,11 @@ def test_a_cache_that_cannot_be_made_is_said_once(files, tmp_path):
 def test_a_full_disk_is_said_once_and_nothing_more_is_written(files, tmp_path, monkeypatch):
     tried = []
 
-    def full(path, mode):
+    def full(path, parts, mode):
         tried.append(path)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cachedisk, "open", full, raising=False)
+    monkeypatch.setattr(files_on_disk, "write", full)
     source = cached(files["tree"], tmp_path / "cache")
     names = dict.fromkeys(source.columns, Need.DATA)
     with pytest.warns(CacheWarning) as seen:
@@ -432,13 +435,14 @@ def test_a_folder_that_goes_while_it_is_written_to(files, tmp_path, monkeypatch)
     source = cached(files["tree"], tmp_path / "cache")
     gone = []
 
-    def vanishing(path, mode):
+    def vanishing(path, parts, mode):
         if not gone:
             gone.append(path)
             os.rmdir(os.path.dirname(path))
-        return open(path, mode)
+        write(path, parts, mode)
 
-    monkeypatch.setattr(cachedisk, "open", vanishing, raising=False)
+    write = files_on_disk.write
+    monkeypatch.setattr(files_on_disk, "write", vanishing)
     source.fetch(part_of(source), {"noise": Need.DATA})
     assert len(kept(tmp_path / "cache")) == 1
 

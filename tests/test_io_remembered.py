@@ -12,7 +12,7 @@ import pytest
 import uproot
 from baskets import same, write
 
-from hepgraph import owned
+from hepgraph.errors import CacheWarning
 from hepgraph.io import remembered, root
 from hepgraph.io.root import layouts, open_root
 from hepgraph.io.source import Need, Partition
@@ -27,16 +27,11 @@ def path(tmp_path, monkeypatch):
     (tmp_path / "home").mkdir(mode=0o700)
     monkeypatch.setattr(remembered, "directory", PLACES)
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "home"))
-    monkeypatch.setattr(owned, "is_own", lambda where: owned.is_safe(os.stat(where), _is_folder))
     found = write(tmp_path / "a.root", uproot.ZSTD(1))
     os.utime(found, (5, 5))
     forget()
     yield found
     forget()
-
-
-def _is_folder(mode):
-    return (mode & 0o170000) == 0o040000
 
 
 def forget():
@@ -139,7 +134,12 @@ def test_a_directory_that_others_may_write_to_is_not_used(path):
     home = Path(path).parent / "home" / "known"
     home.mkdir()
     home.chmod(0o777)
-    opens(path)
+    with pytest.warns(CacheWarning) as seen:
+        opens(path)
+    assert [str(each.message) for each in seen] == [
+        f"The cache {home.parent} is not used: others could write to {home} (mode 0777); chmod go-w {home}. "
+        "HEPGRAPH_CACHE=FOLDER names another folder, and an empty one keeps nothing."
+    ]
     assert not kept(path)
 
 
@@ -148,7 +148,12 @@ def test_nowhere_to_keep_it(path, monkeypatch):
     opens(path)
     monkeypatch.setenv("HEPGRAPH_CACHE", path + "/inside")  # a file is there
     forget()
-    opens(path)
+    with pytest.warns(CacheWarning) as seen:
+        opens(path)
+    assert [str(each.message) for each in seen] == [
+        f"The cache {path}/inside is not used: Not a directory. HEPGRAPH_CACHE=FOLDER names another folder, and an "
+        "empty one keeps nothing."
+    ]
     assert not kept(path)
 
 

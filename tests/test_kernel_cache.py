@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hepgraph import objects
+from hepgraph.disk import trust
+from hepgraph.errors import CacheWarning
 from hepgraph.kernel import native
 
 TEXT = """define i32 @kernel(i64 %a, i64 %b, i64 %c, ptr %t, ptr %s) {
@@ -84,7 +87,14 @@ def test_what_others_can_write_is_not_executed(folder: Path, what: str) -> None:
     path = {"file": file, "folder": folder, "parent": folder.parent}[what]
     mode = path.stat().st_mode
     path.chmod(mode | 0o022)
-    assert run(104) == (1, 1, 0)
+    with nullcontext([]) if what == "file" else pytest.warns(CacheWarning) as seen:
+        assert run(104) == (1, 1, 0)
+        assert run(1104) == (1, 1, 0)
+    inside = ", which it is in" if what == "parent" else ""
+    assert [str(each.message) for each in seen] == [
+        f"The cache {folder} is not used: others could write to {path}{inside} (mode {mode & 0o7777 | 0o022:04o}); "
+        f"chmod go-w {path}. HEPGRAPH_CACHE=FOLDER names another folder, and an empty one keeps nothing."
+    ] * (what != "file"), "said once"
     path.chmod(mode)
     assert run(104)[0] == 1
 
@@ -93,7 +103,8 @@ def test_files_of_other_users_are_not_executed(folder: Path, monkeypatch: pytest
     run(105)
     me = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: me + 1)
-    assert run(105) == (1, 1, 0)
+    with pytest.warns(CacheWarning, match=f"^The cache {folder} is not used: .* belongs to user"):
+        assert run(105) == (1, 1, 0)
 
 
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
@@ -109,7 +120,8 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
     taken = tmp_path / "file"
     taken.write_text("not a directory")
     monkeypatch.setenv("HEPGRAPH_CACHE", str(taken / "below"))
-    assert run(107) == (1, 1, 0)
+    with pytest.warns(CacheWarning, match=f"^The cache {taken}/below is not used: Not a directory. HEP"):
+        assert run(107) == (1, 1, 0)
     assert run(107) == (1, 1, 0)
     monkeypatch.setenv("HEPGRAPH_CACHE", "")
     assert run(107) == (1, 1, 0)
@@ -119,7 +131,8 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
 
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(os, "replace", full)
-    assert run(107) == (1, 1, 0)
+    with pytest.warns(CacheWarning, match=f"^The cache {tmp_path}/cache cannot be written: No space left on device."):
+        assert run(107) == (1, 1, 0)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -127,10 +140,10 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HEPGRAPH_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/some/where")
     if sys.platform != "darwin":
-        assert objects.directory() == Path("/some/where/hepgraph")
+        assert trust.directory() == Path("/some/where/hepgraph")
         monkeypatch.delenv("XDG_CACHE_HOME")
         monkeypatch.setenv("HOME", "/home/me")
-        assert objects.directory() == Path("/home/me/.cache/hepgraph")
+        assert trust.directory() == Path("/home/me/.cache/hepgraph")
 
 
 def test_many_writers(folder: Path) -> None:

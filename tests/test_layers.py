@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
-    "later", "offsets", "owned", "objects", "machine", "errors", "spoken", "ops", "graph", "interpret", "io", "load",
+    "later", "offsets", "errors", "disk", "objects", "machine", "spoken", "ops", "graph", "interpret", "io", "load",
     "kernel", "lazy", "weaver",
     "schemafile", "schema", "events", "cuts", "late",
     "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",

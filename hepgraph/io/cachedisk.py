@@ -13,30 +13,29 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import stat
 import threading
 import time
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from hepgraph.errors import CacheWarning
+from hepgraph.disk import files
+from hepgraph.disk.files import PART, made, opened, remove
+from hepgraph.disk.trust import check, private, say, say_unused, told
 from hepgraph.io.columnfile import content_of
 
-PART = ".part-"
 ABANDONED = 3600.0  # seconds after which what a process has begun to write is not waited for
 
 
 class Disk:
     """The directory of a cache, as this process knows it: files with such names, `what` it is for people.
 
-    One that nobody asked for has no name for people, and is silent.
+    One that nobody asked for is the user's `own`, alone, and has no name for people.
     """
 
     def __init__(self, directory: str, most: int, names: re.Pattern[str], what: str = "") -> None:
         self.directory, self.most = directory, most
-        self._names, self._what = names, what
+        self._names, self._what, self._own = names, what, not what
         self._lock = threading.Lock()
         self._checked: bool | None = None
         self._mode = 0o700
@@ -53,26 +52,23 @@ class Disk:
 
     def _check(self) -> bool:
         try:
-            os.makedirs(self.directory, mode=0o700, exist_ok=True)
-            status = os.stat(self.directory)
-            if not stat.S_ISDIR(status.st_mode):
-                raise NotADirectoryError("it is not a directory")
-            if not _trusted(status):
-                raise PermissionError("others could write to it, and what they write would be taken for data")
+            private(self.directory)
+            self._mode = stat.S_IMODE(check(self.directory, shared=not self._own).st_mode)
         except OSError as error:
-            self._warn(f"The {self._what} {self.directory} is not used: {error.strerror or error}.")
+            self._say("is not used", error)
             return False
-        self._mode = stat.S_IMODE(status.st_mode)
         return True
 
-    def _warn(self, text: str) -> None:
-        if self._what:
-            warnings.warn(CacheWarning(text), stacklevel=2)
+    def _say(self, how: str, error: OSError) -> None:
+        if self._own:
+            say_unused(error, how)
+        else:
+            say(f"The {self._what} {self.directory} {how}: {told(error)}.")
 
     def content(self, path: str) -> Any:
         """The bytes of a file, marked as used; None if it is not there."""
         try:
-            handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0))
+            handle = opened(path, self._own)
         except OSError:
             return None
         try:
@@ -85,47 +81,30 @@ class Disk:
         finally:
             os.close(handle)
 
-    def remove(self, path: str) -> int:
-        """Deletes a file, if it is there and can be deleted; gives 1 if it was."""
-        try:
-            os.unlink(path)
-        except OSError:
-            return 0
-        return 1
-
     def write(self, folder: str, name: str, parts: Sequence[bytes | memoryview]) -> None:
         """Keeps a file; others see all of it or nothing. After a failure nothing more is written by this process."""
         size = sum(map(len, parts))
         if not self._room(size):
             return
-        temporary = os.path.join(folder, f"{PART}{os.getpid()}-{secrets.token_hex(6)}")
         try:
             for last in (False, True):
                 try:
                     self._make(folder)
-                    with open(temporary, "xb") as file:
-                        file.writelines(parts)
-                    os.replace(temporary, os.path.join(folder, name))
+                    files.write(os.path.join(folder, name), parts, self._mode & 0o666)
                     return
                 except FileNotFoundError:  # another process has just deleted the empty folder
                     if last:
                         raise
         except OSError as error:
-            self.remove(temporary)
             with self._lock:
                 said, self.most = self.most == 0, 0
             if not said:
-                self._warn(
-                    f"The {self._what} {self.directory} cannot be written, so columns are not kept: "
-                    f"{error.strerror or error}."
-                )
+                self._say("cannot be written, so columns are not kept" if self._what else "cannot be written", error)
 
     def _make(self, folder: str) -> None:
         """Makes a folder for those who may use the directory."""
         for path in (self.directory, os.path.dirname(folder), folder):  # the first if somebody emptied the cache
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path)
-                os.chmod(path, self._mode)
+            made(path, self._mode)
 
     def _room(self, size: int) -> bool:
         """Whether there is room for so many bytes, after what was not used for longest is deleted."""
@@ -148,7 +127,7 @@ class Disk:
         for _, each, path in sorted(found):
             if size <= aim:
                 break
-            self.remove(path)
+            remove(path)
             size -= each
         for folder in reversed(folders):
             with contextlib.suppress(OSError):  # most are not empty
@@ -177,14 +156,3 @@ def _listed(directory: str, names: re.Pattern[str]) -> tuple[list[tuple[int, int
         except OSError:  # deleted by another process meanwhile
             continue
     return files, folders
-
-
-def _trusted(status: os.stat_result) -> bool:
-    """Whether only the user, the system, or a group that the user is in can write to a directory."""
-    if not hasattr(os, "getuid"):  # pragma: no cover
-        return True
-    shared = bool(status.st_mode & 0o020)
-    groups = {os.getegid(), *os.getgroups()}
-    if status.st_mode & 0o002 or (shared and status.st_gid not in groups):
-        return False
-    return status.st_uid in (0, os.getuid()) or shared

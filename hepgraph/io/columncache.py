@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hepgraph.disk.files import remove
 from hepgraph.errors import ChangedFileError
 from hepgraph.io.cachedisk import Disk
 from hepgraph.io.columnfile import FileError, Opened, written
@@ -221,7 +222,7 @@ class _Folder:
             data = Opened(content, self._offsets).read(self._about(column, name), column, need, end - begin)
             return fitted(column, data, need)
         except (FileError, OSError, ValueError, KeyError, TypeError):  # damaged: read anew
-            self.disk.remove(path)
+            remove(path)
             return None
 
 

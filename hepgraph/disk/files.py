@@ -1,0 +1,90 @@
+"""The one reader and the one writer of files that are kept: nothing that is no file, and all of it or nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from typing import Any
+
+from hepgraph.disk.trust import Refused, distrust, private
+
+PART = ".part-"  # what files are called that are being written
+_READ = (
+    os.O_RDONLY
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to is not waited for
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOCTTY", 0)
+)
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device", stat.S_IFLNK: "a link",
+}  # fmt: skip
+
+
+def opened(path: str | os.PathLike[str], own: bool = False, flags: int = _READ) -> int:
+    """The number of an open file; raises OSError, and Refused for anything else: a link, a pipe, a device, a folder.
+
+    With `own`, it is the user's, and nobody else could write to it.
+    """
+    handle = os.open(path, flags, 0o600)
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(f"{os.fspath(path)} is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}, not a file")
+        if own and (why := distrust(found)):
+            raise Refused(why.format(path=os.fspath(path)))
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def read(path: str | os.PathLike[str], own: bool = False) -> bytes:
+    """The content of a file; raises as `opened` does."""
+    with os.fdopen(opened(path, own), "rb") as file:
+        return file.read()
+
+
+def write(path: str | os.PathLike[str], parts: Sequence[bytes | memoryview], mode: int = 0o600) -> None:
+    """Writes a file in a folder that is there; who reads it sees the old one or the new one, whole."""
+    folder, name = os.path.split(os.fspath(path))
+    temporary = os.path.join(folder, f"{PART}{os.getpid()}-{secrets.token_hex(6)}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            os.chmod(temporary, mode)  # whatever the umask
+            file.writelines(parts)
+        os.replace(temporary, os.path.join(folder, name))
+    except BaseException:
+        remove(temporary)
+        raise
+
+
+def made(folder: str | os.PathLike[str], mode: int = 0o700) -> None:
+    """Makes a folder for those who may use the one it is for; what is missing above it is the user's alone."""
+    if os.path.isdir(folder):
+        return
+    private(folder)
+    if mode != 0o700:
+        os.chmod(folder, mode)
+
+
+def remove(path: str | os.PathLike[str]) -> int:
+    """Deletes a file, if it is there and can be deleted; gives 1 if it was."""
+    try:
+        os.unlink(path)
+    except OSError:
+        return 0
+    return 1
+
+
+def parsed(data: bytes | str) -> Any:
+    """What a text in JSON says; raises ValueError for one that is none, or is nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
