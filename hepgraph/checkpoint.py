@@ -6,7 +6,9 @@ a range depends on but the data (graph, outputs, opaque functions with their cod
 name of a file that of the data (the file's own identity) and the range. So nothing that is found there can be stale.
 
 Each file is written under another name, then moved, and begins with the hash of what follows: a run can be killed at
-any moment. What is damaged all the same is said to be, and computed again. Files hold pickles: use your own alone.
+any moment. What is damaged all the same is said to be, and computed again. Results are written as data (`disk.plain`);
+only an object of a class of the user's is pickled, and only a pickle that nobody else can have written is loaded: one
+in a local folder of the user's own.
 """
 
 from __future__ import annotations
@@ -22,6 +24,9 @@ from itertools import pairwise
 from typing import Any
 
 from hepgraph.content import digest
+from hepgraph.disk import plain
+from hepgraph.disk.files import opened, parsed
+from hepgraph.disk.trust import Refused, check, told
 from hepgraph.errors import CheckpointError
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Node, dumps, loads, ordered
@@ -31,8 +36,8 @@ from hepgraph.ledger import Row
 from hepgraph.plan import AnyPass, Pass
 from hepgraph.provenance import versions
 
-FORMAT = 1
-MAGIC = b"hepgraph partial 1\n"
+FORMAT = 2
+MAGIC = b"hepgraph partial 2\n"
 _ABOUT = "analysis.json"
 
 
@@ -62,6 +67,7 @@ class Checkpoint:
         self._placed: dict[int, bool] = {}
         self._known: dict[int, dict[str, list[tuple[int, int]]]] = {}
         self._identities: dict[tuple[int, str, str], str] = {}
+        self._noted: set[str] = set()
         with self._words("be opened"):
             self.store = Store(where, storage_options)
 
@@ -75,6 +81,8 @@ class Checkpoint:
             self._keys[number], self._placed[number] = plan_key(each), uses_place(each)
         with self._words("be written to"):
             there = self.store.names()
+            if self.store.local:
+                check(self.store.root, shared=True)
             if there and _ABOUT not in there and set(there) - {"lock"}:
                 raise CheckpointError(
                     f"{self.where} is no checkpoint: it holds {', '.join(there[:3])}{', ...' * (len(there) > 3)}. "
@@ -108,14 +116,19 @@ class Checkpoint:
             mine[f"{name} ({number})" if name in mine else name] = self._keys[number]
         told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions")}
         with self._words("be read"):
-            data = self.store.read(_ABOUT)
+            data = self._read(_ABOUT)
         if data is not None:
             try:
-                theirs = json.loads(data)
-                plans = dict(theirs["plans"])
+                theirs = parsed(data)
+                plans, version = dict(theirs["plans"]), theirs["hepgraph.checkpoint"]
             except (ValueError, KeyError, TypeError):
                 self.notes.append(f"checkpoint {self.where}: {_ABOUT} was damaged, and is written anew")
             else:
+                if version != FORMAT:
+                    raise CheckpointError(
+                        f"The checkpoint {self.where} has another format ({version}) than this version of hepgraph "
+                        f"writes ({FORMAT}). Nothing was changed there. Give another directory, or remove that one."
+                    )
                 changed = sorted(name for name in set(plans) & set(mine) if plans[name] != mine[name])
                 if changed or not (set(plans) & set(mine) or theirs.get("code") == told["code"]):
                     raise CheckpointError(_other(self.where, changed or sorted(mine), theirs, told))
@@ -167,17 +180,27 @@ class Checkpoint:
         if (partition.start, partition.stop) not in self._known[number].get(file, []):
             return None
         name = self._name(number, file, partition)
+        distrust = self._distrust(name)
         with self._words("be read"):
-            data = self.store.read(name)
+            data = self._read(name, own=not distrust)
         if data is None:
             return None
+        again = f"checkpoint {self.where}: the result of {partition} was damaged, and is computed again"
         head = len(MAGIC) + 32
         if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
-            self.notes.append(f"checkpoint {self.where}: the result of {partition} was damaged, and is computed again")
+            self.notes.append(again)
             return None
         try:
-            partials, row = unpacked(data[head:])
-        except (AttributeError, ImportError, pickle.UnpicklingError) as error:  # a class that is no longer there
+            partials, row = plain.read(zlib.decompress(data[head:]), None if distrust else _unpickled)
+            if not isinstance(row, Row) or len(partials) != len(each.sinks):
+                raise ValueError("it is no result")
+        except plain.Pickled as pickled:
+            self._note(f"results with a {pickled} are not read back, but computed again: {distrust}")
+            return None
+        except (ValueError, TypeError, zlib.error):
+            self.notes.append(again)
+            return None
+        except _Unloadable as error:  # a class that is no longer there
             self.notes.append(
                 f"checkpoint {self.where}: {partition} cannot be read back, and is computed again: {error}"
             )
@@ -187,7 +210,15 @@ class Checkpoint:
     def keep(self, number: int, each: AnyPass, partition: Partition, partials: list[Any], row: Row) -> None:
         """Stores the result of a range; raises CheckpointError if it cannot be."""
         name = self._name(number, self._file(number, each.origin.source, partition), partition)
-        body = packed((partials, row))
+        told, pickled = plain.written((partials, row), _pickled)
+        if pickled and not self.store.local:
+            raise CheckpointError(
+                f"The checkpoint {self.where} cannot keep a {pickled[0]}, which is in the result of {partition}: only "
+                "a pickle holds it, and pickles run code when they are read, so that they are not read from an URL. "
+                "Return histograms, arrays, numbers, texts, and lists and dicts of them, or give checkpoint= a "
+                "directory of this machine."
+            )
+        body = zlib.compress(told, 1)
         with self._words("be written to"):
             try:
                 self.store.write(name, MAGIC + _sum(name, body) + body)
@@ -195,6 +226,33 @@ class Checkpoint:
                 raise CheckpointError(
                     f"Another run took over the checkpoint {self.where} ({error}), as this one was silent for too long."
                 ) from None
+        if pickled and (why := self._distrust(name)):
+            self._note(f"results with a {pickled[0]} will not be read back, but computed again: {why}")
+
+    def _read(self, name: str, own: bool = False) -> bytes | None:
+        """The bytes of a name; what is no file at all counts as a damaged one."""
+        try:
+            return self.store.read(name, own)
+        except Refused:
+            return b""
+
+    def _distrust(self, name: str) -> str:
+        """Why the pickles of a file are not loaded, and what to do; empty if they are."""
+        if not self.store.local:
+            return "what comes from an URL could run any code; give checkpoint= a directory of this machine"
+        path = f"{self.store.root}/{name}"
+        try:
+            check(os.path.dirname(path))
+            os.close(opened(path, own=True))
+        except OSError as error:
+            return told(error)
+        return ""
+
+    def _note(self, text: str) -> None:
+        """Notes something for the report, once."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self.notes.append(f"checkpoint {self.where}: {text}")
 
     def _name(self, number: int, file: str, partition: Partition) -> str:
         return f"{self._keys[number]}/{file}-{partition.start}-{partition.stop}.part"
@@ -206,6 +264,8 @@ class Checkpoint:
             yield
         except CheckpointError:
             raise
+        except Refused as error:
+            raise CheckpointError(f"The checkpoint {self.where} is not used: {error}.") from error
         except (OSError, ValueError, ImportError) as error:
             text = f"The checkpoint {self.where} cannot {what}: {type(error).__name__}: {error}"
             if self._known:  # the run had begun
@@ -237,18 +297,32 @@ def fitted_cuts(wanted: list[tuple[int, int]], stored: list[tuple[int, int]]) ->
 
 
 def packed(thing: Any) -> bytes:
-    """Anything as compressed bytes; classes count by name where they have one that can be imported."""
-    try:
-        body = b"P" + pickle.dumps(thing, protocol=5)
-    except (pickle.PicklingError, AttributeError, TypeError):
-        body = b"C" + dumps(thing)
-    return zlib.compress(body, 1)
+    """Anything of this process as compressed bytes, for `unpacked` alone."""
+    return zlib.compress(_pickled(thing), 1)
 
 
 def unpacked(data: bytes) -> Any:
-    """What `packed` made."""
-    body = zlib.decompress(data)
-    return pickle.loads(body[1:]) if body[:1] == b"P" else loads(body[1:])
+    """What `packed` made, in this process."""
+    return _unpickled(zlib.decompress(data))
+
+
+class _Unloadable(Exception):
+    """A pickle of something that is not there any more."""
+
+
+def _pickled(thing: Any) -> bytes:
+    """Anything as a pickle; classes count by name where they have one that can be imported."""
+    try:
+        return b"P" + pickle.dumps(thing, protocol=5)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return b"C" + dumps(thing)
+
+
+def _unpickled(body: bytes) -> Any:
+    try:
+        return pickle.loads(body[1:]) if body[:1] == b"P" else loads(body[1:])
+    except (AttributeError, ImportError, pickle.UnpicklingError) as error:
+        raise _Unloadable(error) from error
 
 
 def _sum(name: str, data: bytes) -> bytes:

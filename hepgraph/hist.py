@@ -19,6 +19,7 @@ import hist
 import numpy as np
 
 from hepgraph.compute import FINISH, KINDS, compute
+from hepgraph.disk.plain import plain
 from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
 from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lift, take
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
@@ -168,6 +169,7 @@ def _grows(h: Any, kind: Any) -> bool:
     return any(isinstance(axis, kind) and axis.traits.growth for axis in h.axes)
 
 
+@plain
 class Hist(Collection, hist.Hist, family=hist):  # type: ignore[call-arg, misc]
     """A histogram of lazy arrays: made and filled like `hist.Hist`, filled for real by `.compute()`.
 

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from hepgraph.disk.plain import plain
 from hepgraph.errors import LedgerError, ResumeError, many
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
 
+@plain
 @dataclass(frozen=True)
 class Row:
     """What became of one range, and what it took.

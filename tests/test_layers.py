@@ -44,9 +44,9 @@ FENCES = {
     "vector": {"weaver.py"},
     "yaml": {"fileset.py"},
     "cloudpickle": {"graph/node.py", "lazy/opaque.py", "io/mapped.py", "executors/", "interop.py"},
-    "hist": {"hist.py", "merge.py"},
+    "hist": {"hist.py", "merge.py", "disk/"},
     "pandas": {"interop.py"},
-    "boost_histogram": {"hist.py", "merge.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
+    "boost_histogram": {"disk/", "hist.py", "merge.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
 }
 LONGEST = 600
 

@@ -12,7 +12,7 @@ from typing import Any
 from hepgraph.disk.trust import Refused, distrust, private
 
 PART = ".part-"  # what files are called that are being written
-_READ = (
+READ = (
     os.O_RDONLY
     | getattr(os, "O_NOFOLLOW", 0)
     | getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to is not waited for
@@ -25,7 +25,7 @@ _KINDS = {
 }  # fmt: skip
 
 
-def opened(path: str | os.PathLike[str], own: bool = False, flags: int = _READ) -> int:
+def opened(path: str | os.PathLike[str], own: bool = False, flags: int = READ) -> int:
     """The number of an open file; raises OSError, and Refused for anything else: a link, a pipe, a device, a folder.
 
     With `own`, it is the user's, and nobody else could write to it.
@@ -49,14 +49,18 @@ def read(path: str | os.PathLike[str], own: bool = False) -> bytes:
         return file.read()
 
 
-def write(path: str | os.PathLike[str], parts: Sequence[bytes | memoryview], mode: int = 0o600) -> None:
-    """Writes a file in a folder that is there; who reads it sees the old one or the new one, whole."""
+def write(path: str | os.PathLike[str], parts: Sequence[bytes | memoryview], mode: int | None = 0o600) -> None:
+    """Writes a file in a folder that is there; who reads it sees the old one or the new one, whole.
+
+    Without a mode, the umask says who may read it.
+    """
     folder, name = os.path.split(os.fspath(path))
     temporary = os.path.join(folder, f"{PART}{os.getpid()}-{secrets.token_hex(6)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            os.chmod(temporary, mode)  # whatever the umask
+        with os.fdopen(os.open(temporary, flags, 0o666 if mode is None else 0o600), "wb") as file:
+            if mode is not None:
+                os.chmod(temporary, mode)
             file.writelines(parts)
         os.replace(temporary, os.path.join(folder, name))
     except BaseException:

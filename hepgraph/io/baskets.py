@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from hepgraph.disk.plain import plain
 from hepgraph.io.codecs import blocks_of, unpacked
 from hepgraph.io.kept import Share
 from hepgraph.io.libraries import tools
@@ -38,6 +39,7 @@ class BasketError(ValueError):
     """A basket that cannot be read; the message says which one, and what is wrong with it."""
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Embedded:
     """A basket kept within the metadata of its branch: its content and where each entry starts, if told."""
@@ -46,6 +48,7 @@ class Embedded:
     offsets: Array | None
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Baskets:
     """Where the baskets of a branch are: `edges` are the entries at which they begin and end.

@@ -90,7 +90,7 @@ class Disk:
             for last in (False, True):
                 try:
                     self._make(folder)
-                    files.write(os.path.join(folder, name), parts, self._mode & 0o666)
+                    files.write(os.path.join(folder, name), parts, 0o600 | self._mode & 0o066)
                     return
                 except FileNotFoundError:  # another process has just deleted the empty folder
                     if last:

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from hepgraph.disk.plain import plain
 from hepgraph.errors import MissingColumnError
 from hepgraph.io.baskets import Baskets
 from hepgraph.io.handles import Stamp
@@ -22,6 +23,7 @@ from hepgraph.io.nested import nested_of
 from hepgraph.io.trees import Opened
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Branch:
     """A branch that hepgraph reads itself; `counter` is the branch with the lengths of its lists, if there is one."""
@@ -32,6 +34,7 @@ class Branch:
     counter: Branch | None = None
 
 
+@plain
 @dataclass(slots=True)
 class Layout:
     """The branches of a tree that were asked for, by column: None for one that only uproot can read.

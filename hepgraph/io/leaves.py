@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import uproot
 
+from hepgraph.disk.plain import plain
 from hepgraph.io.baskets import Basket, BasketError, Column
 from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Data
@@ -46,6 +47,7 @@ class Lists:
         self.offsets: Array | None = None
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Number:
     """The numbers of an entry: their type as stored and as read, and the fixed sizes of the lists they are in."""
@@ -76,6 +78,7 @@ class Number:
         return tuple(found)
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Fixed:
     """Every entry is one item of the same size."""
@@ -115,6 +118,7 @@ class Fixed:
         return not self.counts  # lengths of lists are always read
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Jagged:
     """Every entry is `header` bytes and then any number of items, up to the next one."""

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import uproot
 
+from hepgraph.disk.plain import plain
 from hepgraph.io.baskets import Basket, BasketError, Column
 from hepgraph.io.leaves import Leaf, Lists, Number, leaf_of
 from hepgraph.io.source import Data
@@ -22,6 +23,7 @@ HEADER = 10  # bytes of the entry, with a flag; version; number of inner lists
 LONG = 255  # where the length of a text is not in its first byte, but in the next four
 
 
+@plain
 @dataclass(frozen=True, slots=True)
 class Nested:
     """Every entry is a vector of vectors of numbers, or of texts (where `number` is None)."""

@@ -1,7 +1,7 @@
 """What was found out about files of data, kept on disk for other processes: types of columns, places of baskets.
 
 A file here is used only if it, and the directory it is in, belong to the user and cannot be written by others, and if
-its checksum is right: it is unpickled. What is remembered is of one state of a file of data (when it was written, its
+its checksum is right. What is remembered is of one state of a file of data (when it was written, its
 size and number on the disk; of a remote one: size, time and tag), and of one state of the code that found it out.
 Nothing here raises because of the state of the disk.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import re
 import sys
 from functools import cache
@@ -18,14 +17,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hepgraph.disk import trust
+from hepgraph.disk import plain, trust
 from hepgraph.io.cachedisk import Disk
+from hepgraph.io.source import Column, File, Level, RecordLevel
 from hepgraph.io.state import settled
 
-MAGIC = b"hepgraph known 1\n"
+MAGIC = b"hepgraph known 2\n"
 MOST = 256 << 20  # bytes that are kept
 _NAME = re.compile("[0-9a-f]{64}")
 _CODE = ("baskets", "leaves", "nested", "layouts", "source", "forms", "root", "rntuple", "pagelist", "trees")
+
+for _kind in (Column, File, Level, RecordLevel):
+    plain.plain(_kind)
 
 
 def directory() -> Path | None:
@@ -44,7 +47,10 @@ def recall(path: str, state: Any, *what: Any) -> Any:
     head = len(MAGIC) + 32
     if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
         return None
-    return pickle.loads(data[head:])
+    try:
+        return plain.read(data[head:])
+    except (ValueError, plain.Pickled):
+        return None
 
 
 def remember(value: Any, path: str, state: Any, *what: Any) -> None:
@@ -52,7 +58,10 @@ def remember(value: Any, path: str, state: Any, *what: Any) -> None:
     disk = _disk() if state is not None and _code() and settled(path) else None
     if disk is not None:
         name = _name(path, state, what)
-        data = pickle.dumps(value, protocol=5)
+        try:
+            data, _ = plain.written(value)
+        except TypeError:  # there is something in it that only uproot knows
+            return
         disk.write(os.path.join(disk.directory, name[:2]), name, [MAGIC, _sum(name, data), data])
 
 

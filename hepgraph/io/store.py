@@ -14,11 +14,13 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from hepgraph.disk import files
+from hepgraph.disk.files import PART, parsed
+from hepgraph.disk.trust import Refused, private
 from hepgraph.io.remote import system_options
 
 STALE = 600.0  # seconds after which the lock of a run that no longer renews it is taken over
 RENEW = 60.0
-_TEMPORARY = ".part-"
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,16 @@ class BusyError(OSError):
 
 
 class Store:
-    """Bytes by name below a directory or URL; errors are the file system's own."""
+    """Bytes by name below a directory or URL; errors are the file system's own.
 
-    def __init__(self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
-        self.url = os.fspath(url)
+    Folders that are made on this machine are the user's alone, and files as open as their folder; unless it is `plain`,
+    and the umask says that.
+    """
+
+    def __init__(
+        self, url: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None, plain: bool = False
+    ) -> None:
+        self.url, self._plain = os.fspath(url), plain
         local = "://" not in self.url and "::" not in self.url
         where = os.path.abspath(os.path.expanduser(self.url)) if local else self.url
         self.system, root = fsspec.core.url_to_fs(where, **(storage_options or {}))
@@ -80,10 +88,14 @@ class Store:
         """Whether it is a directory of this machine."""
         return isinstance(self.system, LocalFileSystem)
 
-    def read(self, name: str) -> bytes | None:
-        """The bytes of a name; None if there is no such name."""
+    def read(self, name: str, own: bool = False) -> bytes | None:
+        """The bytes of a name; None if there is no such name.
+
+        Raises Refused for what is no file, and with `own` for one that others could have written.
+        """
+        path = self._path(name)
         try:
-            return bytes(self.system.cat_file(self._path(name)))
+            return files.read(path, own) if self.local else bytes(self.system.cat_file(path))
         except FileNotFoundError:
             return None
 
@@ -92,22 +104,25 @@ class Store:
         path = self._path(name)
         folder, _, last = path.rpartition("/")
         if folder not in self._made:
-            self.system.makedirs(folder, exist_ok=True)
+            self._make(folder)
             self._made.add(folder)
-        temporary = f"{folder}/{_TEMPORARY}{last}-{os.getpid()}"
+        if self.local:
+            files.write(path, [data], None if self._plain else 0o600 | os.stat(folder).st_mode & 0o066)
+            return
+        temporary = f"{folder}/{PART}{last}-{os.getpid()}"
         try:
             self.system.pipe_file(temporary, data)
-            self._move(temporary, path)
+            self.system.mv(temporary, path)
         except BaseException:
             self.remove(temporary, whole=True)
             raise
         self._renew()
 
-    def _move(self, old: str, new: str) -> None:
-        if self.local:
-            os.replace(old, new)
+    def _make(self, folder: str) -> None:
+        if self.local and not self._plain:
+            private(folder)
         else:
-            self.system.mv(old, new)
+            self.system.makedirs(folder, exist_ok=True)
 
     def names(self, folder: str = "") -> list[str]:
         """The names in a folder, sorted; those that a killed run left half written are removed."""
@@ -121,7 +136,7 @@ class Store:
         found = []
         for path in paths:
             name = str(path).rstrip("/").rpartition("/")[2]
-            if name.startswith(_TEMPORARY):
+            if name.startswith(PART):
                 self.remove(path, whole=True)
             else:
                 found.append(name)
@@ -141,7 +156,7 @@ class Store:
 
     def lock(self) -> None:
         """Keeps others out until `unlock`; raises BusyError. The lock of a process that was killed does not hold."""
-        self.system.makedirs(self.root, exist_ok=True)
+        self._make(self.root)
         mine = Holder.me()
         if self.local:
             self._flock(mine)
@@ -158,7 +173,7 @@ class Store:
     def _flock(self, mine: Holder) -> None:
         import fcntl
 
-        lock = os.open(self._path("lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = files.opened(self._path("lock"), flags=files.READ & ~os.O_RDONLY | os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -173,8 +188,8 @@ class Store:
 
     def _holder(self) -> Holder | None:
         try:
-            return Holder(**json.loads(self.read("lock") or b""))
-        except (ValueError, TypeError):
+            return Holder(**parsed(self.read("lock") or b""))
+        except (ValueError, TypeError, Refused):
             return None
 
     def _write_holder(self, holder: Holder) -> None:
@@ -212,7 +227,7 @@ def read_bytes(url: str | os.PathLike[str], storage_options: Mapping[str, Any] |
 def write_bytes(url: str | os.PathLike[str], data: bytes, storage_options: Mapping[str, Any] | None = None) -> None:
     """Writes one file, local or remote; a reader sees the old one or the new one."""
     folder, _, name = os.fspath(url).rpartition("/")
-    Store(folder or ("/" if os.fspath(url)[:1] == "/" else "."), storage_options).write(name, data)
+    Store(folder or ("/" if os.fspath(url)[:1] == "/" else "."), storage_options, plain=True).write(name, data)
 
 
 def stamp(path: str, storage_options: Mapping[str, Any] | None = None) -> list[Any] | None:

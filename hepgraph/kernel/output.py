@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hepgraph.disk.plain import plain
 from hepgraph.graph.node import Item, Node
 
 
@@ -25,6 +26,7 @@ class Output:
     items: tuple[Item, ...] = ()
 
 
+@plain
 @dataclass(frozen=True, eq=False)
 class Bins:
     """The bins of a histogram, with those of the flow, without the histogram: partial results that add up quickly.
