@@ -28,7 +28,7 @@ from hepgraph.io.source import Column, Origin
 _IGNORED = {  # what a class has of Python, not of its author
     "__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotations__",
     "__abstractmethods__", "_abc_impl", "__orig_bases__", "__parameters__", "__annotations_cache__", "__annotate__",
-    "__annotate_func__",
+    "__annotate_func__", "__slotnames__",
 }  # fmt: skip
 
 

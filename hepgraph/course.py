@@ -19,6 +19,7 @@ from typing import Any
 
 from hepgraph.attempt import Outcome, Policy, attempt, failure, halves
 from hepgraph.checkpoint import Checkpoint, packed, plan_key, unpacked, uses_place
+from hepgraph.disk.trust import usable
 from hepgraph.errors import CheckpointError, ExecutorError, IncompleteWarning, ResumeError, SourceError
 from hepgraph.executors.interface import Executor, Part, Tree
 from hepgraph.gather import Gathered, Leaf, Sum, Task
@@ -171,6 +172,7 @@ class Running:
     def on(self) -> Iterator[None]:
         """Around the run: the checkpoint is held; an error that ends it carries the report, to resume from."""
         checkpoint = self.course.checkpoint
+        usable()  # if object code is not kept, this process says so, for all workers
         if self.ledger.provenance:
             self._told()
         if checkpoint is not None:

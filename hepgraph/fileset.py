@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from hepgraph.disk.files import parsed
 from hepgraph.errors import FilesetError, MissingFileError, suggestion
 from hepgraph.io.files import SUFFIXES, resolve, split_tree
 from hepgraph.io.store import write_bytes
@@ -203,11 +204,13 @@ def _from_file(path: Path) -> Any:
             raise FilesetError("A YAML fileset needs PyYAML: pip install 'hepgraph[yaml]'") from error
         try:
             return yaml.safe_load(text)
+        except RecursionError:
+            raise FilesetError(f"The fileset {path} is not valid YAML: it is nested too deeply") from None
         except yaml.YAMLError as error:
             raise FilesetError(f"The fileset {path} is not valid YAML: {error}") from error
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parsed(text)
+    except ValueError as error:
         raise FilesetError(f"The fileset {path} is not valid JSON: {error}") from error
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from hepgraph.disk.files import parsed
 from hepgraph.disk.plain import plain
 from hepgraph.errors import LedgerError, ResumeError, many
 
@@ -276,10 +277,10 @@ class Report:
         try:
             if _is_parquet(path):
                 columns, texts = tables.from_parquet(data)
-                about = json.loads(texts["hepgraph.report"])
+                about = parsed(texts["hepgraph.report"])
                 rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
             else:
-                about = json.loads(data)
+                about = parsed(data)
                 rows = about["rows"]
             made = [Row(**{**row, "names": tuple(row["names"].splitlines())}) for row in rows]
             return cls(made, about["expected"], about["notes"], about["provenance"])

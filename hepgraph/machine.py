@@ -12,6 +12,8 @@ import llvmlite.binding as llvm
 
 from hepgraph import objects
 
+_BEGINS = (b"\x7fELF", b"\xcf\xfa\xed\xfe", b"\x64\x86", b"\x64\xaa")  # object files; LLVM crashes on anything else
+
 
 @lru_cache(maxsize=1)
 def target() -> tuple[Any, str, str]:
@@ -46,8 +48,8 @@ def name_of(text: str, how: str) -> str:
 def loaded(name: str, level: int, make: Callable[[], tuple[Any, Any]]) -> tuple[Any, bool]:
     """What owns the code that is kept under a name, and whether it had to be made: of a module, by a machine."""
     data = objects.read(name)
-    fresh = data is None
-    if data is None:
+    fresh = data is None or not data.startswith(_BEGINS)
+    if data is None or fresh:
         module, maker = make()
         data = maker.emit_object(module)
         objects.write(name, data)

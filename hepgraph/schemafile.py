@@ -164,6 +164,8 @@ def available() -> list[str]:
 def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
     try:
         table = tomllib.loads(text)
+    except RecursionError:
+        raise SchemaError(f"The schema {where} is not valid TOML: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"The schema {where} is not valid TOML: {error}") from error
     _check(table, _TOP, where, "")

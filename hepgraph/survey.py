@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hepgraph.attempt import Policy, said
-from hepgraph.disk.trust import directory
+from hepgraph.disk.files import parsed
+from hepgraph.disk.trust import check, private, say, told, usable
 from hepgraph.errors import DisagreementError, IncompleteWarning
 from hepgraph.executors import pick
 from hepgraph.fileset import KNOWN, Dataset, Fileset, Place, datasets
@@ -135,8 +136,19 @@ class _Cache:
 
     def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.options = options
-        folder = directory("files") if where is True else None if where is False else where
+        folder = usable("files", make=True) if where is True else None if where is False else where
         self.store = None if folder is None else Store(os.fspath(folder))
+        if self.store is not None and self.store.local and where is not True:
+            try:
+                private(self.store.root)
+                check(self.store.root, shared=True)
+            except OSError as error:
+                self._unused("is not used", error)
+
+    def _unused(self, how: str, error: OSError) -> None:
+        assert self.store is not None
+        say(f"The cache {self.store.url} of preprocess {how}: {told(error)}.")
+        self.store = None
 
     def _name(self, place: Place) -> str | None:
         paths, tree = place
@@ -153,20 +165,20 @@ class _Cache:
             data = self.store.read(name)
             if data is None:
                 return None
-            told = json.loads(zlib.decompress(data))
-            columns = tuple(column_of(column) for column in told["columns"])
-            return Found(place, told["kind"], columns, file_of(place[0][0], told["file"]))
-        except (OSError, ValueError, KeyError, TypeError, zlib.error):
+            known = parsed(zlib.decompress(data))
+            columns = tuple(column_of(column) for column in known["columns"])
+            return Found(place, known["kind"], columns, file_of(place[0][0], known["file"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, zlib.error):
             return None
 
     def write(self, one: Found) -> None:
         if self.store is None or one.file is None or (name := self._name(one.place)) is None:
             return
-        told = {"kind": one.kind, "columns": [column_told(c) for c in one.columns], "file": file_told(one.file)}
+        known = {"kind": one.kind, "columns": [column_told(c) for c in one.columns], "file": file_told(one.file)}
         try:
-            self.store.write(name, zlib.compress(json.dumps(told).encode(), 3))
-        except OSError:
-            self.store = None
+            self.store.write(name, zlib.compress(json.dumps(known).encode(), 3))
+        except OSError as error:
+            self._unused("cannot be written", error)
 
 
 def _version() -> str:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import (
+    CacheWarning,
     ChangedFileError,
     DamagedFileError,
     DisagreementError,
@@ -210,7 +211,11 @@ def test_the_cache(fileset, tmp_path, monkeypatch):
     assert preprocess(fileset, cache=True) == first
     assert len(list((tmp_path / "own" / "files").iterdir())) == 3
     (tmp_path / "file").touch()
-    assert preprocess(fileset, cache=tmp_path / "file") == first, "a cache that cannot be written is no trouble"
+    with pytest.warns(CacheWarning) as seen:
+        assert preprocess(fileset, cache=tmp_path / "file") == first, "a cache that cannot be written is no trouble"
+    assert [str(each.message) for each in seen] == [
+        f"The cache {tmp_path}/file of preprocess is not used: Not a directory."
+    ]
 
 
 def test_files_that_cannot_be_opened(fileset, tmp_path):

@@ -25,17 +25,15 @@ def axis_told(axis: Any) -> list[Any] | None:
     for arguments in _arguments(axis, name):
         told = [package, name, arguments, options]
         try:
-            made = axis_of(told)
-            made.__dict__.update(own)
-            if made == axis:
+            if axis_of(told, own) == axis:
                 return told
         except (ValueError, TypeError):
             continue
     return None
 
 
-def axis_of(told: list[Any]) -> Any:
-    """The axis that `axis_told` told of, without its name and label."""
+def axis_of(told: list[Any], own: dict[str, Any]) -> Any:
+    """The axis that `axis_told` told of, with what it has of its `own`: name, label, metadata."""
     import boost_histogram as bh
 
     package, name, arguments, options = told
@@ -44,7 +42,10 @@ def axis_of(told: list[Any]) -> Any:
         kind, *power = arguments.pop()
         transforms = {"log": bh.axis.transform.log, "sqrt": bh.axis.transform.sqrt}
         options = {"transform": bh.axis.transform.Pow(*power) if kind == "pow" else transforms[kind]}
-    return _kind(package, name)(*arguments, **options)
+    made = _kind(package, name)(*arguments, **options)
+    made.__dict__.clear()
+    made.__dict__.update(own)
+    return made
 
 
 def _kind(package: str, name: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -30,17 +31,26 @@ def opened(path: str | os.PathLike[str], own: bool = False, flags: int = READ) -
 
     With `own`, it is the user's, and nobody else could write to it.
     """
-    handle = os.open(path, flags, 0o600)
+    try:
+        handle = os.open(path, flags, 0o600)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EISDIR):  # a link, a socket, a folder
+            raise _no_file(path, os.lstat(path)) from None
+        raise
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):
-            raise Refused(f"{os.fspath(path)} is {_KINDS.get(stat.S_IFMT(found.st_mode), 'no file')}, not a file")
+            raise _no_file(path, found)
         if own and (why := distrust(found)):
             raise Refused(why.format(path=os.fspath(path)))
     except BaseException:
         os.close(handle)
         raise
     return handle
+
+
+def _no_file(path: str | os.PathLike[str], found: os.stat_result) -> Refused:
+    return Refused(f"{os.fspath(path)} is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")
 
 
 def read(path: str | os.PathLike[str], own: bool = False) -> bytes:

@@ -13,7 +13,7 @@ import collections
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import awkward as ak
@@ -43,6 +43,8 @@ _DAMAGE = (
     MemoryError,
 )
 _ours: dict[str, type] = {}
+_set = object.__setattr__
+_parts: dict[type, tuple[str, ...] | None] = {}
 
 
 class Pickled(Exception):
@@ -52,6 +54,7 @@ class Pickled(Exception):
 def plain(kind: T) -> T:
     """Says of a class of hepgraph, a dataclass or a kind of histogram, that its objects are told by their parts."""
     _ours[_name(kind)] = kind
+    _parts[kind] = tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
     return kind
 
 
@@ -105,8 +108,13 @@ class _Writer:
             return ["dict", *(self.told(part) for pair in thing.items() for part in pair)]
         if kind is np.ndarray or (isinstance(thing, np.generic) and kind.__module__ == "numpy"):
             return self._array(thing)
-        if _ours.get(name := _name(kind)) is kind and hasattr(kind, "__dataclass_fields__"):
-            return self._once(thing, lambda: ["ours", name, *(self.told(getattr(thing, f.name)) for f in fields(kind))])
+        if (names := _parts.get(kind)) is not None:
+            if id(thing) in self._seen:
+                return ["same", self._seen[id(thing)]]
+            self._kept.append(thing)
+            told = ["ours", _name(kind), *[self.told(getattr(thing, name)) for name in names]]
+            self._seen[id(thing)] = len(self._seen)
+            return told
         return self._rest(thing, kind)
 
     def _rest(self, thing: Any, kind: type) -> Any:
@@ -134,15 +142,6 @@ class _Writer:
         if (made := self._histogram(thing, kind)) is not None:
             return made
         return self._by_pickle(thing, kind)
-
-    def _once(self, thing: Any, work: Callable[[], list[Any]]) -> Any:
-        """What was told before, by its number."""
-        if id(thing) in self._seen:
-            return ["same", self._seen[id(thing)]]
-        self._kept.append(thing)
-        made = work()
-        self._seen[id(thing)] = len(self._seen)
-        return made
 
     def _buffer(self, data: bytes) -> tuple[int, int]:
         at = self._at
@@ -202,7 +201,7 @@ class _Reader:
             case "tuple of":
                 return tuple(parts)
             case "list":
-                return [self.made(part) for part in parts]
+                return [self.made(part) if type(part) is list else part for part in parts]
             case "tuple":
                 return tuple([self.made(part) for part in parts])
             case "dict":
@@ -269,8 +268,8 @@ class _Reader:
     def _ours(self, name: str, *parts: Any) -> Any:
         kind = _ours[name]
         thing: Any = object.__new__(kind)
-        for each, part in zip(fields(kind), parts, strict=True):
-            object.__setattr__(thing, each.name, self.made(part))
+        for each, part in zip(_parts[kind] or (), parts, strict=True):
+            _set(thing, each, self.made(part) if type(part) is list else part)
         self._seen.append(thing)
         return thing
 
@@ -287,18 +286,12 @@ class _Reader:
         kind: Any = _ours[name] if name in _ours else _histogram(name)
         if storage not in _STORAGES or not hasattr(kind, "storage_type"):
             raise ValueError(f"there is no {name} of {storage}")
-        made = kind(*(self._axis(axis) for axis in axes), storage=getattr(bh.storage, storage)())
+        made = kind(*(axis_of(told, self.made(its)) for *told, its in axes), storage=getattr(bh.storage, storage)())
         bins = np.asarray(made.view(flow=True))
         bins[...] = np.frombuffer(bytearray(self._bytes(at, size)), bins.dtype).reshape(bins.shape)
         made.__dict__.clear()
         made.__dict__.update(self.made(own))
         return made
-
-    def _axis(self, told: list[Any]) -> Any:
-        axis = axis_of(told[:-1])
-        axis.__dict__.clear()
-        axis.__dict__.update(self.made(told[-1]))
-        return axis
 
 
 def _name(kind: type) -> str:

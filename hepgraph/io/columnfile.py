@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import xxhash
 
+from hepgraph.disk.files import parsed
 from hepgraph.io.shelf import shelf
 from hepgraph.io.source import Column, Data, Need
 
@@ -115,7 +116,7 @@ class Opened:
         header = bytes(self.content[_HEAD.size : _HEAD.size + length])
         if xxhash.xxh3_64_intdigest(header) != checksum:
             raise FileError("the checksum of its header is wrong")
-        told = json.loads(header)
+        told = parsed(header)
         if told["about"] != about:
             raise FileError("it is of something else")
         begin = _HEAD.size + length

@@ -1,0 +1,576 @@
+"""What is kept on disk: whatever umask, modes, owners and kinds of files, it is used, or refused with one note.
+
+It never hangs, never runs code that others could have written, and the results are right. HEPGRAPH_FUZZ multiplies the
+number of examples.
+"""
+
+import collections
+import gc
+import json
+import os
+import pickle
+import shutil
+import socket
+import stat
+import tempfile
+import warnings
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+import awkward as ak
+import boost_histogram as bh
+import hist
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import uproot
+from baskets import write
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hepgraph as hg
+from hepgraph import checkpoint, objects, survey
+from hepgraph.disk import files, plain, trust
+from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError
+from hepgraph.io import columncache, columnfile, remembered, root
+from hepgraph.io.columncache import ColumnCache
+from hepgraph.io.root import layouts, open_root
+from hepgraph.io.source import Need, Partition
+from hepgraph.io.trees import handles
+from hepgraph.kernel import native
+from hepgraph.schemafile import load
+
+OTHER = 12345  # another user
+KNOWN = remembered.directory
+ROOT = os.getuid() == 0
+only_root = pytest.mark.skipif(not ROOT, reason="only root can give files to other users")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    write(folder / "a.root", uproot.ZSTD(1), n=40)
+    pq.write_table(pa.table({"x": np.arange(20.0)}), folder / "a.parquet", row_group_size=10)
+    for path in folder.iterdir():
+        os.utime(path, (5, 5))
+    return folder
+
+
+# the places: each gives its result, and whether it came from the disk
+
+TEXT = """define i32 @kernel(i64 %a, i64 %b, i64 %c, ptr %t, ptr %s) {
+  %r = trunc i64 %a to i32
+  %x = add i32 %r, 41
+  ret i32 %x
+}"""
+
+
+def use_objects(where, data):
+    os.environ["HEPGRAPH_CACHE"] = str(where)
+    gc.collect()
+    before = native.loaded
+    made = native.native(TEXT)
+    return made.kernel(1, 0, 0, None, None), native.loaded > before
+
+
+def use_known(where, data):
+    os.environ["HEPGRAPH_CACHE"] = str(where)
+    layouts.clear()
+    handles.clear()
+    root._seen.clear()
+    remembered._disks.clear()
+    remembered.directory = KNOWN
+    before = handles.opened
+    try:
+        source = open_root(data / "a.root")
+        part = Partition(source.files[0].path, "Events", 0, 40)
+        found = source.read(part, dict.fromkeys(["noise", "Jet_pt"], Need.DATA))
+    finally:
+        remembered.directory = lambda: None
+    return found["noise"].values.tobytes() + found["Jet_pt"].offsets[0].tobytes(), handles.opened == before
+
+
+def use_files(where, data):
+    looked = []
+    real, survey.Look.__call__ = survey.Look.__call__, lambda self, place: looked.append(place) or real(self, place)
+    try:
+        found = hg.preprocess({"a": [data / "a.parquet"]}, executor="serial", cache=where, progress=False)
+    finally:
+        survey.Look.__call__ = real
+    return dict(found), not looked
+
+
+def use_columns(where, data):
+    columncache._disks.clear()
+    source = open_root(data / "a.root")
+    source.cache = ColumnCache(str(where))
+    part = Partition(source.files[0].path, "Events", 0, 40)
+    found = source.fetch(part, {"noise": Need.DATA})["noise"]
+    return found.values.tobytes(), found.cached > 0
+
+
+class Counts:
+    """A result of a class of the user's own."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __add__(self, other):
+        return Counts(self.n + other.n)
+
+
+def process(events):
+    return {"sum": float(np.sum(events.x)), "n": len(events), "h": hist.Hist.new.Reg(4, 0, 20).Weight().fill(events.x)}
+
+
+def process_own(events):
+    return {"n": Counts(len(events))}
+
+
+def run(data, where, processor=process, **options):
+    options = {"executor": "serial", "progress": False, "step_size": 10, "report": True, "schema": "base", **options}
+    return hg.run(processor, {"a": [data / "a.parquet"]}, checkpoint=where, **options)
+
+
+def use_checkpoint(where, data):
+    try:
+        out, report = run(data, where)
+    except CheckpointError as error:
+        warnings.warn(CacheWarning(str(error)), stacklevel=1)
+        out, report = run(data, None)
+    return (out["sum"], out["n"], out["h"].view(flow=True).tobytes()), all(row.stored for row in report.rows)
+
+
+PLACES = {
+    "objects": use_objects, "known": use_known, "files": use_files, "columns": use_columns,
+    "checkpoint": use_checkpoint,
+}  # fmt: skip
+OWN = ("objects", "known")  # what others may not even share with a group
+
+
+@contextmanager
+def folder():
+    """A folder of the user's own, and the environment as it was afterwards."""
+    before, mask = os.environ.get("HEPGRAPH_CACHE"), os.umask(0o022)
+    os.umask(mask)
+    where = Path(tempfile.mkdtemp())
+    try:
+        yield where
+    finally:
+        os.umask(mask)
+        os.environ.pop("HEPGRAPH_CACHE", None)
+        if before is not None:
+            os.environ["HEPGRAPH_CACHE"] = before
+        shutil.rmtree(where)
+
+
+def used(place, where, data):
+    """The result, whether it came from the disk, and what was said."""
+    trust._said.clear()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        found, stored = PLACES[place](where, data)
+    return found, stored, [str(each.message) for each in seen if each.category is CacheWarning]
+
+
+def kept(where, place):
+    """The files that are kept, without those that only say who works there."""
+    return sorted(
+        path for path in where.rglob("*")
+        if path.is_file() and not path.is_symlink() and path.name not in ("lock", ".looked", "analysis.json")
+    )  # fmt: skip
+
+
+# what hostile files hold
+
+
+class Touch:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def hostile(place, path, where, touched):
+    """Bytes with right checksums, and pickles in every place where something could load one."""
+    body = pickle.dumps(Touch(touched))
+    name = path.name if place != "checkpoint" else path.relative_to(where).as_posix()
+    told = json.dumps(["pickle", "x", 0, len(body)]).encode()
+    begin = 16 + len(told)
+    tagged = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-begin % 16) + body
+    match place:
+        case "objects":
+            return [objects.MAGIC + objects._sum(path.stem, body) + body]
+        case "known":
+            return [remembered.MAGIC + remembered._sum(name, each) + each for each in (body, tagged)]
+        case "files":
+            return [body, zlib.compress(body), zlib.compress(tagged)]
+        case "columns":
+            import xxhash
+
+            head = columnfile._HEAD.pack(columnfile.MAGIC, xxhash.xxh3_64_intdigest(body), len(body))
+            return [body, head + body]
+    packed = [zlib.compress(each, 1) for each in (b"P" + body, b"C" + body, body)]
+    return [checkpoint.MAGIC + checkpoint._sum(name, each) + each for each in packed]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_pickle_runs_whatever_its_checksum(place, data, tmp_path):
+    plainly, _, _ = used(place, tmp_path / "other", data)
+    touched, count = tmp_path / "touched", 1
+    for number in range(4):
+        with folder() as where:
+            used(place, where / "c", data)
+            assert kept(where, place)
+            for path in kept(where, place):
+                choices = hostile(place, path, where / "c", touched)
+                count = max(count, len(choices))
+                path.write_bytes(choices[number % len(choices)])
+            found, stored, _ = used(place, where / "c", data)
+            assert found == plainly
+            assert not touched.exists()
+            assert not stored
+            assert used(place, where / "c", data) == (plainly, True, []), "it is kept anew"
+    assert count <= 4
+
+
+# the family
+
+
+KINDS = ("pipe", "folder", "dangling", "link", "socket", "device", "empty", "deep", "hostile")
+
+
+def replace(place, path, kind, where, touched):
+    """Something else in place of a file."""
+    content = path.read_bytes()
+    path.unlink()
+    match kind:
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "dangling":
+            path.symlink_to(where / "nowhere")
+        case "link":
+            (where / "moved").write_bytes(content)
+            path.symlink_to(where / "moved")
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as bound:
+                here = os.getcwd()
+                os.chdir(path.parent)  # the name of a socket is short
+                try:
+                    bound.bind(path.name[:100])
+                    if path.name != path.name[:100]:
+                        os.rename(path.name[:100], path.name)
+                finally:
+                    os.chdir(here)
+        case "device":
+            if ROOT:
+                os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # zeros without end
+        case "empty":
+            path.touch()
+        case "deep":
+            deep = b"[" * 200_000
+            if place == "columns":
+                import xxhash
+
+                deep = columnfile._HEAD.pack(columnfile.MAGIC, xxhash.xxh3_64_intdigest(deep), len(deep)) + deep
+            path.write_bytes(zlib.compress(deep) if place == "files" else deep)
+        case "hostile":
+            path.write_bytes(content)
+            path.write_bytes(hostile(place, path, where / "a" / "c", touched)[0])
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(sorted(PLACES)),
+    st.sampled_from([0o000, 0o002, 0o007, 0o022, 0o027, 0o077, 0o277]),
+    st.none() | st.sampled_from(KINDS),
+    st.booleans(),
+)
+def test_what_is_made_is_used_whatever_the_umask(data, place, umask, kind, every):
+    """Nothing that hepgraph has made is refused; what something else stands in place of is made anew."""
+    with folder() as where:
+        os.umask(umask)
+        plainly, stored, said = used(place, where / "a" / "c", data)
+        assert (stored, said) == (False, [])
+        made = [where / "a", *(path for path in (where / "a").rglob("*") if path.is_dir())]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o700}
+        assert {stat.S_IMODE(path.stat().st_mode) for path in kept(where / "a", place)} == {0o600}
+        if kind is None:
+            assert used(place, where / "a" / "c", data) == (plainly, True, [])
+            return
+        os.umask(0o022)
+        for path in kept(where / "a", place)[: None if every else 1]:
+            replace(place, path, kind, where, where / "touched")
+        found, stored, said = used(place, where / "a" / "c", data)
+        assert found == plainly
+        assert not (where / "touched").exists()
+        assert not stored
+        assert len(said) == (kind == "folder"), said  # which no file can replace
+        if kind != "folder":
+            assert used(place, where / "a" / "c", data) == (plainly, True, [])
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(sorted(PLACES)),
+    st.sampled_from(["it", "above", "file"]),
+    st.sampled_from([0o700, 0o755, 0o750, 0o770, 0o775, 0o777, 0o1777, 0o1770]),
+    st.sampled_from([None, OTHER] if ROOT else [None]),
+    st.sampled_from([None, 54321] if ROOT else [None]),
+)
+def test_what_others_could_have_written_is_refused_with_one_note(data, place, which, mode, owner, group):
+    with folder() as where:
+        plainly, _, _ = used(place, where / "a" / "c", data)
+        chosen = {"it": where / "a" / "c", "above": where / "a"}.get(which) or kept(where, place)[0]
+        if place == "known" and which == "it":
+            chosen /= "known"
+        os.chmod(chosen, mode & ~0o111 if which == "file" else mode)
+        os.chown(chosen, -1 if owner is None else owner, -1 if group is None else group)
+        found, stored, said = used(place, where / "a" / "c", data)
+        assert found == plainly
+        sticky = which == "above" and mode & 0o1000
+        if place in OWN:
+            fine = owner is None and (not mode & 0o022 or sticky)
+        elif which == "it":
+            fine = not mode & 0o002 and (owner is None if not mode & 0o020 else group is None)
+        else:
+            fine = which == "file" or not mode & 0o002 or bool(sticky)
+        if which == "file":
+            assert (stored, said) == (fine if place != "known" else stored and fine, [])
+        elif fine:
+            assert (stored, said) == (True, [])
+        else:
+            assert not stored
+            assert len(said) == 1, said
+            assert "chmod go-w" in said[0] or "take a folder of your own" in said[0]
+            assert str(chosen) in said[0]
+
+
+@only_root
+def test_a_link_that_somebody_else_made_is_not_followed(data):
+    with folder() as where:
+        (where / "real").mkdir(mode=0o700)
+        (where / "link").symlink_to(where / "real")
+        plainly, _, said = used("objects", where / "link", data)
+        assert said == []
+        assert used("objects", where / "link", data) == (plainly, True, [])
+        os.chown(where / "link", OTHER, -1, follow_symlinks=False)
+        _, stored, (said,) = used("objects", where / "link", data)
+        assert not stored
+        assert f"the link {where}/link belongs to user {OTHER}; take a folder of your own" in said
+
+
+def test_a_group_of_the_users_own_may_write(data, monkeypatch):
+    """Where each user has one, of the same name, the umask is 002, and what they make is writable for that group."""
+    found = os.stat_result((stat.S_IFDIR | 0o770, 1, 1, 1, 1000, 1000, 0, 0, 0, 0))
+    monkeypatch.setattr(os, "getuid", lambda: 1000)
+    User, Group = collections.namedtuple("User", "pw_name pw_gid"), collections.namedtuple("Group", "gr_name gr_mem")
+    monkeypatch.setattr("pwd.getpwuid", lambda user: User("me", 1000))
+    for name, members, fine in (
+        ("me", [], True),
+        ("me", ["me"], True),
+        ("me", ["me", "you"], False),
+        ("us", [], False),
+    ):
+        monkeypatch.setattr("grp.getgrgid", lambda group, name=name, members=members: Group(name, members))
+        trust._alone.cache_clear()
+        assert (not trust.distrust(found)) == fine
+    trust._alone.cache_clear()
+
+
+def test_a_refused_cache_is_said_once_in_a_run_with_workers(data, capfd):
+    with folder() as where:
+        (where / "c").mkdir()
+        os.chmod(where / "c", 0o777)
+        os.environ["HEPGRAPH_CACHE"] = str(where / "c")
+        trust._said.clear()
+
+        def twice():
+            for step_size in (10, 20):
+                hg.run(count, {"a": [data / "a.parquet"]}, executor="processes", progress=False, schema="base",
+                       step_size=step_size)  # fmt: skip
+
+        def count(events):
+            return {"n": ak.sum(events.x, axis=0)}
+
+        with pytest.warns(CacheWarning) as seen:
+            twice()
+        assert [str(each.message) for each in seen] == [
+            f"The cache {where}/c is not used: others could write to {where}/c (mode 0777); chmod go-w {where}/c. "
+            "HEPGRAPH_CACHE=FOLDER names another folder, and an empty one keeps nothing."
+        ]
+    assert "CacheWarning" not in capfd.readouterr().err
+
+
+# results without pickles
+
+
+class Everything(hg.Processor):
+    """Every kind of result that a traced processor has."""
+
+    def process(self, events):
+        x = events.x
+        new = hg.Hist.new
+        fills = {}
+        for name in plain._STORAGES:
+            h = hg.Hist(hist.axis.Regular(4, 0, 20, name="x"), storage=getattr(bh.storage, name)())
+            fills[name] = h.fill(x, sample=x) if "Mean" in name else h.fill(x)
+        grown = {
+            "texts": new.StrCat([], growth=True, name="c").Reg(4, 0, 20, name="x").Double().fill("a", x),
+            "edges": new.Var([0, 1, 2], growth=True, name="x").Double().fill(x),
+            "ints": new.IntCat([], growth=True, name="x").Double().fill(ak.values_astype(x, int)),
+        }
+        return {"array": events[x > 5], "mean": ak.mean(x), "max": ak.max(x), **fills, **grown}
+
+
+@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+def test_results_of_hepgraph_are_kept_anywhere_without_pickles(data, engine, monkeypatch):
+    where = f"memory://{engine}"
+    plainly, _ = run(data, None, Everything(), engine=engine)
+    first, _ = run(data, where, Everything(), engine=engine)
+    monkeypatch.setattr(checkpoint, "_unpickled", lambda body: pytest.fail("a pickle was loaded"))
+    again, report = run(data, where, Everything(), engine=engine)
+    assert all(row.stored for row in report.rows)
+    assert not report.notes
+    for name, one in plainly.items():
+        for other in (first[name], again[name]):
+            assert bool(ak.array_equal(one, other) if isinstance(one, ak.Array) else one == other), name
+
+
+def test_objects_of_the_users_classes_are_loaded_from_folders_of_their_own(data):
+    with folder() as where:
+        run(data, where / "c", process_own)
+        out, report = run(data, where / "c", process_own)
+        assert out["n"].n == 20
+        assert all(row.stored for row in report.rows)
+        assert not [note for note in report.notes if "checkpoint" in note]
+        os.chmod(where / "c", 0o770)
+        said = f"others could write to {where}/c, which it is in (mode 0770); chmod go-w {where}/c"
+        out, report = run(data, where / "c", process_own)
+        assert out["n"].n == 20
+        assert not any(row.stored for row in report.rows)
+        name = f"{Counts.__module__}.Counts"
+        assert [note for note in report.notes if "checkpoint" in note] == [
+            f"checkpoint {where}/c: results with a {name} are not read back, but computed again: {said}",
+            f"checkpoint {where}/c: results with a {name} will not be read back, but computed again: {said}",
+        ]
+        os.chmod(where / "c", 0o700)
+        assert all(row.stored for row in run(data, where / "c", process_own)[1].rows)
+
+
+def test_objects_of_the_users_classes_are_not_kept_at_an_url(data):
+    with pytest.raises(CheckpointError) as caught:
+        run(data, "memory://own", process_own)
+    (first,) = str(caught.value).splitlines()
+    assert first.replace(str(data), "DATA") == (
+        f"The checkpoint memory://own cannot keep a {Counts.__module__}.Counts, which is in the result of "
+        "DATA/a.parquet[0:10]: only a pickle holds it, and pickles run code when they are read, so that they are not "
+        "read from an URL. Return histograms, arrays, numbers, texts, and lists and dicts of them, or give checkpoint= "
+        "a directory of this machine."
+    )
+
+
+def test_pickles_that_somebody_put_at_an_url_are_not_loaded(data, tmp_path):
+    import fsspec
+
+    plainly, _ = run(data, "memory://put")
+    system = fsspec.filesystem("memory")
+    for path in system.glob("/put/*/*.part"):
+        name = path.removeprefix("/put/")
+        told = json.dumps(["pickle", "x.Y", 0, 9999]).encode()
+        body = pickle.dumps(Touch(tmp_path / "touched"))
+        told = json.dumps(["pickle", "x.Y", 0, len(body)]).encode()
+        packed = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-(16 + len(told)) % 16) + body
+        packed = zlib.compress(packed)
+        system.pipe_file(path, checkpoint.MAGIC + checkpoint._sum(name, packed) + packed)
+    out, report = run(data, "memory://put")
+    assert out["sum"] == plainly["sum"]
+    assert not (tmp_path / "touched").exists()
+    assert not any(row.stored for row in report.rows)
+    assert [note for note in report.notes if "checkpoint" in note] == [
+        "checkpoint memory://put: results with a x.Y are not read back, but computed again: what comes from an URL "
+        "could run any code; give checkpoint= a directory of this machine"
+    ]
+
+
+def test_checkpoints_of_other_formats_are_refused_not_misread(data, tmp_path):
+    run(data, tmp_path / "c")
+    about = json.loads((tmp_path / "c" / "analysis.json").read_text())
+    (tmp_path / "c" / "analysis.json").write_text(json.dumps({**about, "hepgraph.checkpoint": 1}))
+    with pytest.raises(CheckpointError) as caught:
+        run(data, tmp_path / "c")
+    assert str(caught.value) == (
+        f"The checkpoint {tmp_path}/c has another format (1) than this version of hepgraph writes (2). Nothing was "
+        "changed there. Give another directory, or remove that one."
+    )
+
+
+def test_a_checkpoint_that_others_could_write_to_is_an_error(data, tmp_path):
+    (tmp_path / "c").mkdir()
+    os.chmod(tmp_path / "c", 0o777)
+    with pytest.raises(CheckpointError) as caught:
+        run(data, tmp_path / "c")
+    assert str(caught.value) == (
+        f"The checkpoint {tmp_path}/c is not used: others could write to it, and what they write would be taken for "
+        f"data; chmod go-w {tmp_path}/c."
+    )
+
+
+@pytest.mark.parametrize("name", ["lock", "analysis.json"])
+@pytest.mark.parametrize("kind", ["pipe", "dangling", "deep", "folder"])
+def test_what_a_checkpoint_has_beside_its_results(data, tmp_path, name, kind):
+    where = tmp_path / "c"
+    plainly, _ = run(data, where)
+    replace("checkpoint", where / name, kind, tmp_path, tmp_path / "touched")
+    if kind == "folder" or (name == "lock" and kind != "deep"):
+        with pytest.raises(CheckpointError, match=f"^The checkpoint {where} .*{where}/{name}"):
+            run(data, where)
+        return
+    out, report = run(data, where)
+    assert out["sum"] == plainly["sum"]
+    assert all(row.stored for row in report.rows)
+    assert any("analysis.json was damaged" in note for note in report.notes) == (name != "lock")
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read", "error", "message"),
+    [
+        ("f.json", DEEP, hg.Fileset, FilesetError, "The fileset {} is not valid JSON: it is nested too deeply"),
+        ("f.yaml", DEEP, hg.Fileset, FilesetError, "The fileset {} is not valid YAML: it is nested too deeply"),
+        ("f.toml", "x = " + DEEP, load, SchemaError, "The schema {} is not valid TOML: it is nested too deeply"),
+        ("f.json", DEEP, hg.Report.load, ResumeError, "{} holds no report of hepgraph: it is nested too deeply"),
+    ],
+)  # fmt: skip
+def test_files_of_the_users_that_are_nested_too_deeply(tmp_path, name, text, read, error, message):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(error) as caught:
+        read(str(path))
+    assert str(caught.value) == message.format(path)
+
+
+# the reader and the writer
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    files.write(path, [b"one"])
+
+    def half(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", half)
+    with pytest.raises(OSError, match="No space"):
+        files.write(path, [b"two"])
+    assert files.read(path) == b"one"
+    assert os.listdir(tmp_path) == ["x"]
