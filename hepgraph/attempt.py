@@ -24,6 +24,7 @@ from typing import Any
 from hepgraph.content import users_own
 from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, HepgraphError, MissingColumnError
 from hepgraph.io.handles import opening_seconds
+from hepgraph.io.remote import AnswerError
 from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Row
 
@@ -56,7 +57,7 @@ class Policy:
         """How often a range is tried in all that fails like this."""
         if isinstance(error, DamagedFileError):
             return 1 + min(self.retries, 1)
-        lasting = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError)
+        lasting = (PermissionError, IsADirectoryError, NotADirectoryError, FileNotFoundError, AnswerError)
         if isinstance(error, lasting) or isinstance(error.__cause__, lasting):
             return 1
         passing = isinstance(error, AccessError) or not isinstance(error, HepgraphError)

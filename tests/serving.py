@@ -19,13 +19,15 @@ class Server:
 
     `trouble` is called with the number of each request for a range, from 0, and its (start, stop); it gives None or the
     name of a trouble: "503", "404", "403", "stall" (nothing comes until the server ends), "drop" (the connection ends
-    before the answer), "cut" (after half of it), "whole" (the range is ignored), "later" (503 with Retry-After: 0).
+    before the answer), "cut" (after half of it), "whole" (the range is ignored), "later" (503 with Retry-After: 0),
+    "shifted" (the next byte on), "short" (all but the last byte, and says so), "416", "touched" (with another tag).
     """
 
     def __init__(self, files):
         self.files = files
         self.asked = []  # (start, stop) of each request for a range
         self.heads = 0
+        self.modified = ""  # what is said of when files were written
         self.trouble = lambda number, where: None
         self.lock = threading.Lock()
         self.ended = threading.Event()
@@ -78,6 +80,15 @@ class Handler(BaseHTTPRequestHandler):
                 self._begin(206, stop - start, {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"})
                 self.wfile.write(content[start : (start + stop) // 2])
                 self.close_connection = True
+            case "shifted" | "short":
+                start, stop = (start + 1, stop + 1) if trouble == "shifted" else (start, stop - 1)
+                self._begin(206, stop - start, {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"})
+                self.wfile.write(content[start:stop])
+            case "416":
+                self._fail(416, {"Content-Range": f"bytes */{len(content)}"})
+            case "touched":
+                self._begin(206, stop - start, {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}, '"two"')
+                self.wfile.write(content[start:stop])
             case "whole":
                 self._begin(200, len(content))
                 self.wfile.write(content)
@@ -85,11 +96,13 @@ class Handler(BaseHTTPRequestHandler):
                 self._begin(206, stop - start, {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"})
                 self.wfile.write(content[start:stop])
 
-    def _begin(self, status, length, more=None):
+    def _begin(self, status, length, more=None, tag='"one"'):
         self.send_response(status)
         self.send_header("Content-Length", str(length))
         self.send_header("Accept-Ranges", "bytes")
-        self.send_header("ETag", '"one"')
+        self.send_header("ETag", tag)
+        if self.server.mine.modified:
+            self.send_header("Last-Modified", self.server.mine.modified)
         for name, value in (more or {}).items():
             self.send_header(name, value)
         self.end_headers()

@@ -1,6 +1,7 @@
 """Files behind HTTP: few requests, tried again when the trouble may pass, and a clear error when it does not."""
 
 import io
+import re
 from pathlib import Path
 
 import awkward as ak
@@ -15,12 +16,13 @@ from serving import serving
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.attempt import Policy
 from hepgraph.io import parquet, sparse
 from hepgraph.io.files import edge
 from hepgraph.io.handles import settings_of
 from hepgraph.io.parquet import open_parquet
 from hepgraph.io.ranges import opened
-from hepgraph.io.remote import Patience, may_pass, system_options
+from hepgraph.io.remote import AnswerError, Patience, check_answer, may_pass, met, system_options
 from hepgraph.io.root import layouts, open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
@@ -209,11 +211,101 @@ def test_a_file_that_is_gone_is_not_waited_for(server):
     assert len(server.asked) == 1
 
 
-def test_a_server_that_ignores_ranges_is_found_out(server):
-    source = source_of(server)
-    server.trouble = lambda number, where: "whole"
-    with pytest.raises(errors.DamagedFileError, match=r"\d+ bytes came from byte \d+, and \d+ were asked for"):
-        source.read(part_of(source), {"noise": Need.DATA})
+OTHER = {
+    "whole": "The server of {url} does not give parts of files, only whole ones (it answered 200 where bytes {start} "
+    "to {stop} were asked for): fetch the file first, and give its path.",
+    "shifted": "The server of {url} gave bytes {start+1} to {stop+1} where bytes {start} to {stop} were asked for. "
+    "It, or a proxy before it, is at fault: fetch the file first, and give its path, or read it from another server.",
+    "short": "The server of {url} gave bytes {start} to {stop-1} where bytes {start} to {stop} were asked for. It, "
+    "or a proxy before it, is at fault: fetch the file first, and give its path, or read it from another server.",
+    "416": "The server of {url} has no bytes {start} to {stop}: it has {size} (it answered 416). The file is "
+    "shorter than it should be, or was replaced: open the dataset again, and if that does not help, fetch the file anew to "
+    "where it is served.",
+    "touched": '{url} changed while it was read: its tag was "one", and is "two" now. Open the dataset again.',
+    "grown": "{url} changed while it was read: it had {size} bytes, and it has {size+9} bytes now. Open the dataset "
+    "again.",
+}
+
+
+def filled(text, **names):
+    return re.sub(r"{(\w+)([-+]\d+)?}", lambda m: str(names[m[1]] + int(m[2]) if m[2] else names[m[1]]), text)
+
+
+@pytest.mark.parametrize("trouble", OTHER)
+@pytest.mark.parametrize("name", ["a.root", "n.root", "t.parquet"])
+def test_an_answer_with_other_bytes_than_were_asked_for(server, table, name, trouble):
+    server.files["t.parquet"] = table.read_bytes()
+    if name == "t.parquet":
+        source = open_parquet(f"{server.url}/{name}", storage_options=QUICK)
+        parquet.kept.clear()
+        server.asked.clear()
+    else:
+        source = source_of(server, name)
+    size, column = len(server.files[name]), next(iter(source.columns))
+    if trouble == "grown":
+        server.files[name] += b"123456789"
+    else:
+        server.trouble = lambda number, where: trouble
+    error = errors.ChangedFileError if trouble in ("touched", "grown") else errors.AccessError
+    with pytest.raises(error) as caught:
+        source.read(part_of(source, 30, 100), {column: Need.DATA})
+    (start, stop), *more = server.asked
+    assert str(caught.value) == filled(OTHER[trouble], url=f"{server.url}/{name}", start=start, stop=stop, size=size)
+    assert not more, "it is not asked again"
+    assert Policy().tries(caught.value) == 1
+
+
+@pytest.mark.parametrize("trouble", ["whole", "shifted", "416"])
+@pytest.mark.parametrize("name", ["a.root", "n.root", "t.parquet"])
+def test_files_that_cannot_be_opened_for_the_answers_of_their_server(server, table, name, trouble):
+    server.files["t.parquet"] = table.read_bytes()
+    server.trouble = lambda number, where: trouble
+    parquet.handles.clear()
+    with pytest.raises(errors.AccessError) as caught:
+        hg.open(f"{server.url}/{name}", storage_options=QUICK)
+    assert str(caught.value).startswith(f"The server of {server.url}/{name} ")
+    assert re.search("fetch the file|is at fault", str(caught.value))
+
+
+def test_another_tag_of_another_server_is_the_same_file(server, content):
+    server.modified = "Wed, 21 Oct 2026 07:28:00 GMT"
+    source, local = source_of(server), open_root(content["path"])
+    server.trouble = lambda number, where: "touched"
+    found = source.read(part_of(source), {"noise": Need.DATA})
+    assert same(found["noise"], local.read(part_of(local), {"noise": Need.DATA})["noise"])
+
+
+def test_a_file_that_was_replaced_between_two_runs_is_opened_as_it_is(server, content):
+    source_of(server)
+    handles.clear()
+    layouts.clear()
+    server.trouble = lambda number, where: "touched"
+    assert source_of(server).entries == 120
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60), st.integers(0, 60), st.sampled_from([200, 206, 416]),
+       st.integers(0, 60), st.booleans())  # fmt: skip
+def test_an_answer_is_taken_only_if_it_is_the_range(start, more, first, length, status, size, known):
+    """What is taken holds the bytes that were asked for, or all that there are of them."""
+    asked, headers = (start, start + more), {"Content-Length": str(length)}
+    if status == 206:
+        headers["Content-Range"] = f"bytes {first}-{first + length}/{size if known else '*'}"
+    if status == 416:
+        headers["Content-Range"] = f"bytes */{size}"
+    met("http://x/y")
+    try:
+        check_answer("http://x/y", f"bytes={asked[0]}-{asked[1]}", status, headers)
+    except AnswerError:
+        fine = False
+    else:
+        fine = True
+    if status == 206:
+        whole = first + length == asked[1] or (known and first + length + 1 == size and first + length < asked[1])
+        assert fine == (first == start and whole)
+    elif status == 200:
+        assert fine == (start == 0 and length <= asked[1] + 1)
+    else:
+        assert fine == (size == 0)
 
 
 def test_opening_is_tried_again(server):
@@ -257,7 +349,12 @@ def test_columns_of_a_server_are_cached_until_its_tag_changes(server, tmp_path):
 def test_time_outs_are_the_users_if_there_are_any():
     assert system_options("https://a/b", {"hepgraph": {"timeout": 7}})["client_kwargs"]["timeout"].sock_read == 7
     mine = {"client_kwargs": {"timeout": 5, "trust_env": True}, "hepgraph": {"tries": 1}}
-    assert system_options("https://a/b", mine) == {"client_kwargs": {"timeout": 5, "trust_env": True}}
+    found = system_options("https://a/b", mine)
+    assert found == system_options("https://a/b", mine), "one file system for all of them"
+    (checks,) = found["client_kwargs"].pop("trace_configs")
+    assert found == {"client_kwargs": {"timeout": 5, "trust_env": True}}
+    traced = {"client_kwargs": {"trace_configs": ["mine"]}}
+    assert system_options("https://a/b", traced)["client_kwargs"]["trace_configs"] == ["mine", checks]
     assert system_options("s3://a/b", {"anon": True, "hepgraph": {}}) == {"anon": True}
     assert system_options("/a/b", None) == {}
     assert settings_of(mine)

@@ -21,7 +21,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
-from hepgraph.io.remote import beneath, is_missing, system_options
+from hepgraph.io.remote import AnswerError, beneath, is_missing, met, system_options
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | None]
 Options: TypeAlias = Mapping[str, Any] | None
@@ -167,6 +167,7 @@ def _expand_remote(path: str, options: Mapping[str, Any]) -> list[str]:
 
 def sniff(path: str, storage_options: Options = None) -> str:
     """`"root"` or `"parquet"`, by the first bytes of the file; raises DamagedFileError for anything else."""
+    met(path)
     with edge(path), fsspec.open(path, "rb", **system_options(path, storage_options)) as file:
         start = file.read(8)
     if start[:4] == b"root":
@@ -203,6 +204,8 @@ def edge(path: str, doing: str = "open") -> Iterator[None]:
         if is_missing(error):
             raise MissingFileError(f"No such file: {path}.") from error
         happened = beneath(error)
+        if isinstance(happened, AnswerError):
+            raise happened.told from happened
         if said := _users_to_mend(happened, happened is not error, path):
             raise FilesetError(said) from error
         message = f"Cannot {doing} {path}: {_first_lines(happened)}"

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
-from hepgraph.errors import AccessError, MissingFileError
+from hepgraph.errors import AccessError, ChangedFileError, MissingFileError, SourceError
 
 T = TypeVar("T")
 
@@ -65,15 +68,110 @@ def system_options(path: str, options: Mapping[str, Any] | None) -> dict[str, An
         _bound_xrootd(whole)
     if path.startswith(("http://", "https://")):
         client = dict(found.get("client_kwargs", {}))
+        try:
+            import aiohttp
+        except ImportError:  # fsspec says what to install
+            return found
         if "timeout" not in client:
-            try:
-                import aiohttp
-            except ImportError:  # fsspec says what to install
-                return found
             seconds = Patience.of(options).timeout
             client["timeout"] = aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds)
-            found["client_kwargs"] = client
+        found["client_kwargs"] = {**client, "trace_configs": [*client.get("trace_configs", ()), _checking()]}
     return found
+
+
+@lru_cache(maxsize=1)
+def _checking() -> Any:
+    """Has aiohttp show each answer before its bytes are read, whoever asked."""
+    import aiohttp
+
+    async def check(session: Any, context: Any, told: Any) -> None:
+        answer = told.response
+        url = str((answer.history[0] if answer.history else answer).url)
+        check_answer(url, told.headers.get("Range", ""), answer.status, answer.headers)
+
+    config = aiohttp.TraceConfig()
+    config.on_request_end.append(check)
+    return config
+
+
+class AnswerError(OSError):
+    """An answer of a server that is not what was asked for; `changed` if it is of another file than those before."""
+
+    def __init__(self, message: str, changed: bool = False) -> None:
+        super().__init__(message)
+        self.changed = changed
+
+    def __reduce__(self) -> Any:
+        return AnswerError, (str(self), self.changed)
+
+    @property
+    def told(self) -> SourceError:
+        """The error that users see."""
+        return (ChangedFileError if self.changed else AccessError)(str(self))
+
+
+def check_answer(url: str, asked: str, status: int, headers: Mapping[str, str]) -> None:
+    """Raises AnswerError if a server did not answer with the range of bytes that it was asked for, of the same file."""
+    match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked)
+    if match is None:
+        return
+    start, last = int(match[1]), int(match[2])
+    wanted, told = f"bytes {start} to {last + 1}", headers.get("Content-Range", "")
+    given = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", told.strip())
+    size = int(given[3]) if given and given[3] != "*" else None
+    if status == 200:
+        length = headers.get("Content-Length", "")
+        if start or not length.isdigit() or int(length) > last + 1:
+            raise AnswerError(
+                f"The server of {url} does not give parts of files, only whole ones (it answered 200 where {wanted} "
+                "were asked for): fetch the file first, and give its path."
+            )
+        size = int(length)
+    if status == 416 and size != 0:
+        has = f": it has {size}" if size is not None else ""
+        raise AnswerError(
+            f"The server of {url} has no {wanted}{has} (it answered 416). The file is shorter than it should be, or "
+            "was replaced: open the dataset again, and if that does not help, fetch the file anew to where it is served."
+        )
+    if status == 206 and given and given[1]:
+        first, end = int(given[1]), int(given[2])
+        if first != start or end > last or (end < last and end + 1 != size):
+            raise AnswerError(
+                f"The server of {url} gave bytes {first} to {end + 1} where {wanted} were asked for. It, or a proxy "
+                "before it, is at fault: fetch the file first, and give its path, or read it from another server."
+            )
+    if status in (200, 206):
+        _check_same(url, size, headers)
+
+
+_met: OrderedDict[str, tuple[int | None, str, str]] = OrderedDict()
+_meeting = threading.Lock()
+MOST_MET = 4096
+
+
+def met(path: str) -> None:
+    """Says that a file is opened anew: it may be another one than before."""
+    with _meeting:
+        _met.pop(unquote(path), None)
+
+
+def _check_same(url: str, size: int | None, headers: Mapping[str, str]) -> None:
+    """Raises AnswerError if an answer is of another file than the last one: of another length, or tag and time.
+
+    Servers that share the work may have other tags for the same file, but not other times.
+    """
+    now = size, headers.get("ETag", ""), headers.get("Last-Modified", "")
+    with _meeting:
+        before = _met.pop(unquote(url), now)
+        _met[unquote(url)] = now
+        while len(_met) > MOST_MET:
+            _met.popitem(last=False)
+    told = [(f"{'it has' if i else 'it had'} {each[0]} bytes") for i, each in enumerate((before, now))]
+    if None in (before[0], now[0]) or before[0] == now[0]:
+        if not (before[1] and now[1]) or before[1] == now[1] or (before[2] and before[2] == now[2]):
+            return
+        told = [f"its tag was {before[1]}", f"is {now[1]}"]
+    raise AnswerError(f"{url} changed while it was read: {told[0]}, and {told[1]} now. Open the dataset again.", True)
 
 
 @lru_cache(maxsize=1)
@@ -118,7 +216,7 @@ def _answer_of_xrootd(error: BaseException) -> int | None:
 def may_pass(error: BaseException) -> bool:
     """Whether the trouble is of the network or the server, and may be gone the next time."""
     error = beneath(error)
-    if _answer_of_xrootd(error) in LASTING:
+    if isinstance(error, AnswerError) or _answer_of_xrootd(error) in LASTING:
         return False
     status = getattr(error, "status", None)
     if isinstance(status, int) and status >= 100:
@@ -189,8 +287,10 @@ def answers(
 def _given_up(path: str, where: tuple[int, int], error: BaseException, tried: int, patience: Patience) -> Exception:
     if isinstance(error, MemoryError):
         return error
-    if is_missing(error):
-        made: Exception = MissingFileError(f"No such file: {path}.")
+    if isinstance(error, AnswerError):
+        made: Exception = error.told
+    elif is_missing(error):
+        made = MissingFileError(f"No such file: {path}.")
     else:
         happened = what_happened(error, patience)
         often = f", {tried} times" if tried > 1 else ""

@@ -13,7 +13,7 @@ import uproot
 from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
 from hepgraph.io.files import Options, edge, is_remote, sniff
 from hepgraph.io.handles import Handles, settings_of
-from hepgraph.io.remote import Patience, patiently, system_options
+from hepgraph.io.remote import Patience, met, patiently, system_options
 from hepgraph.io.source import Data, File, Need, Partition, Source
 
 T = TypeVar("T")
@@ -64,6 +64,7 @@ def _patiently(path: str, tree: str | None, options: Mapping[str, Any]) -> Opene
 
 
 def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
+    met(path)
     try:
         with edge(path):
             # a dict keeps uproot from looking for a tree's name in the path; caches would hold on to what was read
