@@ -121,6 +121,7 @@ class Checkpoint:
             try:
                 theirs = parsed(data)
                 plans, version = dict(theirs["plans"]), theirs["hepgraph.checkpoint"]
+                theirs = {**theirs, **{name: dict(theirs.get(name) or {}) for name in ("parameters", "versions")}}
             except (ValueError, KeyError, TypeError):
                 self.notes.append(f"checkpoint {self.where}: {_ABOUT} was damaged, and is written anew")
             else:

@@ -539,6 +539,17 @@ def test_what_a_checkpoint_has_beside_its_results(data, tmp_path, name, kind):
     assert any("analysis.json was damaged" in note for note in report.notes) == (name != "lock")
 
 
+@pytest.mark.parametrize(
+    "about", [5, [], {"plans": 3}, {"plans": {}, "hepgraph.checkpoint": 2, "parameters": 5}], ids=str
+)
+def test_a_description_that_is_none_is_written_anew(data, tmp_path, about):
+    run(data, tmp_path / "c")
+    (tmp_path / "c" / "analysis.json").write_text(json.dumps(about))
+    _, report = run(data, tmp_path / "c")
+    assert all(row.stored for row in report.rows)
+    assert f"checkpoint {tmp_path}/c: analysis.json was damaged, and is written anew" in report.notes
+
+
 DEEP = "[" * 200_000
 
 

@@ -219,8 +219,8 @@ OTHER = {
     "short": "The server of {url} gave bytes {start} to {stop-1} where bytes {start} to {stop} were asked for. It, "
     "or a proxy before it, is at fault: fetch the file first, and give its path, or read it from another server.",
     "416": "The server of {url} has no bytes {start} to {stop}: it has {size} (it answered 416). The file is "
-    "shorter than it should be, or was replaced: open the dataset again, and if that does not help, fetch the file anew to "
-    "where it is served.",
+    "shorter than it should be, or was replaced: open the dataset again, and if that does not help, copy the file to "
+    "its server once more.",
     "touched": '{url} changed while it was read: its tag was "one", and is "two" now. Open the dataset again.',
     "grown": "{url} changed while it was read: it had {size} bytes, and it has {size+9} bytes now. Open the dataset "
     "again.",
@@ -264,7 +264,7 @@ def test_files_that_cannot_be_opened_for_the_answers_of_their_server(server, tab
     with pytest.raises(errors.AccessError) as caught:
         hg.open(f"{server.url}/{name}", storage_options=QUICK)
     assert str(caught.value).startswith(f"The server of {server.url}/{name} ")
-    assert re.search("fetch the file|is at fault", str(caught.value))
+    assert re.search("fetch the file|copy the file|is at fault", str(caught.value))
 
 
 def test_another_tag_of_another_server_is_the_same_file(server, content):

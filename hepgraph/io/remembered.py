@@ -67,10 +67,9 @@ def remember(value: Any, path: str, state: Any, *what: Any) -> None:
 
 def _disk() -> Disk | None:
     where = directory()
-    if where is None:
+    if where is None or trust.usable("known", make=True) is None:
         return None
-    disk = _disks.setdefault(str(where), Disk(str(where), MOST, _NAME))
-    return disk if disk.usable() else None
+    return _disks.setdefault(str(where), Disk(str(where), MOST, _NAME))
 
 
 _disks: dict[str, Disk] = {}

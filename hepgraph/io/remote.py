@@ -131,7 +131,7 @@ def check_answer(url: str, asked: str, status: int, headers: Mapping[str, str]) 
         has = f": it has {size}" if size is not None else ""
         raise AnswerError(
             f"The server of {url} has no {wanted}{has} (it answered 416). The file is shorter than it should be, or "
-            "was replaced: open the dataset again, and if that does not help, fetch the file anew to where it is served."
+            "was replaced: open the dataset again, and if that does not help, copy the file to its server once more."
         )
     if status == 206 and given and given[1]:
         first, end = int(given[1]), int(given[2])
