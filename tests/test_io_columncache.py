@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.disk import files as files_on_disk
-from hepgraph.disk import trust
+from hepgraph.disk import mapped, trust
 from hepgraph.errors import CacheWarning, ChangedFileError, DisagreementError, MissingColumnError
-from hepgraph.io import columnfile, state
+from hepgraph.io import state
 from hepgraph.io.columncache import ColumnCache
 from hepgraph.io.parquet import open_parquet
 from hepgraph.io.root import open_root
@@ -194,17 +194,17 @@ def test_columns_of_one_collection_share_their_offsets(source):
 def test_what_is_changed_in_place_does_not_change_the_cache(source):
     name = {"noise": Need.DATA}
     source.fetch(part_of(source), name)
-    for least in (1, columnfile.LEAST_MAPPED):  # mapped, and read
-        columnfile.LEAST_MAPPED, before = least, columnfile.LEAST_MAPPED
+    for least in (1, mapped.LEAST_MAPPED):  # mapped, and read
+        mapped.LEAST_MAPPED, before = least, mapped.LEAST_MAPPED
         values = source.fetch(part_of(source), name)["noise"].values
         wanted = values.copy()
         values *= 2
         assert np.array_equal(source.fetch(part_of(source), name)["noise"].values, wanted)
-        columnfile.LEAST_MAPPED = before
+        mapped.LEAST_MAPPED = before
 
 
 def test_a_mapping_outlives_its_file(source, monkeypatch):
-    monkeypatch.setattr(columnfile, "LEAST_MAPPED", 1)
+    monkeypatch.setattr(mapped, "LEAST_MAPPED", 1)
     source.fetch(part_of(source), {"noise": Need.DATA})
     values = source.fetch(part_of(source), {"noise": Need.DATA})["noise"].values
     for path in kept(source.cache.directory):
@@ -213,12 +213,12 @@ def test_a_mapping_outlives_its_file(source, monkeypatch):
 
 
 def test_only_so_many_files_are_kept_open(source, monkeypatch):
-    monkeypatch.setattr(columnfile, "LEAST_MAPPED", 1)
-    monkeypatch.setattr(columnfile, "MOST_MAPPED", 2)
+    monkeypatch.setattr(mapped, "LEAST_MAPPED", 1)
+    monkeypatch.setattr(mapped, "MOST_MAPPED", 2)
     names = dict.fromkeys(source.columns, Need.DATA)
     source.fetch(part_of(source), names)
     found = source.fetch(part_of(source), names)
-    assert len(columnfile._mapped) <= 2
+    assert len(mapped._mapped) <= 2
     for name, data in source.read(part_of(source), names).items():
         assert_same(found[name], data)
 

@@ -6,7 +6,7 @@ size and number on the disk (of a remote one: size, time and tag, as far as the 
 replaced is not found, and what was kept of it goes as the least used. Any range is put together from what is there;
 what is missing is read from the data, and kept.
 
-Whatever is wrong with the cache, the result is the same: what is damaged is read anew. `cachedisk.py` says what holds
+Whatever is wrong with the cache, the result is the same: what is damaged is read anew. `disk/folder.py` says what holds
 for the directory, `columnfile.py` what is in a file.
 """
 
@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hepgraph.disk.files import remove
+from hepgraph.disk.folder import Folder
 from hepgraph.errors import ChangedFileError
-from hepgraph.io.cachedisk import Disk
 from hepgraph.io.columnfile import FileError, Opened, written
 from hepgraph.io.files import is_remote
 from hepgraph.io.forms import fitted
@@ -158,7 +158,7 @@ def _hash(text: str, size: int = 16) -> str:
 class _Folder:
     """What the cache has of one range of one file."""
 
-    def __init__(self, disk: Disk, source: Source, partition: Partition, version: str) -> None:
+    def __init__(self, disk: Folder, source: Source, partition: Partition, version: str) -> None:
         self.disk, self.partition, self.version = disk, partition, version
         self.path = os.path.join(disk.directory, _hash(version))
         self.shared = Pieces()
@@ -231,10 +231,10 @@ def _kind(column: Column) -> str:
     return repr(told)
 
 
-_disks: dict[ColumnCache, Disk] = {}
+_disks: dict[ColumnCache, Folder] = {}
 _disking = threading.Lock()
 
 
-def _disk_of(cache: ColumnCache) -> Disk:
+def _disk_of(cache: ColumnCache) -> Folder:
     with _disking:
-        return _disks.setdefault(cache, Disk(cache.directory, cache.bytes, NAME, "column cache"))
+        return _disks.setdefault(cache, Folder(cache.directory, cache.bytes, NAME, "column cache"))

@@ -9,10 +9,7 @@ found when it is read.
 from __future__ import annotations
 
 import json
-import mmap
-import os
 import struct
-import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -29,8 +26,6 @@ Array: TypeAlias = np.ndarray[Any, Any]
 MAGIC = b"hepcol1\n"
 _HEAD = struct.Struct("<8sQQ")  # magic, checksum and length of the header
 ALIGNED = 64
-LEAST_MAPPED = 2**16
-MOST_MAPPED = 256  # mappings at a time: each keeps a file open
 
 
 class FileError(ValueError):
@@ -175,25 +170,3 @@ def _check(data: Data, column: Column, entries: int) -> None:
             raise FileError("its arrays do not go together")
     if data.values is not None and data.values.dtype != column.dtype:
         raise FileError("its values are of another type")
-
-
-_mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-
-
-def content_of(handle: int) -> Any:
-    """The bytes of an open file, to be changed without changing it: mapped where that is safe, else read.
-
-    Files on a disk of this machine are mapped, and stay whole when they are deleted; those of other machines could be
-    gone.
-    """
-    status = os.fstat(handle)
-    size = status.st_size
-    if size >= LEAST_MAPPED and os.major(status.st_dev) != 0 and len(_mapped) < MOST_MAPPED:
-        made = mmap.mmap(handle, size, access=mmap.ACCESS_COPY)
-        _mapped.add(made)
-        return made
-    content = bytearray(size)
-    got = os.preadv(handle, [content], 0) if size else 0
-    while 0 < got < size and (more := os.preadv(handle, [memoryview(content)[got:]], got)):
-        got += more
-    return content if got == size else content[:got]

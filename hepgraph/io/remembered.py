@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.disk import plain, trust
-from hepgraph.io.cachedisk import Disk
+from hepgraph.disk.folder import Folder
 from hepgraph.io.source import Column, File, Level, RecordLevel
 from hepgraph.io.state import settled
 
@@ -65,14 +65,14 @@ def remember(value: Any, path: str, state: Any, *what: Any) -> None:
         disk.write(os.path.join(disk.directory, name[:2]), name, [MAGIC, _sum(name, data), data])
 
 
-def _disk() -> Disk | None:
+def _disk() -> Folder | None:
     where = directory()
     if where is None or trust.usable("known", make=True) is None:
         return None
-    return _disks.setdefault(str(where), Disk(str(where), MOST, _NAME))
+    return _disks.setdefault(str(where), Folder(str(where), MOST, _NAME))
 
 
-_disks: dict[str, Disk] = {}
+_disks: dict[str, Folder] = {}
 
 
 def _sum(name: str, data: bytes) -> bytes:

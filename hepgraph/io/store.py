@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,7 +174,8 @@ class Store:
     def _flock(self, mine: Holder) -> None:
         import fcntl
 
-        lock = files.opened(self._path("lock"), flags=files.READ & ~os.O_RDONLY | os.O_RDWR | os.O_CREAT)
+        path = self._path("lock")
+        lock = files.opened(path, flags=files.READ & ~os.O_RDONLY | os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -183,6 +185,8 @@ class Store:
             os.close(lock)
             raise
         self._lock = lock
+        with suppress(PermissionError):  # of somebody else, who shares the folder
+            os.chmod(path, 0o600 | os.stat(self.root).st_mode & 0o066)
         os.ftruncate(lock, 0)
         os.write(lock, _told(mine))
 

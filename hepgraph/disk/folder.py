@@ -1,4 +1,4 @@
-"""The directory of a column cache: files appear whole, are marked when they are used, and go when there are too many.
+"""A folder with a bound, of any cache: files appear whole, are marked when they are used, and go when there are many.
 
 Several processes may use a directory at once: a file appears whole, under its name, or not at all; nobody waits for
 anybody; whoever has a file open keeps it when another one deletes it. Nothing here raises because of the state of the
@@ -21,13 +21,13 @@ from typing import Any
 
 from hepgraph.disk import files
 from hepgraph.disk.files import PART, made, opened, remove
+from hepgraph.disk.mapped import content_of
 from hepgraph.disk.trust import check, private, say, say_unused, told
-from hepgraph.io.columnfile import content_of
 
 ABANDONED = 3600.0  # seconds after which what a process has begun to write is not waited for
 
 
-class Disk:
+class Folder:
     """The directory of a cache, as this process knows it: files with such names, `what` it is for people.
 
     One that nobody asked for is the user's `own`, alone, and has no name for people.
