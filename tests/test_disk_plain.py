@@ -9,7 +9,7 @@ import boost_histogram as bh
 import hist
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -53,6 +53,11 @@ def same(a, b):
 
 @settings(deadline=None)
 @given(NESTS)
+@example([0.1, -0.0] * 40)
+@example((1, -(2**63)) * 40)
+@example([2**63, 1] * 40)
+@example([True, 1] * 40)
+@example([1.0, 1] * 40)
 def test_values_come_back_as_they_were(thing):
     data, names = plain.written(thing)
     assert names == []

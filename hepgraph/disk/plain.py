@@ -27,6 +27,7 @@ _HEAD = struct.Struct("<8sQ")
 _MAGIC = b"hgplain1"
 _ALIGNED = 16
 _LARGEST = 2**53  # the largest integers that stay themselves in any JSON
+_MANY = 32  # numbers in a list that are told as an array
 _NUMBERS = "biufcmMSU"  # the kinds of dtypes whose values are in their bytes
 _SIMPLE = (type(None), bool, int, float, str)
 _DICTS: dict[str, type] = {"OrderedDict": collections.OrderedDict, "Counter": collections.Counter}
@@ -101,6 +102,8 @@ class _Writer:
         if kind in _SIMPLE:
             return thing if kind is not int or abs(thing) <= _LARGEST else ["int", hex(thing)]
         if kind is list or kind is tuple:
+            if len(thing) >= _MANY and (numbers := _numbers(thing)) is not None:
+                return [f"{kind.__name__} of numbers", self._array(numbers)]
             if all(type(each) in _SIMPLE and (type(each) is not int or abs(each) <= _LARGEST) for each in thing):
                 return [f"{kind.__name__} of", *thing]
             return [kind.__name__, *map(self.told, thing)]
@@ -200,6 +203,10 @@ class _Reader:
                 return parts
             case "tuple of":
                 return tuple(parts)
+            case "list of numbers":
+                return self.made(parts[0]).tolist()
+            case "tuple of numbers":
+                return tuple(self.made(parts[0]).tolist())
             case "list":
                 return [self.made(part) if type(part) is list else part for part in parts]
             case "tuple":
@@ -292,6 +299,16 @@ class _Reader:
         made.__dict__.clear()
         made.__dict__.update(self.made(own))
         return made
+
+
+def _numbers(thing: list[Any] | tuple[Any, ...]) -> np.ndarray[Any, Any] | None:
+    """Many numbers of Python's, all of them floats or all integers that are not too large, as an array."""
+    kinds = set(map(type, thing))
+    if kinds == {float}:
+        return np.array(thing, np.float64)
+    if kinds == {int} and -(2**63) <= min(thing) <= max(thing) < 2**63:
+        return np.array(thing, np.int64)
+    return None
 
 
 def _name(kind: type) -> str:
