@@ -102,6 +102,11 @@ def use_files(where, data):
     return dict(found), not looked
 
 
+def use_own_files(where, data):
+    os.environ["HEPGRAPH_CACHE"] = str(where)
+    return use_files(True, data)
+
+
 def use_columns(where, data):
     columncache._disks.clear()
     source = open_root(data / "a.root")
@@ -144,10 +149,11 @@ def use_checkpoint(where, data):
 
 
 PLACES = {
-    "objects": use_objects, "known": use_known, "files": use_files, "columns": use_columns,
-    "checkpoint": use_checkpoint,
+    "objects": use_objects, "known": use_known, "files": use_files, "own files": use_own_files,
+    "columns": use_columns, "checkpoint": use_checkpoint,
 }  # fmt: skip
-OWN = ("objects", "known")  # what others may not even share with a group
+OWN = ("objects", "known", "own files")  # what others may not even share with a group
+PARTS = {"known": "known", "own files": "files"}
 
 
 @contextmanager
@@ -208,7 +214,7 @@ def hostile(place, path, where, touched):
             return [objects.MAGIC + objects._sum(path.stem, body) + body]
         case "known":
             return [remembered.MAGIC + remembered._sum(name, each) + each for each in (body, tagged)]
-        case "files":
+        case "files" | "own files":
             return [body, zlib.compress(body), zlib.compress(tagged)]
         case "columns":
             import xxhash
@@ -280,7 +286,7 @@ def replace(place, path, kind, where, touched):
                 import xxhash
 
                 deep = columnfile._HEAD.pack(columnfile.MAGIC, xxhash.xxh3_64_intdigest(deep), len(deep)) + deep
-            path.write_bytes(zlib.compress(deep) if place == "files" else deep)
+            path.write_bytes(zlib.compress(deep) if place.endswith("files") else deep)
         case "hostile":
             path.write_bytes(content)
             path.write_bytes(hostile(place, path, where / "a" / "c", touched)[0])
@@ -329,19 +335,20 @@ def test_what_others_could_have_written_is_refused_with_one_note(data, place, wh
     with folder() as where:
         plainly, _, _ = used(place, where / "a" / "c", data)
         chosen = {"it": where / "a" / "c", "above": where / "a"}.get(which) or kept(where, place)[0]
-        if place == "known" and which == "it":
-            chosen /= "known"
+        chosen /= PARTS.get(place, "") if which == "it" else ""
         os.chmod(chosen, mode & ~0o111 if which == "file" else mode)
         os.chown(chosen, -1 if owner is None else owner, -1 if group is None else group)
         found, stored, said = used(place, where / "a" / "c", data)
         assert found == plainly
         sticky = which == "above" and mode & 0o1000
-        if place in OWN:
+        if which == "file" and place not in ("objects", "known"):
+            fine = True
+        elif place in OWN:
             fine = owner is None and (not mode & 0o022 or sticky)
         elif which == "it":
             fine = not mode & 0o002 and (owner is None if not mode & 0o020 else group is None)
         else:
-            fine = which == "file" or not mode & 0o002 or bool(sticky)
+            fine = not mode & 0o002 or bool(sticky)
         if which == "file":
             assert (stored, said) == (fine if place != "known" else stored and fine, [])
         elif fine:
