@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 import hepgraph as hg
 from hepgraph import checkpoint, objects, survey
 from hepgraph.disk import files, plain, trust
-from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError
+from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError, SourceError
 from hepgraph.io import columncache, columnfile, remembered, root
 from hepgraph.io.columncache import ColumnCache
 from hepgraph.io.root import layouts, open_root
@@ -575,6 +575,13 @@ def test_files_of_the_users_that_are_nested_too_deeply(tmp_path, name, text, rea
     with pytest.raises(error) as caught:
         read(str(path))
     assert str(caught.value) == message.format(path)
+
+
+def test_a_pipe_is_no_file_of_data(tmp_path):
+    os.mkfifo(tmp_path / "a.root")
+    with pytest.raises(SourceError) as caught:
+        hg.open(tmp_path / "a.root")
+    assert str(caught.value) == f"{tmp_path}/a.root is a pipe, not a file: it cannot be read from any place in it."
 
 
 # the reader and the writer

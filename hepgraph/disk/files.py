@@ -50,7 +50,12 @@ def opened(path: str | os.PathLike[str], own: bool = False, flags: int = READ) -
 
 
 def _no_file(path: str | os.PathLike[str], found: os.stat_result) -> Refused:
-    return Refused(f"{os.fspath(path)} is {_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")
+    return Refused(f"{os.fspath(path)} is {kind(found)}, not a file")
+
+
+def kind(found: os.stat_result) -> str:
+    """What something that is no file is called."""
+    return _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
 
 
 def read(path: str | os.PathLike[str], own: bool = False) -> bytes:

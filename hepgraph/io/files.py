@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import fsspec
 
+from hepgraph.disk.files import kind
 from hepgraph.errors import (
     AccessError,
     DamagedFileError,
@@ -19,6 +20,7 @@ from hepgraph.errors import (
     HepgraphError,
     MissingColumnError,
     MissingFileError,
+    SourceError,
     suggestion,
 )
 from hepgraph.io.remote import AnswerError, beneath, is_missing, met, system_options
@@ -131,8 +133,10 @@ def _expand(path: str, options: Mapping[str, Any]) -> list[str]:
         if not names:
             raise MissingFileError(f"The directory {path} has no ROOT or Parquet files in it.")
         return [os.path.join(path, name) for name in names]
-    if os.path.exists(path):
+    if os.path.isfile(path):
         return [path]
+    if os.path.exists(path):
+        raise SourceError(f"{path} is {kind(os.stat(path))}, not a file: it cannot be read from any place in it.")
     if glob.has_magic(path):
         found = sorted(name for name in glob.glob(path, recursive=True) if os.path.isfile(name))
         if not found:
