@@ -5,8 +5,8 @@ runs over files in partitions. The modules, from the ground up (each imports onl
 
     later         what is imported when it is used
     offsets       where lists begin and end
-    disk          what is kept on disk: whose it is, how it is read and written
     errors        what can go wrong, and how it is said
+    disk          what is kept on disk: whose it is, how it is read and written
     spoken        arguments by the names that other libraries give them
     ops           the table of scalar operations
     graph         index spaces, maps and nodes; their canonical form; forms; pictures

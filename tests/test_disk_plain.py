@@ -3,6 +3,8 @@
 import collections
 import ctypes
 import json
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import awkward as ak
 import boost_histogram as bh
@@ -179,6 +181,34 @@ def test_what_is_no_result_is_an_error_of_values(told):
     text = json.dumps(told).encode()
     with pytest.raises(ValueError):
         plain.read(plain._HEAD.pack(plain._MAGIC, len(text)) + text + bytes(32))
+
+
+@plain.plain
+class Pair(NamedTuple):
+    one: Any
+    two: Any
+
+
+@plain.plain
+@dataclass(frozen=True, slots=True)
+class Both:
+    left: Any
+    right: Any = None
+
+
+def test_classes_that_are_told_by_their_parts():
+    """One that is there twice comes back as one."""
+    shared = Both(np.arange(3))
+    thing = {"pair": Pair(shared, [shared]), "both": Both(1, Pair(2, None))}
+    data, names = plain.written(thing)
+    again = plain.read(data)
+    assert names == []
+    assert again["both"] == thing["both"]
+    assert type(again["pair"]) is Pair
+    assert again["pair"].one is again["pair"].two[0]
+    assert again["pair"].one.left.tolist() == [0, 1, 2]
+    with pytest.raises(TypeError, match="Other"):
+        plain.written(NamedTuple("Other", [("x", int)])(1))
 
 
 def test_an_axis_that_cannot_be_told_exactly_is_not_told():

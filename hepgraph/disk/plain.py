@@ -53,9 +53,9 @@ class Pickled(Exception):
 
 
 def plain(kind: T) -> T:
-    """Says of a class of hepgraph, a dataclass or a kind of histogram, that its objects are told by their parts."""
+    """Says of a class of hepgraph, a dataclass, named tuple or kind of histogram, that its parts tell its objects."""
     _ours[_name(kind)] = kind
-    _parts[kind] = tuple(each.name for each in fields(kind)) if is_dataclass(kind) else None
+    _parts[kind] = tuple(each.name for each in fields(kind)) if is_dataclass(kind) else getattr(kind, "_fields", None)
     return kind
 
 
@@ -273,10 +273,14 @@ class _Reader:
         return array.reshape(shape)
 
     def _ours(self, name: str, *parts: Any) -> Any:
-        kind = _ours[name]
-        thing: Any = object.__new__(kind)
-        for each, part in zip(_parts[kind] or (), parts, strict=True):
-            _set(thing, each, self.made(part) if type(part) is list else part)
+        kind: Any = _ours[name]
+        names, values = _parts[kind] or (), [self.made(part) if type(part) is list else part for part in parts]
+        if issubclass(kind, tuple):
+            thing = kind._make(values)
+        else:
+            thing = object.__new__(kind)
+            for each, value in zip(names, values, strict=True):
+                _set(thing, each, value)
         self._seen.append(thing)
         return thing
 
