@@ -15,14 +15,14 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, SchemaError, SourceError, suggestion
+from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Data, Need, Origin, Partition
 from hepgraph.lazy.array import Lazy
-from hepgraph.load import Loaded, holder, level_name, record_holder
+from hepgraph.load import Loaded, holder, level_name, record_holder, witness
 from hepgraph.schema import RecordFields
 from hepgraph.weaver import CONTEXT, HIDDEN, in_memory, particles, record_names
 
@@ -70,10 +70,12 @@ class OnDemand(Loaded):
                 return data
         return self._read(origin, holder(origin.source, name, level).name, Need.COUNTS)
 
-    def offsets(self, origin: Origin, column: str, level: int | None) -> Any:
+    def offsets(self, origin: Origin, column: str, level: Any) -> Any:
         """The offsets of a list level."""
-        if level is None:
+        if not isinstance(level, int):
             self._read(origin, column)
+            if level and not any(name in self.data[origin] for name in level):
+                self._read(origin, witness(origin.source, level), Need.COUNTS)
         return super().offsets(origin, column, level)
 
     def values(self, origin: Origin, column: str) -> Any:
@@ -295,11 +297,10 @@ class _Events:
         form = self._chunk.events._form
         if name in form.fields:
             form[name]  # raises where the column cannot be read
-            separator = form.fields.layout.schema.separator
-            collection, _, rest = name.partition(separator) if separator else ("", "", "")
+            collection, rest = form.fields.layout.home.get(name, ("", ""))
             if collection in self._layout.fields and rest in self[collection].fields:
                 return self[collection][rest]
-        raise FieldError(f"No field {name!r} in these events.\n{suggestion(name, form.fields)}")
+        raise FieldError(f"No field {name!r} in these events.\n{form.hint(name)}")
 
 
 class EventsArray(_Events, ak.Array):  # type: ignore[misc]

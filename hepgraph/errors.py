@@ -6,7 +6,7 @@ Every class is also a builtin, so that `except KeyError` and `except OSError` do
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 
@@ -169,6 +169,17 @@ def suggestion(name: str, names: Iterable[str], more: Iterable[str] = ()) -> str
         return "There are no names at all."
     rest = f", ... ({len(known)} in all)" if len(known) > 10 else ""
     return f"Known names: {', '.join(known[:10])}{rest}."
+
+
+def either(names: Sequence[str], most: int = 6) -> str:
+    """Some of several names, of which one is meant.
+
+    >>> either(["Jet"]), either(["Jet", "FatJet", "GenJet"])
+    ('Jet', 'Jet, FatJet or GenJet')
+    """
+    if len(names) > most:
+        return f"{', '.join(names[:most])} or others"
+    return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def many(count: int, what: str, several: str = "") -> str:

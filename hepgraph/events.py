@@ -13,6 +13,7 @@ from hepgraph import later
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
 from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
+from hepgraph.grouping import looks_like_nanoaod
 from hepgraph.io import files as io_files
 from hepgraph.io.columncache import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
@@ -141,12 +142,6 @@ def open_source(
 def usual_schema(source: Source) -> str:
     """The schema of a source for which none is named."""
     return "nanoaod" if looks_like_nanoaod(source) else "base"
-
-
-def looks_like_nanoaod(source: Source) -> bool:
-    """Whether a source has the columns of a NanoAOD: counts like nMuon, and lists with that prefix."""
-    names = source.columns
-    return any(f"n{name.partition('_')[0]}" in names for name in names if "_" in name)
 
 
 @spoken()

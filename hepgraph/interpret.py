@@ -10,35 +10,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Protocol
 
 import awkward as ak
 import numpy as np
 
+from hepgraph.consistency import Read, check_index, check_lists
 from hepgraph.errors import DisagreementError, RangeError, ShapeError
 from hepgraph.graph.canonical import TEXT, TOTAL, TRUE
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
-from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered
 from hepgraph.offsets import offsets_of
 from hepgraph.ops import MOMENTS, OPS
 
 Array = np.ndarray[Any, Any]
 
 
-class Provider(Protocol):
+class Provider(Read, Protocol):
     """Where the columns of one partition come from."""
 
     def entries(self, origin: Any) -> tuple[int, int]:
         """The number of entries of the partition, and how many of the dataset come before it."""
 
-    def offsets(self, origin: Any, column: str, level: int | None) -> Array:
-        """The offsets of a list level of a column; level None: from the column's values, which are lengths."""
+    def offsets(self, origin: Any, column: str, level: Any) -> Array:
+        """The offsets of a list level of a column; without a number, from the column's values, which are lengths.
+
+        There may be names of columns in place of the number: the lists of one of them must have these lengths.
+        """
 
     def values(self, origin: Any, column: str) -> Array:
         """The flat values of a column."""
-
-    def valid(self, origin: Any, column: str, level: int | None) -> Array | None:
-        """Which values (level None) or lists of a column are not None; None if all are."""
 
     def record_valid(self, origin: Any, name: str) -> Array | None:
         """Which records of this name are not None; None if all are."""
@@ -93,7 +95,7 @@ class Interpreter:
                     try:
                         self.values[item] = self.value(item)
                     except Exception as error:
-                        _say_where(error, item)
+                        say_where(error, item)
                         raise
                 for below in item.inputs:
                     uses[below] -= 1
@@ -367,18 +369,18 @@ def _load(i: Interpreter, item: Node) -> Array:
     origin, column = item.param
     assert item.space is not None
     values = i.provider.values(origin, column)
-    at: Space | None = item.space
-    for offsets in reversed(i.provider.levels(origin, column)):
-        if at is None or not _same(i.values[at].offsets, offsets):
-            raise DisagreementError(f"the lists of column {column!r} have other lengths than those of its collection")
-        at = at.parent
+    levels = i.provider.levels(origin, column)
+    for at, own in zip(reversed([*islice(ancestors(item.space), len(levels))]), levels, strict=True):
+        check_lists(at, column, own, i.values[at].offsets, i.provider)
     if len(values) != i.size(item.space):
         raise DisagreementError(f"column {column!r} has {len(values)} values where {i.size(item.space)} were expected")
     return values
 
 
-def _same(a: Array, b: Array) -> bool:
-    return a is b or np.array_equal(a, b)
+def _index(i: Interpreter, item: Node) -> Array:
+    values: Array = i.values[item.args[0]]
+    check_index(item, values, lambda space: i.values[space].offsets, i.provider)
+    return values
 
 
 def _load_valid(i: Interpreter, item: Node) -> Array:
@@ -494,7 +496,7 @@ def _output_valid(i: Interpreter, item: Node) -> Array:
 
 _NODES: dict[str, Callable[[Interpreter, Node], Any]] = {
     "literal": _literal, "full": _full, "load": _load, "load_valid": _load_valid, "list_valid": _load_valid,
-    "record_valid": _record_valid,
+    "record_valid": _record_valid, "index": _index,
     "take": _take, "defined": _defined,
     "ordinal": _ordinal, "count": _count, "reduce": _reduce, "merge": _merge, "call": _call, "output": _output,
     "output_valid": _output_valid,
@@ -534,7 +536,8 @@ def _number_layout(values: Any, size: int) -> Any:
     return ak.contents.NumpyArray(np.ascontiguousarray(values))
 
 
-def _say_where(error: BaseException, item: Item) -> None:
+def say_where(error: BaseException, item: Item) -> None:
+    """Notes the user's line that recorded an item, unless some line was noted."""
     if item.line is not None and not any("recorded at" in note for note in getattr(error, "__notes__", [])):
         file, number, function = item.line
         error.add_note(f"recorded at {file}:{number}, in {function}{_source_of(file, number)}")

@@ -228,6 +228,7 @@ def excerpt(loaded: Loaded, needs: Needs, blocks: Sequence[tuple[int, int]]) -> 
     part = loaded.partition
     size = sum([stop - start for start, stop in blocks])
     found = Loaded(loaded.main, Partition(part.path, part.tree, 0, size, part.first), {})
+    found.numbers = part.start + np.concatenate([np.arange(start, stop) for start, stop in blocks])
     for origin, names in needs.items():
         found.data[origin] = {name: _stretches(loaded.data[origin][name], blocks) for name in names}
     return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from hepgraph.consistency import check_lengths
 from hepgraph.errors import DamagedFileError, MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.node import Item, Node, Space
@@ -39,6 +41,7 @@ def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
     """
     found: Needs = {}
     lists: list[tuple[Origin, str, int]] = []
+    told: list[tuple[Origin, Sequence[str]]] = []
     records: list[tuple[Origin, str]] = []
     for item in order:
         if isinstance(item, Node) and item.op in ("load", "load_valid"):
@@ -49,10 +52,11 @@ def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
             records.append(item.param)
         elif isinstance(item, Space) and item.kind == "leaf":
             origin, name, level = item.param
-            if level is None:
-                found.setdefault(origin, {})[name] = Need.DATA
-            else:
+            if isinstance(level, int):
                 lists.append((origin, name, level))
+            else:
+                found.setdefault(origin, {})[name] = Need.DATA
+                told += [(origin, level)] if level else []
         elif isinstance(item, Space) and item.kind == "events":
             found.setdefault(item.param, {})
     for origin, name in records:  # before the lists, as a column of these records has the lists around them
@@ -63,7 +67,17 @@ def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
         have = found.setdefault(origin, {})
         if not any(_has_level(origin.source.columns[column], name, level) for column in have):
             have[holder(origin.source, name, level, None if among is None else among[origin]).name] = Need.COUNTS
+    for origin, names in told:
+        have = found[origin]
+        if not any(name in have for name in names):
+            have[witness(origin.source, names, None if among is None else among[origin])] = Need.COUNTS
     return found
+
+
+def witness(source: Source, names: Iterable[str], among: Collection[str] | None = None) -> str:
+    """The smallest of some columns, whose lists tell whether a column of lengths is right."""
+    known = [source.columns[name] for name in names if name in source.columns and (among is None or name in among)]
+    return min(known, key=lambda column: (column.memory, column.name)).name
 
 
 def holder(source: Source, name: str, level: int, among: Iterable[str] | None = None) -> Column:
@@ -108,6 +122,8 @@ class Loaded:
     def __init__(self, main: Origin, partition: Partition, needs: Needs) -> None:
         self.main, self.partition = main, partition
         self.data: dict[Origin, dict[str, Data]] = {}
+        self.numbers: Array | None = None  # of the entries in the file, where they are not one after the other
+        self._alive: dict[str, Array] = {}
         self.add(needs)
 
     def add(self, needs: Needs, alive: Array | None = None) -> None:
@@ -119,6 +135,8 @@ class Loaded:
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             if wanted and origin == self.main:
                 have |= origin.source.fetch(self.partition, wanted, alive, have)
+                if alive is not None:
+                    self._alive |= dict.fromkeys(wanted, alive)
             elif wanted:
                 have |= origin.source.fetch(beside, wanted)
 
@@ -126,15 +144,31 @@ class Loaded:
         """The number of entries of the partition, and how many of the dataset come before it."""
         return len(self.partition), self.partition.first
 
-    def offsets(self, origin: Origin, column: str, level: int | None) -> Array:
-        """The offsets of a list level; level None: from a column of lengths."""
-        if level is None:
-            from hepgraph.io.native import summed  # which compiles
+    def offsets(self, origin: Origin, column: str, level: Any) -> Array:
+        """The offsets of a list level; without a number, from a column of lengths, which those of lists must be."""
+        if isinstance(level, int):
+            return self._holder(origin, column, level).offsets[level]
+        from hepgraph.io.native import summed  # which compiles
 
-            lengths = self.data[origin][column]
-            assert lengths.values is not None
-            return summed(lengths.values) if lengths.sums is None else lengths.sums
-        return self._holder(origin, column, level).offsets[level]
+        lengths = self.data[origin][column]
+        assert lengths.values is not None
+        sums = summed(lengths.values) if lengths.sums is None else lengths.sums
+        for name in level or ():
+            if name in self.data[origin]:
+                check_lengths(column, sums, name, self.data[origin][name].offsets[0], partial(self.place, origin))
+                break
+        return sums
+
+    def place(self, origin: Origin, entry: int) -> str:
+        """Where an entry of the partition is."""
+        if origin != self.main:
+            return f"at entry {self.partition.first + entry} of the dataset"
+        number = self.partition.start + entry if self.numbers is None else self.numbers[entry]
+        return f"at entry {number} of {self.partition.path}"
+
+    def alive(self, origin: Origin, column: str) -> Array | None:
+        """The entries whose values of a column were read; None if all were."""
+        return self._alive.get(column) if origin == self.main else None
 
     def _holder(self, origin: Origin, name: str, level: int) -> Data:
         for column, data in self.data[origin].items():

@@ -5,7 +5,6 @@ All of it is forms: nothing is read, and a field costs something only when it is
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -31,6 +30,7 @@ from hepgraph.graph.canonical import (
 )
 from hepgraph.graph.form import Form, List, Record, Scalar, change, move, moved_option, option, unwrap
 from hepgraph.graph.node import Node, Space, literal, map_, node, space
+from hepgraph.grouping import Layout, is_list
 from hepgraph.io.source import Column, Origin, RecordLevel
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.join import joined
@@ -52,135 +52,6 @@ def events_of(origin: Origin, schema: Schema) -> Lazy:
     return Lazy(Record(EventFields(layout, at)), at)
 
 
-class Layout:
-    """The columns of a dataset, sorted into collections; worked out once, in the order of the file."""
-
-    def __init__(self, origin: Origin, schema: Schema) -> None:
-        self.origin, self.schema = origin, schema
-
-    def __reduce__(self) -> Any:
-        return Layout, (self.origin, self.schema)
-
-    @cached_property
-    def home(self) -> dict[str, tuple[str, str]]:
-        """The collection and the field that the separator makes of a name: `Jet_pt` is `pt` of `Jet`.
-
-        A collection may have separators in its own name where the file counts it (`nProton_multiRP`). Columns that have
-        the name of a collection, or hold one value where the others hold lists, stay what they are.
-        """
-        separator, columns = self.schema.separator, self.origin.source.columns
-        if not separator:
-            return {}
-        heads = {name.partition(".")[0] for name in columns}
-        found: dict[str, tuple[str, str]] = {}
-        for name in columns:
-            head = name.partition(".")[0]
-            if head != name or separator not in name or name.startswith(separator) or self._counted(name):
-                continue
-            collection, rest = self._split(name)
-            if rest and collection not in heads:
-                found[name] = collection, rest
-        jagged = {collection for name, (collection, _) in found.items() if _is_list(columns[name])}
-        return {name: home for name, home in found.items() if home[0] not in jagged or _is_list(columns[name])}
-
-    def _split(self, name: str) -> tuple[str, str]:
-        separator, columns = self.schema.separator, self.origin.source.columns
-        assert separator
-        parts = name.split(separator)
-        for length in range(len(parts) - 1, 1, -1):
-            collection = separator.join(parts[:length])
-            if collection in self.schema.collections or self._count_name(collection) in columns:
-                return collection, separator.join(parts[length:])
-        return parts[0], separator.join(parts[1:])
-
-    def _count_name(self, collection: str) -> str | None:
-        return self.schema.counts.replace("{name}", collection) if self.schema.counts else None
-
-    def _counted(self, name: str) -> bool:
-        """Whether a column has the name of the lengths of others: it is no field of a collection."""
-        if not self.schema.counts:
-            return False
-        before, _, after = self.schema.counts.partition("{name}")
-        if not (name.startswith(before) and name.endswith(after)):
-            return False
-        counted = name[len(before) : len(name) - len(after)]
-        columns, separator = self.origin.source.columns, self.schema.separator
-        return bool(counted) and (
-            (counted in columns and bool(columns[counted].levels))
-            or any(other.startswith(f"{counted}{separator}") for other in columns)
-        )
-
-    @cached_property
-    def groups(self) -> tuple[dict[str, dict[str, Column]], dict[str, dict[str, Column]]]:
-        """Columns by their first name: nested ones (`Muon.pt`), and those that the separator splits (`Muon_pt`)."""
-        columns = self.origin.source.columns
-        if "" in columns or _outer_lists(columns):
-            return {"": dict(columns)}, {}
-        nested: dict[str, dict[str, Column]] = {}
-        split: dict[str, dict[str, Column]] = {}
-        for name, column in columns.items():
-            if name in self.home:
-                collection, rest = self.home[name]
-                split.setdefault(collection, {})[rest] = column
-            else:
-                nested.setdefault(self._head(name), {})[name] = column
-        for collection, told in self.schema.collections.items():  # those that are made of nothing but told fields
-            if collection not in nested and any(column in columns for column in told.fields.values()):
-                split.setdefault(collection, {})
-        return nested, split
-
-    @cached_property
-    def names(self) -> dict[str, str]:
-        """The top-level fields, in the order of the file, and what each is: `nested` or `split`; counts come last."""
-        nested, split = self.groups
-        counts = {self.count_column(name) for name in split}
-        found: dict[str, str] = {}
-        for name in self.origin.source.columns:
-            if name in self.home:
-                found.setdefault(self.home[name][0], "split")
-            elif name not in counts:
-                found.setdefault(self._head(name), "nested")
-        for name in split:
-            found.setdefault(name, "split")
-        for name in nested:
-            found.setdefault(name, "nested")
-        return found
-
-    def _head(self, name: str) -> str:
-        """The field that a column is in: the first part of a dotted name, unless that is empty or another column."""
-        head = name.partition(".")[0]
-        return name if not head or head in self.origin.source.columns else head
-
-    def count_column(self, collection: str) -> str | None:
-        """The column with the lengths of a collection, if the file has one; raises if the schema says it must."""
-        columns = self.origin.source.columns
-        told = self.schema.told(collection).counts
-        name = told or self._count_name(collection)
-        column = columns.get(name) if name else None
-        if column is not None and not column.levels and not column.optional and column.dtype.kind in "iu":
-            return name
-        if told is None:
-            return None
-        if column is None:
-            raise SchemaError(
-                f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} is not in "
-                f"{self.origin.source.name}.\n{suggestion(told, columns)}"
-            )
-        raise SchemaError(
-            f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} must hold integers, "
-            f"one an event; in {self.origin.source.name} it holds {column.type}."
-        )
-
-
-def _is_list(column: Column) -> bool:
-    return bool(column.levels) and column.levels[0].size is None
-
-
-def _outer_lists(columns: Mapping[str, Column]) -> bool:
-    """Whether all columns are inside of one list that has no name: an array of lists of records."""
-    return bool(columns) and all(n and c.levels and level_name(c, 0) == "" for n, c in columns.items())
-
-
 class EventFields(Mapping[str, Form]):
     """The fields of the events: collections and columns, each made when it is first used."""
 
@@ -191,8 +62,22 @@ class EventFields(Mapping[str, Form]):
 
     @property
     def hidden(self) -> list[str]:
-        """Names that are known but not listed: the full names of columns that went into collections."""
-        return list(self.layout.home)
+        """Names that are known but not listed: the full names of columns that went into collections, and counts."""
+        return [*self.layout.home, *self.layout.counters]
+
+    def advice(self, name: str) -> str:
+        """What there is instead of a field, where the columns of a collection were left as they are."""
+        layout = self.layout
+        if layout.schema.separator is not None:
+            return ""
+        columns = [column for column in layout.origin.source.columns if column.startswith(f"{name}_")]
+        if not columns:
+            return ""
+        columns.sort(key=lambda column: column != f"{name}_pt")  # the best known first
+        return (
+            f"There are the columns {', '.join(columns[:3])}{', ...' * (len(columns) > 3)}: open the dataset with "
+            f'schema="nanoaod" to have them as .{name}.{columns[0].removeprefix(f"{name}_")}.'
+        )
 
     def __init__(self, layout: Layout, at: Space) -> None:
         self.layout, self.at = layout, at
@@ -273,19 +158,15 @@ def _collection(events: EventFields, name: str) -> Form:
     column is read, its own lengths are compared with it.
     """
     layout, at = events.layout, events.at
-    columns, known = layout.groups[1][name], layout.origin.source.columns
-    more = [known[column] for column in layout.schema.told(name).fields.values() if column in known]
-    lists = [column for column in (*columns.values(), *more) if _is_list(column)]
+    columns, lists = layout.groups[1][name], layout.lists(name)
     record = events._record(name)
     if not lists:
         fields = {rest: column_form(layout.origin, column, at, 0) for rest, column in columns.items()}
         return Record(RecordFields(events, name, at, fields), record)
-    counts = layout.count_column(name)
-    key = (layout.origin, counts, None) if counts else (layout.origin, level_name(lists[0], 0), 0)
-    s = space("leaf", at, (), key)
+    s = space("leaf", at, (), layout.lengths(name))
     fields = {rest: column_form(layout.origin, column, s, 1) for rest, column in columns.items()}
     form = List(s, Record(RecordFields(events, name, s, fields), record))
-    return form if counts else _nullable(layout.origin, lists[0], at, form)
+    return form if layout.count_column(name) else _nullable(layout.origin, lists[0], at, form)
 
 
 def column_form(origin: Origin, column: Column, at: Space, level: int, inside: bool = False) -> Form:
@@ -383,8 +264,13 @@ class RecordFields(Mapping[str, Form]):
         self.events, self.name, self.at = events, name, at
         self.own = dict(own) if not isinstance(own, NestedFields) else own
         told = events.layout.schema.told(name)
-        self.renamed = {new: old for new, old in told.fields.items() if new not in self.own}
-        self.constants = {k: v for k, v in told.constants.items() if k not in self.own}
+        known = events.layout.origin.source.columns
+        self.renamed = {
+            new: old
+            for new, old in told.fields.items()
+            if new not in self.own and (old in known or new not in told.constants)
+        }
+        self.constants = {k: v for k, v in told.constants.items() if k not in self.own and k not in self.renamed}
         self.bits = {
             name: (column, bit)
             for column, names in told.bits.items()
@@ -400,21 +286,12 @@ class RecordFields(Mapping[str, Form]):
 
     @cached_property
     def references(self) -> dict[str, Reference]:
-        """References by name: those of the schema whose indices are here, and indices that name a collection."""
-        schema, others = self.events.layout.schema, self.events.layout.names
-        found: dict[str, Reference] = {}
-        for reference in schema.references.get(self.name, ()):
-            indices = tuple(i for i in reference.indices if reference.inverse or i in self.own)
-            if reference.to in others and indices and reference.name not in self.own:
-                found[reference.name] = Reference(reference.to, reference.name, indices, reference.inverse)
-        known = {other.lower(): other for other in others}
-        for index in self.own:
-            match = re.fullmatch(r"(\w+?)Idx(G?)(\d*)", index)
-            if match and match[1].lower() in known:
-                name = f"matched_{match[1]}{match[3]}"
-                if name not in self.own:
-                    found.setdefault(name, Reference(known[match[1].lower()], name, (index,)))
-        return found
+        """References by name."""
+        return self.events.layout.references(self.name, self.own)
+
+    def advice(self, name: str) -> str:
+        """Why there is no reference of this name, if one was meant."""
+        return self.events.layout.unclear(self.name, self.own, name)
 
     @property
     def hidden(self) -> list[str]:
@@ -460,7 +337,7 @@ class RecordFields(Mapping[str, Form]):
             )
         if self.at is self.events.at:
             return column_form(layout.origin, column, self.at, 0)
-        if not _is_list(column):  # one value an event, for each element
+        if not is_list(column):  # one value an event, for each element
             return move(column_form(layout.origin, column, self.events.at, 0), up(self.at))
         return column_form(layout.origin, column, self.at, 1)
 
@@ -483,30 +360,34 @@ class RecordFields(Mapping[str, Form]):
             return self._pointing_here(reference, target)
         parts = []
         for index in reference.indices:
-            valid, number = unwrap(self.own[index])
-            if not isinstance(number, Scalar):
-                raise SchemaError(f"{self.name}.{index} is not an index")
-            m = map_("gather", self.at, target.space, (number.node,), False)
+            valid, number = self._index(reference, self.own[index], index, target.space)
+            m = map_("gather", self.at, target.space, (number,), False)
             parts.append(option(valid, moved_option(target.content, m)))
         if len(parts) == 1:
             return parts[0]
-        lists = []
-        for part in parts:
-            valid, content = unwrap(part)
-            one = space("one", self.at)
-            some = filtered(one, take(up(one), valid))
-            lists.append(List(some, move(move(content, up(one)), inc(some))))
-        return joined(lists, self.at)
+        one = space("one", self.at)
+        lists = joined([List(one, move(part, up(one))) for part in parts], self.at)
+        return List(lists.space, lists.content)  # as NanoEvents has it: of variable length, though all have the same
+
+    def _index(self, reference: Reference, form: Form, index: str, into: Space) -> tuple[Node, Node]:
+        """Where an index is there, and the index: checked while running, unless elements are known to be gone."""
+        valid, number = unwrap(form)
+        if not isinstance(number, Scalar) or number.node.dtype.kind not in "iu":
+            raise SchemaError(f"{self.name}.{index} is not an index")
+        x = number.node
+        if reference.skimmed or into.kind != "leaf":
+            return valid, x
+        return valid, node("index", (x, into), x.space, x.dtype, (self.name, index, reference.to, reference.name))
 
     def _pointing_here(self, reference: Reference, target: List) -> Form:
         """Those elements of a collection whose index points at each element of this one."""
         there, record = unwrap(target.content)
         assert isinstance(record, Record)
         near = pulled(target.space, up(self.at))
-        valid, index = unwrap(move(option(there, record[reference.indices[0]]), inc(near)))
-        assert isinstance(index, Scalar)
+        valid, index = self._index(reference, record[reference.indices[0]], reference.indices[0], self.at)
+        valid, index = take(inc(near), both(there, valid)), take(inc(near), index)
         mine = lift(ordinal(self.at), near)
-        some = filtered(near, both(valid, apply("equal", [index.node, mine])))
+        some = filtered(near, both(valid, apply("equal", [index, mine])))
         return List(some, move(move(target.content, inc(near)), inc(some)))
 
 

@@ -12,12 +12,15 @@ A schema file has these keys, all optional but `name`:
     fields = { rawPt = "Jet_pt_raw" }     # more fields, from any column
     constants = { charge = 0 }    # fields with the same value everywhere, where the file has none
     bits = { jetId = ["isLoose", "isTight"] }   # names for the bits of a field of integers, the lowest first
+    indices = { jetIdx = "FatJet" }       # what indices point into, where their names could mean several collections
     [[references]]                # an index that points into another collection: muon.matched_jet
     from = "Muon"
     index = "jetIdx"              # or several; inverse = true: the index is in `to` and points back at `from`
     to = "Jet"
     name = "matched_jet"
+    beyond = "none"               # None where no such element is left; without it, that is an error
 
+An index `jetIdx` that is told of nowhere points into `Jet` if that is the only collection with `jet` in its name.
 Nothing overwrites a column of the file.
 """
 
@@ -43,16 +46,21 @@ class Collection:
     fields: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=dict)
     bits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    indices: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An index column, or several, that point into a collection; `inverse` for those that point back at an element."""
+    """An index column, or several, that point into a collection; `inverse` for those that point back at an element.
+
+    Of a skim (`skimmed`) it is known that elements may be gone: what points at them is None, and no error.
+    """
 
     to: str
     name: str
     indices: tuple[str, ...] = ()
     inverse: bool = False
+    skimmed: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,7 @@ _COLLECTION: dict[str, Rule] = {
     "fields": _TEXTS,
     "constants": _NUMBERS,
     "bits": _BITS,
+    "indices": (_TEXTS[0], "a table of names of collections"),
 }
 _REFERENCE: dict[str, Rule] = {
     "from": _TEXT,
@@ -113,6 +122,7 @@ _REFERENCE: dict[str, Rule] = {
     "to": _TEXT,
     "name": _TEXT,
     "inverse": (lambda x: isinstance(x, bool), "true or false"),
+    "beyond": (lambda x: x == "none", "'none' (or not there at all, for an error)"),
 }
 
 
@@ -184,6 +194,7 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
             {**old.fields, **entry.get("fields", {})},
             {**old.constants, **entry.get("constants", {})},
             {**old.bits, **{name: tuple(names) for name, names in entry.get("bits", {}).items()}},
+            {**old.indices, **entry.get("indices", {})},
         )
     references = dict(below.references)
     for entry in table.get("references", []):
@@ -191,7 +202,7 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
         if missing := {"from", "index", "to", "name"} - set(entry):
             raise SchemaError(f"The schema {where} has a reference without {', '.join(sorted(missing))}: {entry}.")
         indices = (entry["index"],) if isinstance(entry["index"], str) else tuple(entry["index"])
-        made = Reference(entry["to"], entry["name"], indices, entry.get("inverse", False))
+        made = Reference(entry["to"], entry["name"], indices, entry.get("inverse", False), "beyond" in entry)
         references[entry["from"]] = (*references.get(entry["from"], ()), made)
     return Schema(
         table["name"],

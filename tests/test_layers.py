@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
-    "later", "offsets", "errors", "disk", "objects", "machine", "spoken", "ops", "graph", "interpret", "io", "load",
-    "kernel", "lazy", "weaver",
-    "schemafile", "schema", "events", "cuts", "late",
+    "later", "offsets", "errors", "disk", "objects", "machine", "spoken", "ops", "graph", "consistency",
+    "interpret", "io", "load", "kernel", "lazy", "weaver",
+    "schemafile", "grouping", "schema", "events", "cuts", "late",
     "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
     "compute", "merge", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "survey",
     "estimate", "explain",

@@ -12,6 +12,7 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.chunk import eager_events
 from hepgraph.schema import available, load
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -19,6 +20,9 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def compute(tree):
     return hg.compute(tree, executor="serial", progress=False)
+
+
+QUIETLY = {"executor": "serial", "progress": False}
 
 
 def same(a, b):
@@ -33,14 +37,40 @@ def flat(path, **branches):
     return str(path)
 
 
-@pytest.mark.parametrize("bad", [99, 1, -2])
-def test_an_index_beyond_the_list_is_none(tmp_path, bad):
-    """Skimmed files point at jets that were not kept; NanoEvents gives None there too."""
+@pytest.mark.parametrize("bad", [99, 1])
+@pytest.mark.parametrize("engine", ["auto", "interpreter", "eager"])
+def test_an_index_beyond_the_list_is_an_error(tmp_path, bad, engine):
+    """It names branch and collection, event and value, the file, the user's line and what a schema may say."""
     path = flat(
-        tmp_path / "a.parquet", Muon_jetIdx=[[0, bad], []], Muon_pt=[[1.0, 2.0], []], Jet_pt=[[5.0], [6.0, 7.0]]
+        tmp_path / "a.parquet",
+        Muon_jetIdx=[[-1], [], [0, bad]],
+        Muon_pt=[[1.0], [], [1.0, 2.0]],
+        Jet_pt=[[], [6.0, 7.0], [5.0]],
     )
     events = hg.from_parquet(path, schema="nanoaod")
-    assert compute(events.Muon.matched_jet.pt).to_list() == [[5.0, None], []]
+    if engine == "eager":
+        events = eager_events(events, events.source.partitions()[0])
+    with pytest.raises(errors.RangeError) as caught:
+        hg.compute(ak.sum(events.Muon.matched_jet.pt), engine="auto" if engine == "eager" else engine, **QUIETLY)
+    said = str(caught.value)
+    assert said.startswith(
+        f"'Muon_jetIdx' is {bad} where Jet has 1 element, at entry 2 of {path}: it points at nothing"
+    )
+    schema = said.partition("is None:\n")[2]
+    if engine != "eager":
+        notes = "\n".join(caught.value.__notes__)
+        assert f"recorded at {__file__}" in notes
+        assert f"in the range {path}[0:3]" in notes
+    mine = written(tmp_path, f'name="m"\nextends="nanoaod"\n{schema}')
+    skimmed = hg.from_parquet(path, schema=mine).Muon.matched_jet.pt
+    assert compute(skimmed).to_list() == [[None], [], [5.0, None]]
+    assert compute(events.Muon.jetIdx).to_list() == [[-1], [], [0, bad]]
+
+
+def test_a_negative_index_is_none(tmp_path):
+    path = flat(tmp_path / "a.parquet", Muon_jetIdx=[[0, -2], [-1]], Jet_pt=[[5.0], []])
+    events = hg.from_parquet(path, schema="nanoaod")
+    assert compute(events.Muon.matched_jet.pt).to_list() == [[5.0, None], [None]]
 
 
 @pytest.mark.parametrize("dtype", ["int32", "uint16", "uint8", "int8"])
@@ -318,7 +348,7 @@ name = "jet_"
             "lone": events.Lone.jet_.pt,
         }
     )
-    assert got["jets"].to_list() == [[[10.0, 20.0], [], [20.0]], []]
+    assert got["jets"].to_list() == [[[10.0, 20.0], [None, None], [20.0, None]], []]
     assert got["tracks"].to_list() == [[[1.0], [3.0]], [[]]]
     assert got["lone"].to_list() == [20.0, None]
     assert got["mass"].to_list() == [[pytest.approx(0.139)] * 3, []]

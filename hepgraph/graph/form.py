@@ -8,7 +8,7 @@ fields are moved when they are read, so that a jet of 500 fields costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -66,8 +66,7 @@ class Record:
         found = self._moved.get(name)
         if found is None:
             if name not in self.fields:
-                hidden = getattr(self.fields, "hidden", ())
-                raise FieldError(f"No field {name!r} in {self.title}.\n{suggestion(name, self.fields, hidden)}")
+                raise FieldError(f"No field {name!r} in {self.title}.\n{self.hint(name)}")
             before = self._before
             while before is not None and name not in before._moved:
                 before = before._before
@@ -96,6 +95,12 @@ class Record:
     def title(self) -> str:
         """What to call the record in a message."""
         return getattr(self.fields, "title", None) or f"this {self.name or 'record'}"
+
+    def hint(self, name: str, more: Iterable[str] = ()) -> str:
+        """What helps with a field that is not there: what the data say of it, or the nearest names."""
+        advice = getattr(self.fields, "advice", None)
+        said = "" if advice is None else advice(name)
+        return said or suggestion(name, self.fields, [*getattr(self.fields, "hidden", ()), *more])
 
     def with_fields(self, new: Mapping[str, Form]) -> Record:
         """The record with more fields, or others; those that stay are not touched."""
@@ -147,6 +152,11 @@ class Overlay(Mapping[str, "Form"]):
     def optional(self) -> bool:
         """Whether the record below may be None."""
         return self.below.optional
+
+    def advice(self, name: str) -> str:
+        """What the record below says of a field that is not there."""
+        said: str = getattr(self.below.fields, "advice", lambda _: "")(name)
+        return said
 
 
 Form: TypeAlias = Scalar | Option | List | Record

@@ -80,7 +80,7 @@ def space_name(s: Space, names: dict[Item, str]) -> str:
             return s.kind
         case "leaf":
             name = str(s.param[1])
-            counted = s.param[2] is None and name[:1] == "n"
+            counted = not isinstance(s.param[2], int) and name[:1] == "n"
             return (name[1:] if counted else name) or "lists"
         case "comb":
             return f"{_root(s, names)}^{s.param[0]}"
@@ -132,6 +132,8 @@ def words(item: Item, names: dict[Item, str]) -> str:
             return f"{n(x)} at {n(m)}"
         case Node("load"):
             return f"read {item.param[1]}"
+        case Node("index", (x, _)):
+            return f"{n(x)}, which must be in {item.param[2]}"
         case Node("load_valid" | "list_valid" | "record_valid"):
             return f"where {item.param[1]} is not None"
         case Node("literal"):

@@ -39,7 +39,7 @@ class RNTupleSource(UprootSource):
     usual_step = 2 * STEP_SIZE
 
     plain = False
-    skips = True
+    skips = ties = True
 
     def may_skip(self, column: Column) -> bool:
         """Pages of numbers are passed over, but for what may be the lengths of lists."""

@@ -80,7 +80,7 @@ _seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local f
 class RootSource(UprootSource):
     """A dataset of TTrees: numbers and lists are taken from the baskets, other types are read by uproot."""
 
-    skips = True
+    skips = ties = True
 
     def may_skip(self, column: Column) -> bool:
         """Baskets of lists are passed over where a branch tells their lengths, which itself is always read."""

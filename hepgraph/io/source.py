@@ -289,6 +289,7 @@ class Source(ABC):
     cache: Caching | None = None  # what keeps columns that were read
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
+    ties = False  # whether lists are read by what `counts` names, which then cannot be wrong; else it is but a name
     skips = False  # whether `read_where` reads less than `read`
 
     def __init__(

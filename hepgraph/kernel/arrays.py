@@ -20,7 +20,9 @@ from hepgraph.kernel.types import known_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, Slot
 from hepgraph.offsets import offsets_of
 
-_AS_THEY_ARE = frozenset({"load", "load_valid", "list_valid", "output", "output_valid", "full", "literal", "call"})
+_AS_THEY_ARE = frozenset(
+    {"load", "index", "load_valid", "list_valid", "output", "output_valid", "full", "literal", "call"}
+)
 _FIRST = 1024  # room at first
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import DisagreementError
-from hepgraph.graph.node import Item, Node, Space, ancestors, ordered
+from hepgraph.consistency import check_index, check_lists
+from hepgraph.errors import DisagreementError, HepgraphError
+from hepgraph.graph.node import Item, Node, Space, ancestors, as_node, as_space, ordered
+from hepgraph.interpret import say_where
 from hepgraph.kernel.schedule import DEAR
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.load import Loaded
@@ -35,14 +38,12 @@ class Offsets:
             self.known[leaf] = np.ascontiguousarray(self.loaded.offsets(origin, column, level), np.int64)
         return self.known[leaf]
 
-    def same(self, leaf: Space, own: Any) -> bool:
-        """Whether the lists of a column are those of a leaf; columns may share the very offsets."""
+    def check(self, leaf: Space, column: str, own: Any) -> None:
+        """Raises if the lists of a column are not those of a leaf; columns may share the very offsets."""
         known = self.checked.setdefault(leaf, [self.of(leaf)])
         if not any(own is other for other in known):
-            if not np.array_equal(self.of(leaf), own):
-                return False
+            check_lists(leaf, column, own, self.of(leaf), self.loaded)
             known.append(own)
-        return True
 
     def capacity(self, s: Space) -> int:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
@@ -98,12 +99,24 @@ def ranks(rows: Space, given: Mapping[Item, Any], entries: int) -> Any:
 
 
 def values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
-    """The values of a column, or which of its values or lists there are."""
+    """The values of a column, or which of its values or lists there are; what is wrong is told with the user's line."""
+    try:
+        return _values_of(loaded, item, offsets)
+    except HepgraphError as error:
+        say_where(error, item)
+        raise
+
+
+def _values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
     if item.op == "load":
         origin, column = item.param
         values = loaded.values(origin, column)
         _check(loaded, item, values, offsets)
         return np.ascontiguousarray(values)
+    if item.op == "index":
+        values = _values_of(loaded, as_node(item.args[0]), offsets)
+        check_index(item, values, offsets.of, loaded)
+        return values
     origin, column, level = item.param
     valid = loaded.valid(origin, column, level)
     expected = _size(loaded, item, offsets)
@@ -124,11 +137,9 @@ def _size(loaded: Loaded, item: Node, offsets: Offsets) -> int:
 def _check(loaded: Loaded, item: Node, values: Any, offsets: Offsets) -> None:
     """The same check that the interpreter makes: the lists of a column are those of its collection."""
     origin, column = item.param
-    at = item.space
-    for own in reversed(loaded.levels(origin, column)):
-        if at is None or at.kind != "leaf" or not offsets.same(at, own):
-            raise DisagreementError(f"the lists of column {column!r} have other lengths than those of its collection")
-        at = at.parent
+    levels = loaded.levels(origin, column)
+    for at, own in zip(reversed([*islice(ancestors(as_space(item.space)), len(levels))]), levels, strict=True):
+        offsets.check(at, column, own)
     expected = _size(loaded, item, offsets)
     if len(values) != expected:
         raise DisagreementError(f"column {column!r} has {len(values)} values where {expected} were expected")

@@ -18,7 +18,7 @@ from hepgraph.kernel.types import known_type
 
 _WITHOUT = frozenset({"output", "output_valid", "call", "record_valid"})
 _STRUCTURE = frozenset(
-    {"full", "load", "load_valid", "list_valid", "take", "defined", "ordinal", "count", "reduce", "merge"}
+    {"full", "load", "index", "load_valid", "list_valid", "take", "defined", "ordinal", "count", "reduce", "merge"}
 )
 
 

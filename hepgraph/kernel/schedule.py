@@ -26,7 +26,7 @@ DEAR = frozenset({
 })  # fmt: skip
 _CHEAP = 1
 _AWAY = ("leaf", "pull", "perm", "pad")  # the spaces whose elements are not the current ones of what they are made of
-_COLUMNS = ("load", "load_valid", "list_valid", "ordinal")
+_COLUMNS = ("load", "index", "load_valid", "list_valid", "ordinal")
 _AT_ONCE = ("literal", "full", *_COLUMNS)
 
 

@@ -162,7 +162,7 @@ class Values(Writer):
             return self.load(
                 self.slot(Slot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype
             )
-        if node in self.staged or node.op in ("load", "load_valid", "list_valid"):
+        if node in self.staged or node.op in ("load", "index", "load_valid", "list_valid"):
             return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
             case "ordinal":

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError, suggestion
+from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Form, Record, Scalar, deepest, items, record_of, type_of
 from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads
@@ -141,8 +141,7 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
             found = ATTRIBUTES.get(name)
             if found is not None:
                 return found(self, name)
-            more = [*getattr(record.fields, "hidden", ()), *ATTRIBUTES]
-            raise FieldError(f"No field or method {name!r} in {record.title}.\n{suggestion(name, record, more)}")
+            raise FieldError(f"No field or method {name!r} in {record.title}.\n{record.hint(name, ATTRIBUTES)}")
         raise FieldError(f"No attribute {name!r}: this is an array of {type_of(self._form)}, without fields.")
 
     def __setattr__(self, name: str, value: Any) -> None:
