@@ -43,6 +43,7 @@ class OnDemand(Loaded):
     def __init__(self, main: Origin, partition: Partition) -> None:
         super().__init__(main, partition, {main: {}})
         self.main, self.bytes, self.cached, self.seconds = main, 0, 0, 0.0
+        self._told: dict[tuple[Origin, str], Any] = {}  # columns of lengths, and those whose lists must have them
         self.failure: OSError | MemoryError | None = None  # a read that failed, whatever became of the error
         self._beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
 
@@ -74,9 +75,16 @@ class OnDemand(Loaded):
         """The offsets of a list level."""
         if not isinstance(level, int):
             self._read(origin, column)
-            if level and not any(name in self.data[origin] for name in level):
-                self._read(origin, witness(origin.source, level), Need.COUNTS)
+            if level:
+                self._told[origin, column] = level
         return super().offsets(origin, column, level)
+
+    def prove(self) -> None:
+        """Raises if lengths that were read are not those of the lists, where no list was looked at since."""
+        for (origin, column), names in self._told.items():
+            if not any(name in self.data[origin] for name in names):
+                self._read(origin, witness(origin.source, names), Need.COUNTS)
+            super().offsets(origin, column, names)
 
     def values(self, origin: Origin, column: str) -> Any:
         """The flat values of a column."""

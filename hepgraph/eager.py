@@ -96,6 +96,7 @@ class EagerPass:
             output = process(chunk.array(self.blueprint))
             if chunk.columns.failure is not None:  # process() caught it, and went on without the data
                 raise chunk.columns.failure
+            chunk.columns.prove()
             check(output)
             _check_fresh(output, process)
             output = _changed(output, _settled)
