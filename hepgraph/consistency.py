@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hepgraph.errors import DisagreementError, RangeError, many
+from hepgraph.errors import DisagreementError, many
 from hepgraph.graph.node import Node, Space, as_node, as_space
 
 Array = np.ndarray[Any, Any]
@@ -59,7 +59,7 @@ def check_lengths(
 
 
 def check_index(item: Node, values: Array, offsets: Callable[[Space], Array], read: Read) -> None:
-    """Raises RangeError if an index, of an entry that was read, is beyond the end of the list that it points into."""
+    """Raises DisagreementError if an index, of an entry that was read, is beyond the end of the list that it points into."""
     if not len(values) or values.max() < 0:
         return
     load, target = as_node(item.args[0]), as_space(item.args[1])
@@ -86,7 +86,7 @@ def check_index(item: Node, values: Array, offsets: Callable[[Space], Array], re
     entry = first if ends is None else int(np.searchsorted(ends, first, side="right")) - 1
     collection, index, to, name = item.param
     there = f"{to} has {many(int(counts[entry]), 'element')}, {read.place(origin, entry)}"
-    raise RangeError(
+    raise DisagreementError(
         f"{column!r} is {values[first]} where {there}: it points at nothing. "
         f"If {to} was skimmed, a schema may say that what is gone is None:\n"
         f'    [[references]]\n    from = "{collection}"\n    index = "{index}"\n    to = "{to}"\n    name = "{name}"\n'

@@ -68,7 +68,7 @@ class MissingColumnError(SourceError, KeyError):
 
 
 class DisagreementError(SourceError, ValueError):
-    """Files of one dataset, or columns of one collection, that contradict each other."""
+    """Files of one dataset, or columns of one file, that contradict each other."""
 
 
 class SchemaError(HepgraphError, ValueError):

@@ -50,7 +50,7 @@ def test_an_index_beyond_the_list_is_an_error(tmp_path, bad, engine):
     events = hg.from_parquet(path, schema="nanoaod")
     if engine == "eager":
         events = eager_events(events, events.source.partitions()[0])
-    with pytest.raises(errors.RangeError) as caught:
+    with pytest.raises(errors.DisagreementError) as caught:
         hg.compute(ak.sum(events.Muon.matched_jet.pt), engine="auto" if engine == "eager" else engine, **QUIETLY)
     said = str(caught.value)
     assert said.startswith(

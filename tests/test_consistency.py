@@ -1,0 +1,250 @@
+"""What a file says twice: references and counts of drawn files like NanoAOD, against slow loops, and what does not agree."""
+
+import re
+
+import awkward as ak
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import uproot
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hepgraph as hg
+from hepgraph import errors
+from hepgraph.chunk import eager_events
+
+QUIETLY = {"executor": "serial", "progress": False}
+COLLECTIONS = ("Jet", "FatJet", "GenJet", "Electron", "Muon", "GenPart", "PFCand", "FatJetPFCand")
+INDICES = {  # each index, and where it points: of two that have one name, into two collections
+    ("Muon", "jetIdx"): "Jet",
+    ("Jet", "electronIdx1"): "Electron",
+    ("Jet", "electronIdx2"): "Electron",
+    ("FatJetPFCand", "jetIdx"): "FatJet",
+    ("FatJetPFCand", "pfCandIdx"): "PFCand",
+    ("GenPart", "genPartIdxMother"): "GenPart",
+}
+
+
+# files
+
+
+def written(path, kind, columns, counts):
+    """Flat columns as a file of some kind, and events of it."""
+    name = str(path / ("a.root" if kind in ("counted", "each") else "a.parquet"))
+    match kind:
+        case "counted":  # as CMS has it: a leaf that counts several others
+            with uproot.recreate(name) as file:
+                held = {c: ak.zip({f: lists(v, f) for f, v in fields.items()}) for c, fields in columns.items()}
+                file.mktree("Events", {c: f"var * {x.type.content.content}" for c, x in held.items()})
+                file["Events"].extend(held)
+        case "each":  # as uproot writes what was flat: a leaf for each branch, and nX beside them, if at all
+            flat = {f"{c}_{f}": lists(v, f) for c, x in columns.items() for f, v in x.items()}
+            types = {n: f"var * {x.type.content.content}" for n, x in flat.items()} | dict.fromkeys(counts, "int32")
+            with uproot.recreate(name) as file:
+                file.mktree("Events", types)
+                file["Events"].extend(flat | {n: np.array(v, np.int32) for n, v in counts.items()})
+        case "memory":
+            flat = {f"{c}_{f}": lists(v, f) for c, x in columns.items() for f, v in x.items()}
+            array = ak.zip(flat | {n: np.array(v, np.int32) for n, v in counts.items()}, depth_limit=1)
+            return hg.from_awkward(array, schema="nanoaod")
+        case "flat":
+            flat = {
+                f"{c}_{f}": pa.array(v, pa.list_(pa.float64() if f == "pt" else pa.int16()))
+                for c, x in columns.items()
+                for f, v in x.items()
+            }
+            table = pa.table(flat | {n: pa.array(v, pa.int32()) for n, v in counts.items()})
+            pq.write_table(table, name, row_group_size=3)
+        case "nested":
+            rows = {
+                c: [
+                    [dict(zip(fields, row, strict=True)) for row in zip(*each, strict=True)]
+                    for each in zip(*fields.values(), strict=True)
+                ]
+                for c, fields in columns.items()
+            }
+            kinds = {
+                c: pa.list_(pa.struct([(f, pa.float64() if f == "pt" else pa.int16()) for f in fields]))
+                for c, fields in columns.items()
+            }
+            pq.write_table(pa.table({c: pa.array(v, kinds[c]) for c, v in rows.items()}), name, row_group_size=3)
+    return hg.open(name, schema="nanoaod")
+
+
+def lists(rows, field):
+    values = np.array([v for row in rows for v in row], np.float64 if field == "pt" else np.int16)
+    return ak.unflatten(values, [len(row) for row in rows])
+
+
+KINDS = ("counted", "each", "flat", "memory", "nested")
+
+
+@st.composite
+def events(draw):
+    """Columns of drawn multiplicities, with drawn indices: negative, valid, and in one of the columns perhaps beyond."""
+    n = draw(st.integers(1, 7))
+    sizes = {c: draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)) for c in COLLECTIONS}
+    columns = {
+        c: {"pt": [[100.0 * number + 10 * event + k for k in range(size)] for event, size in enumerate(sizes[c])]}
+        for number, c in enumerate(COLLECTIONS)
+    }
+    for (c, index), to in INDICES.items():
+        columns[c][index] = [
+            [draw(st.integers(-2, most - 1)) for _ in range(size)]
+            for size, most in zip(sizes[c], sizes[to], strict=True)
+        ]
+    beyond = draw(st.sampled_from([None, *INDICES]))
+    places = [] if beyond is None else [(e, k) for e, size in enumerate(sizes[beyond[0]]) for k in range(size)]
+    if not places:
+        return columns, sizes, None
+    event, k = draw(st.sampled_from(places))
+    columns[beyond[0]][beyond[1]][event][k] = sizes[INDICES[beyond]][event] + draw(st.sampled_from([0, 1, 100]))
+    return columns, sizes, (*beyond, event, columns[beyond[0]][beyond[1]][event][k])
+
+
+# references, and what they are by slow loops
+
+
+def pointed(columns, c, index, to):
+    pts = columns[to]["pt"]
+    return [
+        [pts[event][i] if 0 <= i < len(pts[event]) else None for i in row]
+        for event, row in enumerate(columns[c][index])
+    ]
+
+
+def both(columns):
+    parts = [pointed(columns, "Jet", f"electronIdx{i}", "Electron") for i in (1, 2)]
+    return [[list(pair) for pair in zip(*rows, strict=True)] for rows in zip(*parts, strict=True)]
+
+
+def children(columns):
+    mothers, pts = columns["GenPart"]["genPartIdxMother"], columns["GenPart"]["pt"]
+    return [
+        [[v for m, v in zip(row, values, strict=True) if m == i] for i in range(len(row))]
+        for row, values in zip(mothers, pts, strict=True)
+    ]
+
+
+MOTHER = ("GenPart", "genPartIdxMother")
+PAIR = {("Jet", "electronIdx1"), ("Jet", "electronIdx2")}
+REFERENCES = {  # the expression, the slow loop, and the indices that it rests on
+    "jet": (
+        lambda e: e.Muon.matched_jet.pt,
+        lambda c: pointed(c, "Muon", "jetIdx", "Jet"),
+        {("Muon", "jetIdx")},
+    ),
+    "cut": (
+        lambda e: e.Muon[e.Muon.pt % 2 < 1].matched_jet.pt,
+        lambda c: [
+            [v for v, pt in zip(row, pts, strict=True) if pt % 2 < 1]
+            for row, pts in zip(pointed(c, "Muon", "jetIdx", "Jet"), c["Muon"]["pt"], strict=True)
+        ],
+        {("Muon", "jetIdx")},
+    ),
+    "two": (lambda e: e.Jet.matched_electrons.pt, both, PAIR),
+    "first of two": (
+        lambda e: e.Jet.matched_electrons[:, :, 0].pt,
+        lambda c: pointed(c, "Jet", "electronIdx1", "Electron"),
+        PAIR,
+    ),
+    "none dropped": (
+        lambda e: ak.drop_none(e.Jet.matched_electrons, axis=2).pt,
+        lambda c: [[[v for v in pair if v is not None] for pair in row] for row in both(c)],
+        PAIR,
+    ),
+    "one of two": (
+        lambda e: e.Jet.matched_electron2.pt,
+        lambda c: pointed(c, "Jet", "electronIdx2", "Electron"),
+        {("Jet", "electronIdx2")},
+    ),
+    "fat": (
+        lambda e: e.FatJetPFCand.matched_jet.pt,
+        lambda c: pointed(c, "FatJetPFCand", "jetIdx", "FatJet"),
+        {("FatJetPFCand", "jetIdx")},
+    ),
+    "candidate": (
+        lambda e: e.FatJetPFCand.matched_pfCand.pt,
+        lambda c: pointed(c, "FatJetPFCand", "pfCandIdx", "PFCand"),
+        {("FatJetPFCand", "pfCandIdx")},
+    ),
+    "parent": (lambda e: e.GenPart.parent.pt, lambda c: pointed(c, *MOTHER, "GenPart"), {MOTHER}),
+    "children": (lambda e: e.GenPart.children.pt, children, {MOTHER}),
+}
+
+
+def computed(expressions, lazy, how):
+    """The values of expressions, lazy or of a chunk of eager arrays."""
+    if how == "eager":
+        chunk = eager_events(lazy, lazy.source.repartition(1).partitions()[0])
+        return {name: f(chunk) for name, f in expressions.items()}
+    return hg.compute({name: f(lazy) for name, f in expressions.items()}, engine=how, **QUIETLY)
+
+
+@settings(deadline=None)
+@given(events(), st.sampled_from(KINDS), st.sampled_from(["auto", "interpreter", "eager"]), st.integers(1, 3))
+def test_references_are_those_of_slow_loops(tmp_path_factory, drawn, kind, how, parts):
+    columns, sizes, wrong = drawn
+    counts = {f"n{c}": sizes[c] for c in COLLECTIONS}
+    lazy = written(tmp_path_factory.mktemp("drawn"), kind, columns, counts)
+    lazy = lazy if kind == "memory" else lazy.repartition(parts)
+    sound = {name: f for name, (f, _, rests) in REFERENCES.items() if wrong is None or wrong[:2] not in rests}
+    got = computed(sound, lazy, how)
+    for name in sound:
+        assert got[name].to_list() == REFERENCES[name][1](columns), name
+    for name in REFERENCES.keys() - sound.keys():
+        collection, index, event, value = wrong
+        to = INDICES[collection, index]
+        branch = f"{collection}.{index}" if kind == "nested" else f"{collection}_{index}"
+        with pytest.raises(errors.DisagreementError) as caught:
+            computed({name: REFERENCES[name][0]}, lazy, how)
+        size = sizes[to][event]
+        said = f"{branch!r} is {value} where {to} has {size} element{'s' * (size != 1)}, at entry {event} of "
+        assert str(caught.value).startswith(said), name
+
+
+COUNTED = {
+    "num": lambda e: ak.num(e.Jet),
+    "count": lambda e: ak.count(e.Jet.pt, axis=1),
+    "in all": lambda e: ak.sum(ak.num(e.Jet)),
+    "events": lambda e: e.Muon.pt[ak.num(e.Jet) >= 2],
+    "values": lambda e: e.Jet.pt[ak.num(e.Jet) >= 2],
+    "histogram": lambda e: hg.Hist.new.Reg(5, 0, 5).Double().fill(ak.num(e.Jet)),
+}
+
+
+@settings(deadline=None)
+@given(events(), st.sampled_from(["each", "flat", "memory"]), st.integers(0, 6), st.sampled_from([-1, 1, 2]))
+def test_a_stale_count_is_noticed_where_the_file_does_not_read_by_it(tmp_path_factory, drawn, kind, at, shift):
+    columns, sizes, _ = drawn
+    counts = {f"n{c}": list(sizes[c]) for c in COLLECTIONS}
+    event = at % len(counts["nJet"])
+    counts["nJet"][event] = max(0, counts["nJet"][event] + shift)
+    lazy = written(tmp_path_factory.mktemp("drawn"), kind, columns, counts)
+    for name, f in COUNTED.items():
+        for engine in ("auto", "interpreter"):
+            if counts["nJet"] == sizes["Jet"]:
+                hg.compute(f(lazy), engine=engine, **QUIETLY)
+                continue
+            with pytest.raises(errors.DisagreementError, match=rf"(?s)(?=.*'nJet').*'Jet_.*at entry {event} of") as caught:
+                hg.compute(f(lazy), engine=engine, **QUIETLY)
+            assert f"says {counts['nJet'][event]}" in str(caught.value), name
+
+
+# the examples
+
+
+def flat(path, **branches):
+    pq.write_table(pa.table(branches), path)
+    return str(path)
+
+
+STALE = {
+    "num": lambda e: ak.num(e.Jet),
+    "count": lambda e: ak.count(e.Jet.pt, axis=1),
+    "events": lambda e: e.Jet.pt[ak.num(e.Jet) >= 2],
+    "weight": lambda e: e.w[ak.num(e.Jet) >= 2],
+    "total": lambda e: ak.sum(ak.num(e.Jet)),
+}
