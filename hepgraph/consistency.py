@@ -59,7 +59,7 @@ def check_lengths(
 
 
 def check_index(item: Node, values: Array, offsets: Callable[[Space], Array], read: Read) -> None:
-    """Raises DisagreementError if an index, of an entry that was read, is beyond the end of the list that it points into."""
+    """Raises DisagreementError if an index of an entry that was read is beyond the end of the list that it is for."""
     if not len(values) or values.max() < 0:
         return
     load, target = as_node(item.args[0]), as_space(item.args[1])

@@ -28,7 +28,7 @@ from hepgraph.graph.canonical import (
     take,
     up,
 )
-from hepgraph.graph.form import Form, List, Record, Scalar, change, move, moved_option, option, unwrap
+from hepgraph.graph.form import Form, List, Record, Scalar, change, move, moved_option, option, type_of, unwrap
 from hepgraph.graph.node import Node, Space, literal, map_, node, space
 from hepgraph.grouping import Layout, is_list
 from hepgraph.io.source import Column, Origin, RecordLevel
@@ -373,7 +373,7 @@ class RecordFields(Mapping[str, Form]):
         """Where an index is there, and the index: checked while running, unless elements are known to be gone."""
         valid, number = unwrap(form)
         if not isinstance(number, Scalar) or number.node.dtype.kind not in "iu":
-            raise SchemaError(f"{self.name}.{index} is not an index")
+            raise SchemaError(f"{self.name}.{index} is not an index: it holds {type_of(form)}")
         x = number.node
         if reference.skimmed or into.kind != "leaf":
             return valid, x

@@ -1,6 +1,4 @@
-"""What a file says twice: references and counts of drawn files like NanoAOD, against slow loops, and what does not agree."""
-
-import re
+"""What a file says twice: references and counts of drawn files like NanoAOD, against slow loops."""
 
 import awkward as ak
 import numpy as np
@@ -78,30 +76,33 @@ def lists(rows, field):
     return ak.unflatten(values, [len(row) for row in rows])
 
 
+SEEDS = st.integers(0, 2**32 - 1)
 KINDS = ("counted", "each", "flat", "memory", "nested")
 
 
-@st.composite
-def events(draw):
-    """Columns of drawn multiplicities, with drawn indices: negative, valid, and in one of the columns perhaps beyond."""
-    n = draw(st.integers(1, 7))
-    sizes = {c: draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)) for c in COLLECTIONS}
+def drawn(seed):
+    """Columns of random multiplicities, with random indices: negative, valid, and in one of the columns perhaps beyond.
+
+    Beside them the multiplicities, and collection, index, event and value of what is beyond.
+    """
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 8))
+    sizes = {c: rng.integers(0, 4, n).tolist() for c in COLLECTIONS}
     columns = {
         c: {"pt": [[100.0 * number + 10 * event + k for k in range(size)] for event, size in enumerate(sizes[c])]}
         for number, c in enumerate(COLLECTIONS)
     }
     for (c, index), to in INDICES.items():
         columns[c][index] = [
-            [draw(st.integers(-2, most - 1)) for _ in range(size)]
-            for size, most in zip(sizes[c], sizes[to], strict=True)
+            rng.integers(-2, most, size).tolist() for size, most in zip(sizes[c], sizes[to], strict=True)
         ]
-    beyond = draw(st.sampled_from([None, *INDICES]))
-    places = [] if beyond is None else [(e, k) for e, size in enumerate(sizes[beyond[0]]) for k in range(size)]
-    if not places:
+    c, index = beyond = list(INDICES)[rng.integers(len(INDICES))]
+    places = [(event, k) for event, size in enumerate(sizes[c]) for k in range(size)]
+    if not places or rng.random() < 0.5:
         return columns, sizes, None
-    event, k = draw(st.sampled_from(places))
-    columns[beyond[0]][beyond[1]][event][k] = sizes[INDICES[beyond]][event] + draw(st.sampled_from([0, 1, 100]))
-    return columns, sizes, (*beyond, event, columns[beyond[0]][beyond[1]][event][k])
+    event, k = places[rng.integers(len(places))]
+    columns[c][index][event][k] = value = sizes[INDICES[beyond]][event] + int(rng.choice([0, 1, 100]))
+    return columns, sizes, (*beyond, event, value)
 
 
 # references, and what they are by slow loops
@@ -184,9 +185,9 @@ def computed(expressions, lazy, how):
 
 
 @settings(deadline=None)
-@given(events(), st.sampled_from(KINDS), st.sampled_from(["auto", "interpreter", "eager"]), st.integers(1, 3))
-def test_references_are_those_of_slow_loops(tmp_path_factory, drawn, kind, how, parts):
-    columns, sizes, wrong = drawn
+@given(SEEDS, st.sampled_from(KINDS), st.sampled_from(["auto", "interpreter", "eager"]), st.integers(1, 3))
+def test_references_are_those_of_slow_loops(tmp_path_factory, seed, kind, how, parts):
+    columns, sizes, wrong = drawn(seed)
     counts = {f"n{c}": sizes[c] for c in COLLECTIONS}
     lazy = written(tmp_path_factory.mktemp("drawn"), kind, columns, counts)
     lazy = lazy if kind == "memory" else lazy.repartition(parts)
@@ -216,9 +217,9 @@ COUNTED = {
 
 
 @settings(deadline=None)
-@given(events(), st.sampled_from(["each", "flat", "memory"]), st.integers(0, 6), st.sampled_from([-1, 1, 2]))
-def test_a_stale_count_is_noticed_where_the_file_does_not_read_by_it(tmp_path_factory, drawn, kind, at, shift):
-    columns, sizes, _ = drawn
+@given(SEEDS, st.sampled_from(["each", "flat", "memory"]), st.integers(0, 6), st.sampled_from([-1, 1, 2]))
+def test_a_stale_count_is_noticed_where_the_file_does_not_read_by_it(tmp_path_factory, seed, kind, at, shift):
+    columns, sizes, _ = drawn(seed)
     counts = {f"n{c}": list(sizes[c]) for c in COLLECTIONS}
     event = at % len(counts["nJet"])
     counts["nJet"][event] = max(0, counts["nJet"][event] + shift)
@@ -228,7 +229,9 @@ def test_a_stale_count_is_noticed_where_the_file_does_not_read_by_it(tmp_path_fa
             if counts["nJet"] == sizes["Jet"]:
                 hg.compute(f(lazy), engine=engine, **QUIETLY)
                 continue
-            with pytest.raises(errors.DisagreementError, match=rf"(?s)(?=.*'nJet').*'Jet_.*at entry {event} of") as caught:
+            with pytest.raises(
+                errors.DisagreementError, match=rf"(?s)(?=.*'nJet').*'Jet_.*at entry {event} of"
+            ) as caught:
                 hg.compute(f(lazy), engine=engine, **QUIETLY)
             assert f"says {counts['nJet'][event]}" in str(caught.value), name
 
@@ -241,10 +244,76 @@ def flat(path, **branches):
     return str(path)
 
 
-STALE = {
-    "num": lambda e: ak.num(e.Jet),
-    "count": lambda e: ak.count(e.Jet.pt, axis=1),
-    "events": lambda e: e.Jet.pt[ak.num(e.Jet) >= 2],
-    "weight": lambda e: e.w[ak.num(e.Jet) >= 2],
-    "total": lambda e: ak.sum(ak.num(e.Jet)),
-}
+def test_a_count_is_read_alone_where_the_file_reads_by_it(tmp_path):
+    columns, sizes, _ = drawn(4)
+    counts = {f"n{c}": sizes[c] for c in COLLECTIONS}
+    tied = written(tmp_path, "counted", columns, counts)
+    assert list(hg.necessary_columns(ak.num(tied.Jet))) == ["nJet"]
+    assert list(hg.necessary_columns(tied.Muon.pt[ak.num(tied.Jet) >= 2])) == ["Muon_pt", "nJet", "nMuon"]
+    named = written(tmp_path, "flat", columns, counts)
+    assert list(hg.necessary_columns(ak.num(named.Jet))) == ["Jet_electronIdx1", "nJet"]  # the smallest of its columns
+    assert list(hg.necessary_columns(ak.sum(named.Jet.pt, axis=1))) == ["Jet_pt", "nJet"]
+
+
+@pytest.mark.parametrize("how", ["auto", "interpreter", "eager"])
+def test_a_stale_count_is_named(tmp_path, how):
+    path = flat(tmp_path / "a.parquet", nJet=[1, 3], Jet_pt=[[1.0], [2.0]], Jet_eta=[[1.0], [2.0]])
+    lazy = hg.from_parquet(path, schema="nanoaod")
+
+    def process(events):
+        if how == "eager":
+            len(events)
+        return {"n": ak.sum(ak.num(events.Jet) >= 2)}
+
+    engine = {"engine": how} if how != "eager" else {}
+    said = (
+        f"'Jet_eta' and 'nJet' are of one collection, but do not agree on the lengths of its lists: at entry 1 of "
+        f"{path}, 'Jet_eta' has 1 element, and 'nJet' says 3."
+    )
+    with pytest.raises(errors.DisagreementError) as caught:
+        hg.run(process, {"a": [path]}, schema="nanoaod", **engine, **QUIETLY)
+    assert str(caught.value) == said
+    assert hg.compute(ak.num(lazy.nJet, axis=0), **QUIETLY) == 2
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_what_was_not_read_is_not_checked(tmp_path, cut):
+    """In events that fail a cut an index is wrong, but its basket is not read; without the cut it is an error."""
+    path = str(tmp_path / "a.root")
+    one = np.ones(1000, np.int64)
+    with uproot.recreate(path) as file:
+        types = {"MET_pt": "float32", "Muon_jetIdx": "var * int16", "Jet_pt": "var * float32"}
+        file.mktree("Events", types)
+        for met, index, jets in ((0, 5, 0 * one), (2000, 0, one)):
+            file["Events"].extend(
+                {
+                    "MET_pt": np.full(1000, met, np.float32),
+                    "Muon_jetIdx": ak.unflatten(np.full(1000, index, np.int16), one),
+                    "Jet_pt": ak.unflatten(np.arange(np.sum(jets), dtype=np.float32), jets),
+                }
+            )
+    events = hg.from_root(path, schema="nanoaod", step_size=2000)
+    some = events[events.MET.pt > 1000] if cut else events
+    if not cut:
+        with pytest.raises(
+            errors.DisagreementError, match="'Muon_jetIdx' is 5 where Jet has 0 elements, at entry 0 of"
+        ):
+            hg.compute(some.Muon.matched_jet.pt, **QUIETLY)
+        return
+    got, report = hg.compute(some.Muon.matched_jet.pt, report=True, **QUIETLY)
+    assert report.rows[0].skipped > 0
+    assert got.to_list() == [[float(k)] for k in range(1000)]
+
+
+def test_nested_and_nullable_indices(tmp_path):
+    """What is None points nowhere, whatever is stored in its place."""
+    muon = pa.list_(pa.struct([("jetIdx", pa.int16())]))
+    rows = [[{"jetIdx": 0}, None, {"jetIdx": None}], None, [{"jetIdx": 0}]]
+    jets = pa.array([[{"pt": 1.0}], [], [{"pt": 2.0}]], pa.list_(pa.struct([("pt", pa.float64())])))
+    path = flat(tmp_path / "a.parquet", Muon=pa.array(rows, muon), Jet=jets)
+    for engine in ("auto", "interpreter"):
+        got = hg.compute(hg.from_parquet(path, schema="nanoaod").Muon.matched_jet.pt, engine=engine, **QUIETLY)
+        assert got.to_list() == [[1.0, None, None], None, [2.0]]
+    gone = flat(tmp_path / "b.parquet", Muon=pa.array(rows, muon), Jet=pa.array([[{"pt": 1.0}], [], None], jets.type))
+    with pytest.raises(errors.DisagreementError, match=r"'Muon.jetIdx' is 0 where Jet has 0 elements, at entry 2 of"):
+        hg.compute(hg.from_parquet(gone, schema="nanoaod").Muon.matched_jet.pt, **QUIETLY)
