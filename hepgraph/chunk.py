@@ -172,6 +172,11 @@ class Chunk:
         form = _fields_of(self.events._form, collection)
         return form.references if form is not None else {}
 
+    def unclear(self, collection: str, name: str) -> str:
+        """Why a collection has no reference of this name, if one could be meant; else nothing."""
+        fields = _fields_of(self.events._form, collection)
+        return "" if fields is None else fields.advice(name)
+
     def referred(self, collection: str, name: str) -> Any:
         """What each element of a collection refers to by this name."""
         key = (collection, name)

@@ -53,9 +53,8 @@ class _Particles:
         if vectors.dimension(self) and hasattr(_momentum()[vectors.dimension(self)], name):
             return getattr(as_vector(self), name)
         what = _name_of(self) or "record"
-        raise FieldError(
-            f"No field or method {name!r} in this {what}.\n{suggestion(name, dict.fromkeys([*self.fields, *TABLE]))}"
-        )
+        said = unclear(self, name) or suggestion(name, dict.fromkeys([*self.fields, *TABLE]))
+        raise FieldError(f"No field or method {name!r} in this {what}.\n{said}")
 
     def __dir__(self) -> Iterable[str]:
         return sorted({*super().__dir__(), *TABLE})
@@ -170,6 +169,13 @@ def referred(v: Any, name: str) -> Any:
 
     found = ak.transform(pointed, ak.Array(layout, behavior=v.behavior, attrs=v.attrs))
     return found[0] if single else found
+
+
+def unclear(v: Any, name: str) -> str:
+    """Why there is no reference of this name, if one could be meant; else nothing."""
+    chunk = (v.attrs or {}).get(CONTEXT)
+    found = () if chunk is None else (chunk.unclear(each, name) for each in _collections(v.layout))
+    return next(filter(None, found), "")
 
 
 def _collections(layout: Any) -> Iterator[str]:

@@ -14,6 +14,7 @@ from hepgraph.graph.node import Item, Node, Space, ancestors, as_node, as_space,
 from hepgraph.interpret import say_where
 from hepgraph.kernel.schedule import DEAR
 from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.within import within
 from hepgraph.load import Loaded
 from hepgraph.ops import OPS
 
@@ -115,7 +116,9 @@ def _values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
         return np.ascontiguousarray(values)
     if item.op == "index":
         values = _values_of(loaded, as_node(item.args[0]), offsets)
-        check_index(item, values, offsets.of, loaded)
+        at, target = as_space(item.space), as_space(item.args[1])
+        if not (at.parent is target.parent and within(values, offsets.of(at), offsets.of(target))):
+            check_index(item, values, offsets.of, loaded)
         return values
     origin, column, level = item.param
     valid = loaded.valid(origin, column, level)
