@@ -49,7 +49,7 @@ def written(path, kind, columns, counts):
             return hg.from_awkward(array, schema="nanoaod")
         case "flat":
             flat = {
-                f"{c}_{f}": pa.array(v, pa.list_(pa.float64() if f == "pt" else pa.int16()))
+                f"{c}_{f}": pa.array(v, pa.list_(pa.int16() if "Idx" in f else pa.float64()))
                 for c, x in columns.items()
                 for f, v in x.items()
             }
@@ -72,7 +72,7 @@ def written(path, kind, columns, counts):
 
 
 def lists(rows, field):
-    values = np.array([v for row in rows for v in row], np.float64 if field == "pt" else np.int16)
+    values = np.array([v for row in rows for v in row], np.int16 if "Idx" in field else np.float64)
     return ak.unflatten(values, [len(row) for row in rows])
 
 
@@ -234,6 +234,40 @@ def test_a_stale_count_is_noticed_where_the_file_does_not_read_by_it(tmp_path_fa
             ) as caught:
                 hg.compute(f(lazy), engine=engine, **QUIETLY)
             assert f"says {counts['nJet'][event]}" in str(caught.value), name
+
+
+MEET = {  # how columns of one collection meet, and which they are, with the first of the file
+    "a": (lambda e: e.Jet.a, "a"),
+    "c": (lambda e: e.Jet.c, "ac"),
+    "b and c": (lambda e: e.Jet.b + e.Jet.c, "abc"),
+    "cut": (lambda e: ak.sum(e.Jet[e.Jet.b > 0].c), "abc"),
+    "events": (lambda e: e.Jet.b[ak.num(e.Jet) > 1], "ab"),
+    "histogram": (lambda e: hg.Hist.new.Reg(5, 0, 5).Double().fill(ak.flatten(e.Jet.b)), "ab"),
+}
+
+
+@settings(deadline=None)
+@given(SEEDS, st.sampled_from(["each", "flat"]), st.sampled_from(["auto", "interpreter"]))
+def test_lists_of_one_collection_are_equal_or_an_error_names_both(tmp_path_factory, seed, kind, engine):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 8))
+    sizes = {field: rng.integers(0, 3, n) for field in "abc"}
+    odd = rng.choice([*"abc", ""])  # of the other columns the lists are equal
+    sizes |= {field: sizes["c" if odd == "a" else "a"] for field in "abc" if field != odd}
+    rows = {
+        field: [[float(event + k) for k in range(size)] for event, size in enumerate(sizes[field])] for field in "abc"
+    }
+    lazy = written(tmp_path_factory.mktemp("drawn"), kind, {"Jet": rows}, {})
+    for name, (f, fields) in MEET.items():
+        wrong = [x for x in fields if not np.array_equal(sizes[x], sizes["a"])]
+        if not wrong:
+            hg.compute(f(lazy), engine=engine, **QUIETLY)
+            continue
+        with pytest.raises(errors.DisagreementError) as caught:
+            hg.compute(f(lazy), engine=engine, **QUIETLY)
+        at = int(np.flatnonzero(sizes[wrong[0]] != sizes["a"])[0])
+        assert any(str(caught.value).startswith(f"'Jet_{x}' and 'Jet_a' are of one collection") for x in wrong), name
+        assert f"at entry {at} of " in str(caught.value), name
 
 
 # the examples

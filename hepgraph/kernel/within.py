@@ -10,6 +10,8 @@ from hepgraph.io.native import MANY, compiled
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
+FEW = 4  # elements of each row
+
 
 def within(index: Array, own: Array, target: Array) -> bool:
     """Whether each index is less than the length of the list, of the same row, that it points into; negative ones are.
@@ -31,9 +33,27 @@ def within(index: Array, own: Array, target: Array) -> bool:
 
 
 def _within(dtype: np.dtype[Any]) -> str:
+    """The first few of each row without a branch, which would be guessed wrong as lengths differ; then the rest."""
     bits = 8 * dtype.itemsize
-    extended = "bitcast i64 %x to i64" if bits == 64 else f"{'sext' if dtype.kind == 'i' else 'zext'} i{bits} %x to i64"
     least = "sge" if dtype.kind == "i" else "uge"
+
+    def beyond(name: str, place: str) -> str:
+        extended = "bitcast i64" if bits == 64 else f"{'sext' if dtype.kind == 'i' else 'zext'} i{bits}"
+        return f"""%{name}.place = getelementptr i{bits}, ptr %index, i64 {place}
+  %{name}.x = load i{bits}, ptr %{name}.place, align 1
+  %{name}.wide = {extended} %{name}.x to i64
+  %{name} = icmp {least} i64 %{name}.wide, %size"""
+
+    first, seen = [], "%wrong"
+    for k in range(FEW):
+        first.append(f"""%at{k} = add i64 %start, {k}
+  %there{k} = icmp slt i64 %at{k}, %stop
+  %safe{k} = select i1 %there{k}, i64 %at{k}, i64 0
+  {beyond(f"beyond{k}", f"%safe{k}")}
+  %both{k} = and i1 %there{k}, %beyond{k}
+  %seen{k} = or i1 {seen}, %both{k}""")
+        seen = f"%seen{k}"
+    few = "\n  ".join(first)
     return f"""
 define i64 @within_{dtype.str[1:]}(ptr noalias %index, ptr noalias %own, ptr noalias %target, i64 %rows) {{
 entry:
@@ -44,7 +64,7 @@ row:
   %i = phi i64 [0, %entry], [%next, %done]
   %wrong = phi i1 [false, %entry], [%bad, %done]
   %start = phi i64 [%begin, %entry], [%stop, %done]
-  %first = phi i64 [%low, %entry], [%last, %done]
+  %head = phi i64 [%low, %entry], [%last, %done]
   %more = icmp slt i64 %i, %rows
   br i1 %more, label %enter, label %end
 enter:
@@ -53,18 +73,17 @@ enter:
   %stop = load i64, ptr %own.place
   %target.place = getelementptr i64, ptr %target, i64 %next
   %last = load i64, ptr %target.place
-  %size = sub i64 %last, %first
+  %size = sub i64 %last, %head
+  {few}
+  %rest = add i64 %start, {FEW}
   br label %element
 element:
-  %k = phi i64 [%start, %enter], [%knext, %check]
-  %bad = phi i1 [%wrong, %enter], [%either, %check]
+  %k = phi i64 [%rest, %enter], [%knext, %check]
+  %bad = phi i1 [{seen}, %enter], [%either, %check]
   %inside = icmp slt i64 %k, %stop
   br i1 %inside, label %check, label %done
 check:
-  %place = getelementptr i{bits}, ptr %index, i64 %k
-  %x = load i{bits}, ptr %place, align 1
-  %wide = {extended}
-  %beyond = icmp {least} i64 %wide, %size
+  {beyond("beyond", "%k")}
   %either = or i1 %bad, %beyond
   %knext = add i64 %k, 1
   br label %element
