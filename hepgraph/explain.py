@@ -13,7 +13,7 @@ from hepgraph.compute import lazy_things, passes
 from hepgraph.errors import UnsupportedError, many
 from hepgraph.events import from_source, rewrite_form
 from hepgraph.graph.form import Record
-from hepgraph.graph.node import Item, Node, ordered, reparam
+from hepgraph.graph.node import Item, Node, Space, ordered, reparam
 from hepgraph.graph.show import picture, steps
 from hepgraph.io.source import Need, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -127,6 +127,10 @@ def _reasons(each: Pass) -> dict[str, str]:
         if line is not None:
             what = user.op if isinstance(user, Node) else getattr(user, "kind", "")
             found.setdefault(name, f"for {what} at {Path(line[0]).name}:{line[1]}")
+    for item in order:
+        if isinstance(item, Space) and item.kind == "leaf" and not isinstance(item.param[2], int):
+            for name in item.param[2] or ():
+                found.setdefault(name, f"to check {item.param[1]}")
     return found
 
 

@@ -286,6 +286,7 @@ def test_a_count_is_read_alone_where_the_file_reads_by_it(tmp_path):
     assert list(hg.necessary_columns(tied.Muon.pt[ak.num(tied.Jet) >= 2])) == ["Muon_pt", "nJet", "nMuon"]
     named = written(tmp_path, "flat", columns, counts)
     assert list(hg.necessary_columns(ak.num(named.Jet))) == ["Jet_electronIdx1", "nJet"]  # the smallest of its columns
+    assert "Jet_electronIdx1  lengths to check nJet" in str(hg.explain(ak.num(named.Jet)))
     assert list(hg.necessary_columns(ak.sum(named.Jet.pt, axis=1))) == ["Jet_pt", "nJet"]
 
 
