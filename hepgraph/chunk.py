@@ -19,6 +19,7 @@ from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
+from hepgraph.grouping import matched
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Data, Need, Origin, Partition
 from hepgraph.lazy.array import Lazy
@@ -259,7 +260,7 @@ class Blueprint:
 
 
 def _readable(form: Record) -> Iterator[tuple[str, Form]]:
-    """The fields of a record that can be read, its constants and bits, where its elements are if it has references."""
+    """The fields of a record that can be read, its constants and bits, where its elements are if it has indices."""
     names = list(form)
     fields = form.fields
     if isinstance(fields, RecordFields):
@@ -269,7 +270,7 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
             yield name, form[name]
         except (SourceError, SchemaError):  # said when it is asked for, by EventsArray
             continue
-    if isinstance(fields, RecordFields) and fields.references:
+    if isinstance(fields, RecordFields) and (fields.references or any(map(matched, fields.own))):
         position: Form = Scalar(node("position", (), fields.at, np.dtype(np.int64)))
         for m in form.maps:
             position = move(position, m)

@@ -190,13 +190,7 @@ def test_pfnano_candidates_against_a_slow_loop():
 
 
 def test_a_name_that_fits_several_collections_makes_no_reference(tmp_path):
-    columns = {
-        "Thing_jetIdx": [[0]],
-        "Thing_genPartIdx": [[0]],
-        "GenPart_pt": [[1.0]],
-        "Jet_pt": [[2.0]],
-        "FatJet_pt": [[3.0]],
-    }
+    columns = {"Thing_jetIdx": [[0]], "Thing_pt": [[1.0]], "Jet_pt": [[2.0]], "FatJet_pt": [[3.0]]}
     path = flat(tmp_path / "a.parquet", **columns)
     things = hg.from_parquet(path, schema="nanoaod").Thing
     assert compute(things.jetIdx).to_list() == [[0]]
@@ -212,7 +206,7 @@ def test_a_name_that_fits_several_collections_makes_no_reference(tmp_path):
         things["matched_jet"]
     events = hg.from_parquet(path, schema="nanoaod")
     chunk = eager_events(events, events.source.partitions()[0])
-    assert chunk.Thing.matched_genPart.pt.to_list() == [[1.0]]
+    assert chunk.Thing.fields == ["jetIdx", "pt"]
     with pytest.raises(errors.FieldError, match=r"Thing\.jetIdx may point into Jet or FatJet"):
         chunk.Thing.matched_jet
     mine = tmp_path / "mine.toml"
