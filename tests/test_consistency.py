@@ -30,7 +30,7 @@ INDICES = {  # each index, and where it points: of two that have one name, into 
 
 def written(path, kind, columns, counts):
     """Flat columns as a file of some kind, and events of it."""
-    name = str(path / ("a.root" if kind in ("counted", "each") else "a.parquet"))
+    name = str(path / ("a.root" if kind in ("counted", "each", "ntuple") else "a.parquet"))
     match kind:
         case "counted":  # as CMS has it: a leaf that counts several others
             with uproot.recreate(name) as file:
@@ -43,6 +43,10 @@ def written(path, kind, columns, counts):
             with uproot.recreate(name) as file:
                 file.mktree("Events", types)
                 file["Events"].extend(flat | {n: np.array(v, np.int32) for n, v in counts.items()})
+        case "ntuple":
+            with uproot.recreate(name) as file:
+                flat = {f"{c}_{f}": lists(v, f) for c, x in columns.items() for f, v in x.items()}
+                file.mkrntuple("Events", flat | {n: np.array(v, np.int32) for n, v in counts.items()})
         case "memory":
             flat = {f"{c}_{f}": lists(v, f) for c, x in columns.items() for f, v in x.items()}
             array = ak.zip(flat | {n: np.array(v, np.int32) for n, v in counts.items()}, depth_limit=1)
@@ -77,7 +81,7 @@ def lists(rows, field):
 
 
 SEEDS = st.integers(0, 2**32 - 1)
-KINDS = ("counted", "each", "flat", "memory", "nested")
+KINDS = ("counted", "each", "ntuple", "flat", "memory", "nested")
 
 
 def drawn(seed):
@@ -217,7 +221,7 @@ COUNTED = {
 
 
 @settings(deadline=None)
-@given(SEEDS, st.sampled_from(["each", "flat", "memory"]), st.integers(0, 6), st.sampled_from([-1, 1, 2]))
+@given(SEEDS, st.sampled_from(["each", "ntuple", "flat", "memory"]), st.integers(0, 6), st.sampled_from([-1, 1, 2]))
 def test_a_stale_count_is_noticed_where_the_file_does_not_read_by_it(tmp_path_factory, seed, kind, at, shift):
     columns, sizes, _ = drawn(seed)
     counts = {f"n{c}": list(sizes[c]) for c in COLLECTIONS}
@@ -247,7 +251,7 @@ MEET = {  # how columns of one collection meet, and which they are, with the fir
 
 
 @settings(deadline=None)
-@given(SEEDS, st.sampled_from(["each", "flat"]), st.sampled_from(["auto", "interpreter"]))
+@given(SEEDS, st.sampled_from(["each", "ntuple", "flat"]), st.sampled_from(["auto", "interpreter"]))
 def test_lists_of_one_collection_are_equal_or_an_error_names_both(tmp_path_factory, seed, kind, engine):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 8))
