@@ -443,7 +443,7 @@ class Running:
         checkpoint = self.ledger.provenance.get("checkpoint")
         with_what = "the same checkpoint" if checkpoint else "resume=report, the report that report=True gives"
         text = f"{self.ledger.summary()}\nreport.failed lists all. To do what is missing, run again with {with_what}."
-        warnings.warn(IncompleteWarning(text), stacklevel=_users_level())
+        warnings.warn(IncompleteWarning(text), stacklevel=users_level())
 
 
 def course_of(policy: Policy, checkpoint: Any, resume: Any, storage_options: Any = None) -> Course:
@@ -510,7 +510,7 @@ def _part(whole: Partition, row: Row) -> Partition:
     return replace(whole, start=row.start, stop=row.stop, first=whole.first + row.start - whole.start)
 
 
-def _users_level() -> int:
+def users_level() -> int:
     """How far up the stack the user's own call is."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("hepgraph", "contextlib")):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import pickle
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import awkward as ak
 import boost_histogram as bh
+import numpy as np
 
 from hepgraph.accumulate import accumulate, check
+from hepgraph.additive import amounts, certain
+from hepgraph.attempt import Policy, attempt
 from hepgraph.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.errors import ProcessorError
+from hepgraph.fresh import Outside, draws, fresh
 from hepgraph.hist import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
@@ -24,6 +29,7 @@ from hepgraph.plan import title_of
 from hepgraph.weaver import HIDDEN, behaved
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
+FEW = 1000  # events on which a processor is tried
 _LEAST = 1000  # ... and never gets fewer events than this at a time
 
 
@@ -45,11 +51,13 @@ class EagerPass:
 
     sinks = (EagerSink(),)
 
-    def __init__(self, events: Lazy, processor: Any) -> None:
+    def __init__(self, events: Lazy, processor: Any, certain: frozenset[str] = frozenset()) -> None:
         self.events, self.processor = events, processor
+        self.certain = certain  # the places of outputs that were seen to add up
+        self._looking, self._looked = threading.Lock(), False
 
     def __reduce__(self) -> Any:
-        return EagerPass, (self.events, self.processor)
+        return EagerPass, (self.events, self.processor, self.certain)
 
     @property
     def title(self) -> str:
@@ -87,18 +95,53 @@ class EagerPass:
     def ahead(self, partition: Partition) -> None:
         """Nothing: what will be read is not known."""
 
+    def rehearse(self, policy: Policy) -> None:
+        """Runs the first events that can be read; raises the processor's errors."""
+        ranges = self.partitions()
+        for partition in [part for part in ranges if len(part)] or ranges[:1]:
+            few = replace(partition, stop=min(partition.stop, partition.start + FEW))
+            if attempt(self._made, few, policy, self.title).pieces:  # else its file is skipped
+                return
+
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
-        """The output for one range, and what it took."""
+        """The output for one range, and what it took; raises ProcessorError if it does not add up."""
+        partials, row = self._made(partition)
+        if self._unsure(partials[0]):
+            with self._looking:
+                if not self._looked:
+                    self._looked = True
+                    around = self._around(partition)
+                    self._look(around, partials[0] if around == partition else None)
+        if self._unsure(partials[0]):
+            self._look(partition, partials[0])
+        return partials, row
+
+    def _unsure(self, output: Any) -> bool:
+        """Whether there is something in an output that was not yet seen to add up."""
+        return any(np.any(value) for place, value in amounts(output).items() if place not in self.certain)
+
+    def _around(self, partition: Partition) -> Partition:
+        """A few events, beginning with those of a range: ranges may be too short to tell."""
+        same = [part.stop for part in self.partitions() if (part.path, part.tree) == (partition.path, partition.tree)]
+        return replace(partition, stop=min(partition.start + FEW, max([partition.stop, *same])))
+
+    def _look(self, partition: Partition, output: Any) -> None:
+        """Looks whether the output for a range adds up."""
+        self.certain |= certain(lambda part: self._made(part)[0][0], partition, output, draws(self.processor))
+
+    def _made(self, partition: Partition) -> tuple[list[Any], Row]:
         start = time.perf_counter()
         chunk = Chunk(self.events, partition)
-        process = getattr(self.processor, "process", self.processor)
+        processor = fresh(self.processor)
+        process = getattr(processor, "process", processor)
+        outside = Outside(process, "chunk")
         try:
             output = process(chunk.array(self.blueprint))
             if chunk.columns.failure is not None:  # process() caught it, and went on without the data
                 raise chunk.columns.failure
             chunk.columns.prove()
             check(output)
-            _check_fresh(output, process)
+            outside.check(output)
             output = _changed(output, _settled)
         except Exception as error:
             error.add_note(f"in the range {partition}")
@@ -184,23 +227,6 @@ def _finished(value: Any) -> Any:
     return value
 
 
-def _check_fresh(output: Any, process: Any) -> None:
-    """Raises if an output holds a histogram or dict that outlives the call: it would be counted once for each chunk."""
-    own = getattr(process, "__self__", None)
-    cells = [cell.cell_contents for cell in getattr(process, "__closure__", None) or () if _filled(cell)]
-    code, names = getattr(process, "__code__", None), getattr(process, "__globals__", {})
-    outside = [names[name] for name in getattr(code, "co_names", ()) if name in names]
-    kept = {id(each): "a variable outside of it" for root in (*cells, *outside) for each in _mutable(root)}
-    for name, root in getattr(own, "__dict__", {}).items():
-        kept.update({id(each): f"self.{name}" for each in _mutable(root)})
-    for each in _mutable(output):
-        if id(each) in kept:
-            raise ProcessorError(
-                f"process() returned {kept[id(each)]}, a {type(each).__name__} that outlives the call, and "
-                "would be counted once for each chunk. Make it anew in process(), or return a copy."
-            )
-
-
 def sizes(output: Any, events: int) -> tuple[int, int]:
     """The bytes of an output of so many events: of what stays as large when more come, and of what grows with them.
 
@@ -223,30 +249,6 @@ def sizes(output: Any, events: int) -> tuple[int, int]:
             case part:
                 stays += getattr(part, "nbytes", 0) or sys.getsizeof(part)
     return stays, grows
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not None
-    except ValueError:  # an empty cell
-        return False
-
-
-def _mutable(root: Any) -> Iterator[Any]:
-    """The histograms and dicts in a nest."""
-    waiting, seen = [root], set()
-    while waiting:
-        each = waiting.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        if isinstance(each, Mapping):
-            yield each
-            waiting += each.values()
-        elif isinstance(each, list | tuple) and len(each) < 1000:  # no list of histograms, but of names or numbers
-            waiting += each
-        elif isinstance(each, bh.Histogram):
-            yield each
 
 
 __all__ = ["EagerPass", "EagerSink", "eager_events", "sizes"]

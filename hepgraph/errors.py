@@ -6,14 +6,24 @@ Every class is also a builtin, so that `except KeyError` and `except OSError` do
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
+
+_noted: ContextVar[list[HepgraphError] | None] = ContextVar("_noted", default=None)
 
 
 class HepgraphError(Exception):
-    """What every error of hepgraph derives from."""
+    """The base of all errors of hepgraph."""
 
     report: Any = None  # of the run that it stopped: what is in it can be resumed
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        noted = _noted.get()
+        if noted is not None:
+            noted.append(self)
 
     def __str__(self) -> str:  # KeyError would show the message quoted
         return "\n".join(str(arg) for arg in self.args)
@@ -41,6 +51,8 @@ class RangeError(HepgraphError, IndexError):
 
 class SourceError(HepgraphError, OSError):
     """A file that cannot be used as asked; carries the path."""
+
+    absent: Sequence[Any] = ()  # all files of a dataset, if none can be opened and they may be skipped
 
 
 class MissingFileError(SourceError, FileNotFoundError):
@@ -99,6 +111,10 @@ class IncompleteWarning(UserWarning):
     """A result that lacks some events, because their ranges were skipped; the report names them."""
 
 
+class FallbackWarning(UserWarning):
+    """A processor that cannot be recorded, and runs eagerly; it says which line is to blame."""
+
+
 class CacheWarning(UserWarning):
     """A column cache that is not used, or not written any more; results are the same without it."""
 
@@ -137,6 +153,26 @@ class PlanGoneError(ExecutorError):
 
 class CancelledError(ExecutorError):
     """A run that was given up because the user asked for it."""
+
+
+@contextmanager
+def noted() -> Iterator[list[HepgraphError]]:
+    """While inside, every error of hepgraph that is made, whether or not somebody catches it.
+
+    >>> with noted() as errors:
+    ...     try:
+    ...         raise LazyError("not computed")
+    ...     except TypeError:
+    ...         pass
+    >>> errors
+    [LazyError('not computed')]
+    """
+    found: list[HepgraphError] = []
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
 
 
 def nearest(name: str, names: Iterable[str], most: int = 6) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from hepgraph.attempt import Policy, attempt
 from hepgraph.course import FAR
-from hepgraph.eager import EagerPass, sizes
+from hepgraph.eager import FEW, EagerPass, sizes
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist import HistSink
@@ -28,7 +28,6 @@ from hepgraph.plan import AnyPass, ArraySink, Pass
 
 _NONE: Mapping[int, Any] = MappingProxyType({})
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
-FEW = 1000  # events on which a processor that runs eagerly is tried
 AHEAD = 2  # and its bytes in a remote file: of the one that is read, and of the next, in each process
 LEAST = 500  # entries in a range, below which none is cut for the sake of memory
 SHARED = 4  # of what it may take, this part at most is for baskets and pages that several ranges have a part of

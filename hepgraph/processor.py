@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hepgraph.accumulate import accumulate, check
+from hepgraph.accumulate import accumulate
 from hepgraph.attempt import Policy
-from hepgraph.compute import ENGINES, leaves, passes, rebuilt, run_passes
+from hepgraph.compute import ENGINES, passes, rebuilt, run_passes
 from hepgraph.compute import finished as finish_leaf
 from hepgraph.course import course_of
-from hepgraph.eager import EagerPass
-from hepgraph.errors import LazyError, ProcessorError, UnsupportedError
+from hepgraph.errors import ProcessorError
 from hepgraph.estimate import check_budget
 from hepgraph.events import Cache, from_source, usual_schema
 from hepgraph.executors import pick
 from hepgraph.fileset import datasets
+from hepgraph.fresh import fresh
 from hepgraph.io.columncache import cache_of
 from hepgraph.io.source import check_step_size
 from hepgraph.ledger import Report
@@ -27,13 +27,17 @@ from hepgraph.plan import AnyPass
 from hepgraph.provenance import provenance
 from hepgraph.schema import Schema
 from hepgraph.spoken import spoken
+from hepgraph.tracing import Traced
 
 
 class Processor:
     """An analysis: subclass it, write `process`, and run it with `hg.run`.
 
     `process(events)` is called once a dataset with lazy events (`events.metadata["dataset"]` tells which) and returns a
-    dict, nested as you like, of lazy or plain values that add up. `postprocess(output)` is called once with the sum.
+    dict, nested as you like, of lazy or plain values that add up. `postprocess(output)` is called once with the sum; it
+    returns the result, or changes the sum in place.
+
+    Each call has a copy of the processor as it was before the run, as in coffea.
     """
 
     def process(self, events: Any) -> Any:
@@ -45,18 +49,14 @@ class Processor:
         return accumulator
 
 
-def _callable(processor: Any) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """The two steps of a processor: an object with `process`, its class, or a plain function."""
+def _check_processor(processor: Any) -> None:
+    """Raises ProcessorError for what is neither an object with `process` nor a function of events."""
     if isinstance(processor, type):
         raise ProcessorError(f"{processor.__name__} is a class; give an object, {processor.__name__}().")
-    process = getattr(processor, "process", None)
-    if process is None:
-        if not callable(processor):
-            raise ProcessorError(
-                f"{type(processor).__name__} is no processor: it has no process(events) and cannot be called."
-            )
-        return processor, lambda out: out
-    return process, getattr(processor, "postprocess", lambda out: out)
+    if not hasattr(processor, "process") and not callable(processor):
+        raise ProcessorError(
+            f"{type(processor).__name__} is no processor: it has no process(events) and cannot be called."
+        )
 
 
 @spoken()
@@ -70,6 +70,7 @@ def run(
     step_size: int | str | None = None,
     engine: str = "auto",
     strict: bool = False,
+    eager: bool = False,
     progress: bool | None = None,
     report: bool = False,
     storage_options: Mapping[str, Any] | None = None,
@@ -83,8 +84,13 @@ def run(
     """Runs a processor (or a plain function of events) over a fileset and gives the sum of its results.
 
     Each dataset is traced once; all are read in one go. A processor that cannot be traced runs eagerly, chunk by chunk,
-    on awkward arrays that read what they are asked for, and the report says so; with `strict=True` that is an error.
-    With `report=True`, gives (result, report).
+    on awkward arrays that read what they are asked for: a FallbackWarning says at once which line is to blame, and the
+    report says so, too. `eager=True` asks for it, without a warning; with `strict=True` it is an error. With
+    `report=True`, gives (result, report).
+
+    Each dataset, and each chunk of an eager run, gets the processor as it was before the run: what `process` puts into
+    `self` is gone afterwards, and what it adds up outside of `self` is an error. What an eager run returns must add up
+    from chunk to chunk, which is tried on the first events: sums and counts do, a maximum or a mean does not.
 
     What cannot be read is tried `retries` times more, after longer and longer waits (see `hepgraph.attempt`). Then the
     run stops, or with `on_error="skip"` goes on without that file or range: with a warning, and with `report.complete`
@@ -112,7 +118,9 @@ def run(
     >>> hg.run(count, {"a": ["data/sample.root"]}, executor="serial")["a"].sum() > 0
     True
     """
-    process, postprocess = _callable(processor)
+    _check_processor(processor)
+    if strict and eager:
+        raise ValueError("strict=True forbids what eager=True asks for; give only one of the two.")
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     named = datasets(fileset, tree)
@@ -127,36 +135,26 @@ def run(
         source.run = "" if memory is None else secrets.token_hex(8)
         opened.append((dataset, from_source(source, schema or usual_schema(source))))
     ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
-    traced: dict[str, Any] = {}
-    eager: dict[str, EagerPass] = {}
-    for dataset, events in opened:
-        try:
-            output = process(events)
-        except Exception as error:
-            if strict or not _untraceable(error):
-                raise
-            eager[dataset.name] = EagerPass(events, processor)
-            first = str(error).splitlines()[0]
-            ledger.notes.append(f"{dataset.name}: not traced, ran eagerly chunk by chunk: {first}")
-            continue
-        check_lazy(output)
-        traced[dataset.name] = output
     runner = pick(executor)
-    made, places = passes(traced, engine)
-    every: list[AnyPass] = [*made, *eager.values()]
+    traced = Traced(processor, policy, strict, eager)
+    for dataset, events in opened:
+        traced.add(dataset.name, events)
+    ledger.notes += traced.notes
+    made, places = passes(traced.outputs, engine)
+    every: list[AnyPass] = [*made, *traced.passes.values()]
     if memory is not None:
         needed = check_budget(every, getattr(runner, "n", 1), memory, policy)
         ledger.provenance["memory"] = {"estimated": needed, "allowed": memory}
 
     def summed(finished: list[list[Any]]) -> Any:
         new = {id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where]) for leaf, where in places}
-        results = rebuilt(traced, new)
-        for number, name in enumerate(eager, start=len(made)):
+        results = rebuilt(traced.outputs, new)
+        for number, name in enumerate(traced.passes, start=len(made)):
             results[name] = finished[number][0]
         total: Any = None
         for dataset, _ in opened:
             total = accumulate(total, results[dataset.name])
-        return postprocess(total)
+        return _finished(processor, total)
 
     if runner.watch is not None:
         runner.watch.then(summed)
@@ -164,19 +162,11 @@ def run(
     return (total, ledger) if report else total
 
 
-def _untraceable(error: BaseException | None) -> bool:
-    """Whether an exception says, at its root, that something cannot be recorded."""
-    while error is not None:
-        if isinstance(error, LazyError | UnsupportedError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-def check_lazy(output: Any) -> None:
-    """Raises if an output can never add up; lazy things do."""
-    held = {id(leaf): 0 for leaf in leaves(output)}
-    check(rebuilt(output, held))
+def _finished(processor: Any, total: Any) -> Any:
+    """The sum of all results after the last step, which may change it in place and return nothing."""
+    last = getattr(fresh(processor), "postprocess", None)
+    result = None if last is None else last(total)
+    return total if result is None else result
 
 
 @dataclass
@@ -192,6 +182,7 @@ class Runner:
     savemetrics: bool = False
     progress: bool | None = None
     strict: bool = False
+    eager: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, fileset: Any, treename: str | None = None, processor_instance: Any = None, **kwargs: Any) -> Any:
@@ -206,6 +197,7 @@ class Runner:
             executor=self.executor,
             step_size=self.chunksize,
             strict=self.strict,
+            eager=self.eager,
             progress=self.progress,
             report=True,
             **{**self.options, **kwargs},

@@ -17,6 +17,7 @@ COMPUTING = ("hg.compute", "hg.run")
 PLACES: dict[str, tuple[str, ...]] = {
     "cache": (*OPENING, "hg.run"),
     "checkpoint": COMPUTING,
+    "eager": ("hg.run",),
     "engine": COMPUTING,
     "executor": (*COMPUTING, "hg.preprocess"),
     "memory": ("hg.run",),

@@ -134,6 +134,7 @@ def test_the_users_errors_stop_at_once(fileset, kind, eager):
             process,
             on_error="raise" if kind is MemoryError else "skip",
             step_size=1 if kind is MemoryError else 10,
+            eager=eager,
         )
     assert len(calls) == (3 if not eager else 2), "once, and nothing after it"
     (row,) = caught.value.report.failed
@@ -162,9 +163,9 @@ def test_an_error_of_reading_that_a_processor_swallows(fileset, faults):
 
     faults.add("a", 10, DamagedFileError("bad"))
     with pytest.raises(DamagedFileError, match="bad"):
-        run(fileset, process)
+        run(fileset, process, eager=True)
     with pytest.warns(IncompleteWarning):
-        out, report = run(fileset, process, on_error="skip")
+        out, report = run(fileset, process, on_error="skip", eager=True)
     assert len(out["n"]) == 11
     assert [row.start for row in report.failed] == [10]
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import hepgraph as hg
-from hepgraph.errors import CancelledError
+from hepgraph.errors import CancelledError, FallbackWarning
 
 ARRAY = ak.Array({"x": np.arange(40.0), "n": np.arange(40)})
 
@@ -126,6 +126,7 @@ def test_a_processor(tmp_path, executor):
     pq.write_table(pa.table({"one": [1] * 10}), tmp_path / "ten.parquet")
     fileset = {name: [str(tmp_path / "ten.parquet")] for name in "ab"}
     handle = hg.submit(Count(), fileset, schema="base", step_size=3, executor=executor)
-    assert handle.result() == {"twice": 40}
+    with pytest.warns(FallbackWarning, match="dataset 'b'"):
+        assert handle.result() == {"twice": 40}
     assert handle._watch._partial() == {"twice": 40}
     assert handle.report.events == 20

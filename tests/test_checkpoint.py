@@ -82,7 +82,8 @@ def same(a, b):
 
 
 def run(fileset, processor=None, **options):
-    return hg.run(processor or Met(), fileset, **{**QUIET, "report": True, **options})
+    options = {**QUIET, "report": True, "eager": isinstance(processor, Eager), **options}
+    return hg.run(processor or Met(), fileset, **options)
 
 
 def parts(folder):

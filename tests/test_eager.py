@@ -159,6 +159,12 @@ def run(processor, path, **options):
     return hg.run(processor, {"a": [path]} if isinstance(path, str) else path, **options)
 
 
+def fallen(processor, path, **options):
+    """The result of a processor that cannot be recorded."""
+    with pytest.warns(errors.FallbackWarning, match=r"process\(\) cannot be recorded for dataset 'a'"):
+        return run(processor, path, **options)
+
+
 # the same as traced
 
 
@@ -166,7 +172,7 @@ def run(processor, path, **options):
 def test_same_as_traced_over_three_partitions(processor, path):
     wanted = run(Traced(), path)
     with reads() as seen:
-        out, report = run(processor(), path, report=True)
+        out, report = fallen(processor(), path, report=True)
     assert {each.column for each in seen} <= {"nMuon", "Muon_pt", "run"}
     assert out["n"] == 90 == int(wanted["n"])
     assert isinstance(out["pt"], hist.Hist)
@@ -180,9 +186,9 @@ def test_same_as_traced_over_three_partitions(processor, path):
 
 
 def test_compiled_functions_of_records(path):
-    first = run(CompiledRecords(), path)
+    first = fallen(CompiledRecords(), path)
     compiled = len(fill_all.signatures)
-    assert np.array_equal(run(CompiledRecords(), path)["pt"].values(), first["pt"].values())
+    assert np.array_equal(fallen(CompiledRecords(), path)["pt"].values(), first["pt"].values())
     assert len(fill_all.signatures) == compiled <= 1
     assert np.array_equal(first["pt"].values(), run(Traced(), path)["pt"].values())
 
@@ -190,7 +196,7 @@ def test_compiled_functions_of_records(path):
 @pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_executors(executor, path):
     options = {"executor": hg.executors.Processes(2)} if executor == "processes" else {"executor": executor}
-    out = run(ByNumpy(), path, **options)
+    out = fallen(ByNumpy(), path, **options)
     assert out["n"] == 90
     assert np.array_equal(out["pt"].values(), run(Traced(), path)["pt"].values())
 
@@ -204,7 +210,7 @@ def test_a_processor_of_a_notebook_travels(path):
                 "ds": {events.metadata["dataset"]},
             }
 
-    out = run(Local(), path, executor=hg.executors.Processes(2))
+    out = fallen(Local(), path, executor=hg.executors.Processes(2))
     assert out["n"] == 90
     assert out["ds"] == {"a"}
     assert out["mu"].fields == hg.from_root(path, schema="nanoaod").Muon.fields
@@ -213,7 +219,7 @@ def test_a_processor_of_a_notebook_travels(path):
 
 
 def test_plain_function(path):
-    assert run(lambda events: {"n": len(events)}, path)["n"] == 90
+    assert fallen(lambda events: {"n": len(events)}, path)["n"] == 90
 
 
 def test_strict_raises(path):
@@ -229,7 +235,9 @@ def test_traced_and_eager_datasets_together(path, tmp_path):
             return {"n": {events.metadata["dataset"]: len(events)}}
         return {"n": {events.metadata["dataset"]: ak.num(events, axis=0)}}
 
-    out, report = run(process, {"a": [path], "b": [other]}, report=True)
+    with pytest.warns(errors.FallbackWarning, match="dataset 'b'") as told:
+        out, report = run(process, {"a": [path], "b": [other]}, report=True)
+    assert len(told) == 1
     assert out["n"] == {"a": 90, "b": 20}
     assert {(row.dataset, row.how == "eager") for row in report.rows} == {("a", False), ("b", True)}
     assert len(report.notes) == 1
@@ -239,7 +247,7 @@ def test_no_events(tmp_path):
     empty = str(tmp_path / "empty.root")
     with uproot.recreate(empty) as file:
         file.mktree("Events", {"nMuon": "int32", "Muon_pt": "var * float32", "MET_pt": "float32"})
-    out, report = run(Loop(), empty, report=True)
+    out, report = fallen(Loop(), empty, report=True)
     assert out["n"] == 0
     assert out["pt"].sum() == 0
     assert len(report.rows) == 1
@@ -259,7 +267,7 @@ class Broken(hg.Processor):
 @pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
 def test_errors_keep_their_type_line_and_range(executor, path):
     with pytest.raises(KeyError) as caught:
-        run(Broken(), path, executor=executor)
+        run(Broken(), path, eager=True, executor=executor)
     assert type(caught.value) is KeyError
     assert any("[30:60]" in note or "[60:90]" in note for note in caught.value.__notes__)
     assert "the line of the user" in "".join(traceback.format_exception(caught.value))
@@ -267,9 +275,9 @@ def test_errors_keep_their_type_line_and_range(executor, path):
 
 def test_output_that_does_not_add_up(path):
     with pytest.raises(errors.ProcessorError, match=r"output\['name'\].*str"):
-        run(lambda events: {"n": len(events), "name": "text"}, path)
+        run(lambda events: {"n": len(events), "name": "text"}, path, eager=True)
     with pytest.raises(errors.ProcessorError, match="returned None"):
-        run(lambda events: print(end=str(len(events))[:0]), path)
+        run(lambda events: print(end=str(len(events))[:0]), path, eager=True)
 
 
 class Keeps(hg.Processor):
@@ -282,9 +290,12 @@ class Keeps(hg.Processor):
         return {"h": self.h}
 
 
-def test_a_histogram_that_is_kept_would_count_twice(path):
-    with pytest.raises(errors.ProcessorError, match=r"self\.h.*outlives"):
-        run(Keeps(), path)
+def test_a_histogram_that_is_kept_counts_once(path):
+    processor, wanted = Keeps(), run(Traced(), path, step_size=90)
+    for _ in range(2):
+        out = run(processor, path, eager=True)
+        assert out["h"].sum(flow=True) == 90 == wanted["n"]
+    assert processor.h.sum(flow=True) == 0
 
 
 def test_lists_that_disagree(tmp_path):

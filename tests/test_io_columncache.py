@@ -499,6 +499,7 @@ def test_an_eager_run_uses_it_too(files, tmp_path):
         return {"n": int(sum(len(each) for each in events.Jet.pt.to_list()))}
 
     options = {"schema": "nanoaod", "executor": "serial", "progress": False, "report": True, "cache": tmp_path / "c"}
+    options["eager"] = True
     first, _ = hg.run(process, {"a": [files["tree"].files[0].path]}, **options)
     second, report = hg.run(process, {"a": [files["tree"].files[0].path]}, **options)
     assert first == second

@@ -16,8 +16,8 @@ LAYERS = [
     "interpret", "io", "load", "kernel", "lazy", "weaver",
     "schemafile", "grouping", "schema", "events", "cuts", "late",
     "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
-    "compute", "merge", "hist", "interop", "accumulate", "chunk", "eager", "fileset", "opening", "survey",
-    "estimate", "explain",
+    "compute", "merge", "hist", "interop", "accumulate", "additive", "fresh", "chunk", "eager", "fileset", "opening",
+    "survey", "estimate", "explain", "tracing",
     "processor", "background", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip
 
@@ -46,7 +46,17 @@ FENCES = {
     "cloudpickle": {"graph/node.py", "lazy/opaque.py", "io/mapped.py", "executors/", "interop.py"},
     "hist": {"hist.py", "merge.py", "disk/"},
     "pandas": {"interop.py"},
-    "boost_histogram": {"disk/", "hist.py", "merge.py", "accumulate.py", "chunk.py", "eager.py", "kernel/"},
+    "boost_histogram": {
+        "disk/",
+        "hist.py",
+        "merge.py",
+        "accumulate.py",
+        "additive.py",
+        "chunk.py",
+        "eager.py",
+        "fresh.py",
+        "kernel/",
+    },
 }
 LONGEST = 600
 

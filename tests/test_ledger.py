@@ -218,24 +218,26 @@ def test_a_budget_that_will_do():
         run(memory="much")
 
 
+CHUNKS = []
+
+
 class Loops(hg.Processor):
     """What cannot be recorded: a histogram, an array of all events, a list of one number a chunk."""
 
-    def __init__(self):
-        self.chunks = []
-
     def process(self, events):
-        self.chunks.append(len(events))
+        CHUNKS.append(len(events))
         axes = hist.Hist.new.Reg(998, 0, 200, name="met").Reg(998, -4, 4, name="phi")
         h = axes.Double().fill(np.asarray(events.MET.pt), np.asarray(events.MET.phi))
         return {"h": h, "more": (events.MET.pt, [float(len(events))])}
 
 
 def test_a_processor_that_runs_eagerly_is_tried_on_a_few_events():
-    process, options = Loops(), {"progress": False, "executor": "serial"}
+    CHUNKS.clear()
+    process, options = Loops(), {"progress": False, "executor": "serial", "eager": True}
     with pytest.raises(MemoryBudgetError) as caught:
         hg.run(process, {"a": [SAMPLE]}, memory="10 MB", step_size=2000, **options)
-    assert process.chunks == [1000]
+    trial = [1000, 250, 250, 250, 250]  # all at once, and whether the parts add up to that
+    assert trial == CHUNKS
     assert str(caught.value) == (
         "This run would take about 24.1 MB, and memory= allows 10 MB. It was not begun.\n"
         "  24 MB = 3 x 8 MB: what adds up in the output for a, as its first 1,000 events have it\n"
@@ -244,7 +246,7 @@ def test_a_processor_that_runs_eagerly_is_tried_on_a_few_events():
         "What helps: fewer bins or axes."
     )
     out, report = hg.run(process, {"a": [SAMPLE]}, memory="100 MB", step_size=2000, report=True, **options)
-    assert process.chunks == [1000, 1000, 2000, 2000, 2000, 2000]
+    assert [*trial, *trial, 2000, 2000, 2000, 2000] == CHUNKS
     assert out["h"].sum(flow=True) == report.events == 8000
     assert out["more"][0].nbytes == 32_000
 
@@ -256,6 +258,7 @@ def test_first_events_that_cannot_be_read(fileset, faults, no_waiting):
         return {"n": len(events), "sum": float(np.sum(events.MET.pt))}
 
     options = {"executor": "serial", "progress": False, "step_size": 10, "memory": "1 GB", "report": True}
+    options["eager"] = True
     faults.add("a", 0, DamagedFileError("bad"))
     with pytest.raises(DamagedFileError, match="bad"):
         hg.run(process, fileset, **options)

@@ -1,0 +1,153 @@
+"""Whether what a processor gives for parts of the events adds up to what it gives for all of them.
+
+A recorded reduction knows whether it is a sum or a maximum; a number that a processor returns does not. So the
+processor is tried: on some events at once, and on parts of these. Sums and counts agree, also where they went through
+`float()`; maxima, means, ratios, constants, and arrays with an entry for each event do not.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import boost_histogram as bh
+import numpy as np
+
+from hepgraph.errors import ProcessorError
+from hepgraph.io.source import Partition
+
+PARTS = 4  # that some events are cut into, and their parts again where only one of them has anything
+MOST = 40  # calls of a processor for the sake of this
+CLOSE = 1e-3  # of what is added up: rounding, where numbers of single precision are
+LOOSE = 0.25  # ... where the processor draws random numbers, other ones for the parts
+COUNTS = 25  # below which counts of random numbers tell nothing
+
+_ADVICE = (
+    "A processor that is not recorded runs chunk by chunk, and numbers, NumPy arrays and histograms are added up: "
+    "return sums and counts (ak.sum(x), len(x)), or fill a histogram; of a mean, its sum and its count, to be divided "
+    "in postprocess; a maximum in a list, [ak.max(x)], of which postprocess takes the maximum."
+)
+_JOINED = (
+    "NumPy arrays of chunks are added up, number by number: return ak.Array(x) to have them joined, or fill a histogram"
+    " to have their entries counted."
+)
+
+Amounts = dict[str, np.ndarray[Any, Any]]
+
+
+def amounts(output: Any) -> Amounts:
+    """The numbers in an output that are added up, by place: numbers, NumPy arrays, contents of histograms.
+
+    >>> amounts({"n": 3, "l": [1.0]})
+    {"['n']": array(3)}
+    """
+    return dict(_amounts(output, ""))
+
+
+def _amounts(output: Any, where: str) -> Iterator[tuple[str, Any]]:
+    match output:
+        case Mapping():
+            for key, value in output.items():
+                yield from _amounts(value, f"{where}[{key!r}]")
+        case tuple():
+            for i, value in enumerate(output):
+                yield from _amounts(value, f"{where}[{i}]")
+        case numbers.Number() | np.ndarray():
+            yield where, np.asarray(output)
+        case bh.Histogram():
+            view = output.view(flow=True)
+            names = view.dtype.names or ()
+            kept = next((name for name in ("value", "sum_of_weights", "count") if name in names), None)
+            values = np.asarray(view if kept is None else view[kept])
+            grows = any(axis.traits.growth for axis in output.axes)
+            yield where, values.sum() if grows else values
+
+
+def certain(made: Callable[[Partition], Any], partition: Partition, output: Any, draws: bool) -> set[str]:
+    """The places of an output that were seen to add up; where it has only zeros, or one event, that cannot be seen.
+
+    `made` gives the output for a range, and that of all of it if `output` is None; `draws` says whether random numbers
+    are drawn on the way. Raises ProcessorError for what does not add up.
+    """
+    found: set[str] = set()
+    calls, waiting = 0, [(partition, None if output is None else amounts(output))]
+    while waiting and calls < MOST:
+        whole, total = waiting.pop(0)
+        ranges = _cut(whole)
+        calls += len(ranges)
+        try:
+            total = amounts(made(whole)) if total is None else total
+            parts = [amounts(made(each)) for each in ranges] if total else []
+        except ProcessorError:
+            raise
+        except Exception:  # not of the events at hand as they are: what fails on these in the run stops it there
+            continue
+        for place in dict.fromkeys(name for each in (total, *parts) for name in each):
+            some = [each[place] for each in parts if place in each]
+            all_at_once = total.get(place, np.zeros(()))
+            _check_shapes(place, whole, all_at_once, some, ranges)
+            if not _add_up(all_at_once, some, draws):
+                draws = draws or not _repeats(made, whole, place, all_at_once)
+                if not _add_up(all_at_once, some, draws):
+                    raise _not_additive(place, whole, all_at_once, some)
+            if sum(bool(np.any(each)) for each in some) > 1:
+                found.add(place)
+        waiting += [
+            (each, part)
+            for each, part in zip(ranges, parts, strict=False)
+            if len(each) > 1 and any(np.any(value) for place, value in part.items() if place not in found)
+        ]
+    return found
+
+
+def _cut(whole: Partition) -> list[Partition]:
+    """The parts of a range; of a single event, itself and no event at all."""
+    edges = [whole.start + len(whole) * i // PARTS for i in range(PARTS + 1)]
+    spans = [(a, b) for a, b in pairwise(edges) if b > a]
+    if len(spans) == 1:
+        spans.append((whole.stop, whole.stop))
+    return [replace(whole, start=a, stop=b, first=whole.first + a - whole.start) for a, b in spans]
+
+
+def _check_shapes(place: str, whole: Partition, total: Any, parts: list[Any], ranges: list[Partition]) -> None:
+    for part, its in zip(parts, ranges, strict=False):
+        if total.ndim and part.shape != total.shape:
+            raise ProcessorError(
+                f"output{place} does not add up: a NumPy array of the shape {total.shape} for the events {whole}, and "
+                f"{part.shape} for {its}. {_JOINED}"
+            )
+
+
+def _add_up(total: Any, parts: list[Any], draws: bool) -> bool:
+    """Whether the parts are all of the total, but for rounding, or for what is drawn."""
+    added = sum(parts, np.zeros(()))
+    if not np.all(np.isfinite(total)) or not np.all(np.isfinite(added)):
+        return bool(np.array_equal(total, added, equal_nan=True))
+    if draws:
+        total, added, parts = total.sum(), added.sum(), [part.sum() for part in parts]
+    scale = sum(float(np.abs(part).sum()) for part in (*parts, total)) / 2
+    if draws and float(abs(added)).is_integer() and scale < COUNTS:
+        return True
+    return float(np.abs(total - added).sum()) <= (LOOSE if draws else CLOSE) * scale
+
+
+def _repeats(made: Callable[[Partition], Any], whole: Partition, place: str, total: Any) -> bool:
+    """Whether the same events give the same again."""
+    again = amounts(made(whole)).get(place)
+    return again is not None and np.array_equal(again, total, equal_nan=True)
+
+
+def _not_additive(place: str, whole: Partition, total: Any, parts: list[Any]) -> ProcessorError:
+    added = sum(parts, np.zeros(()))
+    what = "" if total.ndim == 0 else "in all bins "
+    return ProcessorError(
+        f"output{place} does not add up: {what}{_shown(total)} for the events {whole} at once, and {_shown(added)} as "
+        f"the sum of {len(parts)} parts of them. {_ADVICE}"
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{np.asarray(value).sum():.6g}"
