@@ -153,7 +153,7 @@ def compute(
 
 def run_passes(
     made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report, course: Course | None = None
-) -> list[list[Any]]:
+) -> list[Any]:
     """The finished results of each pass; rows go to the ledger."""
     running = Running(made, ledger, course or Course())
     runner.notes = ()

@@ -33,11 +33,15 @@ COARSEST, FINEST = 8, 64  # parts that a deadly range is cut into at most, befor
 
 @dataclass
 class Course:
-    """What a user asks of a run beside its result: what to do about failures, and where to keep or find results."""
+    """What a user asks of a run beside its result: what to do about failures, and where to keep or find results.
+
+    With `whole`, it is an error if nothing of a dataset could be read; else its results are None.
+    """
 
     policy: Policy = field(default_factory=Policy)
     checkpoint: Checkpoint | None = None
     resume: Report | None = None
+    whole: bool = True
 
 
 FAR = 3  # ranges of remote files that are fetched ahead: an answer may take longer than the work on a range
@@ -250,21 +254,31 @@ class Running:
     def _resumed(self, report: Report) -> None:
         held: Held = report._resume
         keys = [plan_key(each) for each in self.passes]
-        if keys != held.keys:
+        # datasets of which no file could be opened had no pass
+        lost = {
+            row.dataset for place, row in zip(report._order, report.rows, strict=True) if place[0] >= len(held.keys)
+        }
+        old = [number for number, each in enumerate(self.passes) if dataset_of(each) not in lost]
+        if [keys[number] for number in old] != held.keys:
             raise ResumeError(
                 "The report to resume from is of another analysis: its code, its parameters, the datasets or the types "
                 "of their columns have changed. Run it again without resume=."
             )
-        for each, files in zip(self.passes, held.files, strict=True):
-            _same_files(each, files)
-        self.gathered = held.unpacked()
+        for number, files in zip(old, held.files, strict=True):
+            _same_files(self.passes[number], files)
+        found = dict(zip(old, held.unpacked(), strict=True))
+        self.gathered = [
+            found[number] if number in found else Gathered.of(self._leaves(number, each))
+            for number, each in enumerate(self.passes)
+        ]
         for place, row in zip(report._order, report.rows, strict=True):
             if row.events or row.status not in (FAILED, SKIPPED):
-                self.ledger.add(place, replace(row, stored=True))
-        for number, (each, gathered) in enumerate(zip(self.passes, self.gathered, strict=True)):
-            paths = [path for path, _, _ in held.files[number]]
+                self.ledger.add((old[place[0]], *place[1:]), replace(row, stored=True))
+        for number, files in zip(old, held.files, strict=True):
+            each, gathered = self.passes[number], self.gathered[number]
+            paths = [path for path, _, _ in files]
             empty = [i for i, leaf in enumerate(gathered.leaves) if not leaf.planned]
-            gone = [path for path, _, uuid in held.files[number] if uuid == ""]
+            gone = [path for path, _, uuid in files if uuid == ""]
             still = {a.path: a for a in each.origin.source.absent}
             assert len(empty) == len(gone), paths
             for leaf, path in zip(empty, gone, strict=True):
@@ -371,22 +385,25 @@ class Running:
 
     # what is left
 
-    def results(self) -> list[list[Any]]:
-        """The finished results of each pass; warns if something is missing."""
+    def results(self) -> list[Any]:
+        """The finished results of each pass; warns if something is missing, and has None where all is (see Course)."""
         self.ledger.check()
         if not self.ledger.complete:
             self._hold(pack=True)
             self._warn()
         self._finishing = True
-        results = []
-        for each, gathered, add in zip(self.passes, self.gathered, self.add, strict=True):
-            total = gathered.total(add)
-            if total is None:
+        totals = [gathered.total(add) for gathered, add in zip(self.gathered, self.add, strict=True)]
+        results: list[Any] = []
+        for each, total in zip(self.passes, totals, strict=True):
+            if total is None and (self.course.whole or not any(totals)):
                 first = next((row.error for row in self.ledger.failed if row.dataset == dataset_of(each)), "")
                 error = SourceError(f"Nothing of {_called(each)} could be read, so there is no result of it.\n{first}")
                 error.report = self.ledger
                 raise error
-            results.append([sink.finish(part) for sink, part in zip(each.sinks, total, strict=True)])
+            nothing = total is None
+            results.append(
+                None if nothing else [sink.finish(part) for sink, part in zip(each.sinks, total, strict=True)]
+            )
         return results
 
     def _hold(self, pack: bool) -> None:

@@ -124,6 +124,8 @@ def joined(
         assert first is not None
         if len(failed) > 1:
             first.add_note(f"none of the {len(failed)} files of dataset {name!r} can be opened")
+        if isinstance(first, SourceError):
+            first.absent = [_absent(one, 0) for one in failed]
         raise first
     for one, file in sound:
         if one.kind != sound[0][0].kind:
@@ -137,9 +139,13 @@ def joined(
         if one.file is not None:
             before += 1
             continue
-        assert one.error is not None
-        absent.append(Absent(one.place[0][0], one.place[1] or "", before, said(one.error), one.tries))
+        absent.append(_absent(one, before))
     return rebuilt_source(sound[0][0].kind, columns, files, step_size, metadata, options, absent)
+
+
+def _absent(one: Found, before: int) -> Absent:
+    assert one.error is not None
+    return Absent(one.place[0][0], one.place[1] or "", before, said(one.error), one.tries)
 
 
 def _known(dataset: Dataset, step_size: int | str | None, options: Options) -> Source:

@@ -12,8 +12,8 @@ from hepgraph.accumulate import accumulate
 from hepgraph.attempt import Policy
 from hepgraph.compute import ENGINES, passes, rebuilt, run_passes
 from hepgraph.compute import finished as finish_leaf
-from hepgraph.course import course_of
-from hepgraph.errors import ProcessorError
+from hepgraph.course import course_of, dataset_of
+from hepgraph.errors import ProcessorError, SourceError
 from hepgraph.estimate import check_budget
 from hepgraph.events import Cache, from_source, usual_schema
 from hepgraph.executors import pick
@@ -21,7 +21,7 @@ from hepgraph.fileset import datasets
 from hepgraph.fresh import fresh
 from hepgraph.io.columncache import cache_of
 from hepgraph.io.source import check_step_size
-from hepgraph.ledger import Report
+from hepgraph.ledger import SKIPPED, Report, Row
 from hepgraph.opening import opened as open_dataset
 from hepgraph.plan import AnyPass
 from hepgraph.provenance import provenance
@@ -94,8 +94,9 @@ def run(
 
     What cannot be read is tried `retries` times more, after longer and longer waits (see `hepgraph.attempt`). Then the
     run stops, or with `on_error="skip"` goes on without that file or range: with a warning, and with `report.complete`
-    false and `report.failed` naming what is not in the result. Errors of the processor itself always stop the run. A
-    range that does not fit into memory is cut in halves.
+    false and `report.failed` naming what is not in the result. A dataset of which nothing can be read adds nothing to
+    the result. Errors of the processor itself always stop the run. A range that does not fit into memory is cut in
+    halves.
 
     With `checkpoint`, a directory or URL, the result of each range is stored there as it is done, and a run of the same
     analysis takes from there what it finds, and computes the rest: after a crash, with more files, or with another
@@ -128,12 +129,21 @@ def run(
     course = course_of(policy, checkpoint, resume, storage_options)
     check_step_size(step_size)
     kept = cache_of(cache)
-    opened = []
+    course.whole = False
+    opened, absent = [], []
     for dataset in named:
-        source = open_dataset(dataset, tree, step_size, storage_options, policy)
+        try:
+            source = open_dataset(dataset, tree, step_size, storage_options, policy)
+        except SourceError as error:
+            if not error.absent:
+                raise
+            absent.append((dataset, error))
+            continue
         source.cache = kept
         source.run = "" if memory is None else secrets.token_hex(8)
         opened.append((dataset, from_source(source, schema or usual_schema(source))))
+    if absent and not opened:
+        raise absent[0][1]
     ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
     runner = pick(executor)
     traced = Traced(processor, policy, strict, eager)
@@ -142,18 +152,28 @@ def run(
     ledger.notes += traced.notes
     made, places = passes(traced.outputs, engine)
     every: list[AnyPass] = [*made, *traced.passes.values()]
+    for number, (dataset, missing) in enumerate(absent, start=len(every)):
+        for i, gone in enumerate(missing.absent):
+            row = Row(dataset.name, gone.path, 0, 0, 0, how="", status=SKIPPED, tries=gone.tries, error=gone.error)
+            ledger.add((number, i, 0), row)
     if memory is not None:
         needed = check_budget(every, getattr(runner, "n", 1), memory, policy)
         ledger.provenance["memory"] = {"estimated": needed, "allowed": memory}
 
-    def summed(finished: list[list[Any]]) -> Any:
-        new = {id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where]) for leaf, where in places}
-        results = rebuilt(traced.outputs, new)
-        for number, name in enumerate(traced.passes, start=len(made)):
-            results[name] = finished[number][0]
+    def summed(finished: list[Any]) -> Any:
+        unread = {dataset_of(each) for each, found in zip(every, finished, strict=True) if found is None}
+        known = {name: output for name, output in traced.outputs.items() if name not in unread}
+        new = {
+            id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where])
+            for leaf, where in places
+            if all(finished[p] is not None for p, _ in where)
+        }
+        results = rebuilt(known, new)
+        for name, found in zip(traced.passes, finished[len(made) :], strict=True):
+            results[name] = None if found is None else found[0]
         total: Any = None
         for dataset, _ in opened:
-            total = accumulate(total, results[dataset.name])
+            total = accumulate(total, results.get(dataset.name))
         return _finished(processor, total)
 
     if runner.watch is not None:

@@ -2,6 +2,7 @@
 
 import functools
 import random
+import shutil
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -70,18 +71,53 @@ def test_what_is_no_trouble_of_reading_is_never_skipped(fileset, faults):
             run(fileset, on_error="skip")
 
 
-def test_no_file_at_all_is_an_error(fileset, faults, tmp_path):
+def test_a_dataset_of_which_nothing_can_be_read(fileset, faults, tmp_path):
+    """It is skipped, and said so; with nothing of any dataset there is no result."""
+    plain, _ = run({"data": fileset["data"]})
     for start in range(0, 40, 10):
         faults.add("c", start, DamagedFileError("bad"))
+    with pytest.warns(IncompleteWarning, match="40 of 120 events"):
+        out, report = run(fileset, on_error="skip")
+    assert same(out, plain)
+    assert not report.complete
+    assert [(row.dataset, row.start) for row in report.failed] == [("mc", start) for start in range(0, 40, 10)]
     with (
         pytest.raises(SourceError, match="Nothing of dataset 'mc' could be read") as caught,
         pytest.warns(IncompleteWarning),
     ):
-        run(fileset, on_error="skip")
-    assert caught.value.report.events == 80
+        run({"mc": fileset["mc"]}, on_error="skip")
+    assert caught.value.report.events == 0
     with pytest.raises(MissingFileError) as caught:
         run({"x": [tmp_path / "a.root", tmp_path / "b.root"]}, on_error="skip")
     assert "none of the 2 files of dataset 'x' can be opened" in caught.value.__notes__
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_dataset_of_which_no_file_is_there(tmp_path, eager):
+    fileset = fileset_in(write(tmp_path))
+    fileset = {"x": [tmp_path / "none.parquet", f"{tmp_path}/*.gone"], **fileset}
+    fileset = {"mc": fileset.pop("mc"), **fileset}
+
+    def process(events):
+        return {events.metadata["dataset"]: ak.sum(events.MET.pt > 20)}
+
+    plain, _ = run({name: fileset[name] for name in ("mc", "data")}, process, eager=eager)
+    with pytest.raises(MissingFileError):
+        run(fileset, process, eager=eager)
+    with pytest.warns(IncompleteWarning, match="all events of 2 files that could not be opened"):
+        out, report = run(fileset, process, on_error="skip", eager=eager)
+    assert out == plain
+    assert not report.complete
+    assert [(row.dataset, row.status) for row in report.failed] == [("x", "skipped")] * 2
+    assert "none.parquet" in report.failed[0].path
+    assert "MissingFileError" in report.failed[0].error
+    shutil.copy(tmp_path / "a.parquet", tmp_path / "none.parquet")
+    shutil.copy(tmp_path / "b.parquet", tmp_path / "b.gone")
+    whole, _ = run(fileset, process, eager=eager)
+    again, resumed = run(fileset, process, resume=report, eager=eager)
+    assert again == whole
+    assert resumed.complete
+    assert sum(row.stored for row in resumed.rows) == len(report.rows) - 2
 
 
 def test_a_wrong_tree_is_never_skipped(sound):

@@ -418,6 +418,8 @@ def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, *
     The function must return one entry for each row, as an awkward or NumPy array (or a dict of such). Its type is found
     by trying it on three rows of empty lists and zeros; `meta`, an array like its result, saves the trial.
 
+    Given computed arrays, as a processor that runs eagerly has them, it calls the function with them at once.
+
     A function of numbers compiled by `numba.njit` is applied to each element instead, where the kernel is there anyway:
     the graph is not cut. What it raises is raised; with `engine="interpreter"` also for elements that are cut away.
 
@@ -426,9 +428,64 @@ def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, *
     >>> hg.map_partitions(lambda pt: np.hypot(pt.to_numpy(), 4.0), events.pt).compute().to_list()
     [5.0, 5.656854249492381]
     """
+    lazies: list[Lazy] = []
+    _emptied((args, kwargs), lazies)
+    arrays = [] if lazies else _computed((args, kwargs))
+    if arrays:
+        return _called(function, args, kwargs, arrays)
     if meta is None and not kwargs and jitted(function):
         return _of_numbers(function, args)
     return record(function, args, kwargs, meta)
+
+
+def _computed(part: Any) -> list[Any]:
+    """The computed arrays among the arguments of a call."""
+    if isinstance(part, ak.Array) or (isinstance(part, np.ndarray) and part.ndim):
+        return [part]
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+    return [array for each in inner for array in _computed(each)]
+
+
+def _called(function: Any, args: Sequence[Any], kwargs: dict[str, Any], arrays: Sequence[Any]) -> Any:
+    """What a function returns for computed arrays, with the checks of a recorded call."""
+    title = _title(function)
+    if not kwargs and jitted(function):
+        found = _of_each(function, args)
+        if found is not None:
+            return found
+    result = as_array(function(*args, **kwargs), title)
+    if len(result) != len(arrays[0]):
+        raise ShapeError(f"{title} returned {len(result)} entries for {len(arrays[0])} rows; it must return one a row")
+    return result
+
+
+def _of_each(function: Any, args: Sequence[Any]) -> Any:
+    """A compiled function applied to each element of computed arrays, if it takes numbers; else None."""
+    each = number_function(function, _key((function, function.targetoptions), (), ()))
+    kinds = [np.asarray(arg).dtype if isinstance(arg, _NUMBER) else _numbers_in(ak.to_layout(arg).form) for arg in args]
+    if any(kind is None for kind in kinds):
+        return None
+    try:
+        each.dtype(kinds)
+    except TypeError:
+        return None
+    places = [i for i, arg in enumerate(args) if not isinstance(arg, _NUMBER)]
+
+    def apply(layouts: Any, **_: Any) -> Any:
+        layouts = layouts if isinstance(layouts, tuple) else (layouts,)
+        if not all(layout.is_numpy for layout in layouts):
+            return None
+        values = dict(zip(places, (np.asarray(layout.data) for layout in layouts), strict=True))
+        return ak.contents.NumpyArray(each(*(values.get(i, arg) for i, arg in enumerate(args))))
+
+    return ak.transform(apply, *(args[i] for i in places))
+
+
+def _numbers_in(form: Any) -> Any:
+    """The type of the numbers in an array that has no records."""
+    while form.is_option or form.is_indexed or form.is_list:
+        form = form.content
+    return np.dtype(form.primitive) if form.is_numpy and not form.is_unknown else None
 
 
 def _of_numbers(function: Any, args: Sequence[Any]) -> Any:
