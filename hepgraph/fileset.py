@@ -137,7 +137,8 @@ def _dataset(name: Any, entry: Any, tree: str | None) -> Dataset:
 def _known_files(name: str, files: Any, known: Any) -> Mapping[str, Any]:
     """The files of a preprocessed dataset, after a look at whether all is there."""
     wanted = {"kind", "columns", "entries"}
-    if not isinstance(known, Mapping) or not wanted <= set(known) or not isinstance(files, Mapping) or not files:
+    whole = isinstance(known, Mapping) and wanted <= set(known)
+    if not whole or not isinstance(files, Mapping) or not (files or known.get("absent")):
         raise FilesetError(f"Dataset {name!r} is said to be preprocessed, but is not whole; preprocess it again.")
     for path, told in files.items():
         if not isinstance(told, Mapping) or not {"object_path", "num_entries", "uuid", "edges"} <= set(told):
@@ -316,7 +317,7 @@ def _some(entry: Mapping[str, Any], files: list[Any]) -> dict[str, Any]:
     known = entry["files"]
     kept: Any = {file: known[file] for file in files} if isinstance(known, Mapping) else files
     told = {**entry, "files": kept}
-    if told.get(KNOWN) is not None:  # files that could not be opened are of the whole dataset
+    if told.get(KNOWN) is not None and kept:  # files that could not be opened are of the whole dataset
         told[KNOWN] = {key: value for key, value in told[KNOWN].items() if key != "absent"}
     return told
 

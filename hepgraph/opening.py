@@ -155,4 +155,8 @@ def _known(dataset: Dataset, step_size: int | str | None, options: Options) -> S
     share = sum(file.wanted for file in files) / max(1, int(known["entries"]))
     columns = scaled([column_of(told) for told in known["columns"]], share)
     absent = [Absent(**told) for told in iter_absent(known)]
+    if not files:
+        error = SourceError(f"None of the files of dataset {dataset.name!r} could be opened: {absent[0].error}")
+        error.absent = absent
+        raise error
     return rebuilt_source(known["kind"], columns, files, step_size, dataset.metadata, options, absent)

@@ -8,12 +8,13 @@ import os
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from hepgraph.attempt import Policy, said
 from hepgraph.disk.files import parsed
 from hepgraph.disk.trust import check, private, say, told, usable
-from hepgraph.errors import DisagreementError, IncompleteWarning
+from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
 from hepgraph.fileset import KNOWN, Dataset, Fileset, Place, datasets
 from hepgraph.io.described import column_of, column_told, file_of, file_told, kind_of
@@ -70,12 +71,23 @@ def preprocess(
             found[new[index]] = one
             kept.write(one)
             tick(one.file.entries if one.file is not None else 0)
-    made = {}
+    made: dict[str, Any] = {}
+    unread: list[SourceError] = []
     for dataset, mine in zip(named, places, strict=True):
-        source = joined(dataset.name, [found[place] for place in mine], None, dataset.metadata, storage_options)
+        try:
+            source = joined(dataset.name, [found[place] for place in mine], None, dataset.metadata, storage_options)
+        except SourceError as error:
+            if not error.absent:
+                raise
+            unread.append(error)
+            nothing = {"kind": "", "entries": 0, "columns": [], "absent": [asdict(gone) for gone in error.absent]}
+            made[dataset.name] = {"files": {}, "metadata": dict(dataset.metadata), KNOWN: nothing}
+            continue
         if strict:
             _agree(source)
         made[dataset.name] = described(source)
+    if len(unread) == len(named):
+        raise unread[0]
     missing = [one for one in found.values() if one.error is not None]
     if missing:
         paths = ", ".join(one.place[0][0] for one in missing[:3]) + (", ..." if len(missing) > 3 else "")
@@ -97,10 +109,7 @@ def described(source: Source) -> dict[str, Any]:
         "columns": [column_told(column) for column in source.columns.values()],
     }
     if source.absent:
-        known["absent"] = [
-            {"path": gone.path, "tree": gone.tree, "before": gone.before, "error": gone.error, "tries": gone.tries}
-            for gone in source.absent
-        ]
+        known["absent"] = [asdict(gone) for gone in source.absent]
     return {
         "files": {file.path: file_told(file) for file in source.files},
         "metadata": dict(source.metadata),

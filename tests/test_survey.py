@@ -236,6 +236,22 @@ def test_files_that_cannot_be_opened(fileset, tmp_path):
         )
 
 
+def test_a_dataset_of_which_no_file_is_there(fileset, tmp_path):
+    broken = {"none": [str(tmp_path / "none.root")], **fileset}
+    with pytest.raises(MissingFileError):
+        preprocess(broken, retries=0)
+    with pytest.warns(IncompleteWarning, match=r"1 of 4 files cannot be opened.*none\.root"):
+        known = preprocess(broken, on_error="skip", retries=0)
+    known.save(tmp_path / "known.json")
+    for each in (known, tmp_path / "known.json"):
+        with pytest.warns(IncompleteWarning, match="all events of 1 file that could not be opened"):
+            out, report = run(each)
+        assert same(out, run(fileset)[0])
+        assert [(row.dataset, Path(row.path).name) for row in report.failed] == [("none", "none.root")]
+    with pytest.raises(MissingFileError):
+        preprocess({"none": broken["none"]}, on_error="skip", retries=0)
+
+
 def test_a_file_may_be_in_two_datasets(fileset):
     both = {"one": fileset["mc"], "two": fileset["mc"]}
     known = preprocess(both)
