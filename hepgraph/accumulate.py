@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import linecache
 import numbers
 import operator
 from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
@@ -13,6 +15,10 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.errors import ProcessorError
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.form import Option, Scalar, items
+from hepgraph.graph.node import Line, Node
+from hepgraph.lazy.array import Lazy
 from hepgraph.merge import merged
 
 
@@ -29,6 +35,8 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
             return b
         case (_, None):
             return a
+        case (Apart(), _) | (_, Apart()):
+            raise (a if isinstance(a, Apart) else b).error(where)
         case (Mapping(), Mapping()):
             out: Any = copy.copy(a) if isinstance(a, MutableMapping) else dict(a)
             for key, value in b.items():
@@ -56,6 +64,64 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
             return a + b
         case _:
             raise _no(a, b, where)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A number that is right for its dataset alone: a recorded maximum, mean or ratio; `line` is the user's."""
+
+    value: Any
+    line: Line | None
+
+    def error(self, where: str) -> ProcessorError:
+        """The error for one that is to be added to that of another dataset."""
+        code = linecache.getline(self.line[0], self.line[1]).strip() if self.line else ""
+        told = f"\n  {self.line[0]}:{self.line[1]}: {code}" if self.line else ""
+        return ProcessorError(
+            f"output{where} does not add up: several datasets have it, and it is no sum, but a maximum, a mean or "
+            f"what was calculated from sums.{told}\nReturn it by dataset, {{events.metadata['dataset']: ...}}; or "
+            "return its sums, and calculate it in postprocess."
+        )
+
+
+def apart(x: Any, value: Any) -> Any:
+    """The value of a recorded result, apart from those of other datasets if it is a reduction and no sum."""
+    if not isinstance(x, Lazy) or x._rows is not TOTAL or is_sum(x):
+        return value
+    return Apart(value, next((item.line for item in items(x._form) if isinstance(item, Node) and item.line), None))
+
+
+def is_sum(x: Lazy) -> bool:
+    """Whether a recorded reduction over a dataset adds up to that over several: a sum or count, or multiples of such.
+
+    >>> import hepgraph as hg
+    >>> x = hg.from_awkward(ak.Array([1.0, 2.0]))
+    >>> is_sum(2 * ak.sum(x) - ak.count(x)), is_sum(ak.max(x)), is_sum(ak.sum(x) / ak.count(x))
+    (True, False, False)
+    """
+    return not isinstance(x._form, Option | Scalar) or (isinstance(x._form, Scalar) and _adds(x._form.node))
+
+
+def _adds(node: Any) -> bool:
+    constant = [arg.op == "literal" for arg in node.args if isinstance(arg, Node)]
+    match node.op:
+        case "count":
+            return True
+        case "literal":
+            return bool(node.param.value == 0)  # with which Python's sum() begins
+        case "reduce":
+            return bool(node.param == "sum")
+        case "add" | "subtract":
+            return all(_adds(arg) for arg in node.args)
+        case "negative" | "positive":
+            return _adds(node.args[0])
+        case "multiply":
+            return sum(constant) == 1 and _adds(node.args[constant.index(False)])
+        case "divide":
+            return constant[1] and _adds(node.args[0])
+        case "astype":
+            return (node.dtype.kind in "fc" or node.args[0].dtype.kind in "biu") and _adds(node.args[0])
+    return False
 
 
 _WANTED = (

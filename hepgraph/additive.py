@@ -60,7 +60,7 @@ def _amounts(output: Any, where: str) -> Iterator[tuple[str, Any]]:
         case bh.Histogram():
             view = output.view(flow=True)
             names = view.dtype.names or ()
-            kept = next((name for name in ("value", "sum_of_weights", "count") if name in names), None)
+            kept = next((name for name in ("sum_of_weights", "count", "value") if name in names), None)
             values = np.asarray(view if kept is None else view[kept])
             grows = any(axis.traits.growth for axis in output.axes)
             yield where, values.sum() if grows else values

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hepgraph.accumulate import accumulate
+from hepgraph.accumulate import Apart, accumulate, apart
 from hepgraph.attempt import Policy
 from hepgraph.compute import ENGINES, passes, rebuilt, run_passes
 from hepgraph.compute import finished as finish_leaf
@@ -164,7 +164,7 @@ def run(
         unread = {dataset_of(each) for each, found in zip(every, finished, strict=True) if found is None}
         known = {name: output for name, output in traced.outputs.items() if name not in unread}
         new = {
-            id(leaf): finish_leaf(leaf, [finished[p][i] for p, i in where])
+            id(leaf): apart(leaf, finish_leaf(leaf, [finished[p][i] for p, i in where]))
             for leaf, where in places
             if all(finished[p] is not None for p, _ in where)
         }
@@ -174,7 +174,8 @@ def run(
         total: Any = None
         for dataset, _ in opened:
             total = accumulate(total, results.get(dataset.name))
-        return _finished(processor, total)
+        alone = {id(each): each.value for each in new.values() if isinstance(each, Apart)}
+        return _finished(processor, rebuilt(total, alone) if alone else total)
 
     if runner.watch is not None:
         runner.watch.then(summed)

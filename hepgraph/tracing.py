@@ -81,14 +81,14 @@ class Traced:
         process = getattr(processor, "process", processor)
         outside = Outside(process, "dataset")
         output, error = trace(process, events)
-        if error is None:
-            outside.check(output)
-            check_lazy(output)
-            self.outputs[name] = output
-            return
-        if self.strict or (isinstance(error, HepgraphError) and not untraceable(error)):
+        if error is not None and (self.strict or (isinstance(error, HepgraphError) and not untraceable(error))):
             raise error
-        self._eagerly(name, events, error)
+        outside.check(output)
+        if error is not None:
+            self._eagerly(name, events, error)
+            return
+        check_lazy(output)
+        self.outputs[name] = output
 
     def _eagerly(self, name: str, events: Lazy, error: Exception | None) -> None:
         """Has a dataset run eagerly; raises the error if it is one of the processor's, lazy or not."""

@@ -125,8 +125,14 @@ class Count(hg.Processor):
 def test_a_processor(tmp_path, executor):
     pq.write_table(pa.table({"one": [1] * 10}), tmp_path / "ten.parquet")
     fileset = {name: [str(tmp_path / "ten.parquet")] for name in "ab"}
-    handle = hg.submit(Count(), fileset, schema="base", step_size=3, executor=executor)
+
+    def waited_for():
+        handle = hg.submit(Count(), fileset, schema="base", step_size=3, executor=executor)
+        handle.result()
+        return handle
+
     with pytest.warns(FallbackWarning, match="dataset 'b'"):
-        assert handle.result() == {"twice": 40}
+        handle = waited_for()
+    assert handle.result() == {"twice": 40}
     assert handle._watch._partial() == {"twice": 40}
     assert handle.report.events == 20
