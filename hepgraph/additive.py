@@ -20,7 +20,7 @@ from hepgraph.errors import ProcessorError
 from hepgraph.io.source import Partition
 
 PARTS = 4  # that some events are cut into, and their parts again where only one of them has anything
-MOST = 40  # calls of a processor for the sake of this
+MOST = 40  # calls of a processor for the sake of this, about
 CLOSE = 1e-3  # of what is added up: rounding, where numbers of single precision are
 LOOSE = 0.25  # ... where the processor draws random numbers, other ones for the parts
 COUNTS = 25  # below which counts of random numbers tell nothing
@@ -66,7 +66,9 @@ def _amounts(output: Any, where: str) -> Iterator[tuple[str, Any]]:
             yield where, values.sum() if grows else values
 
 
-def certain(made: Callable[[Partition], Any], partition: Partition, output: Any, draws: bool) -> set[str]:
+def certain(
+    made: Callable[[Partition], Any], partition: Partition, output: Any, draws: bool, most: int = MOST
+) -> set[str]:
     """The places of an output that were seen to add up; where it has only zeros, or one event, that cannot be seen.
 
     `made` gives the output for a range, and that of all of it if `output` is None; `draws` says whether random numbers
@@ -74,7 +76,7 @@ def certain(made: Callable[[Partition], Any], partition: Partition, output: Any,
     """
     found: set[str] = set()
     calls, waiting = 0, [(partition, None if output is None else amounts(output))]
-    while waiting and calls < MOST:
+    while waiting and calls < most:
         whole, total = waiting.pop(0)
         ranges = _cut(whole)
         calls += len(ranges)

@@ -16,6 +16,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, SchemaError, SourceError
+from hepgraph.fresh import fresh
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
@@ -126,10 +127,10 @@ class Chunk:
         self._texts: dict[Item, Any] = {}
         self._referred: dict[tuple[str, str], Any] = {}
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What is known about the dataset."""
-        return self.events.metadata
+        """What is known about the dataset; a processor may change it without others having that."""
+        return fresh(self.events.metadata)  # type: ignore[no-any-return]
 
     def array(self, blueprint: Blueprint) -> Any:
         """The events as an array."""

@@ -16,7 +16,7 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.accumulate import accumulate, check
-from hepgraph.additive import amounts, certain
+from hepgraph.additive import MOST, amounts, certain
 from hepgraph.attempt import Policy, attempt
 from hepgraph.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.errors import ProcessorError
@@ -106,14 +106,14 @@ class EagerPass:
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The output for one range, and what it took; raises ProcessorError if it does not add up."""
         partials, row = self._made(partition)
+        around = self._around(partition)
         if self._unsure(partials[0]):
-            with self._looking:
+            with self._looking:  # once in each process, and closely
                 if not self._looked:
                     self._looked = True
-                    around = self._around(partition)
-                    self._look(around, partials[0] if around == partition else None)
-        if self._unsure(partials[0]):
-            self._look(partition, partials[0])
+                    self._look(around, partials[0] if around == partition else None, MOST)
+        if self._unsure(partials[0]) and around != partition:
+            self._look(partition, partials[0], 1)
         return partials, row
 
     def _unsure(self, output: Any) -> bool:
@@ -125,9 +125,10 @@ class EagerPass:
         same = [part.stop for part in self.partitions() if (part.path, part.tree) == (partition.path, partition.tree)]
         return replace(partition, stop=min(partition.start + FEW, max([partition.stop, *same])))
 
-    def _look(self, partition: Partition, output: Any) -> None:
-        """Looks whether the output for a range adds up."""
-        self.certain |= certain(lambda part: self._made(part)[0][0], partition, output, draws(self.processor))
+    def _look(self, partition: Partition, output: Any, most: int) -> None:
+        """Looks whether the output for a range adds up, with so many calls of the processor."""
+        random = draws(self.processor)
+        self.certain |= certain(lambda part: self._made(part)[0][0], partition, output, random, most)
 
     def _made(self, partition: Partition) -> tuple[list[Any], Row]:
         start = time.perf_counter()

@@ -28,6 +28,7 @@ from hepgraph.graph.canonical import TOTAL
 from hepgraph.lazy.array import Lazy
 
 _LONG = 1000  # elements of lists that are looked at one by one, for histograms among them
+_HUGE = 1 << 24  # bytes of arrays that are not copied, but cannot be changed
 _LARGE = 1 << 20  # bytes of arrays outside that are looked at: tables are larger, counts are not
 _PLAIN = (numbers.Number, str, bytes, Enum, BaseException, type, types.ModuleType, Lazy)
 _DRAWN = (random.Random, np.random.Generator, np.random.RandomState)
@@ -40,7 +41,8 @@ def fresh(processor: Any) -> Any:
     """The processor with a state of its own: what a call changes there is gone afterwards.
 
     Containers, histograms, arrays, and objects of the user's own classes are copied, with what is in them, and so are
-    the attributes of such classes. Anything else (files, sessions, models, functions) is shared.
+    the attributes of such classes. Anything else (files, sessions, models, functions) is shared, and so are arrays of
+    more than 16 MB, which a call may not change: NumPy raises there.
 
     >>> one = {"n": [0]}
     >>> two = fresh(one)
@@ -61,8 +63,13 @@ def _copied(thing: Any, known: dict[int, Any]) -> Any:
             return thing
         case bh.Histogram():
             made = thing.copy()
+        case np.ndarray() if thing.flags.writeable and thing.nbytes > _HUGE:
+            made = thing.view()
+            made.flags.writeable = False
+        case np.ndarray() if thing.flags.writeable:
+            made = thing.copy(order="K")
         case np.ndarray():
-            made = thing.copy() if thing.flags.writeable else thing
+            return thing
         case ak.Array() | ak.Record():
             made = copy.copy(thing)  # its fields can be set
         case dict():

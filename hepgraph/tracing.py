@@ -29,11 +29,15 @@ _ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_m
 
 def trace(process: Callable[[Any], Any], events: Any) -> tuple[Any, Exception | None]:
     """The output of a processor for lazy events, and the error that kept it from being recorded, if there was one."""
+    known = fresh(events.metadata)
     with noted() as errors:
         try:
             output = process(events)
         except Exception as error:
             return None, error
+        finally:  # the next run that opens the same files has the same dict
+            events.metadata.clear()
+            events.metadata.update(known)
         return output, next(filter(_swallowed, errors), None)
 
 

@@ -428,6 +428,28 @@ def test_copies_are_deep_where_things_change():
     assert not hasattr(two.slots, "missing")
 
 
+def test_large_arrays_are_shared_and_cannot_be_changed(monkeypatch):
+    monkeypatch.setattr("hepgraph.fresh._HUGE", 100)
+    large = {"small": np.zeros(3), "large": np.zeros(30)}
+    mine = fresh(large)
+    mine["small"] += 1
+    with pytest.raises(ValueError, match="read-only"):
+        mine["large"] += 1
+    assert np.shares_memory(mine["large"], large["large"])
+    large["large"] += 1
+    assert large["small"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_metadata_is_as_it_was(path, eager):
+    def process(events):
+        events.metadata["n"] = events.metadata.get("n", 0) + 1
+        return {"n": ak.num(events, axis=0) * events.metadata["n"]}
+
+    for _ in range(2):
+        assert run(process, path, "ab", eager=eager) == {"n": 24}
+
+
 def test_nothing_outside_of_the_users_own_code_is_looked_at():
     outside = Outside(np.sum, "dataset")
     outside.check({"a": 1})

@@ -48,12 +48,14 @@ class PackedSelection:
         self.masks = {}
 
     def add(self, name, mask):
-        if isinstance(mask, np.ndarray):
-            self.masks[name] = mask
-        elif isinstance(mask, ak.Array) and isinstance(mask.layout, ak.contents.NumpyArray):
-            self.masks[name] = ak.to_numpy(mask)
-        else:
-            raise ValueError(f"Expected an array type, received: {mask.type}")
+        if not isinstance(mask, ak.Array | np.ndarray):
+            raise ValueError(f"Expected a numpy or awkward array, received: {mask!r}")
+        kind = ak.type(mask)
+        if not isinstance(kind, ak.types.ArrayType):
+            raise ValueError(f"Expected an array type, received: {kind!r}")
+        if not isinstance(kind.content, ak.types.NumpyType):
+            raise ValueError(f"Expected an array of type N * primitive, received: {kind!r}")
+        self.masks[name] = mask if isinstance(mask, np.ndarray) else ak.to_numpy(mask)
 
     def all(self, *names):
         return np.logical_and.reduce([self.masks[name] for name in names])
@@ -143,6 +145,25 @@ def filled(events, w):
     return w
 
 
+def selected_or_not(events, w):
+    selection = sys.modules["coffealike"].PackedSelection()
+    try:
+        selection.add("low", events.x > 3)
+    except ValueError:
+        pass
+    except TypeError:
+        pass
+    return w * (selection.masks.get("low", 0) + 1)
+
+
+def by_layout(events, w):
+    try:
+        flat = isinstance(events.x.layout, ak.contents.NumpyArray)
+    except TypeError:
+        flat = False
+    return w * 2 if flat else w
+
+
 def raised_again(events, w):
     try:
         try:
@@ -165,7 +186,7 @@ def in_a_generator(events, w):
 
 SWALLOWED = [
     interpolated, by_length, suppressed, branching, helped, finally_returned, by_a_library, raised_again,
-    in_a_generator,
+    in_a_generator, selected_or_not, by_layout,
 ]  # fmt: skip
 
 

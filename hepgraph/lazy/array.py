@@ -7,6 +7,7 @@ It holds a form, the space of its rows, and the masks that its rows must pass (t
 from __future__ import annotations
 
 import linecache
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn
@@ -21,6 +22,7 @@ from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.broadcast import at_line, describe, elementwise
 from hepgraph.lazy.collection import Collection
+from hepgraph.lazy.typed import LazyArrayType, LazyType
 from hepgraph.ops import is_numpys, names_of
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
@@ -71,7 +73,7 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     @property
     def type(self) -> LazyType:
         """The type: `.show()` prints it over several lines; the number of rows is not known (`##`)."""
-        return LazyType(self)
+        return (LazyType if self._rows is TOTAL else LazyArrayType)(type_of(self._form))
 
     @property
     def typestr(self) -> str:
@@ -246,7 +248,9 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
 
     @property
     def layout(self) -> Any:
-        """Nothing to use: awkward's error messages ask it for its backend; anything else raises."""
+        """Nothing to use: awkward's error messages ask it for its backend; anybody else gets an error."""
+        if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in ("awkward", "hepgraph"):
+            _LAYOUT.none("")
         return _LAYOUT
 
     @property
@@ -372,7 +376,11 @@ class _NoLayout:
     def __getattr__(self, name: str) -> NoReturn:
         if name == "__wrapped__":  # asked of any object by inspect.unwrap
             raise AttributeError(name)
-        raise LazyError(f"A lazy array has no layout ({name}) before it is computed; use .compute() first.")
+        self.none(f" ({name})")
+
+    def none(self, name: str) -> NoReturn:
+        """Raises LazyError."""
+        raise LazyError(f"A lazy array has no layout{name} before it is computed; use .compute() first.")
 
 
 @lru_cache(maxsize=1)
@@ -381,51 +389,6 @@ def _typetracer() -> Any:
 
 
 _LAYOUT = _NoLayout()
-
-
-class LazyType:
-    """The type of a lazy array."""
-
-    def __init__(self, array: Lazy) -> None:
-        self._array = array
-
-    def __str__(self) -> str:
-        text = type_of(self._array._form)
-        return text if self._array._rows is TOTAL else f"## * {text}"
-
-    __repr__ = __str__
-
-    def text(self) -> str:
-        """The type over several lines, one field a line."""
-        return _indented(str(self))
-
-    def show(self) -> None:
-        """Prints the type over several lines."""
-        print(self.text())
-
-
-def _indented(text: str) -> str:
-    """A type, broken into one line a field of its outer record."""
-    out, depth, line = [], 0, ""
-    for char in text:
-        if char in "{[(" and depth < 2:
-            depth += 1
-            out.append(line + char)
-            line = "    " * depth
-        elif char in "}])" and depth <= 2 and depth > 0 and _balanced(line):
-            out.append(line)
-            depth -= 1
-            line = "    " * depth + char
-        elif char == "," and depth <= 2 and _balanced(line.lstrip(" ]})")):
-            out.append(line + char)
-            line = "    " * depth
-        elif not (char == " " and not line.strip()):
-            line += char
-    return "\n".join(part for part in [*out, line] if part.strip())
-
-
-def _balanced(text: str) -> bool:
-    return all(text.count(a) == text.count(b) for a, b in ("{}", "[]", "()"))
 
 
 class _Mask:
