@@ -373,7 +373,7 @@ class Locked(hg.Processor):
 
 def test_what_cannot_be_pickled_is_named_before_anything_is_started():
     with pytest.raises(ShippingError) as caught:
-        hg.run(Locked(), {"a": [str(SAMPLE)]}, executor=Dask("tcp://127.0.0.1:9", timeout=60), progress=False)
+        hg.run(Locked(), {"a": [str(SAMPLE)]}, executor=Dask("tcp://127.0.0.1:9", timeout=60), eager=True)
     assert str(caught.value).startswith("Locked.lock cannot be sent to another process: it is a _thread.lock")
 
 

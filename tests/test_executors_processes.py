@@ -145,7 +145,7 @@ class Locked(hg.Processor):
 def test_what_cannot_be_pickled_is_named():
     sample = Path(__file__).resolve().parents[1] / "data" / "sample.root"
     with pytest.raises(ShippingError) as caught:
-        hg.run(Locked(), {"a": [str(sample)]}, executor="processes", progress=False)
+        hg.run(Locked(), {"a": [str(sample)]}, executor="processes", progress=False, eager=True)
     assert str(caught.value) == (
         "Locked.lock cannot be sent to another process: it is a _thread.lock (cannot pickle '_thread.lock' object).\n"
         "Make it inside of process(), or leave it out of what is pickled with __getstate__."
