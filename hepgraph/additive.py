@@ -23,7 +23,6 @@ PARTS = 4  # that some events are cut into, and their parts again where only one
 MOST = 40  # calls of a processor for the sake of this, about
 CLOSE = 1e-3  # of what is added up: rounding, where numbers of single precision are
 LOOSE = 0.25  # ... where the processor draws random numbers, other ones for the parts
-COUNTS = 25  # below which counts of random numbers tell nothing
 
 _ADVICE = (
     "A processor that is not recorded runs chunk by chunk, and numbers, NumPy arrays and histograms are added up: "
@@ -75,52 +74,79 @@ def certain(
     are drawn on the way. Raises ProcessorError for what does not add up.
     """
     found: set[str] = set()
+    ways = ((PARTS, True), (PARTS, False), (2, False))[not draws :]  # of numbers that are drawn, there are none of none
     calls, waiting = 0, [(partition, None if output is None else amounts(output))]
     while waiting and calls < most:
-        whole, total = waiting.pop(0)
-        ranges = _cut(whole)
-        calls += len(ranges)
-        try:
-            total = amounts(made(whole)) if total is None else total
-            parts = [amounts(made(each)) for each in ranges] if total else []
-        except ProcessorError:
-            raise
-        except Exception:  # not of the events at hand as they are: what fails on these in the run stops it there
+        whole, known = waiting.pop(0)
+        total = _tried(made, [whole]) if known is None else [known]
+        parts: list[Amounts] | None = None
+        for number, and_none in ways if total and total[0] else ():
+            ranges = _cut(whole, number, and_none)
+            calls += len(ranges)
+            parts = _tried(made, ranges)
+            if parts is not None:
+                break
+        if total is None or parts is None:
             continue
-        for place in dict.fromkeys(name for each in (total, *parts) for name in each):
-            some = [each[place] for each in parts if place in each]
-            all_at_once = total.get(place, np.zeros(()))
-            _check_shapes(place, whole, all_at_once, some, ranges)
-            if not _add_up(all_at_once, some, draws):
-                draws = draws or not _repeats(made, whole, place, all_at_once)
-                if not _add_up(all_at_once, some, draws):
-                    raise _not_additive(place, whole, all_at_once, some)
-            if sum(bool(np.any(each)) for each in some) > 1:
+        for place in dict.fromkeys(name for each in (*total, *parts) for name in each):
+            some = [(its, each[place]) for its, each in zip(ranges, parts, strict=True) if place in each]
+            _check(place, (whole, total[0].get(place, np.zeros(()))), some, draws, made)
+            if sum(bool(np.any(value)) for _, value in some) > 1:
                 found.add(place)
         waiting += [
             (each, part)
-            for each, part in zip(ranges, parts, strict=False)
+            for each, part in zip(ranges, parts, strict=True)
             if len(each) > 1 and any(np.any(value) for place, value in part.items() if place not in found)
         ]
     return found
 
 
-def _cut(whole: Partition) -> list[Partition]:
-    """The parts of a range; of a single event, itself and no event at all."""
-    edges = [whole.start + len(whole) * i // PARTS for i in range(PARTS + 1)]
+def _tried(made: Callable[[Partition], Any], ranges: list[Partition]) -> list[Amounts] | None:
+    """What there is for some ranges; None if the processor fails on one of them.
+
+    It may need more events than there are in a part. What fails on the events at hand in the run stops that.
+    """
+    try:
+        return [amounts(made(each)) for each in ranges]
+    except ProcessorError:
+        raise
+    except Exception:
+        return None
+
+
+def _cut(whole: Partition, number: int, and_none: bool) -> list[Partition]:
+    """So many parts of a range; and no event at all, if that is asked for, or there is only one."""
+    edges = [whole.start + len(whole) * i // number for i in range(number + 1)]
     spans = [(a, b) for a, b in pairwise(edges) if b > a]
-    if len(spans) == 1:
+    if len(spans) == 1 or and_none:
         spans.append((whole.stop, whole.stop))
     return [replace(whole, start=a, stop=b, first=whole.first + a - whole.start) for a, b in spans]
 
 
-def _check_shapes(place: str, whole: Partition, total: Any, parts: list[Any], ranges: list[Partition]) -> None:
-    for part, its in zip(parts, ranges, strict=False):
+Valued = tuple[Partition, np.ndarray[Any, Any]]
+
+
+def _check(place: str, all_at_once: Valued, parts: list[Valued], draws: bool, made: Callable[[Partition], Any]) -> None:
+    """Raises ProcessorError if what there is at a place for parts of a range is not all there is for it at once."""
+    whole, total = all_at_once
+    for its, part in parts:
         if total.ndim and part.shape != total.shape:
             raise ProcessorError(
                 f"output{place} does not add up: a NumPy array of the shape {total.shape} for the events {whole}, and "
                 f"{part.shape} for {its}. {_JOINED}"
             )
+    values = [value for _, value in parts]
+    of_nothing = any(np.any(value) for its, value in parts if not len(its))
+    if not of_nothing and (
+        _add_up(total, values, draws)
+        or (not draws and not _repeats(made, whole, place, total) and _add_up(total, values, True))
+    ):
+        return
+    what = "" if total.ndim == 0 else "in all bins "
+    raise ProcessorError(
+        f"output{place} does not add up: {what}{_shown(total)} for the events {whole} at once, and "
+        f"{_shown(sum(values, np.zeros(())))} as the sum of {len(parts)} parts of them. {_ADVICE}"
+    )
 
 
 def _add_up(total: Any, parts: list[Any], draws: bool) -> bool:
@@ -131,24 +157,16 @@ def _add_up(total: Any, parts: list[Any], draws: bool) -> bool:
     if draws:
         total, added, parts = total.sum(), added.sum(), [part.sum() for part in parts]
     scale = sum(float(np.abs(part).sum()) for part in (*parts, total)) / 2
-    if draws and float(abs(added)).is_integer() and scale < COUNTS:
-        return True
-    return float(np.abs(total - added).sum()) <= (LOOSE if draws else CLOSE) * scale
+    allowed = (LOOSE if draws else CLOSE) * scale
+    if draws and float(abs(added)).is_integer() and float(abs(total)).is_integer():
+        allowed = max(allowed, 3 * scale**0.5)
+    return float(np.abs(total - added).sum()) <= allowed
 
 
 def _repeats(made: Callable[[Partition], Any], whole: Partition, place: str, total: Any) -> bool:
     """Whether the same events give the same again."""
     again = amounts(made(whole)).get(place)
     return again is not None and np.array_equal(again, total, equal_nan=True)
-
-
-def _not_additive(place: str, whole: Partition, total: Any, parts: list[Any]) -> ProcessorError:
-    added = sum(parts, np.zeros(()))
-    what = "" if total.ndim == 0 else "in all bins "
-    return ProcessorError(
-        f"output{place} does not add up: {what}{_shown(total)} for the events {whole} at once, and {_shown(added)} as "
-        f"the sum of {len(parts)} parts of them. {_ADVICE}"
-    )
 
 
 def _shown(value: Any) -> str:

@@ -106,14 +106,14 @@ class EagerPass:
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The output for one range, and what it took; raises ProcessorError if it does not add up."""
         partials, row = self._made(partition)
-        around = self._around(partition)
         if self._unsure(partials[0]):
+            around = self._around(partition)
             with self._looking:  # once in each process, and closely
                 if not self._looked:
                     self._looked = True
                     self._look(around, partials[0] if around == partition else None, MOST)
-        if self._unsure(partials[0]) and around != partition:
-            self._look(partition, partials[0], 1)
+            if around != partition and self._unsure(partials[0]):
+                self._look(partition, partials[0], 1)
         return partials, row
 
     def _unsure(self, output: Any) -> bool:

@@ -278,7 +278,7 @@ def _variables(process: Any) -> Iterator[tuple[str, Any]]:
     return ((place, value) for place, value in _reached(process) if not isinstance(value, types.CodeType))
 
 
-_RANDOM = {"random", "rng", "default_rng", "RandomState", "shuffle", "normal", "poisson", "seed"}
+_RANDOM = {"normal", "poisson", "seed", "shuffle"}
 
 
 def draws(processor: Any) -> bool:
@@ -288,7 +288,9 @@ def draws(processor: Any) -> bool:
     False
     """
     process = getattr(processor, "process", processor)
-    return any(isinstance(code, types.CodeType) and _RANDOM & {*_names(code)[1]} for _, code in _reached(process))
+    codes = [code for _, code in _reached(process) if isinstance(code, types.CodeType)]
+    names = {name.lower() for code in codes for name in _names(code)[1]}
+    return bool(names & _RANDOM) or any(part in name for name in names for part in ("random", "rng", "smear"))
 
 
 def _reached(process: Any) -> Iterator[tuple[str, Any]]:

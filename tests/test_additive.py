@@ -200,8 +200,27 @@ def test_numbers_that_are_drawn(folder):
     def mean(events):
         return {"mean": float(np.mean(events.x * np.random.default_rng().normal(1, 0.1, len(events))))}
 
-    with pytest.raises(ProcessorError, match=r"output\['mean'\] does not add up"):
-        run(mean, folder / "a.parquet", step_size=10)
+    def constant(events):
+        return {"n": 1, "random": int(np.random.default_rng().integers(2) * 0)}
+
+    def best(events):
+        return {"best": float(np.max(events.x * np.random.default_rng().normal(1, 0.1, len(events)), initial=0))}
+
+    for process in (mean, constant, best):
+        with pytest.raises(ProcessorError, match=r"output\['(mean|n|best)'\] does not add up"):
+            run(process, folder / "a.parquet", step_size=10)
+
+
+def test_parts_that_fail_are_made_larger(folder):
+    def process(events):
+        assert len(events) > 12
+        return {"n": len(events), "best": float(ak.max(events.x)) if best else 0.0}
+
+    best = False
+    assert run(process, folder / "a.parquet", step_size=20)["n"] == COUNT
+    best = True
+    with pytest.raises(ProcessorError, match=r"output\['best'\] does not add up: .* sum of 2 parts"):
+        run(process, folder / "a.parquet", step_size=20)
 
 
 def test_what_fails_on_parts_is_no_error_of_the_whole(folder):
