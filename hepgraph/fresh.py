@@ -94,14 +94,24 @@ def _copied(thing: Any, known: dict[int, Any]) -> Any:
             )
         case types.FunctionType():
             made = _about(thing, known)
-        case _ if isinstance(thing, _DRAWN) or hasattr(type(thing), "__iadd__"):
-            made = copy.deepcopy(thing)
+        case _ if hasattr(type(thing), "__del__"):  # which closes what it shares with its copy
+            return thing
+        case _ if isinstance(thing, _DRAWN) or hasattr(type(thing), "__iadd__") or hasattr(type(thing), "__deepcopy__"):
+            made = _deeply(thing)
         case _ if users_own(type(thing).__module__):
             return _instance(thing, known)
     if isinstance(thing, dict | list) and hasattr(made, "__dict__"):
         made.__dict__.update({name: _copied(value, known) for name, value in vars(thing).items()})
     known[id(thing)] = made
     return made
+
+
+def _deeply(thing: Any) -> Any:
+    """A copy of something that adds up, or knows how it is copied; itself, if that cannot be done."""
+    try:
+        return copy.deepcopy(thing)
+    except Exception:  # whatever its authors raise: what is inside of it is theirs
+        return thing
 
 
 def _instance(thing: Any, known: dict[int, Any]) -> Any:

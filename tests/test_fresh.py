@@ -428,6 +428,42 @@ def test_copies_are_deep_where_things_change():
     assert not hasattr(two.slots, "missing")
 
 
+class Closing:
+    """An object that closes what it shares."""
+
+    def __init__(self):
+        self.open = [True]
+
+    def __del__(self):
+        self.open.clear()
+
+
+class Stubborn:
+    """An object that adds up, and cannot be copied."""
+
+    def __iadd__(self, other):
+        return self
+
+    def __deepcopy__(self, memo):
+        raise RuntimeError("no")
+
+
+class Adding:
+    """An object that says itself how it is copied."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __deepcopy__(self, memo):
+        return Adding(self.n + 1)
+
+
+def test_objects_that_have_a_say_in_it():
+    for one in (Closing(), Stubborn()):
+        assert fresh({"a": one})["a"] is one
+    assert fresh(Adding(1)).n == 2
+
+
 def test_large_arrays_are_shared_and_cannot_be_changed(monkeypatch):
     monkeypatch.setattr("hepgraph.fresh._HUGE", 100)
     large = {"small": np.zeros(3), "large": np.zeros(30)}
