@@ -102,7 +102,7 @@ def certain(
 
 
 def _tried(made: Callable[[Partition], Any], ranges: list[Partition]) -> list[Amounts] | None:
-    """What there is for some ranges; None if the processor fails on one of them.
+    """The amounts in the outputs for some ranges; None if the processor fails on one of them.
 
     It may need more events than there are in a part. What fails on the events at hand in the run stops that.
     """

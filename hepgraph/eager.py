@@ -70,7 +70,7 @@ class EagerPass:
         return self.events._origin
 
     def content(self) -> tuple[Any, ...]:
-        """What makes the result of a range the same in another process (see `hepgraph.content`)."""
+        """Everything that the result of a range depends on (see `hepgraph.content`)."""
         fields: Any = getattr(self.events._form, "fields", None)
         schema = fields.layout.schema if hasattr(fields, "layout") else None
         return "eager", self.processor, schema, self.events.metadata, list(self.origin.source.columns.values())

@@ -244,7 +244,7 @@ def _parts(output: Any) -> Iterator[Any]:
 
 
 def _state(roots: Iterator[tuple[str, Any]]) -> dict[str, tuple[Any, Any]]:
-    """What can be reached from some variables: by what to call it, the value and what tells whether it has changed."""
+    """All that some variables lead to, by place: the value, and a fingerprint of it where it may change."""
     waiting, seen = list(roots), set()
     found: dict[str, tuple[Any, Any]] = {}
     while waiting:
@@ -304,7 +304,7 @@ def draws(processor: Any) -> bool:
 
 
 def _reached(process: Any) -> Iterator[tuple[str, Any]]:
-    """What the code of a processor consists of and looks up: through functions and classes of the user's own."""
+    """The code of a processor, and the variables that it looks up, through functions and classes of the user's own."""
     waiting, seen = [process], set()
     while waiting:
         each = waiting.pop()

@@ -41,7 +41,7 @@ class Processor:
     """
 
     def process(self, events: Any) -> Any:
-        """What to compute from the events of one dataset."""
+        """The results of one dataset, from its events."""
         raise NotImplementedError(f"{type(self).__name__} must define process(self, events)")
 
     def postprocess(self, accumulator: Any) -> Any:
