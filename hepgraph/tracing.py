@@ -36,8 +36,9 @@ def trace(process: Callable[[Any], Any], events: Any) -> tuple[Any, Exception | 
         except Exception as error:
             return None, error
         finally:  # the next run that opens the same files has the same dict
-            events.metadata.clear()
             events.metadata.update(known)
+            for name in events.metadata.keys() - known.keys():
+                del events.metadata[name]
         return output, next(filter(_swallowed, errors), None)
 
 
