@@ -339,32 +339,33 @@ def _reached(process: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _looked_up(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The variables of modules and closures that a function looks up, and its default values."""
+    """The variables of modules and closures that a function looks up, and its default values.
+
+    Numbers that it does not assign are left out: who changes them is somebody else.
+    """
+    names, attributes, stored = _names(function.__code__)
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        if _filled(cell):
+        if _filled(cell) and (name in stored or not _is_number(cell.cell_contents)):
             yield name, cell.cell_contents
     defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     yield from ((f"default {i} of {function.__name__}", value) for i, value in enumerate(defaults))
-    names, attributes = _names(function.__code__)
     for name in names:
         value = function.__globals__.get(name)
         if isinstance(value, types.ModuleType) and users_own(value.__name__):
             yield from ((f"{name}.{each}", vars(value)[each]) for each in attributes if each in vars(value))
-        elif value is not None:
+        elif value is not None and (name in stored or not _is_number(value)):
             yield name, value
 
 
 @functools.lru_cache(maxsize=4096)
-def _names(code: types.CodeType) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of variables of modules in a function and those inside of it, and all names, attributes among them."""
-    found: dict[str, None] = {}
-    every = dict.fromkeys(code.co_names)
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
-            found[step.argval] = None
+def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The names in a function and those inside of it: of variables of modules, of anything, and those assigned."""
+    steps = list(dis.get_instructions(code))
+    found = {step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL")}
+    stored = {step.argval for step in steps if step.opname in ("STORE_GLOBAL", "STORE_DEREF")}
+    every = set(code.co_names)
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
-            names, attributes = _names(const)
-            found.update(dict.fromkeys(names))
-            every.update(dict.fromkeys(attributes))
-    return tuple(found), tuple(every)
+            for mine, its in zip((found, every, stored), _names(const), strict=True):
+                mine.update(its)
+    return frozenset(found), frozenset(every), frozenset(stored)

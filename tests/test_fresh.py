@@ -354,6 +354,18 @@ def test_what_may_stay_outside(path):
     assert out["h"].sum(flow=True) == 24
 
 
+def test_numbers_that_somebody_else_changes(path):
+    """As in a notebook, where the next cell sets a cut anew while a run goes on."""
+    cut, cells = 3, {}
+
+    def process(events):
+        cells["cut"].cell_contents = 4
+        return {"n": ak.sum(events.x > cut)}
+
+    cells.update(zip(process.__code__.co_freevars, process.__closure__, strict=True))
+    assert run(process, path)["n"] == np.count_nonzero(X > 4)
+
+
 # copies
 
 Pair = namedtuple("Pair", "a b")
