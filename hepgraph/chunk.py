@@ -24,9 +24,10 @@ from hepgraph.grouping import matched
 from hepgraph.interpret import Interpreter, build
 from hepgraph.io.source import Data, Need, Origin, Partition
 from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.kinematics import coordinates
 from hepgraph.load import Loaded, holder, level_name, record_holder, witness
 from hepgraph.schema import RecordFields
-from hepgraph.weaver import CONTEXT, HIDDEN, in_memory, particles, record_names
+from hepgraph.weaver import CONTEXT, HIDDEN, NAMELESS, in_memory, particles, record_names
 
 EVENTS = "Events"  # the name of the records of events
 
@@ -256,7 +257,8 @@ class Blueprint:
         for each, made in _readable(form):
             forms.append(self._form(made))
             names.append(each)
-        parameters = {"__record__": form.name or name} if form.name or name else None
+        name = form.name or name or (NAMELESS if coordinates(form) else None)
+        parameters = {"__record__": name} if name else None
         return ak.forms.RecordForm(forms, None if form.tuple else names, parameters=parameters)
 
 

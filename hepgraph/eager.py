@@ -26,7 +26,7 @@ from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
 from hepgraph.ledger import Row
 from hepgraph.plan import title_of
-from hepgraph.weaver import HIDDEN, behaved
+from hepgraph.weaver import HIDDEN, NAMELESS, behaved
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
 FEW = 1000  # events on which a processor is tried
@@ -207,10 +207,11 @@ def _shown(layout: Any) -> Any:
     """A layout in memory, without its hidden fields."""
 
     def shown(part: Any, **_: Any) -> Any:
-        if part.is_record and any(name.startswith(HIDDEN) for name in part.fields):
+        nameless = part.parameter("__record__") == NAMELESS
+        if part.is_record and (nameless or any(name.startswith(HIDDEN) for name in part.fields)):
             names = [name for name in part.fields if not name.startswith(HIDDEN)]
             parts = [_shown(part.content(name)) for name in names]
-            return ak.contents.RecordArray(parts, names, part.length, parameters=part.parameters)
+            return ak.contents.RecordArray(parts, names, part.length, parameters=None if nameless else part.parameters)
         return None
 
     whole = ak.transform(shown, layout, highlevel=False)

@@ -15,7 +15,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, suggestion
-from hepgraph.lazy import vectors
+from hepgraph.lazy import behaviors, kinematics, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
@@ -24,10 +24,17 @@ TABLE = {
     name: ATTRIBUTES[name] for rows in (vectors.PROPERTIES, vectors.METHODS) for *_, names in rows for name in names
 }
 _BINARY = frozenset(name for f, least, names in vectors.METHODS if least and f is not vectors.total for name in names)
+_FLOAT64 = frozenset(
+    name for f, _, names in vectors.METHODS if f in (vectors.boost, vectors.velocity) for name in names
+)
+_COORDINATES = frozenset(
+    [name for both in kinematics.ACROSS for name in both] + [n for names in kinematics.EITHER.values() for n in names]
+)
 _NAMES = {2: "Momentum2D", 3: "Momentum3D", 4: "Momentum4D"}
 UNION = "Particle"  # the name of what is one of several records
-COMMON = (UNION, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate", "Candidate",
-          "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector")  # fmt: skip
+NAMELESS = "Vector"  # the name of vectors that have none, by which awkward finds their class in an eager run
+COMMON = (UNION, NAMELESS, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate",
+          "Candidate", "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector")  # fmt: skip
 
 
 class _Particles:
@@ -49,7 +56,7 @@ class _Particles:
         if found is not None:
             return found
         if name in TABLE:
-            return _carried(TABLE[name](self, name), self)  # type: ignore[arg-type]
+            return _asked(self, name)
         if vectors.dimension(self) and hasattr(_momentum()[vectors.dimension(self)], name):
             return getattr(as_vector(self), name)
         what = _name_of(self) or "record"
@@ -96,8 +103,21 @@ def in_memory(found: Any) -> Any:
 def _ruled(v: Any, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
     """What an operator gives by hepgraph's rules for vectors, else NotImplemented."""
     rule = vectors.OPERATORS.get(ufunc.__name__) if method == "__call__" and not kwargs else None
-    result = NotImplemented if rule is None else rule(*inputs)
+    if rule is None or behaviors.overload(ufunc, [_kind(x) for x in inputs]) is not None:
+        return NotImplemented
+    with np.errstate(all="ignore"):
+        result = rule(*inputs)
     return result if result is NotImplemented else _carried(result, v)
+
+
+def _kind(x: Any) -> Any:
+    return (_name_of(x) if x.fields else x.layout.dtype.type) if isinstance(x, ak.Array | ak.Record) else type(x)
+
+
+def _asked(v: Any, name: str) -> Any:
+    """A property of vectors, or a method; infinities and what is no number come without a warning, as when traced."""
+    with np.errstate(all="ignore"):
+        return _carried(TABLE[name](v, name), v)
 
 
 def _plainly(func: Any, args: Any, kwargs: Any) -> Any:
@@ -140,8 +160,13 @@ def _carried(result: Any, of: Any) -> Any:
         case tuple():
             return tuple(_carried(part, of) for part in result)
         case _ if callable(result) and not isinstance(result, ak.Array | ak.Record):
-            return lambda *args, **kwargs: _carried(result(*args, **kwargs), of)
+            return lambda *args, **kwargs: _called(result, of, args, kwargs)
     return result
+
+
+def _called(method: Callable[..., Any], of: Any, args: Any, kwargs: Any) -> Any:
+    with np.errstate(all="ignore"):
+        return _carried(method(*args, **kwargs), of)
 
 
 class ParticleArray(_Particles, ak.Array):  # type: ignore[misc]
@@ -201,32 +226,69 @@ def _sum(array: Any, mask_identity: bool) -> Any:
 
 
 def particles(names: Iterable[str]) -> dict[Any, Any]:
-    """A behavior in which records of these names, and of those that vectors go by, are vectors as in lazy mode."""
+    """A behavior in which records of these names, and of those that vectors go by, are vectors as in lazy mode.
+
+    What the user registered for these names with awkward comes first.
+    """
     made: dict[Any, Any] = {}
-    for name in (*_NAMES.values(), *COMMON, *sorted(names)):
-        made.update({("*", name): ParticleArray, name: ParticleRecord, (ak.sum, name): _sum})
+    names = sorted(names)
+    for name in (*_NAMES.values(), *COMMON, *names):
+        made.update({("*", name): ParticleArray, name: ParticleRecord})
+        if (ak.sum, name) not in ak.behavior:
+            made[ak.sum, name] = _sum
+    return {**made, **_by_user(names)}
+
+
+def _by_user(names: Iterable[str]) -> dict[Any, Any]:
+    """The classes that the user registered for records of these names, with the names of vectors behind their own."""
+    made: dict[Any, Any] = {}
+    for name in sorted(names):
+        for key, below in ((("*", name), ParticleArray), (name, ParticleRecord)):
+            own = behaviors.class_of(name, single=below is ParticleRecord)
+            if own is not None:
+                made[key] = _before(own, below)  # type: ignore[arg-type]
     return made
+
+
+@lru_cache(maxsize=256)
+def _before(own: Any, below: Any) -> type[Any]:
+    return type(own.__name__, (own, below), {"__module__": own.__module__})
 
 
 class _Computed(dict[Any, Any]):
     """A behavior that is pickled as the names it is for: scikit-hep vector's holds what does not pickle."""
 
-    names: frozenset[str]
+    names: tuple[frozenset[str], frozenset[str]]
 
     def __reduce__(self) -> Any:
-        return computed, (self.names,)
+        return computed, self.names
 
     def __deepcopy__(self, memo: Any) -> _Computed:
         return self
 
 
+def computed(names: frozenset[str] = frozenset(), more: frozenset[str] = frozenset()) -> dict[Any, Any]:
+    """The behavior of computed arrays: vector's own for its own names, in both dialects, and particles for these.
+
+    `more` are names of vectors with fields that scikit-hep vector would take for coordinates, and refuse: the mass of
+    a sum. What the user registered with awkward comes first.
+    """
+    users = _by_user(names)
+    if not users:
+        return _computed(names, more)
+    made = _Computed({**_computed(names, more), **users})
+    made.names = names, more
+    return made
+
+
 @lru_cache(maxsize=64)
-def computed(names: frozenset[str] = frozenset()) -> dict[Any, Any]:
-    """The behavior of computed arrays: vector's own for its own names, in both dialects, and particles for these."""
+def _computed(names: frozenset[str], more: frozenset[str]) -> dict[Any, Any]:
     import vector.backends.awkward as backend
 
-    made = _Computed({**particles(names), **backend.behavior, **_both_dialects()})
-    made.names = names
+    known = particles(names)
+    made = _Computed({**known, **backend.behavior, **_both_dialects()})
+    made.update({key: known[key] for name in more for key in (("*", name), name)})
+    made.names = names, more
     return made
 
 
@@ -247,23 +309,33 @@ def _momentum() -> dict[int, Any]:
 
 def record_names(form: Any) -> Iterator[str]:
     """The names of the records in a form of awkward."""
+    return (each.parameter("__record__") for each in _records(form) if each.parameter("__record__") is not None)
+
+
+def _records(form: Any) -> Iterator[Any]:
+    """The records in a form, or layout, of awkward."""
     waiting = [form]
     while waiting:
         each = waiting.pop()
-        name = each.parameter("__record__")
-        if name is not None:
-            yield name
+        if each.is_record:
+            yield each
         waiting += each.contents if hasattr(each, "contents") else [each.content] if hasattr(each, "content") else []
 
 
 def _both(base: Any) -> type[Any]:
-    """A class of vector that also has NanoEvents' names, and takes particles for vectors."""
+    """A class of vector that has NanoEvents' names, too, takes particles for vectors, and in which fields come first.
+
+    Boosts are hepgraph's, in float64.
+    """
 
     class Both(base):  # type: ignore[misc]
+        def __getattribute__(self, name: str) -> Any:
+            if name in TABLE and name in super().__getattribute__("_layout").fields:
+                return self[name]
+            return _asked(self, name) if name in _FLOAT64 else super().__getattribute__(name)
+
         def __getattr__(self, name: str) -> Any:
-            if not name.startswith("_") and name in TABLE and name not in self._layout.fields:
-                return TABLE[name](self, name)
-            return super().__getattr__(name)
+            return _asked(self, name) if name in TABLE else super().__getattr__(name)
 
         def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
             mixed = any(isinstance(x, _Particles) for x in inputs)
@@ -300,7 +372,14 @@ def as_vector(v: Any) -> Any:
 
 def behaved(layout: Any) -> Any:
     """A layout as an array on which `.mass`, `.deltaR`, `.delta_r`, `.nearest`, `a + b` work, whatever its records."""
-    return ak.Array(layout, behavior=computed(frozenset(record_names(layout.form))))
+    form = layout.form
+    more = frozenset(
+        name
+        for record in _records(form)
+        for d, name in _NAMES.items()
+        if name == record.parameter("__record__") and len(_COORDINATES.intersection(record.fields)) != d
+    )
+    return ak.Array(layout, behavior=computed(frozenset(record_names(form)), more))
 
 
 HOOKS["behavior"] = behaved

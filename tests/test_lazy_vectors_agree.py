@@ -111,8 +111,6 @@ def test_momentum_from_pseudorapidity(engine: str) -> None:
             exact = {"z": np.sinh(eta.astype(np.longdouble)), "p": np.cosh(eta.astype(np.longdouble))}
             for name, right in exact.items():
                 assert got[name].type.content.primitive == dtype.__name__
-                if name == "p":  # its square overflows where it does not
-                    right = np.where(right * right > np.finfo(dtype).max, np.inf, right)
                 mine = ak.to_numpy(got[name])
                 np.testing.assert_array_equal(np.signbit(mine), np.signbit(right))
                 finite = np.abs(right) < 0.9 * np.finfo(dtype).max

@@ -17,9 +17,10 @@ import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.form import Form, Record, Scalar, deepest, items, record_of, type_of
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, record_of, type_of
 from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads
 from hepgraph.io.source import Origin, Source
+from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import at_line, describe, elementwise
 from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.typed import LazyArrayType, LazyType
@@ -138,6 +139,9 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
             raise AttributeError(name)
         record = record_of(self._form)
         if record is not None:
+            users = behaviors.attribute(self, record.name, name)
+            if users is not behaviors.MISSING:
+                return users
             if name in record:
                 return self[name]
             found = ATTRIBUTES.get(name)
@@ -175,6 +179,10 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
             raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
         if kwargs:
             raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
+        if any(isinstance(x, Lazy) and record_of(x._form) is not None for x in inputs):
+            custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
+            if custom is not None:
+                return custom(*inputs)
         special = UFUNCS.get(ufunc.__name__)
         if special is not None:
             result = special(*inputs)
@@ -358,6 +366,16 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
 
     def _update_class(self) -> None:
         """ak.Array's hook for behaviors; a lazy array keeps its class."""
+
+
+def _kind(x: Any) -> Any:
+    """What awkward's overloads of ufuncs go by: the name of a record, the type of a number."""
+    if not isinstance(x, Lazy):
+        return type(x)
+    form = x._form
+    while isinstance(form, Option | List):
+        form = form.content
+    return form.name if isinstance(form, Record) else form.node.dtype.type
 
 
 _REDUCTIONS = {

@@ -1,0 +1,54 @@
+"""Behaviors that the user has registered with awkward (`ak.behavior`): they come before hepgraph's names for vectors.
+
+Those of other packages do not count: their classes work on computed arrays alone, and hepgraph has both dialects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+_PACKAGES = frozenset({"awkward", "builtins", "coffea", "hepgraph", "vector"})
+MISSING = object()
+
+
+def _by_user(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "builtins")).partition(".")[0] not in _PACKAGES
+
+
+def class_of(name: str | None, single: bool = False) -> type[Any] | None:
+    """The class that the user registered for arrays of records of this name, or for single ones."""
+    found = ak.behavior.get(name if single else ("*", name))
+    return found if isinstance(found, type) and any(map(_by_user, found.__mro__)) else None
+
+
+def attribute(v: Any, record: str | None, name: str) -> Any:
+    """The user's own attribute of records of some name, bound to an array; MISSING if there is none.
+
+    >>> attribute(None, "Jet", "flavour") is MISSING
+    True
+    """
+    known = class_of(record)
+    if known is None:
+        return MISSING
+    owner = next((each for each in known.__mro__ if name in vars(each)), None)
+    if owner is None or not _by_user(owner):
+        return MISSING
+    found = vars(owner)[name]
+    return found.__get__(v, type(v)) if hasattr(found, "__get__") else found
+
+
+def overload(ufunc: np.ufunc, kinds: Sequence[Any]) -> Any:
+    """The user's function for an operator on records, whose names (or types of numbers) are given; else None."""
+    if not any(isinstance(kind, str) for kind in kinds):
+        return None
+    for key, custom in ak.behavior.items():
+        if isinstance(key, tuple) and len(key) == len(kinds) + 1 and key[0] is ufunc:
+            fits = (k == s or (isinstance(k, type) and isinstance(s, type) and issubclass(s, k))
+                    for k, s in zip(key[1:], kinds, strict=True))  # fmt: skip
+            if all(fits) and _by_user(custom):
+                return custom
+    return None
