@@ -94,6 +94,7 @@ _PLACES = {
 _found = _later.getter(__name__, _PLACES)
 for _name in ("graph_of", "to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
     _HOOKS[_name] = _later.function("hepgraph.interop", _name)
+_HOOKS["kept"] = _later.function("hepgraph.crossrefs", "kept")
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,17 @@ from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.kinematics import coordinates
 from hepgraph.load import Loaded, holder, level_name, record_holder, witness
 from hepgraph.schema import RecordFields
-from hepgraph.weaver import CONTEXT, HIDDEN, NAMELESS, in_memory, particles, record_names
+from hepgraph.weaver import (
+    CONTEXT,
+    HIDDEN,
+    NAMELESS,
+    Shown,
+    in_memory,
+    new_serial,
+    particles,
+    positions,
+    record_names,
+)
 
 EVENTS = "Events"  # the name of the records of events
 
@@ -111,22 +121,29 @@ class OnDemand(Loaded):
 class _Evaluator(Interpreter):
     """An interpreter that also knows the position of each element in its space."""
 
+    serial = 0
+
     def value(self, item: Item) -> Any:
         if isinstance(item, Node) and item.op == "position":
             assert item.space is not None
-            return np.arange(self.size(item.space))
+            return positions(self.serial, self.size(item.space))
         return super().value(item)
 
 
 class Chunk:
     """One range of a dataset, evaluated as far as it is looked at."""
 
-    def __init__(self, events: Lazy, partition: Partition) -> None:
+    def __init__(self, events: Lazy, partition: Partition, serial: int | None = None) -> None:
         self.events, self.partition = events, partition
+        self.serial = new_serial() if serial is None else serial
         self.columns = OnDemand(events._origin, partition)
         self.interpreter = _Evaluator(self.columns)
+        self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}
         self._referred: dict[tuple[str, str], Any] = {}
+
+    def __deepcopy__(self, memo: Any) -> Chunk:
+        return self
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -280,10 +297,9 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
         yield HIDDEN + fields.name, position
 
 
-class _Events:
+class _Events(Shown):
     """What events, and one event, have beside their fields."""
 
-    _layout: Any
     attrs: Any
 
     @property

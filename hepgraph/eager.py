@@ -26,7 +26,7 @@ from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
 from hepgraph.ledger import Row
 from hepgraph.plan import title_of
-from hepgraph.weaver import HIDDEN, NAMELESS, behaved
+from hepgraph.weaver import behaved, shown
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
 FEW = 1000  # events on which a processor is tried
@@ -197,25 +197,15 @@ def _settled(value: Any) -> Any:
         case Hist() if value.fills:
             raise ProcessorError("process() returned a histogram with lazy fills, but runs eagerly here.")
         case ak.Record():
-            return ak.Record(_shown(value.layout.array[value.layout.at : value.layout.at + 1]), 0)
+            return ak.Record(_in_memory(value.layout.array[value.layout.at : value.layout.at + 1]), 0)
         case ak.Array():
-            return ak.Array(_shown(value.layout))
+            return ak.Array(_in_memory(value.layout))
     return value
 
 
-def _shown(layout: Any) -> Any:
-    """A layout in memory, without its hidden fields."""
-
-    def shown(part: Any, **_: Any) -> Any:
-        nameless = part.parameter("__record__") == NAMELESS
-        if part.is_record and (nameless or any(name.startswith(HIDDEN) for name in part.fields)):
-            names = [name for name in part.fields if not name.startswith(HIDDEN)]
-            parts = [_shown(part.content(name)) for name in names]
-            return ak.contents.RecordArray(parts, names, part.length, parameters=None if nameless else part.parameters)
-        return None
-
-    whole = ak.transform(shown, layout, highlevel=False)
-    return ak.materialize(ak.to_packed(whole, highlevel=False), highlevel=False)
+def _in_memory(layout: Any) -> Any:
+    """A layout that is read, without its hidden fields."""
+    return ak.materialize(ak.to_packed(shown(layout), highlevel=False), highlevel=False)
 
 
 def _finished(value: Any) -> Any:

@@ -21,6 +21,7 @@ from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
 from hepgraph.spoken import spoken
+from hepgraph.weaver import shown
 
 Cache: TypeAlias = str | Path | ColumnCache | None
 
@@ -162,6 +163,7 @@ def from_awkward(
         raise UnsupportedError("from_awkward needs an eager array; this one is lazy already")
     if not isinstance(array, ak.Array):
         array = ak.Array(array)
+    array = ak.Array(shown(array.layout))
     return from_source(open_awkward(array, npartitions=npartitions, metadata=metadata), schema)
 
 

@@ -100,7 +100,7 @@ class ArraySink:
 
     def finish(self, partial: Any) -> Any:
         whole = partial[0] if len(partial) == 1 else ak.concatenate(partial, highlevel=False)
-        return behaved(whole)
+        return HOOKS["kept"](self.form, whole)
 
 
 _COMBINE: dict[str, Callable[[Any, Any], Any]] = {

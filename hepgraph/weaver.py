@@ -7,6 +7,8 @@ registered with awkward: the behavior travels with each array.
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
@@ -20,6 +22,13 @@ from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
 HIDDEN = "@"  # what the name of a hidden field starts with
+_REFERENCE = re.compile(r"matched_\w+|parent|children|subjets")  # what references are called
+_INDEX = 1 << 40  # positions are counted below this, and above it is the number of what they are positions in
+# functions of awkward that show or write what is in an array
+_SHOWING = frozenset(
+    name for name in dir(ak.operations)
+    if name.startswith("to_") and name not in ("to_packed", "to_regular", "to_backend", "to_layout")
+) | {"array_equal", "almost_equal", "type", "fields", "is_equal"}  # fmt: skip
 TABLE = {
     name: ATTRIBUTES[name] for rows in (vectors.PROPERTIES, vectors.METHODS) for *_, names in rows for name in names
 }
@@ -37,15 +46,92 @@ COMMON = (UNION, NAMELESS, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiE
           "Candidate", "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector")  # fmt: skip
 
 
-class _Particles:
-    """What arrays of records, and records, have in common."""
+class Shown:
+    """What arrays of records, and records, have in common: their hidden fields are not shown, written or pickled."""
 
     _layout: Any
+    behavior: Any
 
     @property
     def fields(self) -> list[str]:
         """The names of the fields."""
         return [name for name in self._layout.fields if not name.startswith(HIDDEN)]
+
+    @property
+    def _bare(self) -> Any:
+        """The same without hidden fields, as a plain array; itself where there are none."""
+        single = isinstance(self, ak.Record)
+        layout = self._layout.array if single else self._layout
+        plain = shown(layout)
+        if plain is layout:
+            return self
+        return ak.Array(plain)[self._layout.at] if single else ak.Array(plain)
+
+    @property
+    def type(self) -> Any:
+        """The type."""
+        bare = self._bare
+        return super().type if bare is self else bare.type  # type: ignore[misc]
+
+    @property
+    def typestr(self) -> str:
+        """The type on one line."""
+        return str(self.type)
+
+    def to_list(self) -> Any:
+        """The values as Python objects."""
+        bare = self._bare
+        return super().to_list() if bare is self else bare.to_list()  # type: ignore[misc]
+
+    tolist = to_list
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        bare, behavior = self._bare, self.behavior
+        if not isinstance(behavior, _Computed) and behavior.get(("*", _NAMES[4]), ParticleArray) is not ParticleArray:
+            return behaved_as(bare).__reduce_ex__(
+                protocol
+            )  # of several arrays, merged: scikit-hep vector's do not pickle
+        if bare is self:
+            return super().__reduce_ex__(protocol)
+        return type(bare)(bare.layout, behavior=behavior).__reduce_ex__(protocol)
+
+    def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
+        for other in array_likes:
+            if isinstance(other, Lazy):
+                return other.__awkward_function__(func, array_likes, args, kwargs)
+        if func.__name__ in _SHOWING:
+            args = [_bared(each) for each in args]
+            kwargs = {name: _bared(each) for name, each in kwargs.items()}
+        result = _plainly(func, args, kwargs)
+        if func in (ak.concatenate, ak.where, ak.fill_none):
+            return _named_union(result)
+        if func is ak.unzip and isinstance(result, tuple):
+            names = ak.to_layout((*args, *kwargs.values())[0]).fields
+            return tuple(part for name, part in zip(names, result, strict=True) if not name.startswith(HIDDEN))
+        return _named_pairs(result) if func in (ak.zip, ak.cartesian, ak.combinations) else result
+
+
+def _named_pairs(result: Any) -> Any:
+    """The result with a name on records out of records with hidden fields, by which awkward finds their class."""
+    if type(result) is not ak.Array or _name_of(result) is not None or not any(map(_hides, _records(result.layout))):
+        return result
+    named = ak.with_name(result, NAMELESS, highlevel=False)
+    return ParticleArray(named, behavior=result.behavior, attrs=result.attrs)
+
+
+def _bared(arg: Any) -> Any:
+    match arg:
+        case Shown():
+            return arg._bare
+        case list() | tuple():
+            return type(arg)(map(_bared, arg))
+        case dict():
+            return {name: _bared(each) for name, each in arg.items()}
+    return arg
+
+
+class _Particles(Shown):
+    """What arrays of records, and records, have in common: they may be vectors, and refer to others."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -59,8 +145,14 @@ class _Particles:
             return _asked(self, name)
         if vectors.dimension(self) and hasattr(_momentum()[vectors.dimension(self)], name):
             return getattr(as_vector(self), name)
-        what = _name_of(self) or "record"
+        what = _name_of(self)
+        what = "record" if what in (None, NAMELESS) else what
         said = unclear(self, name) or suggestion(name, dict.fromkeys([*self.fields, *TABLE]))
+        if not unclear(self, name) and _REFERENCE.fullmatch(name):
+            said = (
+                "References lead to other collections: arrays have them that were computed with these, as a field of "
+                f"events, and not pickled since. Take it before computing: events.{what}.{name}\n{said}"
+            )
         raise FieldError(f"No field or method {name!r} in this {what}.\n{said}")
 
     def __dir__(self) -> Iterable[str]:
@@ -84,13 +176,6 @@ class _Particles:
             return NotImplemented
         result = _ruled(self, ufunc, method, inputs, kwargs)
         return super().__array_ufunc__(ufunc, method, *inputs, **kwargs) if result is NotImplemented else result  # type: ignore[misc]
-
-    def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
-        for other in array_likes:
-            if isinstance(other, Lazy):
-                return other.__awkward_function__(func, array_likes, args, kwargs)
-        result = _plainly(func, args, kwargs)
-        return _named_union(result) if func in (ak.concatenate, ak.where, ak.fill_none) else result
 
 
 def in_memory(found: Any) -> Any:
@@ -177,6 +262,36 @@ class ParticleRecord(_Particles, ak.Record):  # type: ignore[misc]
     """One record; with coordinates, it is a vector."""
 
 
+def new_serial() -> int:
+    """A number for what positions are counted in, so that those of another are not taken for its own."""
+    return secrets.randbits(22)
+
+
+def positions(serial: int, size: int) -> Any:
+    """The hidden positions of so many elements."""
+    return np.arange(serial * _INDEX, serial * _INDEX + size)
+
+
+def _hides(record: Any) -> bool:
+    return any(name.startswith(HIDDEN) for name in record.fields)
+
+
+def shown(layout: Any) -> Any:
+    """A layout without its hidden fields and names; reads nothing."""
+    if not any(each.parameter("__record__") == NAMELESS or _hides(each) for each in _records(layout)):
+        return layout
+
+    if layout.is_record:
+        names = [name for name in layout.fields if not name.startswith(HIDDEN)]
+        parts = [shown(part) for name, part in zip(layout.fields, layout.contents, strict=True) if name in names]
+        parameters = None if layout.parameter("__record__") == NAMELESS else layout.parameters
+        fields = None if layout.is_tuple else names
+        return ak.contents.RecordArray(parts, fields, layout.length, parameters=parameters)
+    if hasattr(layout, "contents"):
+        return layout.copy(contents=[shown(part) for part in layout.contents])
+    return layout.copy(content=shown(layout.content))
+
+
 def referred(v: Any, name: str) -> Any:
     """The elements of another collection that a reference of this name leads to; None if there is no such reference."""
     chunk = (v.attrs or {}).get(CONTEXT)
@@ -189,7 +304,13 @@ def referred(v: Any, name: str) -> Any:
         if not node.is_record:
             return None
         hidden = next(field for field in node.fields if field.startswith(HIDDEN))
-        index = ak.index.Index64(ak.to_numpy(node[hidden]).astype(np.int64))
+        serial, local = np.divmod(ak.to_numpy(node[hidden]).astype(np.int64), _INDEX)
+        if np.any(serial != chunk.serial):
+            raise FieldError(
+                f"These records come from several computations or chunks, so that .{name} leads nowhere. Take it "
+                "before they are put together."
+            )
+        index = ak.index.Index64(local)
         return ak.contents.IndexedArray.simplified(index, chunk.referred(hidden.removeprefix(HIDDEN), name))
 
     found = ak.transform(pointed, ak.Array(layout, behavior=v.behavior, attrs=v.attrs))
@@ -380,6 +501,12 @@ def behaved(layout: Any) -> Any:
         if name == record.parameter("__record__") and len(_COORDINATES.intersection(record.fields)) != d
     )
     return ak.Array(layout, behavior=computed(frozenset(record_names(form)), more))
+
+
+def behaved_as(v: Any) -> Any:
+    """An array, or a record, with the behavior of computed ones."""
+    layout = v.layout
+    return behaved(layout.array)[layout.at] if isinstance(v, ak.Record) else behaved(layout)
 
 
 HOOKS["behavior"] = behaved

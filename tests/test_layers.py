@@ -16,8 +16,8 @@ LAYERS = [
     "interpret", "io", "load", "kernel", "lazy", "weaver",
     "schemafile", "grouping", "schema", "events", "cuts", "late",
     "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
-    "compute", "merge", "hist", "interop", "accumulate", "additive", "fresh", "chunk", "eager", "fileset", "opening",
-    "survey", "estimate", "explain", "tracing",
+    "compute", "merge", "hist", "interop", "accumulate", "additive", "fresh", "chunk", "crossrefs", "eager", "fileset",
+    "opening", "survey", "estimate", "explain", "tracing",
     "processor", "background", "plot", "__init__", "processors", "__main__",
 ]  # fmt: skip
 

@@ -1,0 +1,256 @@
+"""References are the same in lazy arrays, in computed events and in an eager run; where they cannot be, they raise."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hepgraph as hg
+from hepgraph.chunk import eager_events
+from hepgraph.errors import FieldError, HepgraphError
+
+QUIET = {"executor": "serial", "progress": False, "engine": "interpreter"}
+
+
+def drawn(seed: int, n: int, beyond: float = 0.0) -> ak.Array:
+    """Events with indices into other collections and their own: -1, or an element, or now and then beyond the list."""
+    rng = np.random.default_rng(seed)
+    counts = {name: rng.integers(0, 4, n) for name in ("Muon", "Electron", "Jet", "GenPart")}
+
+    def index(of: str, to: str) -> Any:
+        most = np.repeat(counts[to], counts[of])
+        found = rng.integers(-1, most)
+        wrong = rng.random(len(found)) < beyond
+        return np.where(wrong, rng.choice([1, 7], len(found)) + most, found).astype(np.int32)
+
+    def collection(name: str, **more: Any) -> Any:
+        size = int(counts[name].sum())
+        fields = {
+            "pt": rng.uniform(1, 99, size).round(1),
+            "eta": rng.normal(0, 1, size),
+            "phi": rng.uniform(-3, 3, size),
+        }
+        record = ak.zip({**{k: v.astype(np.float32) for k, v in fields.items()}, **more})
+        return ak.unflatten(record, counts[name])
+
+    mother = ak.local_index(ak.unflatten(np.zeros(int(counts["GenPart"].sum())), counts["GenPart"]), axis=1)
+    mothers = rng.integers(-1, np.maximum(ak.to_numpy(ak.flatten(mother)), 0)).astype(np.int32)
+    return ak.zip(
+        {
+            "run": np.arange(n),
+            "Muon": collection("Muon", jetIdx=index("Muon", "Jet"), genPartIdx=index("Muon", "GenPart")),
+            "Electron": collection("Electron", jetIdx=index("Electron", "Jet")),
+            "Jet": collection("Jet", electronIdx1=index("Jet", "Electron"), electronIdx2=index("Jet", "Electron")),
+            "GenPart": collection("GenPart", genPartIdxMother=mothers),
+        },
+        depth_limit=1,
+    )
+
+
+def pairs(e: Any) -> Any:
+    """Pairs of a muon and an electron."""
+    both = ak.cartesian({"m": e.Muon, "e": e.Electron})
+    return both.m.matched_jet.pt, both.e.matched_jet.pt
+
+
+PROGRAMS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda e: e.Muon.matched_jet.pt,
+    "cut": lambda e: e.Muon[e.Muon.pt > 40].matched_jet.pt,
+    "events": lambda e: e[e.run % 3 != 1].Muon.matched_jet.eta,
+    "events and cut": lambda e: cut(e[ak.num(e.Muon) > 0]).matched_gen.pt,
+    "sorted": lambda e: e.Muon[ak.argsort(e.Muon.pt, axis=1)].matched_jet.pt,
+    "first": lambda e: ak.firsts(e.Muon).matched_jet.pt,
+    "slice": lambda e: e.Muon[:, 1:].matched_jet.phi,
+    "pairs": lambda e: pairs(e)[0],
+    "other of pairs": lambda e: pairs(e)[1],
+    "combinations": lambda e: ak.combinations(e.Muon, 2, fields=["a", "b"]).b.matched_jet.pt,
+    "there and back": lambda e: e.Muon.matched_jet.matched_electron1.pt,
+    "several": lambda e: e.Jet.matched_electrons.pt,
+    "parent": lambda e: e.GenPart.parent.pt,
+    "grandparent": lambda e: e.GenPart.parent.parent.pt,
+    "children": lambda e: e.GenPart.children.pt,
+    "parents of children": lambda e: e.GenPart.children.parent.pt,
+    "of one of two": lambda e: ak.concatenate([e.Muon, e.Electron], axis=1).matched_jet.pt,
+    "as a vector": lambda e: e.Muon.delta_r(e.Muon.matched_jet),
+    "nearest": lambda e: e.Electron.nearest(e.Muon).matched_jet.pt,
+    "masked": lambda e: ak.mask(e.Muon, e.Muon.pt > 30).matched_jet.pt,
+}
+
+
+def cut(e: Any) -> Any:
+    """The hard muons."""
+    return e.Muon[e.Muon.pt > 30]
+
+
+def looked_up(data: ak.Array, of: str, index: str, to: str) -> Any:
+    """A reference, in a loop."""
+    found = []
+    for event in data.to_list():
+        row = []
+        for each in event[of]:
+            k = each[index]
+            row.append(event[to][k]["pt"] if 0 <= k < len(event[to]) else None)
+        found.append(row)
+    return found
+
+
+def result(make: Callable[[], Any]) -> Any:
+    """What something gives, or the error that it raises."""
+    try:
+        return ak.to_list(make())
+    except HepgraphError as error:
+        return type(error)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(0, 9), st.integers(1, 3), st.sampled_from(sorted(PROGRAMS)), st.booleans())
+def test_computed_and_eager_are_as_traced(seed: int, n: int, npartitions: int, name: str, beyond: bool) -> None:
+    data = drawn(seed, n, 0.1 if beyond else 0.0)
+    program = PROGRAMS[name]
+    events = hg.from_awkward(data, npartitions=npartitions, schema="nanoaod")
+    wanted = result(lambda: program(events).compute(**QUIET))
+    computed = events.compute(**QUIET)
+    if isinstance(wanted, type):
+        assert result(lambda: program(computed)) in (wanted, ak.to_list(computed.run))
+        return
+    assert repr(result(lambda: program(computed))) == repr(wanted)
+    parts = [result(lambda part=part: program(eager_events(events, part))) for part in events.source.partitions()]
+    assert repr([row for part in parts for row in part]) == repr(wanted)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 9))
+def test_they_are_what_a_loop_finds(seed: int, n: int) -> None:
+    data = drawn(seed, n)
+    events = hg.from_awkward(data, npartitions=2, schema="nanoaod")
+    for e in (events, events.compute(**QUIET)):
+        for got, loop in (
+            (e.Muon.matched_jet.pt, looked_up(data, "Muon", "jetIdx", "Jet")),
+            (e.Muon.matched_gen.pt, looked_up(data, "Muon", "genPartIdx", "GenPart")),
+            (e.GenPart.parent.pt, looked_up(data, "GenPart", "genPartIdxMother", "GenPart")),
+        ):
+            assert ak.to_list(got.compute(**QUIET) if e is events else got) == loop
+
+
+JETS = {"Muon.matched_jet", "Electron.matched_jet"}
+CHANGED: dict[str, tuple[Callable[[Any], None], set[str]]] = {
+    "cut target": (lambda e: e.__setitem__("Jet", e.Jet[e.Jet.pt > 50]), JETS),
+    "new pt of the target": (lambda e: e.__setitem__(("Jet", "pt"), e.Jet.pt * 2), JETS),
+    "sorted target": (lambda e: e.__setitem__("Jet", e.Jet[ak.argsort(e.Jet.pt)]), JETS),
+    "another target": (lambda e: e.__setitem__("Jet", e.Electron), JETS),
+    "no target": (lambda e: e.__delitem__("Jet"), JETS),
+    "cut source": (lambda e: e.__setitem__("Muon", e.Muon[e.Muon.pt > 50]), set()),
+    "new pt of the source": (lambda e: e.__setitem__(("Muon", "pt"), e.Muon.pt * 2), set()),
+    "another index": (lambda e: e.__setitem__(("Muon", "jetIdx"), e.Muon.jetIdx * 0), {"Muon.matched_jet"}),
+    "cut particles": (lambda e: e.__setitem__("GenPart", e.GenPart[e.GenPart.pt > 50]),
+                      {"GenPart.parent", "GenPart.children", "Muon.matched_gen"}),
+    "another name": (lambda e: e.__setitem__("Good", e.Muon[e.Muon.pt > 50]), set()),
+    "nothing": (lambda e: None, set()),
+}  # fmt: skip
+REFERENCES = ["Muon.matched_jet", "Electron.matched_jet", "Muon.matched_gen", "GenPart.parent", "GenPart.children",
+              "Good.matched_jet"]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(CHANGED)), st.booleans())
+def test_what_was_changed_before_computing_is_never_another_element(seed: int, name: str, rows: bool) -> None:
+    """The same as in lazy mode, or an error that says what to write; which one is known."""
+    change, lost = CHANGED[name]
+    events = hg.from_awkward(drawn(seed, 8), npartitions=2, schema="nanoaod")
+    change(events)
+    if rows:
+        events = events[ak.num(events.Muon) != 1]
+    computed = events.compute(**QUIET)
+    for reference in REFERENCES:
+        collection, _, what = reference.partition(".")
+        if collection not in events.fields:
+            continue
+        wanted = getattr(events[collection], what).eta.compute(**QUIET)
+        if reference in lost:
+            with pytest.raises(FieldError) as caught:
+                getattr(computed[collection], what)
+            assert f"{reference} leads to" in str(caught.value)
+            assert f"events.{reference}.compute()" in str(caught.value)
+        else:
+            assert getattr(computed[collection], what).eta.to_list() == wanted.to_list(), reference
+
+
+def events_of(seed: int = 3) -> tuple[Any, Any]:
+    """Lazy events, and computed ones."""
+    events = hg.from_awkward(drawn(seed, 20), npartitions=2, schema="nanoaod")
+    return events, events.compute(**QUIET)
+
+
+def test_some_of_the_fields() -> None:
+    events, _ = events_of()
+    both = events[["Muon", "Jet"]].compute(**QUIET)
+    assert both.Muon.matched_jet.pt.to_list() == events.Muon.matched_jet.pt.compute(**QUIET).to_list()
+    with pytest.raises(FieldError, match=r"Muon\.matched_gen leads to GenPart, and GenPart was not computed with it"):
+        _ = both.Muon.matched_gen
+    alone = events.Muon.compute(**QUIET)
+    with pytest.raises(FieldError, match=r"(?s)References lead to other collections.*events\.Muon\.matched_jet"):
+        _ = alone.matched_jet
+
+
+def test_nothing_more_is_read() -> None:
+    """A collection by itself reads its own columns."""
+    events, _ = events_of()
+    assert all(name.startswith("Muon") for name in hg.necessary_columns(events.Muon))
+
+
+def test_hidden_fields_are_not_shown(tmp_path: Any) -> None:
+    events, computed = events_of()
+    both = ak.cartesian({"m": computed.Muon, "j": computed.Jet})
+    chunk = eager_events(events, events.source.partitions()[0])
+    for each in (computed, computed.Muon, computed[3], computed.Muon[computed.Muon.pt > 1], both, chunk, chunk.Muon):
+        assert "@" not in str(each.type) + str(each.to_list()) + str(ak.to_list(each)) + str(ak.type(each))
+        assert "@" not in str(ak.fields(each)) + each.typestr
+    for each in (computed, both):
+        again = pickle.loads(pickle.dumps(each))
+        assert "@" not in str(again.layout.form)
+        assert again.to_list() == each.to_list()
+        ak.to_parquet(each, tmp_path / "x.parquet")
+        assert ak.from_parquet(tmp_path / "x.parquet").to_list() == each.to_list()
+        assert "@" not in str(hg.from_awkward(each).type)
+        assert ak.array_equal(each, ak.Array(each.to_list()), check_parameters=False, dtype_exact=False)
+    assert computed.fields == events.fields
+    assert computed.Muon.fields == events.Muon.fields
+    assert both.fields == ["m", "j"]
+
+
+def test_copies_and_pickles() -> None:
+    _, computed = events_of()
+    wanted = computed.Muon.matched_jet.pt.to_list()
+    for again in (copy.copy(computed), copy.deepcopy(computed), ak.copy(computed), computed[:]):
+        assert again.Muon.matched_jet.pt.to_list() == wanted
+    again = pickle.loads(pickle.dumps(computed))
+    assert again.to_list() == computed.to_list()
+    with pytest.raises(FieldError, match="and not pickled since"):
+        _ = again.Muon.matched_jet
+
+
+def test_arrays_of_several_computations() -> None:
+    """Never an element of the other one."""
+    _, one = events_of(3)
+    _, two = events_of(4)
+    whole = ak.concatenate([one, two])
+    for muons in (whole.Muon, ak.concatenate([one.Muon, two.Muon]), ak.concatenate([two.Muon[:3], one.Muon], axis=0)):
+        with pytest.raises(FieldError, match="come from several computations or chunks"):
+            _ = muons.matched_jet
+    assert len(whole) == 40
+    assert ak.num(two.Muon.matched_jet).to_list() == ak.num(whole.Muon[20:]).to_list()
+
+
+def test_persisted_events_have_no_others() -> None:
+    events, _ = events_of()
+    again = events.persist(**QUIET)
+    assert again.Muon.pt.compute(**QUIET).to_list() == events.Muon.pt.compute(**QUIET).to_list()
+    assert "@" not in str(again.type)
