@@ -41,7 +41,7 @@ _COORDINATES = frozenset(
 )
 _NAMES = {2: "Momentum2D", 3: "Momentum3D", 4: "Momentum4D"}
 UNION = "Particle"  # the name of what is one of several records
-NAMELESS = "Vector"  # the name of vectors that have none, by which awkward finds their class in an eager run
+NAMELESS = HIDDEN  # the name of vectors that have none, by which awkward finds their class in an eager run
 COMMON = (UNION, NAMELESS, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate",
           "Candidate", "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector")  # fmt: skip
 
@@ -70,8 +70,9 @@ class Shown:
     @property
     def type(self) -> Any:
         """The type."""
-        bare = self._bare
-        return super().type if bare is self else bare.type  # type: ignore[misc]
+        if isinstance(self, ak.Record):
+            return ak.types.ScalarType(shown(self._layout.array.form).type, self.behavior)
+        return ak.types.ArrayType(shown(self._layout.form).type, self._layout.length, self.behavior)
 
     @property
     def typestr(self) -> str:
@@ -277,7 +278,7 @@ def _hides(record: Any) -> bool:
 
 
 def shown(layout: Any) -> Any:
-    """A layout without its hidden fields and names; reads nothing."""
+    """A layout, or a form, without its hidden fields and names."""
     if not any(each.parameter("__record__") == NAMELESS or _hides(each) for each in _records(layout)):
         return layout
 
@@ -286,6 +287,8 @@ def shown(layout: Any) -> Any:
         parts = [shown(part) for name, part in zip(layout.fields, layout.contents, strict=True) if name in names]
         parameters = None if layout.parameter("__record__") == NAMELESS else layout.parameters
         fields = None if layout.is_tuple else names
+        if isinstance(layout, ak.forms.Form):
+            return ak.forms.RecordForm(parts, fields, parameters=parameters)
         return ak.contents.RecordArray(parts, fields, layout.length, parameters=parameters)
     if hasattr(layout, "contents"):
         return layout.copy(contents=[shown(part) for part in layout.contents])
