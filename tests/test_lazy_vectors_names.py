@@ -180,6 +180,20 @@ def test_behaviors_of_the_user_come_first(name: str, behavior: dict[Any, Any]) -
         same(got, wanted, where)
 
 
+def test_behaviors_of_the_user_travel(behavior: dict[Any, Any], tmp_path: Any) -> None:
+    """Functions and eager processors see them in other processes, too."""
+    register(behavior)
+    events = hg.from_awkward(jets())
+    away = {"executor": hg.executors.Processes(1), "progress": False}
+    recorded = ak.sum(hg.map_partitions(lambda j: j.rho, events.Jet))
+    assert hg.compute(recorded, **away) == 10000
+    ak.to_parquet(jets(), tmp_path / "jets.parquet")
+    files = {"a": [str(tmp_path / "jets.parquet")]}
+    out = hg.run(lambda e: {"n": len(e), "rho": ak.sum(e.Jet.rho)}, files, **away)
+    assert out["n"] == 3
+    assert out["rho"] == 10000
+
+
 def test_behaviors_of_other_packages_are_not_the_users(behavior: dict[Any, Any]) -> None:
     """`vector.register_awkward` registers classes that need arrays of data."""
     vector.register_awkward()

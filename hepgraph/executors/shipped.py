@@ -26,6 +26,7 @@ from typing import Any
 from hepgraph.errors import ShippingError, VersionError
 from hepgraph.executors.interface import Work
 from hepgraph.executors.unpicklable import culprit
+from hepgraph.lazy.behaviors import Behaved, registered
 
 # where these differ, a result may differ or not come at all
 PACKAGES = ("hepgraph", "awkward", "numpy", "boost-histogram")
@@ -42,7 +43,7 @@ class Shipped:
     @classmethod
     def of(cls, work: Work) -> Shipped:
         """The function, packed. Raises ShippingError, naming what cannot be pickled."""
-        body = packed(work)
+        body = packed(Behaved(work) if registered() else work)
         return cls(body, hashlib.sha256(body).hexdigest(), versions())
 
     def __hash__(self) -> int:

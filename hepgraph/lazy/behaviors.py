@@ -52,3 +52,23 @@ def overload(ufunc: np.ufunc, kinds: Sequence[Any]) -> Any:
             if all(fits) and _by_user(custom):
                 return custom
     return None
+
+
+def registered() -> dict[Any, Any]:
+    """All that the user registered."""
+    return {key: value for key, value in ak.behavior.items() if _by_user(value)}
+
+
+class Behaved:
+    """Anything that is pickled with what the user registered, which is registered where it is unpickled."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __reduce__(self) -> Any:
+        return _restored, (registered(), self.thing)
+
+
+def _restored(known: dict[Any, Any], thing: Any) -> Any:
+    ak.behavior.update(known)
+    return thing
