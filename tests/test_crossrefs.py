@@ -153,10 +153,12 @@ CHANGED: dict[str, tuple[Callable[[Any], None], set[str]]] = {
     "cut particles": (lambda e: e.__setitem__("GenPart", e.GenPart[e.GenPart.pt > 50]),
                       {"GenPart.parent", "GenPart.children", "Muon.matched_gen"}),
     "another name": (lambda e: e.__setitem__("Good", e.Muon[e.Muon.pt > 50]), set()),
+    "particles by another name": (lambda e: e.__setitem__("Late", e.GenPart[e.GenPart.pt > 50]),
+                                  {"Late.parent", "Late.children"}),
     "nothing": (lambda e: None, set()),
 }  # fmt: skip
 REFERENCES = ["Muon.matched_jet", "Electron.matched_jet", "Muon.matched_gen", "GenPart.parent", "GenPart.children",
-              "Good.matched_jet"]  # fmt: skip
+              "Good.matched_jet", "Late.parent", "Late.children"]  # fmt: skip
 
 
 @settings(deadline=None)
