@@ -128,6 +128,16 @@ class Kept:
             self._chunks[collection] = self._chunk(collection)
         return self._chunks[collection].referred(found.base.name, name)
 
+    @property
+    def lost(self) -> frozenset[tuple[str, str]]:
+        """The references that do not lead anywhere."""
+        return frozenset(
+            (collection, name)
+            for collection, found in self._collections.items()
+            for name, reference in found.base.references.items()
+            if self._wrong(collection, reference)
+        )
+
     def _wrong(self, collection: str, reference: Reference) -> str:
         """Why a reference does not lead anywhere, if it does not."""
         found, to = self._collections[collection], self._collections.get(reference.to)

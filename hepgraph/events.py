@@ -21,7 +21,7 @@ from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
 from hepgraph.spoken import spoken
-from hepgraph.weaver import shown
+from hepgraph.weaver import lost, shown
 
 Cache: TypeAlias = str | Path | ColumnCache | None
 
@@ -163,8 +163,9 @@ def from_awkward(
         raise UnsupportedError("from_awkward needs an eager array; this one is lazy already")
     if not isinstance(array, ak.Array):
         array = ak.Array(array)
-    array = ak.Array(shown(array.layout))
-    return from_source(open_awkward(array, npartitions=npartitions, metadata=metadata), schema)
+    source = open_awkward(ak.Array(shown(array.layout)), npartitions=npartitions, metadata=metadata)
+    source.lost = lost(array)
+    return from_source(source, schema)
 
 
 def attach(array: Any, like: Lazy) -> Lazy:

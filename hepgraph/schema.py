@@ -287,11 +287,20 @@ class RecordFields(Mapping[str, Form]):
     @cached_property
     def references(self) -> dict[str, Reference]:
         """References by name."""
-        return self.events.layout.references(self.name, self.own)
+        layout = self.events.layout
+        found, lost = layout.references(self.name, self.own), layout.origin.source.lost
+        return {name: reference for name, reference in found.items() if (self.name, name) not in lost}
 
     def advice(self, name: str) -> str:
         """Why there is no reference of this name, if one was meant."""
-        return self.events.layout.unclear(self.name, self.own, name)
+        layout = self.events.layout
+        if (self.name, name) in layout.origin.source.lost:
+            reference = layout.references(self.name, self.own)[name]
+            return (
+                f"{self.name}.{name} leads to {reference.to}, which was cut or changed before it was computed, so that "
+                f"the index counts in other lists. Take it before computing: events.{self.name}.{name}"
+            )
+        return layout.unclear(self.name, self.own, name)
 
     @property
     def hidden(self) -> list[str]:

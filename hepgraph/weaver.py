@@ -295,6 +295,12 @@ def shown(layout: Any) -> Any:
     return layout.copy(content=shown(layout.content))
 
 
+def lost(v: Any) -> frozenset[tuple[str, str]]:
+    """The references, by collection and name, that lead nowhere in computed events."""
+    context = (v.attrs or {}).get(CONTEXT)
+    return getattr(context, "lost", frozenset())
+
+
 def referred(v: Any, name: str) -> Any:
     """The elements of another collection that a reference of this name leads to; None if there is no such reference."""
     chunk = (v.attrs or {}).get(CONTEXT)

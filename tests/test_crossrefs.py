@@ -251,8 +251,20 @@ def test_arrays_of_several_computations() -> None:
     assert ak.num(two.Muon.matched_jet).to_list() == ak.num(whole.Muon[20:]).to_list()
 
 
-def test_persisted_events_have_no_others() -> None:
-    events, _ = events_of()
+@settings(deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(sorted(CHANGED)))
+def test_persisted_events_have_what_computed_ones_have(seed: int, name: str) -> None:
+    """What is computed and made lazy again counts in the lists of the file, or has no such reference."""
+    events = hg.from_awkward(drawn(seed, 8), npartitions=2, schema="nanoaod")
+    CHANGED[name][0](events)
     again = events.persist(**QUIET)
-    assert again.Muon.pt.compute(**QUIET).to_list() == events.Muon.pt.compute(**QUIET).to_list()
     assert "@" not in str(again.type)
+    for reference in ("Muon.matched_jet", "Electron.matched_jet"):
+        collection, _, what = reference.partition(".")
+        wanted = getattr(events[collection], what).eta.compute(**QUIET)
+        for e in (again, pickle.loads(pickle.dumps(again))):
+            if reference in CHANGED[name][1]:
+                with pytest.raises(FieldError, match="No field or method 'matched_jet'"):
+                    getattr(e[collection], what)
+            else:
+                assert getattr(e[collection], what).eta.compute(**QUIET).to_list() == wanted.to_list()

@@ -287,6 +287,7 @@ class Source(ABC):
     metadata: dict[str, Any]
     absent: tuple[Absent, ...] = ()
     cache: Caching | None = None  # what keeps columns that were read
+    lost: frozenset[tuple[str, str]] = frozenset()  # references whose indices count in lists that are not here any more
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
     ties = False  # whether lists are read by what `counts` names, which then cannot be wrong; else it is but a name
