@@ -18,10 +18,11 @@ from hepgraph.io import files as io_files
 from hepgraph.io.columncache import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import Origin, Source
+from hepgraph.lazy import behaviors
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.schema import Schema, events_of, load
 from hepgraph.spoken import spoken
-from hepgraph.weaver import lost, shown
+from hepgraph.weaver import lost, record_names, shown
 
 Cache: TypeAlias = str | Path | ColumnCache | None
 
@@ -163,6 +164,7 @@ def from_awkward(
         raise UnsupportedError("from_awkward needs an eager array; this one is lazy already")
     if not isinstance(array, ak.Array):
         array = ak.Array(array)
+    behaviors.check(array, record_names(array.layout.form))
     source = open_awkward(ak.Array(shown(array.layout)), npartitions=npartitions, metadata=metadata)
     source.lost = lost(array)
     return from_source(source, schema)

@@ -194,6 +194,15 @@ def test_behaviors_of_the_user_travel(behavior: dict[Any, Any], tmp_path: Any) -
     assert out["rho"] == 10000
 
 
+def test_a_behavior_that_only_the_array_has_is_told() -> None:
+    own: dict[Any, Any] = {}
+    register(own)
+    array = ak.Array(ak.zip({"Jet": ak.with_name(jets().Jet, "Jet")}, depth_limit=1), behavior=own)
+    with pytest.raises(UnsupportedError, match=r"records called 'Jet'.*ak\.behavior\.update\(array\.behavior\)"):
+        hg.from_awkward(array)
+    hg.from_awkward(ak.Array(array, behavior=vector.backends.awkward.behavior))
+
+
 def test_behaviors_of_other_packages_are_not_the_users(behavior: dict[Any, Any]) -> None:
     """`vector.register_awkward` registers classes that need arrays of data."""
     vector.register_awkward()

@@ -5,11 +5,13 @@ Those of other packages do not count: their classes work on computed arrays alon
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import awkward as ak
 import numpy as np
+
+from hepgraph.errors import UnsupportedError
 
 _PACKAGES = frozenset({"awkward", "builtins", "coffea", "hepgraph", "vector"})
 MISSING = object()
@@ -22,7 +24,11 @@ def _by_user(thing: Any) -> bool:
 def class_of(name: str | None, single: bool = False) -> type[Any] | None:
     """The class that the user registered for arrays of records of this name, or for single ones."""
     found = ak.behavior.get(name if single else ("*", name))
-    return found if isinstance(found, type) and any(map(_by_user, found.__mro__)) else None
+    return found if _is_own(found) else None
+
+
+def _is_own(found: Any) -> bool:
+    return isinstance(found, type) and any(map(_by_user, found.__mro__))
 
 
 def attribute(v: Any, record: str | None, name: str) -> Any:
@@ -52,6 +58,17 @@ def overload(ufunc: np.ufunc, kinds: Sequence[Any]) -> Any:
             if all(fits) and _by_user(custom):
                 return custom
     return None
+
+
+def check(array: ak.Array, names: Iterable[str]) -> None:
+    """Raises UnsupportedError if an array carries behaviors of the user for some names that awkward does not know."""
+    own = [name for name in names if ("*", name) in (array.behavior or {}) and class_of(name) is None]
+    own = [name for name in own if _is_own(array.behavior["*", name])]
+    if own:
+        raise UnsupportedError(
+            f"This array carries a behavior for records called {', '.join(map(repr, sorted(set(own))))}, and lazy "
+            "arrays find those alone that are registered: ak.behavior.update(array.behavior)."
+        )
 
 
 def registered() -> dict[Any, Any]:
