@@ -9,7 +9,6 @@ collection that an index counts in is not there as the file has it, the referenc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import awkward as ak
@@ -160,9 +159,3 @@ class Kept:
         source = open_awkward(ak.Array(events))
         lazy = events_of(Origin.of(source), found.base.events.layout.schema)
         return Chunk(lazy, source.partitions()[0], self.serial)
-
-    @cached_property
-    def metadata(self) -> dict[str, Any]:
-        """What is known about the dataset."""
-        base = next(iter(self._collections.values())).base
-        return base.events.layout.origin.source.metadata

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import hepgraph as hg
 from hepgraph.chunk import eager_events
 from hepgraph.errors import FieldError, UnsupportedError
+from hepgraph.lazy.behaviors import class_of
 from hepgraph.lazy.vectors import METHODS, PROPERTIES
 from hepgraph.weaver import TABLE
 
@@ -208,6 +209,9 @@ def test_behaviors_of_other_packages_are_not_the_users(behavior: dict[Any, Any])
     vector.register_awkward()
     for where, got in everywhere(lambda e: ak.with_name(e.Jet, "Momentum4D").rho, jets()):
         same(got, jets().Jet.pt, where)
+    assert class_of("Momentum4D") is None
+    register(behavior)
+    assert class_of("Jet") is behavior["*", "Jet"]
 
 
 # sums, products, and what goes with one vector

@@ -5,6 +5,7 @@ Those of other packages do not count: their classes work on computed arrays alon
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from hepgraph.errors import UnsupportedError
 
-_PACKAGES = frozenset({"awkward", "builtins", "coffea", "hepgraph", "vector"})
+_PACKAGES = sys.stdlib_module_names | {"awkward", "coffea", "hepgraph", "numpy", "vector"}
 MISSING = object()
 
 
