@@ -328,9 +328,9 @@ def test_what_is_no_vector_is_told() -> None:
     events = hg.from_awkward(jets())
     with pytest.raises(FieldError, match=r"delta_r needs a three-vector, not 3 \(int\)\. One vector for all is vector"):
         events.Jet.delta_r(3)
-    with pytest.raises(FieldError, match="delta_r needs a three-vector; this vector has the coordinates x, y"):
+    with pytest.raises(FieldError, match="deltaR needs a three-vector; this vector has the coordinates x, y"):
         events.Jet.deltaR(vector.obj(x=1, y=2))
-    with pytest.raises(FieldError, match="delta_r needs a three-vector; this is an array of numbers"):
+    with pytest.raises(FieldError, match="deltaR needs a three-vector; this is an array of numbers"):
         events.Jet.deltaR(events.Jet.pt)
     for method in (events.Jet.nearest, events.Jet.metric_table):
         with pytest.raises(UnsupportedError, match=r"needs a collection, not a single Momentum.*x\.delta_r\(vector\)"):

@@ -62,16 +62,20 @@ from hepgraph.lazy.kinematics import (
 __all__ = ["METHODS", "OPERATORS", "PROPERTIES", "dimension", "own", "total"]
 
 
+_OF_TWO: set[Callable[..., Any]] = set()
+
+
 def of_two(least: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A function of two vectors, the second of which is checked, or may be one vector of numbers (`vector.obj`)."""
 
     def made(f: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(f)
-        def called(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+        def called(a: Any, b: Any, *args: Any, called_as: str = f.__name__, **kwargs: Any) -> Any:
             b = constant(b)
-            need(b, least, f".{f.__name__}")
+            need(b, least, f".{called_as}")
             return f(a, b, *args, **kwargs)
 
+        _OF_TWO.add(called)
         return called
 
     return made
@@ -371,7 +375,8 @@ def _property(f: Callable[[Any], Any], least: int) -> Callable[[Lazy, str], Any]
 def _method(f: Callable[..., Any], least: int) -> Callable[[Lazy, str], Any]:
     def found(v: Lazy, name: str) -> Any:
         _need_record(v, name) if least == 0 else need(v, least, f".{name}")
-        return lambda *args, **kwargs: f(v, *args, **kwargs)
+        more = {"called_as": name} if f in _OF_TWO else {}
+        return lambda *args, **kwargs: f(v, *args, **more, **kwargs)
 
     return found
 
