@@ -294,11 +294,11 @@ class RecordFields(Mapping[str, Form]):
     def advice(self, name: str) -> str:
         """Why there is no reference of this name, if one was meant."""
         layout = self.events.layout
-        if (self.name, name) in layout.origin.source.lost:
-            reference = layout.references(self.name, self.own)[name]
+        reference = layout.references(self.name, self.own).get(name)
+        if reference is not None and name not in self.references:
             return (
-                f"{self.name}.{name} leads to {reference.to}, which was cut or changed before it was computed, so that "
-                f"the index counts in other lists. Take it before computing: events.{self.name}.{name}"
+                f"{self.name}.{name} leads to {reference.to}, and one of them was cut or changed before it was computed, "
+                f"so that the index counts in other lists. Take it before computing: events.{self.name}.{name}"
             )
         return layout.unclear(self.name, self.own, name)
 
