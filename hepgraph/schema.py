@@ -297,8 +297,9 @@ class RecordFields(Mapping[str, Form]):
         reference = layout.references(self.name, self.own).get(name)
         if reference is not None and name not in self.references:
             return (
-                f"{self.name}.{name} leads to {reference.to}, and one of them was cut or changed before it was computed, "
-                f"so that the index counts in other lists. Take it before computing: events.{self.name}.{name}"
+                f"{self.name}.{name} leads to {reference.to}, and one of them was cut or changed before it was "
+                "computed, so that the index counts in other lists. Take it before computing: "
+                f"events.{self.name}.{name}"
             )
         return layout.unclear(self.name, self.own, name)
 
