@@ -190,7 +190,7 @@ def test_behaviors_of_the_user_travel(behavior: dict[Any, Any], tmp_path: Any) -
     assert hg.compute(recorded, **away) == 10000
     ak.to_parquet(jets(), tmp_path / "jets.parquet")
     files = {"a": [str(tmp_path / "jets.parquet")]}
-    out = hg.run(lambda e: {"n": len(e), "rho": ak.sum(e.Jet.rho)}, files, **away)
+    out = hg.run(lambda e: {"n": len(e), "rho": ak.sum(e.Jet.rho)}, files, eager=True, **away)
     assert out["n"] == 3
     assert out["rho"] == 10000
 
