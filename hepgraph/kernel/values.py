@@ -153,7 +153,7 @@ class Values(Writer):
 
     def is_operation(self, node: Node) -> bool:
         """Whether a value is made of others of the same space alone."""
-        return node.space is not None and node.op in OPS and node not in self.staged
+        return node.space is not None and node.op in OPS and node not in self.staged and node not in self.given
 
     def fresh(self, node: Node, env: Env) -> str:
         """The code of a value."""
