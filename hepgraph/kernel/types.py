@@ -52,6 +52,7 @@ def stored_type(dtype: DType) -> str:
 
 def constant(value: Any, dtype: DType) -> str:
     """A literal of a type."""
+    llvm_type(dtype)  # raises NotLowered where kernels have no values of it
     if dtype == BOOL:
         return "true" if value else "false"
     with np.errstate(all="ignore"):  # what is too large for the type is infinite, as in NumPy
