@@ -50,6 +50,7 @@ with _later.together():
     from hepgraph.lazy import index as _index
     from hepgraph.lazy import lists as _lists
     from hepgraph.lazy import missing as _missing
+    from hepgraph.lazy import statistics as _statistics
     from hepgraph.lazy import structure as _structure
     from hepgraph.lazy import values as _values
     from hepgraph.lazy import vectors as _vectors
@@ -72,6 +73,7 @@ _RULES = (
     _index,
     _lists,
     _missing,
+    _statistics,
     _structure,
     _values,
     _vectors,

@@ -47,6 +47,11 @@ def _round(x: Any, decimals: int) -> Any:
     return np.round(x, decimals)
 
 
+def _clip(x: Any, *rest: Any) -> Any:
+    *bounds, names = rest
+    return np.clip(x, **dict(zip(names, bounds, strict=True))) if names else np.positive(x)
+
+
 def _m2(moments: Any) -> Any:
     return moments["m2"]
 
@@ -90,6 +95,7 @@ OPS: dict[str, Op] = {
     "nan_to_num": Op("nan_to_num", _nan_to_num),
     "isclose": Op("isclose", _isclose),
     "round": Op("round", _round),
+    "clip": Op("clip", _clip),
     "m2": Op("m2", _m2),
     "real": Op("real", np.real),
     "imag": Op("imag", np.imag),

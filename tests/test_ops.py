@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import awkward as ak
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hepgraph.errors import UnsupportedError
+import hepgraph as hg
+from hepgraph.errors import HepgraphError, UnsupportedError
 from hepgraph.graph.node import literal
 from hepgraph.ops import MOMENTS, OPS, add_moments, is_numpys, names_of, result_dtype
 
@@ -56,3 +62,53 @@ def test_moments_add_up() -> None:
         whole = add_moments(whole, part)
     assert whole["n"][0] == 1000
     assert whole["m2"][0] / 1000 == pytest.approx(x.var(), rel=1e-9)
+
+
+BOUNDS = [
+    None,
+    0,
+    3,
+    -2,
+    300,
+    -(2**40),
+    2**63,
+    1.5,
+    np.nan,
+    np.inf,
+    np.int8(-1),
+    np.float32(2.5),
+    np.uint64(2**60),
+    True,
+]
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["?", "i1", "i4", "i8", "u1", "u8", "f4", "f8"]), st.sampled_from(BOUNDS), st.sampled_from(BOUNDS)
+)
+def test_clip_is_numpys(kind: str, low: Any, high: Any) -> None:
+    hard = {"i8": [2**53 + 1, -(2**62) - 1], "u8": [2**53 + 1, 2**64 - 1], "f8": [np.nan, -0.0], "f4": [np.inf]}
+    flat = np.array([0, 1, 2, 5, 100, *hard.get(kind, [])], kind)
+    with np.errstate(all="ignore"):
+        try:
+            expected = np.clip(flat, low, high)
+        except (OverflowError, TypeError) as error:
+            with pytest.raises((HepgraphError, type(error))):
+                np.clip(hg.from_awkward(ak.Array(flat)), low, high)
+            return
+        got = np.clip(hg.from_awkward(ak.Array(flat)), low, high)
+        for engine in ("kernel", "interpreter"):
+            # one of more operations, so that a kernel makes it
+            value = ak.where(got == got, got, got).compute(executor="serial", engine=engine, progress=False).to_numpy()
+            assert value.dtype == expected.dtype
+            np.testing.assert_array_equal(value, expected)
+
+
+def test_clip_of_event_numbers() -> None:
+    event = hg.from_awkward(ak.Array({"event": [2**53 + 1, 7], "low": [2**53 + 3, 0]}))
+    assert np.clip(event.event, 0, 2**62).compute(progress=False).to_list() == [2**53 + 1, 7]
+    assert np.clip(event.event, event.low, None).compute(progress=False).to_list() == [2**53 + 3, 7]
+    assert np.clip(event.event, min=8).compute(progress=False).to_list() == [2**53 + 1, 8]
+    assert str(np.clip(event.event, 0, 2**62).type) == "## * int64"
+    with pytest.raises(HepgraphError, match=r"numpy\.clip: dtype='float32' cannot be recorded; use ak\.values_astype"):
+        np.clip(event.event, 0, 1, dtype="float32")

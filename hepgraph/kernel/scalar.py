@@ -21,6 +21,8 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
         (test, kind), *rest = args
         yes, no = (_as(e, arg, out) for arg in rest)
         return e.emit(f"select i1 {cast(e, test, kind, BOOL)}, {llvm_type(out)} {yes}, {llvm_type(out)} {no}")
+    if op == "clip":
+        return _clipped(e, args, param[0], out)
     rule = RULES.get(op)
     ufunc = getattr(np, op, None)
     if rule is None or not isinstance(ufunc, np.ufunc):
@@ -47,6 +49,20 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     values = [_as(e, arg, kind) for arg, kind in zip(args, loop, strict=False)]
     result = rule(e, values, loop[0])
     return cast(e, result, loop[-1], out)
+
+
+def _clipped(e: Emitter, args: Sequence[tuple[str, Any]], names: Sequence[str], out: DType) -> str:
+    """A number within bounds; NumPy leaves a Python integer out that is beyond the type of the number."""
+    value = _as(e, args[0], out)
+    own = _weak(args[0])
+    for arg, name in zip(args[1:], names, strict=True):
+        weak = isinstance(arg[0], _Value) and type(arg[0].value) is int
+        if weak and isinstance(own, np.dtype) and own.kind in "iu":
+            limit = np.iinfo(own)
+            if arg[0].value <= limit.min if name == "min" else arg[0].value >= limit.max:
+                continue
+        value = RULES["maximum" if name == "min" else "minimum"](e, [value, _as(e, arg, out)], out)
+    return value
 
 
 def _whole_power(e: Emitter, x: str, n: int, dtype: DType) -> str:

@@ -23,12 +23,13 @@ from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import at_line, describe, elementwise
 from hepgraph.lazy.collection import Collection
+from hepgraph.lazy.rules import Rules
 from hepgraph.lazy.typed import LazyArrayType, LazyType
 from hepgraph.ops import is_numpys, names_of
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
-FUNCTIONS: dict[Any, Callable[..., Any]] = {}
-NUMPY_FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
+NUMPY_FUNCTIONS = Rules("numpy", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
 UFUNCS: dict[str, Callable[..., Any]] = {}
 ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
 HOOKS: dict[str, Callable[..., Any]] = {}
@@ -172,8 +173,7 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method != "__call__":
             if method == "reduce" and ufunc in _REDUCTIONS:
-                axis = kwargs.get("axis", 0)
-                return FUNCTIONS[_REDUCTIONS[ufunc]](inputs[0], axis=axis, keepdims=kwargs.get("keepdims", False))
+                return FUNCTIONS[_REDUCTIONS[ufunc]](*inputs, **{"axis": 0, **kwargs})
             raise UnsupportedError(f"numpy.{ufunc.__name__}.{method} cannot be recorded; use ak.* functions")
         if kwargs.pop("out", None) is not None:
             raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
@@ -198,9 +198,6 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
         found = NUMPY_FUNCTIONS.get(func)
         if found is not None:
             return found(*args, **kwargs)
-        same = getattr(ak, func.__name__, None)
-        if same is not None and same in FUNCTIONS:
-            return FUNCTIONS[same](*args, **kwargs)
         raise UnsupportedError(
             f"numpy.{func.__name__} cannot be recorded. Use the ak.* function that does the same, "
             "hg.map_partitions(function, ...) for any function of arrays, or .compute() first."
@@ -208,9 +205,7 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
         found = FUNCTIONS.get(func)
-        if found is None:
-            return HOOKS["opaque"](func, args, kwargs)
-        return found(*args, **kwargs)
+        return FUNCTIONS.without(func, args, kwargs) if found is None else found(*args, **kwargs)
 
     # what only a computed array can answer
 

@@ -12,8 +12,9 @@ from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TRUE, filtered, inc, leg, lift, ordinal, pulled, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Space, space
-from hepgraph.lazy.array import HOOKS, Lazy, together
-from hepgraph.lazy.reduce import at_level, function, level_of
+from hepgraph.lazy.array import Lazy, together
+from hepgraph.lazy.reduce import at_level, function, level_of, record_name
+from hepgraph.lazy.rules import Opaque
 
 
 def _combinations(
@@ -49,10 +50,9 @@ def combinations(
     fields: Any = None,
     parameters: Any = None,
     with_name: str | None = None,
-    **_: Any,
 ) -> Lazy:
     """All ways to choose n elements of each list, in order."""
-    name = with_name or (parameters or {}).get("__record__")
+    name = record_name(parameters, with_name)
     return _combinations(array, n, replacement, axis, fields, name, False)
 
 
@@ -66,25 +66,24 @@ def argcombinations(
     fields: Any = None,
     parameters: Any = None,
     with_name: str | None = None,
-    **_: Any,
 ) -> Lazy:
     """The positions of all ways to choose n elements of each list."""
-    name = with_name or (parameters or {}).get("__record__")
+    name = record_name(parameters, with_name)
     return _combinations(array, n, replacement, axis, fields, name, True)
 
 
-def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: bool, plain: Any) -> Lazy:
+def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: bool) -> Lazy:
     named = isinstance(arrays, Mapping)
     names = list(arrays) if named else [str(i) for i in range(len(arrays))]
     given = list(arrays.values()) if named else list(arrays)
     if axis != 1 or (nested and nested is not True):
         if axis == 0:
             raise UnsupportedError("a product of events is not possible; use axis=1")
-        return HOOKS["opaque"](plain, (arrays,), {"axis": axis, "nested": nested})  # type: ignore[no-any-return]
+        raise Opaque
     forms, rows, guard = together(given)
     valid, lists = unwrap(forms[0])[0], []
     if nested and any(isinstance(form, Option) for form in forms):
-        return HOOKS["opaque"](plain, (arrays,), {"axis": axis, "nested": nested})  # type: ignore[no-any-return]
+        raise Opaque
     for number, form in enumerate(forms):
         own, inner = unwrap(form)
         if not isinstance(inner, List):
@@ -133,15 +132,15 @@ def _nested(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: s
 
 @function(ak.cartesian)
 def cartesian(
-    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None, **_: Any
+    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None
 ) -> Lazy:
     """All pairs (triples, ...) of elements of several lists; nested: a list for each element of the first."""
-    return _cartesian(arrays, axis, nested, with_name or (parameters or {}).get("__record__"), False, ak.cartesian)
+    return _cartesian(arrays, axis, nested, record_name(parameters, with_name), False)
 
 
 @function(ak.argcartesian)
 def argcartesian(
-    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None, **_: Any
+    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None
 ) -> Lazy:
     """The positions of all pairs (triples, ...) of elements of several lists."""
-    return _cartesian(arrays, axis, nested, with_name or (parameters or {}).get("__record__"), True, ak.argcartesian)
+    return _cartesian(arrays, axis, nested, record_name(parameters, with_name), True)

@@ -24,13 +24,13 @@ from hepgraph.graph.canonical import (
 )
 from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, unwrap
 from hepgraph.graph.node import Space, literal, map_, space
-from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy
+from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy
 from hepgraph.lazy.missing import drop_none
 from hepgraph.lazy.reduce import NotInnermost, at_level, function, level_of
 
 
 @function(ak.local_index)
-def local_index(array: Lazy, axis: Any = -1, **_: Any) -> Lazy:
+def local_index(array: Lazy, axis: Any = -1) -> Lazy:
     """The position of each element in its list."""
     level = level_of(array, axis)
     if level == 0:
@@ -47,11 +47,11 @@ def local_index(array: Lazy, axis: Any = -1, **_: Any) -> Lazy:
 
 
 @function(ak.firsts)
-def firsts(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+def firsts(array: Lazy, axis: Any = 1) -> Lazy:
     """The first element of each list, None where it is empty."""
     level = level_of(array, axis)
     if level == 0:
-        raise UnsupportedError("the first row of a dataset is .head(1)[0]")
+        raise UnsupportedError("the first row of a dataset (axis=0) is .head(1)[0]")
 
     def lists(form: List, at: Space) -> Form:
         return moved_option(form.content, map_("pick", at, form.space, (), ("at", 0, 0)))
@@ -60,7 +60,7 @@ def firsts(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
 
 
 @function(ak.singletons)
-def singletons(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
+def singletons(array: Lazy, axis: Any = 0) -> Lazy:
     """A list of one element for each value, an empty one for each None."""
 
     def single(form: Form, at: Space) -> Form:
@@ -83,10 +83,10 @@ def singletons(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
 
 
 @function(ak.flatten)
-def flatten(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+def flatten(array: Lazy, axis: Any = 1) -> Lazy:
     """One list level less; with axis=None none at all, and no None."""
     if axis is None:
-        return ravel(array, drop=True)
+        return drop_none(_flat(array))
     level = level_of(array, axis)
     if level == 0:
         return drop_none(array, axis=0)
@@ -112,18 +112,22 @@ def flatten(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
 
 
 @function(ak.ravel)
-def ravel(array: Lazy, drop: bool = False, **_: Any) -> Lazy:
+def ravel(array: Lazy) -> Lazy:
     """All numbers as one flat array."""
+    return _flat(array)
+
+
+def _flat(array: Lazy) -> Lazy:
     result = array
     if result.fields and len(result.fields) > 1:
         raise UnsupportedError("the fields of records would follow one another; take one field first")
     while isinstance(unwrap(result._form)[1], List):
         result = flatten(result, axis=1)
-    return drop_none(result) if drop else result
+    return result
 
 
 @function(ak.pad_none)
-def pad_none(array: Lazy, target: int, axis: Any = 1, *, clip: bool = False, **_: Any) -> Lazy:
+def pad_none(array: Lazy, target: int, axis: Any = 1, *, clip: bool = False) -> Lazy:
     """Lists of at least (with clip: exactly) `target` elements, padded with None."""
     level = level_of(array, axis)
     if level == 0:
@@ -155,7 +159,7 @@ def _needs_lists(array: Lazy, axis: Any, name: str) -> int:
 
 
 @function(ak.argsort)
-def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True, **_: Any) -> Lazy:
+def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True) -> Lazy:
     """The positions that would sort each list."""
 
     def lists(form: List, at: Space) -> Form:
@@ -163,16 +167,11 @@ def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool
         return List(order, Scalar(take(inc(order), ordinal(form.space))))  # never of fixed length, as awkward has it
 
     level = _needs_lists(array, axis, "ak.argsort")
-    try:
-        form = at_level(array._form, array._rows, level, lists)
-    except NotInnermost:
-        options = {"axis": axis, "ascending": ascending, "stable": stable}
-        return HOOKS["opaque"](ak.argsort, (array,), options)  # type: ignore[no-any-return]
-    return Lazy(form, array._rows, array._guard)
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
 
 
 @function(ak.sort)
-def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True, **_: Any) -> Lazy:
+def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True) -> Lazy:
     """Each list sorted."""
 
     def lists(form: List, at: Space) -> Form:
@@ -180,16 +179,11 @@ def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = 
         return List(order, move(form.content, inc(order)))
 
     level = _needs_lists(array, axis, "ak.sort")
-    try:
-        form = at_level(array._form, array._rows, level, lists)
-    except NotInnermost:
-        options = {"axis": axis, "ascending": ascending, "stable": stable}
-        return HOOKS["opaque"](ak.sort, (array,), options)  # type: ignore[no-any-return]
-    return Lazy(form, array._rows, array._guard)
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
 
 
 @function(ak.unflatten)
-def unflatten(array: Any, counts: Any, axis: Any = 0, **_: Any) -> Lazy:
+def unflatten(array: Any, counts: Any, axis: Any = 0) -> Lazy:
     """A flat array as lists of the given lengths; they must add up to what there is."""
     if not isinstance(counts, Lazy):
         raise UnsupportedError("ak.unflatten needs lazy counts, one for each event, such as ak.num(jets)")
@@ -220,6 +214,6 @@ def unflatten(array: Any, counts: Any, axis: Any = 0, **_: Any) -> Lazy:
     return Lazy(List(lengths.space, List(split, move(inner.content, inc(split)))), array._rows, array._guard)
 
 
-NUMPY_FUNCTIONS[np.sort] = FUNCTIONS[ak.sort]
-NUMPY_FUNCTIONS[np.argsort] = FUNCTIONS[ak.argsort]
-NUMPY_FUNCTIONS[np.ravel] = FUNCTIONS[ak.ravel]
+NUMPY_FUNCTIONS[np.sort] = lambda a, axis=-1: ak.sort(a, axis=axis)
+NUMPY_FUNCTIONS[np.argsort] = lambda a, axis=-1: ak.argsort(a, axis=axis)
+NUMPY_FUNCTIONS[np.ravel] = lambda a: ak.ravel(a)

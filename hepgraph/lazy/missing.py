@@ -19,14 +19,15 @@ from hepgraph.graph.canonical import (
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Node, Space, literal
-from hepgraph.lazy.array import HOOKS, Lazy, together
+from hepgraph.lazy.array import Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.join import settled
 from hepgraph.lazy.reduce import at_level, function, level_of
+from hepgraph.lazy.rules import Opaque
 
 
 @function(ak.is_none)
-def is_none(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
+def is_none(array: Lazy, axis: Any = 0) -> Lazy:
     """Whether each element at an axis is None."""
 
     def mark(form: Form, at: Space) -> Form:
@@ -46,7 +47,7 @@ def is_none(array: Lazy, axis: Any = 0, **_: Any) -> Lazy:
 
 
 @function(ak.drop_none)
-def drop_none(array: Lazy, axis: Any = None, **_: Any) -> Lazy:
+def drop_none(array: Lazy, axis: Any = None) -> Lazy:
     """Without what is None, at one axis or (None) at all."""
     form, rows, guard = array._form, array._rows, array._guard
     level = None if axis is None else level_of(array, axis)
@@ -74,10 +75,10 @@ def drop_none(array: Lazy, axis: Any = None, **_: Any) -> Lazy:
 
 
 @function(ak.fill_none)
-def fill_none(array: Any, value: Any, axis: Any = -1, **_: Any) -> Any:
+def fill_none(array: Any, value: Any, axis: Any = -1) -> Any:
     """What is None replaced by a number."""
     if not isinstance(value, bool | int | float | complex | np.generic | str) and np.ndim(value) != 0:
-        return HOOKS["opaque"](ak.fill_none, (array, value), {"axis": axis})
+        raise Opaque
     if isinstance(value, Lazy):
         raise UnsupportedError("ak.fill_none needs a plain number; use ak.where(ak.is_none(x), other, x)")
     level = None if axis is None else level_of(array, axis)
@@ -110,7 +111,7 @@ def typed(value: Any) -> Node:
 
 
 @function(ak.mask)
-def mask(array: Any, mask: Any, *, valid_when: bool = True, **_: Any) -> Lazy:
+def mask(array: Any, mask: Any, *, valid_when: bool = True) -> Lazy:
     """None where the mask is false; the lengths stay."""
     forms, rows, guard = together([array, mask])
 

@@ -409,7 +409,7 @@ def of_awkward(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> An
             "for each "
             "event, or .compute() first."
         )
-    return record(function, args, {k: v for k, v in kwargs.items() if v is not None})
+    return record(function, args, kwargs)
 
 
 def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, **kwargs: Any) -> Any:
@@ -524,5 +524,5 @@ HOOKS["opaque"] = of_awkward
 FUNCTIONS[ak.backend] = lambda *arrays: "cpu"
 FUNCTIONS[ak.fields] = lambda array: array.fields
 FUNCTIONS[ak.is_tuple] = lambda array: array.is_tuple
-FUNCTIONS[ak.type] = lambda array, **_: array.type
-FUNCTIONS[ak.parameters] = lambda array, **_: {}
+FUNCTIONS[ak.type] = lambda array: array.type
+FUNCTIONS[ak.parameters] = lambda array: {}

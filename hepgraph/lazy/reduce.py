@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import awkward as ak
@@ -30,10 +30,12 @@ from hepgraph.graph.canonical import (
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, lengths, move, option, unwrap
 from hepgraph.graph.node import Node, Space, literal, map_, space
 from hepgraph.interpret import reduced_dtype
-from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy
+from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy
+from hepgraph.lazy.rules import Opaque, taking
 from hepgraph.ops import MOMENTS
 
 Level = Callable[[List, Space], Form]
+Over = Callable[[Space, Node], Form]
 
 
 Rule = TypeVar("Rule", bound=Callable[..., Any])
@@ -48,6 +50,16 @@ def function(*names: Any) -> Callable[[Rule], Rule]:
         return rule
 
     return register
+
+
+def record_name(parameters: Any, with_name: str | None) -> str | None:
+    """The name of the records of a result, as awkward's functions are told it."""
+    if unknown := set(parameters or {}) - {"__record__"}:
+        raise UnsupportedError(
+            f"parameters={parameters!r}: lazy records have a name (__record__), and no other parameters "
+            f"({', '.join(map(repr, sorted(unknown)))})"
+        )
+    return with_name or (parameters or {}).get("__record__")
 
 
 def level_of(x: Lazy, axis: Any) -> int:
@@ -114,7 +126,7 @@ def present(lists: List) -> tuple[Space, Node]:
     return some, take(inc(some), content.node)
 
 
-class NotInnermost(Exception):
+class NotInnermost(Opaque):
     """A reduction over lists of lists, which awkward does by columns of positions."""
 
 
@@ -158,42 +170,33 @@ def _over_rows(x: Lazy, axis: Any, name: str) -> bool:
     )
 
 
-def _reducer(name: str, over: Callable[[Space, Node], Form], plain: Any) -> Callable[..., Any]:
-    def rule(
-        array: Any,
-        axis: Any = None,
-        *,
-        keepdims: bool = False,
-        mask_identity: bool | None = None,
-        initial: Any = None,
-        **_: Any,
-    ) -> Any:
-        if not isinstance(array, Lazy) or initial is not None:
-            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims, "initial": initial})
-        if _over_rows(array, axis, name):
-            if keepdims:
-                raise UnsupportedError(f"ak.{name} over the whole dataset gives one number; leave out keepdims=True")
-            form = over(*everything(array))
-            return Lazy(_with_identity(form, name, mask_identity, everything(array)[0]), TOTAL)
+def reduced(name: str, over: Over, array: Lazy, axis: Any, options: Mapping[str, bool]) -> Lazy:
+    """A reduction of lists of numbers, or of the whole dataset; `options` are keepdims and mask_identity.
 
-        def change(lists: List, at: Space) -> Form:
-            some, node = present(lists)
-            return kept(_with_identity(over(some, node), name, mask_identity, some), at, keepdims)
+    Raises Opaque for lists of lists that are reduced by what stands at the same place in each.
+    """
+    keepdims, mask_identity = options["keepdims"], options["mask_identity"]
+    if _over_rows(array, axis, name):
+        if keepdims:
+            raise UnsupportedError(f"ak.{name} over the whole dataset gives one number; leave out keepdims=True")
+        some, node = everything(array)
+        return Lazy(_with_identity(over(some, node), mask_identity, some), TOTAL)
 
-        try:
-            form = at_level(array._form, array._rows, level_of(array, axis), change)
-        except NotInnermost:
-            options = {} if mask_identity is None else {"mask_identity": mask_identity}
-            return HOOKS["opaque"](plain, (array,), {"axis": axis, "keepdims": keepdims, **options})
-        return Lazy(form, array._rows, array._guard)
+    def change(lists: List, at: Space) -> Form:
+        some, node = present(lists)
+        return kept(_with_identity(over(some, node), mask_identity, some), at, keepdims)
+
+    return Lazy(at_level(array._form, array._rows, level_of(array, axis), change), array._rows, array._guard)
+
+
+def _reducer(name: str, over: Over, plain: Any) -> None:
+    def rule(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = False) -> Lazy:
+        return reduced(name, over, array, axis, {"keepdims": keepdims, "mask_identity": mask_identity})
 
     FUNCTIONS[plain] = rule
-    return rule
 
 
-def _with_identity(form: Form, name: str, mask_identity: bool | None, some: Space) -> Form:
-    if mask_identity is None:
-        return form
+def _with_identity(form: Form, mask_identity: bool, some: Space) -> Form:
     if mask_identity and not isinstance(form, Option):
         return option(_some(some), form)
     if not mask_identity and isinstance(form, Option):
@@ -205,12 +208,37 @@ def _some(s: Space) -> Node:
     return apply("greater", [count(s), literal(0)])
 
 
-def _plain(kind: str) -> Callable[[Space, Node], Form]:
+def _plain(kind: str) -> Over:
     return lambda s, x: Scalar(reduce(kind, x, reduced_dtype(kind, x.dtype)))
 
 
-def _extreme(kind: str) -> Callable[[Space, Node], Form]:
-    return lambda s, x: option(_some(s), Scalar(reduce(kind, x, reduced_dtype(kind, x.dtype))))
+def _extreme(kind: str, plain: Any) -> None:
+    def rule(
+        array: Lazy, axis: Any = None, *, keepdims: bool = False, initial: Any = None, mask_identity: bool = True
+    ) -> Lazy:
+        def over(s: Space, x: Node) -> Form:
+            found = reduce(kind, x, reduced_dtype(kind, x.dtype))
+            return option(_some(s), Scalar(found if initial is None else _begun(kind, found, initial)))
+
+        return reduced(kind, over, array, axis, {"keepdims": keepdims, "mask_identity": mask_identity})
+
+    FUNCTIONS[plain] = rule
+
+
+def _begun(kind: str, found: Node, initial: Any) -> Node:
+    """An extreme value that is found by beginning with a number, which takes the type of the others."""
+    whole, dtype = found.space is TOTAL, found.dtype
+    if dtype == BOOL and not whole:
+        return found  # awkward begins with none
+    if not isinstance(initial, bool | int | float | np.number | np.bool_) or (
+        dtype.kind in "iu" and not (np.iinfo(dtype).min <= initial <= np.iinfo(dtype).max and initial == int(initial))
+    ):
+        raise UnsupportedError(f"ak.{kind}: initial={initial!r} is no number of the type of these, {dtype}")
+    begin = literal(dtype.type(initial))
+    if whole:
+        return apply("maximum" if kind == "max" else "minimum", [found, begin])
+    better = apply("greater" if kind == "max" else "less", [found, begin])  # NaN to begin with stays
+    return apply("where", [better, found, begin])
 
 
 def truth(x: Node) -> Node:
@@ -227,7 +255,8 @@ def mean_of(s: Space, x: Node) -> Node:
     return apply("divide", [reduce("sum", _double(x), reduced_dtype("sum", _double(x).dtype)), count(s)])
 
 
-def _variance(s: Space, x: Node, ddof: int) -> Node:
+def variance_of(s: Space, x: Node, ddof: int) -> Node:
+    """The variance of each list, in double precision."""
     if x.dtype.kind == "c":
         raise UnsupportedError("the variance of complex numbers cannot be recorded; use hg.map_partitions")
     if s.parent is TOTAL:  # the mean is not known before all was read
@@ -250,64 +279,21 @@ _reducer("count", lambda s, x: Scalar(count(s)), ak.count)
 _reducer(
     "count_nonzero", lambda s, x: Scalar(reduce("sum", apply("astype", [truth(x)], ("int64",)), INT)), ak.count_nonzero
 )
-_reducer("min", _extreme("min"), ak.min)
-_reducer("max", _extreme("max"), ak.max)
+_extreme("min", ak.min)
+_extreme("max", ak.max)
 
 
-def _unweighted(name: str, plain: Any, over: Callable[..., Node]) -> None:
-    def rule(x: Any, weight: Any = None, *args: Any, axis: Any = None, **options: Any) -> Any:
-        if weight is not None or not isinstance(x, Lazy) or args:
-            if axis is None:
-                raise UnsupportedError(
-                    f"a weighted ak.{name} over the whole dataset cannot be recorded; divide ak.sum(x * w) by ak.sum(w)"
-                )
-            return HOOKS["opaque"](plain, (x, weight, *args), {"axis": axis, **options})
-        ddof = options.pop("ddof", 0)
-        simple = _unweighted_rules[(name, ddof)] = _unweighted_rules.get((name, ddof)) or _make(name, ddof, over)
-        return simple(x, axis, **options)
-
-    FUNCTIONS[plain] = rule
-
-
-_unweighted_rules: dict[tuple[str, int], Callable[..., Any]] = {}
-
-
-def _make(name: str, ddof: int, over: Callable[..., Node]) -> Callable[..., Any]:
-    class _Key:
-        """Stands for awkward's function where lists of lists go to it."""
-
-    plain = {"mean": ak.mean, "var": ak.var, "std": ak.std}[name]
-    rule = _reducer(name, lambda s, x: Scalar(over(s, x, ddof)), _Key)
-    del FUNCTIONS[_Key]
-
-    def with_plain(x: Lazy, axis: Any, **options: Any) -> Any:
-        if axis is not None and x.ndim > 1 and level_of(x, axis) not in (0, x.ndim - 1):
-            extra = {"ddof": ddof} if ddof else {}
-            return HOOKS["opaque"](plain, (x,), {"axis": axis, **extra, **options})
-        return rule(x, axis, **options)
-
-    return with_plain
-
-
-_unweighted("mean", ak.mean, lambda s, x, ddof: mean_of(s, x))
-_unweighted("var", ak.var, _variance)
-_unweighted("std", ak.std, lambda s, x, ddof: apply("sqrt", [_variance(s, x, ddof)]))
-
-
-def _ptp(array: Any, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True, **_: Any) -> Any:
+@function(ak.ptp)
+def ptp(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True) -> Lazy:
     """The largest minus the smallest."""
-    options = {"axis": axis, "keepdims": keepdims, "mask_identity": True}
-    result = FUNCTIONS[ak.max](array, **options) - FUNCTIONS[ak.min](array, **options)
+    result: Lazy = ak.max(array, axis=axis, keepdims=keepdims) - ak.min(array, axis=axis, keepdims=keepdims)
     if mask_identity:
         return result
-    return FUNCTIONS[ak.fill_none](result, 0, axis=None if result._rows is TOTAL else -1)
-
-
-FUNCTIONS[ak.ptp] = _ptp
+    return ak.fill_none(result, 0, axis=None if result._rows is TOTAL else -1)  # type: ignore[no-any-return]
 
 
 @function(ak.nan_to_none)
-def nan_to_none(array: Lazy, **_: Any) -> Lazy:
+def nan_to_none(array: Lazy) -> Lazy:
     """NaN becomes None."""
     from hepgraph.graph.form import change
 
@@ -315,31 +301,35 @@ def nan_to_none(array: Lazy, **_: Any) -> Lazy:
         if isinstance(form, Record):
             return Record({name: change(form[name], leaf) for name in form}, form.name, form.tuple)
         assert isinstance(form, Scalar)
-        if form.node.dtype.kind not in "fc":
+        if form.node.dtype.kind != "f":
             return form
         return option(apply("logical_not", [apply("isnan", [form.node])]), form)
 
     return Lazy(change(array._form, leaf), array._rows, array._guard)
 
 
-def _nan_version(nan: Any, plain: Any) -> Callable[..., Any]:
-    default = inspect.signature(nan).parameters["mask_identity"].default
+def _nan_version(nan: Any, plain: Any) -> None:
+    def rule(*args: Any, **kwargs: Any) -> Any:
+        array, *rest = args
+        named = defaults | dict(zip(list(wanted)[1:], rest, strict=False)) | kwargs
+        if isinstance(named.get("weight"), Lazy):
+            named["weight"] = nan_to_none(named["weight"])
+        return plain(nan_to_none(array), **named)
 
-    def rule(array: Any, *args: Any, mask_identity: bool | None = default, **kwargs: Any) -> Any:
-        return FUNCTIONS[plain](nan_to_none(array), *args, mask_identity=mask_identity, **kwargs)
-
-    return rule
+    wanted = taking(rule, nan)
+    defaults = {name: p.default for name, p in list(wanted.items())[1:]}
+    FUNCTIONS[nan] = rule
 
 
 for _nan, _usual in {
     ak.nansum: ak.sum, ak.nanprod: ak.prod, ak.nanmin: ak.min, ak.nanmax: ak.max, ak.nanmean: ak.mean,
-    ak.nanvar: ak.var, ak.nanstd: ak.std,
+    ak.nanvar: ak.var, ak.nanstd: ak.std, ak.nanargmin: ak.argmin, ak.nanargmax: ak.argmax,
 }.items():  # fmt: skip
-    FUNCTIONS[_nan] = _nan_version(_nan, _usual)
+    _nan_version(_nan, _usual)
 
 
-def _arg(kind: str, plain: Any) -> Callable[..., Any]:
-    def rule(array: Any, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True, **_: Any) -> Any:
+def _arg(kind: str, plain: Any) -> None:
+    def rule(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True) -> Lazy:
         if axis is None or level_of(array, axis) == 0:
             raise UnsupportedError(
                 f"ak.arg{kind[3:]} over the whole dataset gives a position in all of it; use axis=1 for each event"
@@ -353,15 +343,9 @@ def _arg(kind: str, plain: Any) -> Callable[..., Any]:
             form = option(node_defined(m), Scalar(chosen)) if mask_identity else Scalar(_or_minus_one(m, chosen))
             return kept(form, at, keepdims)
 
-        try:
-            form = at_level(array._form, array._rows, level_of(array, axis), change)
-        except NotInnermost:
-            options = {"axis": axis, "keepdims": keepdims, "mask_identity": mask_identity}
-            return HOOKS["opaque"](plain, (array,), options)
-        return Lazy(form, array._rows, array._guard)
+        return Lazy(at_level(array._form, array._rows, level_of(array, axis), change), array._rows, array._guard)
 
     FUNCTIONS[plain] = rule
-    return rule
 
 
 def node_defined(m: Any) -> Node:
@@ -377,12 +361,10 @@ def _or_minus_one(m: Any, chosen: Node) -> Node:
 
 _arg("argmin", ak.argmin)
 _arg("argmax", ak.argmax)
-FUNCTIONS[ak.nanargmin] = _nan_version(ak.nanargmin, ak.argmin)
-FUNCTIONS[ak.nanargmax] = _nan_version(ak.nanargmax, ak.argmax)
 
 
 @function(ak.num)
-def num(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+def num(array: Lazy, axis: Any = 1) -> Lazy:
     """The length of each list at an axis; with axis=0, the number of rows."""
     if array._rows is not TOTAL and isinstance(axis, int) and axis == 0:
         some = filtered(array._rows, conjunction(array._guard, array._rows))
@@ -397,16 +379,18 @@ def num(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
 _NUMPY_REDUCTIONS = {
     np.sum: ak.sum, np.prod: ak.prod, np.any: ak.any, np.all: ak.all, np.min: ak.min, np.max: ak.max, np.mean: ak.mean,
     np.std: ak.std, np.var: ak.var, np.count_nonzero: ak.count_nonzero, np.argmin: ak.argmin, np.argmax: ak.argmax,
-    np.nansum: ak.nansum, np.nanmean: ak.nanmean, np.nanmin: ak.nanmin, np.nanmax: ak.nanmax, np.ptp: ak.ptp,
+    np.nansum: ak.nansum, np.nanprod: ak.nanprod, np.nanmean: ak.nanmean, np.nanmin: ak.nanmin, np.nanmax: ak.nanmax,
+    np.nanstd: ak.nanstd, np.nanvar: ak.nanvar, np.nanargmin: ak.nanargmin, np.nanargmax: ak.nanargmax, np.ptp: ak.ptp,
 }  # fmt: skip
 
 
-def _numpy_reduction(plain: Any) -> Callable[..., Any]:
-    def rule(a: Any, axis: Any = None, *, keepdims: bool = False, **rest: Any) -> Any:
-        return FUNCTIONS[plain](a, axis=axis, keepdims=keepdims, **{k: v for k, v in rest.items() if k == "ddof"})
+def _numpy_reduction(numpys: Any, plain: Any) -> None:
+    def rule(a: Any, axis: Any = None, **rest: Any) -> Any:
+        return plain(a, axis=axis, **rest)
 
-    return rule
+    taking(rule, numpys, ("a", "axis"), set(inspect.signature(plain).parameters) & {"keepdims", "ddof", "initial"})
+    NUMPY_FUNCTIONS[numpys] = rule
 
 
 for _np, _ak in _NUMPY_REDUCTIONS.items():
-    NUMPY_FUNCTIONS[_np] = _numpy_reduction(_ak)
+    _numpy_reduction(_np, _ak)

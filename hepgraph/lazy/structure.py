@@ -10,6 +10,7 @@ import numpy as np
 
 from hepgraph.errors import FieldError, ShapeError, UnsupportedError, suggestion
 from hepgraph.graph.canonical import (
+    TEXT,
     TOTAL,
     TRUE,
     both,
@@ -19,11 +20,11 @@ from hepgraph.graph.canonical import (
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
 from hepgraph.graph.node import Space, space
-from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, together
+from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.index import with_field
 from hepgraph.lazy.join import joined, settled
-from hepgraph.lazy.reduce import at_level, function, level_of
+from hepgraph.lazy.reduce import at_level, function, level_of, record_name
 
 # records
 
@@ -35,15 +36,13 @@ def zip_(
     *,
     parameters: Any = None,
     with_name: str | None = None,
-    right_broadcast: bool = False,
     optiontype_outside_record: bool = False,
-    **_: Any,
 ) -> Lazy:
     """A record of several arrays, lists matched level by level."""
     named = isinstance(arrays, Mapping)
     names = list(arrays) if named else [str(i) for i in range(len(arrays))]
     forms, rows, guard = together(list(arrays.values()) if named else list(arrays))
-    name = with_name or (parameters or {}).get("__record__")
+    name = record_name(parameters, with_name)
 
     def leaf(parts: list[Form], at: Space) -> Form:
         valid, inner = TRUE, []
@@ -58,15 +57,17 @@ def zip_(
 
 
 @function(ak.unzip)
-def unzip(array: Lazy, **_: Any) -> tuple[Lazy, ...]:
-    """The fields, as a tuple of arrays."""
-    if not array.fields:
-        return (array,)
-    return tuple(array[name] for name in array.fields)
+def unzip(array: Lazy, *, how: Any = tuple) -> Any:
+    """The fields, as a tuple, list or dict of arrays."""
+    if how is dict:
+        return {name: array[name] for name in array.fields} or {"0": array}
+    if how not in (tuple, list):
+        raise UnsupportedError(f"ak.unzip: how={how!r} is none of tuple, list and dict")
+    return how(array[name] for name in array.fields) or how([array])
 
 
 @function(ak.with_field)
-def with_field_(array: Any, what: Any, where: Any = None, **_: Any) -> Lazy:
+def with_field_(array: Any, what: Any, where: Any = None) -> Lazy:
     """A record with one more field, or another value for one."""
     forms, rows, guard = together([array, what])
     if where is None:
@@ -76,7 +77,7 @@ def with_field_(array: Any, what: Any, where: Any = None, **_: Any) -> Lazy:
 
 
 @function(ak.without_field)
-def without_field(array: Lazy, where: Any, **_: Any) -> Lazy:
+def without_field(array: Lazy, where: Any) -> Lazy:
     """A record without one field."""
     path = [where] if isinstance(where, str) else list(where)
 
@@ -95,7 +96,7 @@ def without_field(array: Lazy, where: Any, **_: Any) -> Lazy:
 
 
 @function(ak.with_name)
-def with_name(array: Lazy, name: str | None = None, **_: Any) -> Lazy:
+def with_name(array: Lazy, name: str | None) -> Lazy:
     """The same records under another name."""
 
     def leaf(form: Form) -> Form:
@@ -106,17 +107,48 @@ def with_name(array: Lazy, name: str | None = None, **_: Any) -> Lazy:
     return Lazy(change(array._form, leaf), array._rows, array._guard)
 
 
-def _same(array: Lazy, *args: Any, **kwargs: Any) -> Lazy:
+@function(ak.to_packed, ak.copy)
+def same(array: Lazy) -> Lazy:
+    """The array as it is."""
     return array
 
 
-for _identity in (ak.to_packed, ak.copy, ak.without_parameters, ak.enforce_type, ak.to_backend):
-    if _identity not in (ak.enforce_type,):
-        FUNCTIONS[_identity] = _same
+@function(ak.to_backend)
+def to_backend(array: Lazy, backend: str) -> Lazy:
+    """The array as it is, in the memory of the CPU."""
+    if backend != "cpu":
+        raise UnsupportedError(f"ak.to_backend: backend={backend!r} cannot be recorded; use .compute() first")
+    return array
+
+
+@function(ak.without_parameters)
+def without_parameters(array: Lazy) -> Lazy:
+    """The same records without a name."""
+    if _has_text(array._form):
+        raise UnsupportedError("ak.without_parameters would make bytes of strings; use .compute() first")
+    return Lazy(_nameless(array._form), array._rows, array._guard)
+
+
+def _has_text(form: Form) -> bool:
+    match form:
+        case Option(_, content) | List(_, content, _):
+            return _has_text(content)
+        case Record():
+            return any(_has_text(form[name]) for name in form)
+    return isinstance(form, Scalar) and form.node.dtype == TEXT
+
+
+def _nameless(form: Form) -> Form:
+    def leaf(part: Form) -> Form:
+        if not isinstance(part, Record):
+            return part
+        return Record({name: _nameless(part[name]) for name in part}, None, part.tuple)
+
+    return change(form, leaf)
 
 
 @function(ak.from_regular)
-def from_regular(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
+def from_regular(array: Lazy, axis: Any = 1) -> Lazy:
     """Lists of a fixed length become lists of any length."""
 
     def loose(form: Form) -> Form:
@@ -138,8 +170,8 @@ def from_regular(array: Lazy, axis: Any = 1, **_: Any) -> Lazy:
 
 
 @function(ak.concatenate)
-def concatenate(arrays: Any, axis: Any = 0, **_: Any) -> Lazy:
-    """The lists of several arrays, one after the other (axis=1)."""
+def concatenate(arrays: Any, axis: Any = 0, *, mergebool: bool = True) -> Lazy:
+    """The lists of several arrays, one after the other (axis=1); booleans and numbers are never mixed."""
     if isinstance(arrays, Lazy):
         raise UnsupportedError("ak.concatenate needs a list of arrays")
     arrays = list(arrays)
@@ -175,4 +207,4 @@ def _as_list(form: Form, at: Space, axis: int) -> List:
     return List(some, move(inner.content, inc(some)))
 
 
-NUMPY_FUNCTIONS[np.concatenate] = concatenate
+NUMPY_FUNCTIONS[np.concatenate] = lambda arrays, axis=0: ak.concatenate(arrays, axis=axis)

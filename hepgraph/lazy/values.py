@@ -29,9 +29,9 @@ from hepgraph.lazy.reduce import function
 
 
 @function(ak.where)
-def where(condition: Any, *args: Any, **_: Any) -> Lazy:
+def where(condition: Any, *args: Any) -> Lazy:
     """One value or the other for each element."""
-    if len(args) != 2:
+    if len(args) != 2 or any(arg is None for arg in args):
         raise UnsupportedError("ak.where needs three arguments; positions of true elements are ak.local_index(x)[x]")
     forms, rows, guard = together([condition, *args])
     not_as_numpy(forms)
@@ -90,15 +90,15 @@ def _strong(node: Node) -> Node:
 
 
 def _constant(value: Any) -> Any:
-    def rule(array: Lazy, *, dtype: Any = None, **_: Any) -> Lazy:
+    def rule(array: Lazy, *, dtype: Any = None, including_unknown: bool = False) -> Lazy:
         return full_like(array, value, dtype=dtype)
 
     return rule
 
 
 @function(ak.full_like)
-def full_like(array: Lazy, fill_value: Any, *, dtype: Any = None, **_: Any) -> Lazy:
-    """The same value everywhere, with the shape (and dtype) of another array."""
+def full_like(array: Lazy, fill_value: Any, *, dtype: Any = None, including_unknown: bool = False) -> Lazy:
+    """The same value everywhere, with the shape (and dtype) of another array; no type of a lazy array is unknown."""
 
     def leaf(form: Form, at: Space) -> Form:
         match form:
@@ -120,8 +120,8 @@ FUNCTIONS[ak.ones_like] = _constant(1)
 
 
 @function(ak.values_astype)
-def values_astype(array: Lazy, to: Any, **_: Any) -> Lazy:
-    """The numbers with another dtype."""
+def values_astype(array: Lazy, to: Any, *, including_unknown: bool = False) -> Lazy:
+    """The numbers with another dtype; no type of a lazy array is unknown."""
     kind = np.dtype(to)
 
     def leaf(form: Form) -> Form:
@@ -133,28 +133,26 @@ def values_astype(array: Lazy, to: Any, **_: Any) -> Lazy:
     return Lazy(change(array._form, leaf), array._rows, array._guard)
 
 
-def _unary(op: str) -> Any:
-    def rule(array: Lazy, *args: Any, **kwargs: Any) -> Lazy:
-        forms, rows, guard = together([array])
-        return Lazy(elementwise(op, forms, rows, guard, args), rows, guard)
-
-    return rule
+def _unary(op: str, array: Lazy, *param: Any) -> Lazy:
+    forms, rows, guard = together([array])
+    return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
 
 
-FUNCTIONS[ak.real], FUNCTIONS[ak.imag] = _unary("real"), _unary("imag")
+FUNCTIONS[ak.real] = lambda array: _unary("real", array)
+FUNCTIONS[ak.imag] = lambda val: _unary("imag", val)
 
 
 @function(ak.angle)
-def angle(val: Lazy, deg: bool = False, **_: Any) -> Lazy:
+def angle(val: Lazy, deg: bool = False) -> Lazy:
     """The angle of complex numbers in radians (or degrees)."""
-    result = _unary("angle")(val)
+    result: Any = _unary("angle", val)
     return result * (180 / np.pi) if deg else result  # type: ignore[no-any-return]
 
 
 @function(ak.round)
-def round_(array: Lazy, decimals: int = 0, **_: Any) -> Lazy:
+def round_(array: Lazy, decimals: int = 0) -> Lazy:
     """The numbers rounded to some decimals."""
-    return _unary("round")(array, decimals)  # type: ignore[no-any-return]
+    return _unary("round", array, decimals)
 
 
 def _keyed(value: float | None) -> Literal | None:
@@ -163,22 +161,20 @@ def _keyed(value: float | None) -> Literal | None:
 
 
 @function(ak.nan_to_num)
-def nan_to_num(
-    array: Lazy, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None, **_: Any
-) -> Lazy:
+def nan_to_num(array: Lazy, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Lazy:
     """NaN and infinities replaced by numbers."""
-    return _unary("nan_to_num")(array, *(_keyed(x) for x in (nan, posinf, neginf)))  # type: ignore[no-any-return]
+    return _unary("nan_to_num", array, *(_keyed(x) for x in (nan, posinf, neginf)))
 
 
 @function(ak.isclose)
-def isclose(a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False, **_: Any) -> Lazy:
+def isclose(a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Lazy:
     """Whether two arrays agree within tolerances."""
     forms, rows, guard = together([a, b])
     return Lazy(elementwise("isclose", forms, rows, guard, (_keyed(rtol), _keyed(atol), bool(equal_nan))), rows, guard)
 
 
 @function(ak.broadcast_arrays)
-def broadcast_arrays(*arrays: Any, depth_limit: int | None = None, **_: Any) -> list[Lazy]:
+def broadcast_arrays(*arrays: Any, depth_limit: int | None = None) -> list[Lazy]:
     """Each array with the lists of all."""
     forms, rows, guard = together(arrays)
     not_as_numpy(forms)
@@ -193,14 +189,28 @@ def broadcast_arrays(*arrays: Any, depth_limit: int | None = None, **_: Any) -> 
     return results
 
 
-NUMPY_FUNCTIONS[np.where] = where
-NUMPY_FUNCTIONS[np.round] = lambda a, decimals=0: round_(a, decimals)
-NUMPY_FUNCTIONS[np.around] = NUMPY_FUNCTIONS[np.round]
-NUMPY_FUNCTIONS[np.clip] = lambda a, a_min=None, a_max=None, **k: np.minimum(
-    np.maximum(a, a_min if a_min is not None else k.get("min", -np.inf)),
-    a_max if a_max is not None else k.get("max", np.inf),
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Lazy:
+    """The numbers, none below the one bound or above the other; whole numbers stay whole."""
+    bounds = {"min": min if a_min is None else a_min, "max": max if a_max is None else a_max}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    forms, rows, guard = together([a, *given.values()])
+    return Lazy(elementwise("clip", forms, rows, guard, (tuple(given),)), rows, guard)
+
+
+NUMPY_FUNCTIONS[np.clip] = clip
+NUMPY_FUNCTIONS[np.where] = lambda condition, x=None, y=None: ak.where(condition, x, y)
+NUMPY_FUNCTIONS[np.round] = NUMPY_FUNCTIONS[np.around] = lambda a, decimals=0: ak.round(a, decimals)
+NUMPY_FUNCTIONS[np.ones_like] = lambda a, dtype=None: ak.ones_like(a, dtype=dtype)
+NUMPY_FUNCTIONS[np.zeros_like] = lambda a, dtype=None: ak.zeros_like(a, dtype=dtype)
+NUMPY_FUNCTIONS[np.full_like] = lambda a, fill_value, dtype=None: ak.full_like(a, fill_value, dtype=dtype)
+NUMPY_FUNCTIONS[np.broadcast_arrays] = lambda *args: ak.broadcast_arrays(*args)
+NUMPY_FUNCTIONS[np.copy] = lambda a: ak.copy(a)
+NUMPY_FUNCTIONS[np.real] = lambda val: ak.real(val)
+NUMPY_FUNCTIONS[np.imag] = lambda val: ak.imag(val)
+NUMPY_FUNCTIONS[np.angle] = lambda z, deg=False: ak.angle(z, deg)
+NUMPY_FUNCTIONS[np.nan_to_num] = lambda x, copy=True, nan=0.0, posinf=None, neginf=None: ak.nan_to_num(
+    x, nan=nan, posinf=posinf, neginf=neginf
 )
-NUMPY_FUNCTIONS[np.ones_like] = FUNCTIONS[ak.ones_like]
-NUMPY_FUNCTIONS[np.zeros_like] = FUNCTIONS[ak.zeros_like]
-NUMPY_FUNCTIONS[np.full_like] = FUNCTIONS[ak.full_like]
-NUMPY_FUNCTIONS[np.broadcast_arrays] = broadcast_arrays
+NUMPY_FUNCTIONS[np.isclose] = lambda a, b, rtol=1e-05, atol=1e-08, equal_nan=False: ak.isclose(
+    a, b, rtol, atol, equal_nan
+)
