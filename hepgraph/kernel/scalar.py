@@ -56,10 +56,10 @@ def _clipped(e: Emitter, args: Sequence[tuple[str, Any]], names: Sequence[str], 
     value = _as(e, args[0], out)
     own = _weak(args[0])
     for arg, name in zip(args[1:], names, strict=True):
-        weak = isinstance(arg[0], _Value) and type(arg[0].value) is int
-        if weak and isinstance(own, np.dtype) and own.kind in "iu":
+        bound: Any = arg[0]
+        if isinstance(own, np.dtype) and own.kind in "iu" and isinstance(bound, _Value) and type(bound.value) is int:
             limit = np.iinfo(own)
-            if arg[0].value <= limit.min if name == "min" else arg[0].value >= limit.max:
+            if bound.value <= limit.min if name == "min" else bound.value >= limit.max:
                 continue
         value = RULES["maximum" if name == "min" else "minimum"](e, [value, _as(e, arg, out)], out)
     return value
