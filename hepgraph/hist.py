@@ -25,12 +25,12 @@ from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lif
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
 from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
 from hepgraph.io.source import Origin
-from hepgraph.kernel.output import Bins, Output
+from hepgraph.kernel.output import Bins, Moments, Output
 from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.join import settled
-from hepgraph.merge import counting, merged
+from hepgraph.merge import averaged, averages, counting, fill_averages, merged
 from hepgraph.plan import Sink, Value
 
 
@@ -64,7 +64,7 @@ class Fill:
         if not all(_takes_all(axis) for axis in h.axes):  # boost loses entries where one value is given for all
             size = next(len(part) for part in (*args, *options.values()) if not isinstance(part, str))
             args = [[part] * size if isinstance(part, str) else part for part in args]
-        h.fill(*args, **options)
+        add_entries(h, args, options)
 
     def arguments(self, value: Value) -> tuple[list[Any], dict[str, Any]]:
         """What `hist.Hist.fill` is called with for one partition."""
@@ -83,11 +83,15 @@ class Fill:
             options["weight"] = _filling(self.weight, value, size)
         if self.sample is not None:
             options["sample"] = _filling(self.sample, value, size)
-            if "weight" in options:  # boost's means become nan for good when their first entry has no weight
-                some = np.asarray(options["weight"]) != 0
-                options = {name: np.asarray(part)[some] for name, part in options.items()}
-                args = [part if isinstance(part, str) else np.asarray(part)[some] for part in args]
         return args, options
+
+
+def add_entries(h: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Fills a histogram, its averages as sums."""
+    if averages(h):
+        fill_averages(h, args, options)
+    else:
+        h.fill(*args, **options)
 
 
 def _takes_all(axis: Any) -> bool:
@@ -149,6 +153,8 @@ class HistSink:
         return {i: self._sum(a[i], b[i]) for i in a}
 
     def _sum(self, a: Any, b: Any) -> Any:
+        if isinstance(a, Moments) and isinstance(b, Moments):
+            return a.plus(b)
         if isinstance(a, list) or (isinstance(a, Bins) and isinstance(b, Bins)):
             return a + b
         return merged(self._whole(a), self._whole(b))
@@ -158,6 +164,8 @@ class HistSink:
 
     def _whole(self, part: Any) -> Any:
         """A part as a histogram, or as entries."""
+        if isinstance(part, Moments):
+            return averaged(self.empty.copy(), part)
         if not isinstance(part, Bins):
             return part
         from hepgraph.kernel.fills import histogram
@@ -200,8 +208,11 @@ class Hist(Collection, hist.Hist, family=hist):  # type: ignore[call-arg, misc]
             if any(isinstance(part, ak.Array) for part in given):
                 *args, weight, sample = _entries([*_by_axis(self, args, kwargs), weight, sample])  # type: ignore[assignment]
                 kwargs = {}
-            super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
-            return self
+            if sample is None or not averages(self):
+                super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
+                return self
+            options = {"sample": sample} if weight is None else {"sample": sample, "weight": weight}
+            return fill_averages(self, _by_axis(self, args, kwargs), options)  # type: ignore[no-any-return]
         ordered = _by_axis(self, args, kwargs)
         _check_storage(self, weight, sample)
         _check_kinds(self, ordered, weight, sample)
@@ -531,7 +542,7 @@ def _finished(h: Hist, values: list[Any]) -> Any:
     for _, part in sorted(parts.items()):
         if isinstance(part, list):
             for args, options in part:
-                total.fill(*args, **options)
+                add_entries(total, args, options)
         else:
             total = merged(total, part)
     return total

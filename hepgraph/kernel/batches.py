@@ -30,7 +30,7 @@ MOST = 128  # fills of a kernel; the batches of more do not fit the caches, and 
 def batched(target: Target, fills: int) -> bool:
     """Whether the entries of one of so many fills are collected first; 32 bits must do for a bin, which all have."""
     every = all(axis.flow == (True, True) or (axis.kind == "category" and axis.flow[1]) for axis in target.axes)
-    return fills <= MOST and target.size < 2**31 and every and not target.fields
+    return fills <= MOST and target.size < 2**31 and every and not target.average
 
 
 def copies(size: int, part: int) -> int:

@@ -18,6 +18,7 @@ from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, v
 from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
 from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.lower import Lowered
+from hepgraph.kernel.means import start_of
 from hepgraph.kernel.module import module
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
@@ -333,7 +334,8 @@ class Kernel:
                 return np.zeros(offsets.capacity(_scratch_space(slot.item)), slot.dtype)
             case "bins":
                 size = self.sizes[slot.item]
-                return bins.setdefault((slot.item, slot.part), np.zeros(size * copies(size, slot.part), slot.dtype))
+                shape = size * copies(size, slot.part)
+                return bins.setdefault((slot.item, slot.part), np.full(shape, start_of(slot.part), slot.dtype))
             case "batch":
                 return np.zeros(self.areas[slot.dtype], slot.dtype)
             case "total":

@@ -11,8 +11,8 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.graph.node import Node
-from hepgraph.kernel.means import FIRST, fields_of, skip_weightless, write_mean
-from hepgraph.kernel.output import Bins
+from hepgraph.kernel.means import PARTS, averages, skip_weightless, write_mean
+from hepgraph.kernel.output import Bins, Moments
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import cast, constant
 from hepgraph.kernel.writer import Slot, Text, checked
@@ -57,7 +57,7 @@ class Target:
     squares: bool
     size: int
     sample: Any = None
-    fields: tuple[str, ...] = ()
+    average: bool = False
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -66,8 +66,8 @@ class Target:
 
     def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
         """The arrays of bins that are filled: counts (2), sums of weights (0), their squares (1), or those of means."""
-        if self.fields:
-            return tuple((FIRST + k, DOUBLE) for k in range(len(self.fields)))
+        if self.average:
+            return tuple((part, DOUBLE) for part in PARTS)
         if self.weight is None:
             return ((2, INT),)
         return ((0, DOUBLE), (1, DOUBLE)) if self.squares else ((0, DOUBLE),)
@@ -77,13 +77,13 @@ def target_of(number: int, empty: Any, fill: Any) -> Target:
     """The fill of a histogram; raises NotLowered where boost must do it."""
     storage = empty.storage_type
     squares = issubclass(storage, bh.storage.Weight)
-    fields = fields_of(storage)
-    if not (fields or squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
+    average = averages(storage)
+    if not (average or squares or issubclass(storage, bh.storage.Int64 | bh.storage.Double)):
         raise NotLowered(f"{storage.__name__} storage is not compiled")
     axes = axes_of(empty)
     values = [_axis_value(*each) for each in zip(axes, fill.args, empty.axes, strict=True)]
     size = math.prod(axis.extent for axis in empty.axes)
-    return Target(number, axes, tuple(values), fill.weight, squares, size, fill.sample, fields)
+    return Target(number, axes, tuple(values), fill.weight, squares, size, fill.sample, average)
 
 
 def axes_of(h: Any) -> tuple[Axis, ...]:
@@ -195,7 +195,7 @@ def _function(e: Any, target: Target, many: bool) -> str:
     f = Text()
     params: list[str] = []
     place = "0"
-    if target.fields and target.weight is not None:
+    if target.average and target.weight is not None:
         skip_weightless(f)
     for i, (axis, value) in enumerate(zip(target.axes, target.values, strict=True)):
         if axis.takes is not None:
@@ -205,15 +205,16 @@ def _function(e: Any, target: Target, many: bool) -> str:
         place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
     if target.weight is not None:
         params.append("double %w")
-    if target.fields:
+    if target.average:
         params.append("double %s")
     params += [f"ptr noalias %bins{part}" for part, _ in target.parts()]
     if e.check:
         params += ["ptr noalias %report", "i64 %slot"]
         place = checked(f, place, "0", str(target.size), "%slot")
-    if target.fields:
-        write_mean(f, target.fields, place, target.weight is not None)
-    for part, dtype in () if target.fields else target.parts():
+    if target.average:
+        e.declare("declare double @llvm.fabs.f64(double)")
+        write_mean(f, place, target.weight is not None)
+    for part, dtype in () if target.average else target.parts():
         kind = "i64" if dtype == INT else "double"
         amount = {0: "%w", 1: "", 2: "1"}[part] or f.emit("fmul double %w, %w")
         at = f.emit(f"getelementptr inbounds {kind}, ptr %bins{part}, i64 {place}")
@@ -314,11 +315,10 @@ def edge_table(e: Any, edges: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Filled:
-    """What a kernel makes of a histogram: its bins, or the histogram itself if it averages."""
+    """What a kernel makes of a histogram: its bins."""
 
-    empty: Any
     shape: tuple[int, ...]
-    names: tuple[str, ...]
+    average: bool
     fields: int
     dtype: np.dtype[Any]
     counts: bool
@@ -328,9 +328,8 @@ class Filled:
         """For one result; boost takes its time to tell what a histogram is, so it is asked once."""
         storage = output.empty.storage_type
         return cls(
-            output.empty,
             tuple(axis.extent for axis in output.empty.axes),
-            fields_of(storage),
+            averages(storage),
             2 if issubclass(storage, bh.storage.Weight) else 1,
             INT if issubclass(storage, bh.storage.Int64) else DOUBLE,
             all(fill.weight is None for fill in output.fills),
@@ -338,12 +337,8 @@ class Filled:
 
     def __call__(self, parts: Mapping[int, Any]) -> Any:
         found = {part: array.reshape(self.shape, order="F") for part, array in parts.items()}
-        if self.names:
-            h = self.empty.copy()
-            for k, name in enumerate(self.names):
-                if FIRST + k in found:
-                    h.view(flow=True)[name] = found[FIRST + k]
-            return h
+        if self.average:
+            return Moments(*(found[part] for part in PARTS)) if found else Moments.nothing(self.shape)
         fields = [np.zeros(self.shape, self.dtype) for _ in range(self.fields)]
         for part, which in ((0, fields[:1]), (1, fields[1:]), (2, fields)):
             if part in found:

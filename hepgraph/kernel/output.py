@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -41,6 +41,62 @@ class Bins:
     def __add__(self, other: Bins) -> Bins:
         sums = tuple(a + b for a, b in zip(self.fields, other.fields, strict=True))
         return Bins(sums, self.counts and other.counts)
+
+
+class Moments(NamedTuple):
+    """The bins of a histogram that averages, as sums, which add up whatever the signs of the weights.
+
+    They are those of the weights, of their squares, and of the weighted samples and their squares, counted from a pivot
+    of each bin: its first finite sample, NaN where there is none.
+    """
+
+    weights: np.ndarray[Any, Any]
+    squares: np.ndarray[Any, Any]
+    first: np.ndarray[Any, Any]
+    second: np.ndarray[Any, Any]
+    pivot: np.ndarray[Any, Any]
+
+    @classmethod
+    def nothing(cls, shape: Sequence[int]) -> Moments:
+        """Empty bins."""
+        return cls._make([*(np.zeros(shape) for _ in range(4)), np.full(shape, np.nan)])
+
+    @classmethod
+    def of(cls, places: Any, weights: Any, samples: Any, size: int) -> Moments:
+        """The sums of entries with a weight and a sample, by the numbers of their bins."""
+        finite = np.isfinite(samples)
+        pivot = np.full(size, np.nan)
+        pivot[places[finite][::-1]] = samples[finite][::-1]  # of several at one place, the first is written last
+        away = samples - np.nan_to_num(pivot)[places]
+        amounts = weights, weights * weights, weights * away, weights * away * away
+        return cls._make([*(np.bincount(places, amount, size).astype(float) for amount in amounts), pivot])
+
+    def plus(self, other: Moments) -> Moments:
+        """The sums of both."""
+        pivot = np.where(np.isnan(self.pivot), other.pivot, self.pivot)
+        parts = zip(self._about(pivot), other._about(pivot), strict=True)
+        return Moments._make([*(a + b for a, b in parts), pivot])
+
+    def _about(self, pivot: Any) -> tuple[Any, Any, Any, Any]:
+        """The sums, counted from another pivot."""
+        moved = np.where(np.isnan(self.pivot), 0.0, self.pivot - pivot)
+        at = moved != 0
+        first, second = self.first.copy(), self.second.copy()
+        w, m, by = self.weights[at], first[at], moved[at]
+        second[at] += 2 * by * m + by * by * w
+        first[at] += by * w
+        return self.weights, self.squares, first, second
+
+    def fields(self) -> dict[str, Any]:
+        """What boost's bins have: sums of weights and of their squares, mean, sum of squared deviations."""
+        some = (self.weights != 0) | (self.squares != 0)
+        with np.errstate(all="ignore"):
+            away = np.where(some, self.first / self.weights, 0.0)
+            mean = np.where(some, np.nan_to_num(self.pivot) + away, 0.0)
+            spread = np.where(some, self.second - self.first * away, 0.0)
+        rounding = 4 * np.finfo(float).eps * np.abs(self.second)
+        spread = np.where(np.abs(spread) <= rounding, 0.0, spread)
+        return {"weights": self.weights, "squares": self.squares, "mean": mean, "spread": spread}
 
 
 @dataclass(frozen=True)
