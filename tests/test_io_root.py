@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import uproot
 
+import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import trees
 from hepgraph.io.forms import columns_of_form, to_awkward
@@ -346,3 +347,16 @@ def test_a_wide_file_opens_in_few_calls(tmp_path, monkeypatch):
     source = open_root(path)
     assert len(source.columns) == 200
     assert not built  # forms are for what is not plain numbers
+
+
+def test_a_cycle_that_is_not_there(tmp_path):
+    path = str(tmp_path / "a.root")
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {"x": "f8"}).extend({"x": np.arange(3.0)})
+    assert hg.from_root(f"{path}:Events;1").source.entries == 3
+    for ask in (lambda: hg.from_root(f"{path}:Events;7"), lambda: hg.from_root(path, tree="Events;7")):
+        with pytest.raises(errors.MissingTreeError) as caught:
+            ask()
+        assert str(caught.value) == (
+            f"No cycle 7 of tree 'Events' in {path}; there is 1. Without a cycle ('Events'), the newest is read."
+        )

@@ -482,3 +482,79 @@ TOTALS: dict[str, Any] = {
 def test_whole_dataset(name: str, partitions: int) -> None:
     got, eager = computed(TOTALS[name](lazy(partitions))), TOTALS[name](DATA)
     assert (got is None and eager is None) or got == pytest.approx(eager, rel=1e-12)
+
+
+# messages
+
+
+def test_a_lazy_array_in_a_computed_one() -> None:
+    e = lazy()
+    with pytest.raises(LazyError, match=r"cannot become part of a computed one.*ak\.zip.*\.compute\(\) first"):
+        ak.Array({"a": e.x})
+    with pytest.raises(LazyError, match=r"no values before it is computed"):
+        ak.Array([e.x])
+
+
+def test_parentheses_that_are_missing() -> None:
+    e = lazy()
+    with pytest.raises(UnsupportedError) as caught:
+        e.jet.pt > 30 & abs(e.jet.pt) < 2
+    assert "Python takes & before comparisons: a > 30 & b < 2 means a > (30 & b) < 2." in str(caught.value)
+    assert "Write (a > 30) & (b < 2), with parentheses around each comparison." in str(caught.value)
+    with pytest.raises(LazyError) as also:
+        e.n > 30 | abs(e.n) < 2
+    assert "In `e.n > 30 | abs(e.n) < 2" in str(also.value)
+    assert "Python takes & and | before comparisons, and then a < b < c as (a < b) and (b < c). Write" in str(
+        also.value
+    )
+    with pytest.raises(
+        LazyError, match=r"Python takes a < b < c as \(a < b\) and \(b < c\)\. Write \(a < b\) & \(b < c\)"
+    ):
+        0 < e.x < 2
+    with pytest.raises(LazyError) as plain:
+        bool(e.x > 2)
+    assert "Write" not in str(plain.value)
+    with pytest.raises(UnsupportedError) as other:
+        e.x + e.s
+    assert "parentheses" not in str(other.value)
+
+
+def test_lists_that_cannot_be_told_regular() -> None:
+    e = lazy()
+    fixed = ak.pad_none(e.f, 2, clip=True)
+    assert ak.to_regular(fixed)._form is fixed._form
+    for axis in (1, None, -1):
+        with pytest.raises(
+            UnsupportedError, match=r"known only after they were read.*ak\.pad_none\(x, n, axis=1, clip=True\)"
+        ):
+            ak.to_regular(e.f, axis=axis)
+
+
+def test_strings_are_sorted_but_not_reduced() -> None:
+    data = ak.Array([["mu", "e", ""], [], ["tau", "e"]])
+    e = hg.from_awkward(data, npartitions=2)
+    for options in ({}, {"ascending": False}, {"axis": 1}):
+        for f in (ak.sort, ak.argsort):
+            assert computed(f(e, **options)).to_list() == f(data, **options).to_list()
+    for f in (ak.max, ak.sum, ak.argmax, ak.count):
+        with pytest.raises(
+            UnsupportedError, match=r"strings cannot be reduced; compare them first, as in ak\.any\(x == 'mu'"
+        ):
+            f(e, axis=1)
+    assert computed(ak.any(e == "e", axis=1)).to_list() == [True, False, True]
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_the_best_of_each_event_beside_an_event_weight(engine: str) -> None:
+    def best(d: Any) -> Any:
+        return ak.flatten(d.jet.pt[ak.argmax(d.jet.pt, axis=1, keepdims=True)])
+
+    e = lazy()
+    assert computed(best(e)).to_list() == best(DATA).to_list() == [50.0, None, 30.0]
+    assert computed(best(e) * e.x).to_list() == (best(DATA) * DATA.x).to_list()
+    cut = lambda d: d[d.x > 0]  # noqa: E731
+    assert computed(best(cut(e)) + cut(e).n).to_list() == (best(cut(DATA)) + cut(DATA).n).to_list()
+    h = hg.Hist.new.Reg(4, 0, 80, name="pt").Weight().fill(best(e), weight=e.x)
+    wanted = hg.Hist.new.Reg(4, 0, 80, name="pt").Weight().fill(best(DATA), weight=DATA.x)
+    got = h.compute(executor="serial", engine=engine, progress=False)
+    assert got.view(flow=True).tolist() == wanted.view(flow=True).tolist()

@@ -7,6 +7,7 @@ jet; with hash-consing this is common sub-expression elimination and hoisting at
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from hepgraph.graph.node import (
     map_,
     node,
     space,
+    user_code,
 )
 from hepgraph.ops import OPS, result_dtype
 
@@ -148,6 +150,17 @@ def defined(m: Map) -> Node:
     return node("defined", (m,), m.src, BOOL)
 
 
+_COMPARISON = re.compile(r"(?<![<>=!-])(?:[<>]=?|[=!]=)(?![<>=])")
+
+
+def comparisons(code: str) -> int:
+    """How many comparisons there are in a line of code."""
+    return len(_COMPARISON.findall(code))
+
+
+_SIGNS = {"bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^"}
+
+
 def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     """An operation of the table on nodes of one space and literals.
 
@@ -158,7 +171,14 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
         dtype = result_dtype(op, kinds, param)
     except (TypeError, ValueError, OverflowError) as error:
         types = ", ".join(str(arg.dtype) for arg in args)
-        raise UnsupportedError(f"{op} has no meaning for {types}: {error}") from error
+        hint = ""
+        if op in _SIGNS and comparisons(user_code()):
+            sign = _SIGNS[op]
+            hint = (
+                f"\nPython takes {sign} before comparisons: a > 30 {sign} b < 2 means a > (30 {sign} b) < 2. Write "
+                f"(a > 30) {sign} (b < 2), with parentheses around each comparison."
+            )
+        raise UnsupportedError(f"{op} has no meaning for {types}: {error}{hint}") from error
     where = {arg.space for arg in args if arg.space is not None}
     if not where:
         with np.errstate(all="ignore"):

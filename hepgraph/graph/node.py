@@ -31,6 +31,7 @@ running (in the rows where its mask is true), `only` from a space to its lists o
 from __future__ import annotations
 
 import io
+import linecache
 import pickle
 import sys
 import threading
@@ -218,6 +219,12 @@ def user_line() -> Line | None:
             return code.co_filename, frame.f_lineno, code.co_name
         frame = frame.f_back
     return None
+
+
+def user_code() -> str:
+    """The line of the user's code that called us, as it is written; empty if it is not known."""
+    line = user_line()
+    return linecache.getline(line[0], line[1]).strip() if line else ""
 
 
 _OURS = frozenset({"hepgraph", "awkward", "numpy", "numba", "functools", "contextlib"})

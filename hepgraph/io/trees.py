@@ -85,6 +85,10 @@ def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
         with edge(path, "list the trees of"):
             classes = file.classnames(recursive=True, cycle=False)
         name = choose(path, tree, classes)
+        if ";" in name:
+            with edge(path, "list the trees of"):
+                keys = file.keys(recursive=True, cycle=True)
+            _check_cycle(path, name, keys)
         with edge(path, f"open tree {name!r} of"):
             return Opened(file, file[name], name)
     except BaseException:
@@ -116,6 +120,17 @@ def choose(path: str, tree: str | None, classes: Mapping[str, str]) -> str:
     if not trees:
         raise MissingTreeError(_none(path))
     raise MissingTreeError(f"{path} has several trees; say which with tree=. {_listed(trees)}")
+
+
+def _check_cycle(path: str, tree: str, keys: Sequence[str]) -> None:
+    """Raises MissingTreeError where a tree is there, but not in the cycle (the version) that was asked for."""
+    name, _, cycle = tree.partition(";")
+    if tree not in keys:
+        there = [key.rpartition(";")[2] for key in keys if key.rpartition(";")[0] == name]
+        raise MissingTreeError(
+            f"No cycle {cycle} of tree {name!r} in {path}; there is {' and '.join(sorted(there))}. "
+            f"Without a cycle ({name!r}), the newest is read."
+        )
 
 
 def _listed(trees: Sequence[str]) -> str:

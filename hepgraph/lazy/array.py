@@ -7,6 +7,7 @@ It holds a form, the space of its rows, and the masks that its rows must pass (t
 from __future__ import annotations
 
 import linecache
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -16,9 +17,9 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
-from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.canonical import TOTAL, comparisons
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, record_of, type_of
-from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads
+from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads, user_code
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import at_line, describe, elementwise
@@ -212,7 +213,7 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     def __bool__(self) -> NoReturn:
         raise LazyError(
             "A lazy value is neither true nor false before it is computed. In a selection, combine masks with & | ~ or "
-            "ak.where; to branch in Python, use .compute() first."
+            f"ak.where; to branch in Python, use .compute() first.{_chained()}"
         )
 
     def __len__(self) -> NoReturn:
@@ -248,6 +249,13 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
         raise LazyError("A lazy array has no values before it is computed; use .compute(), or .head() to look at some.")
 
     to_list = tolist = to_numpy = __bytes__ = __dlpack__ = __dlpack_device__ = __cast_cpp__ = _no_values
+
+    @property
+    def _layout(self) -> NoReturn:
+        raise LazyError(
+            "A lazy array cannot become part of a computed one. Use ak.zip({'name': x, ...}) for records of lazy "
+            "arrays, ak.concatenate for longer lists, or .compute() first."
+        )
 
     @property
     def layout(self) -> Any:
@@ -516,6 +524,18 @@ def different_masks(a: Lazy, b: Lazy) -> Exception:
         "Two arrays cut by different masks: their rows do not correspond.\n"
         f"  the first {said(a, b)}\n  the second {said(b, a)}\n"
         "Apply the same event masks to both."
+    )
+
+
+def _chained() -> str:
+    """A hint, where the user's line has several comparisons that Python ties together."""
+    code = user_code()
+    if comparisons(code) < 2 or re.search(r"\b(and|or|not|if|while)\b", code):
+        return ""
+    how = "& and | before comparisons, and then " if re.search("[&|]", code) else ""
+    return (
+        f"\nIn `{code}`, Python takes {how}a < b < c as (a < b) and (b < c). Write (a < b) & (b < c), with parentheses "
+        "around each comparison."
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import (
+    TEXT,
     TOTAL,
     TRUE,
     apply,
@@ -25,8 +26,10 @@ from hepgraph.graph.canonical import (
 from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, unwrap
 from hepgraph.graph.node import Space, literal, map_, space
 from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy
+from hepgraph.lazy.broadcast import single
 from hepgraph.lazy.missing import drop_none
 from hepgraph.lazy.reduce import NotInnermost, at_level, function, level_of
+from hepgraph.lazy.rules import Opaque
 
 
 @function(ak.local_index)
@@ -94,6 +97,10 @@ def flatten(array: Lazy, axis: Any = 1) -> Lazy:
         valid, inner = unwrap(array._form)
         if not isinstance(inner, List):
             raise ShapeError("only lists can be flattened; this record holds its lists in its fields")
+        if single(inner.space) and inner.space.parent is array._rows:  # a list of one for each row: the rows stay
+            first = map_("only", array._rows, inner.space)
+            guard = tuple(dict.fromkeys([*array._guard, *conjuncts(valid)]))
+            return Lazy(move(inner.content, first), array._rows, guard)
         masks = [lift(mask, inner.space) for mask in (*array._guard, *conjuncts(valid))]
         return Lazy(inner.content, inner.space, conjuncts(conjunction(masks, inner.space)))
 
@@ -147,6 +154,8 @@ def _order(lists: List, at: Space, ascending: bool, stable: bool) -> Space:
         raise NotInnermost
     if not isinstance(key, Scalar):
         raise UnsupportedError("only numbers can be sorted; sort records by x[ak.argsort(x.pt, axis=1)]")
+    if key.node.dtype == TEXT:
+        raise Opaque
     args = (lists.space, key.node) if valid is TRUE else (lists.space, key.node, valid)
     return space("perm", at, args, (bool(ascending), bool(stable)))
 

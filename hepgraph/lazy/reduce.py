@@ -13,6 +13,7 @@ from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import (
     BOOL,
     INT,
+    TEXT,
     TOTAL,
     TRUE,
     apply,
@@ -120,10 +121,18 @@ def present(lists: List) -> tuple[Space, Node]:
     if isinstance(content, List):
         raise NotInnermost
     assert isinstance(content, Scalar)
+    _no_text(content.node)
     if valid is TRUE:
         return lists.space, content.node
     some = filtered(lists.space, valid)
     return some, take(inc(some), content.node)
+
+
+def _no_text(x: Node) -> None:
+    if x.dtype == TEXT:
+        raise UnsupportedError(
+            "strings cannot be reduced; compare them first, as in ak.any(x == 'mu', axis=1), or count them with ak.num"
+        )
 
 
 class NotInnermost(Opaque):
@@ -148,6 +157,7 @@ def everything(x: Lazy) -> tuple[Space, Node]:
                     continue
                 raise UnsupportedError("records cannot be reduced; take one of their fields first")
             case Scalar(x_node):
+                _no_text(x_node)
                 break
     some = filtered(at, conjunction(masks, at))
     node = take(inc(some), x_node) if some is not at else x_node

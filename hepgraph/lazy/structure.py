@@ -166,6 +166,24 @@ def from_regular(array: Lazy, axis: Any = 1) -> Lazy:
     return Lazy(form, array._rows, array._guard)
 
 
+@function(ak.to_regular)
+def to_regular(array: Lazy, axis: Any = 1) -> Lazy:
+    """Lists that have a fixed length by construction, as they are."""
+
+    def fixed(lists: List, at: Space) -> Form:
+        if lists.size is None:
+            raise UnsupportedError(
+                "ak.to_regular: whether these lists have one length, and which, is known only after they were read. "
+                "Give them one with ak.pad_none(x, n, axis=1, clip=True), or use .compute() first."
+            )
+        return lists
+
+    for level in range(1, array.ndim) if axis is None else [level_of(array, axis)]:
+        if level:
+            at_level(array._form, array._rows, level, fixed)
+    return array
+
+
 # concatenation
 
 
