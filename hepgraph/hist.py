@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from functools import reduce, wraps
 from inspect import getattr_static
+from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
@@ -21,7 +22,19 @@ import numpy as np
 from hepgraph.compute import FINISH, KINDS, compute
 from hepgraph.disk.plain import plain
 from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
-from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lift, take
+from hepgraph.graph.canonical import (
+    TEXT,
+    TOTAL,
+    TRUE,
+    apply,
+    conjunction,
+    count,
+    filtered,
+    flattened,
+    inc,
+    lift,
+    take,
+)
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
 from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
 from hepgraph.io.source import Origin
@@ -30,8 +43,8 @@ from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.join import settled
-from hepgraph.merge import averaged, averages, counting, fill_averages, merged
-from hepgraph.plan import Sink, Value
+from hepgraph.merge import averaged, averages, counting, fill_averages, merged, narrowed
+from hepgraph.plan import Sink, TotalSink, Value
 
 
 @dataclass(frozen=True)
@@ -525,20 +538,43 @@ def _is_number(part: Any) -> bool:
 
 
 def _split(h: Hist) -> list[tuple[Origin, Sink]]:
-    by_origin: dict[Origin, list[int]] = {}
-    for i, fill in enumerate(h.fills):
-        by_origin.setdefault(fill.origin, []).append(i)
+    """A sink for the fills from each dataset; those of a new category have one of their own, and one that counts them.
+
+    Where all growing axes have a constant in a fill, the axes that it needs are known, and a kernel can fill them; a
+    category that no entry was filled into is not there in the end, as with boost.
+    """
+    groups: dict[tuple[Origin, Any], list[int]] = {}
     empty = settled_part(h)
     empty.reset()
-    return [
-        (origin, HistSink(empty, tuple(h.fills[i] for i in places), tuple(places)))
-        for origin, places in by_origin.items()
-    ]
+    for i, fill in enumerate(h.fills):
+        groups.setdefault((fill.origin, _new_categories(empty, fill)), []).append(i)
+    sinks: list[tuple[Origin, Sink]] = []
+    for (origin, known), places in groups.items():
+        fills = tuple(h.fills[i] for i in places)
+        own = narrowed(empty, dict(known)) if known else empty
+        sinks.append((origin, HistSink(own, fills, tuple(places))))
+        if known:
+            counts = [count(flattened(s, TOTAL)) for s in dict.fromkeys(fill.entries for fill in fills)]
+            total = reduce(lambda a, b: apply("add", [a, b]), counts)
+            sinks.append((origin, TotalSink.of(Lazy(Scalar(total), TOTAL))))
+    return sinks
+
+
+def _new_categories(h: Any, fill: Fill) -> tuple[tuple[int, Any], ...]:
+    """The constants on the growing axes of a histogram, by their places; none if there is one without a constant."""
+    growing = [i for i, axis in enumerate(h.axes) if axis.traits.growth]
+    kinds = bh.axis.StrCategory | bh.axis.IntCategory
+    if not all(isinstance(h.axes[i], kinds) and not isinstance(fill.args[i], Node) for i in growing):
+        return ()
+    return tuple((i, fill.args[i] if isinstance(fill.args[i], str) else int(fill.args[i])) for i in growing)
 
 
 def _finished(h: Hist, values: list[Any]) -> Any:
     total = settled_part(h)
-    parts: dict[int, Any] = {i: part for value in values for i, part in value.items()}
+    parts: dict[int, Any] = {}
+    for value, entries in pairwise([*values, {}]):  # the number of entries follows where it is asked for
+        if isinstance(value, dict) and (isinstance(entries, dict) or entries):
+            parts.update(value)
     for _, part in sorted(parts.items()):
         if isinstance(part, list):
             for args, options in part:

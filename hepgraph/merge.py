@@ -95,6 +95,24 @@ def _axis_places(old: Any, new: Any) -> Any:
     return np.array([*([0] if under else []), *inside, *([new.extent - 1] if new.traits.overflow else [])])
 
 
+def with_axes(h: Any, axes: Sequence[Any]) -> Any:
+    """A histogram like another, without content, on other axes."""
+    new = hist.Hist(*axes, storage=h.storage_type())
+    new.__dict__.update({key: value for key, value in h.__dict__.items() if key not in ("_hist", "axes", _SUMS)})
+    return new
+
+
+def narrowed(h: Any, known: Mapping[int, Any]) -> Any:
+    """A histogram like another, without content, whose growing categories at some places are one each."""
+    axes = list(h.axes)
+    for i, category in known.items():
+        kind = hist.axis.StrCategory if isinstance(axes[i], bh.axis.StrCategory) else hist.axis.IntCategory
+        one = kind([category], growth=True)
+        one.__dict__.update(axes[i].__dict__)
+        axes[i] = one
+    return with_axes(h, axes)
+
+
 # averages
 
 
@@ -148,9 +166,7 @@ def _averages_merged(a: Any, b: Any) -> Any:
             new[_places(h.axes, axes)] = old
         parts.append(wide)
     if any(x is not y for x, y in zip(a.axes, axes, strict=True)):
-        wider = hist.Hist(*axes, storage=a.storage_type())
-        wider.__dict__.update({key: value for key, value in a.__dict__.items() if key != "_hist"})
-        a = wider
+        a = with_axes(a, axes)
     return averaged(a, parts[0].plus(parts[1]))
 
 

@@ -15,8 +15,11 @@ import mplhep
 import numpy as np
 import pytest
 from histograms import EVENTS, N, lazy, same
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hepgraph as hg
+from hepgraph.compute import passes
 from hepgraph.errors import FillError, LazyError
 
 # nothing gets lost
@@ -291,3 +294,54 @@ def test_ak_array_methods_are_not_shadowed():
     events = lazy(2, ak.zip({"values": EVENTS.x, "fill": EVENTS.n}))
     h = hg.Hist.new.Reg(10, -3, 3, name="values").Double().fill(events["values"])
     assert h.compute().sum(flow=True) == N
+
+
+# categories that grow by constants
+
+STORAGES = [hist.storage.Int64, hist.storage.Double, hist.storage.Weight, hist.storage.Mean, hist.storage.WeightedMean]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from([4, 7]), st.sampled_from([-9, 0, 1, 9])), max_size=5
+    ),
+    st.sampled_from(STORAGES),
+    st.sampled_from([[], ["b"], ["z", "a"]]),
+    st.integers(1, 4),
+    st.booleans(),
+)
+def test_categories_that_grow_by_constants_are_filled_in_the_kernel(fills, storage, known, npartitions, inner):
+    def made(kind, d):
+        axes = hist.axis.StrCategory(known, growth=True, name="s"), hist.axis.IntCategory([], growth=True, name="i")
+        h = kind(*axes, hist.axis.Regular(3, -2, 2, flow=inner, name="x", label="x [cm]"), storage=storage())
+        h.fill("first", 1, np.array([0.5]), **({"sample": np.array([2.0])} if "Mean" in storage.__name__ else {}))
+        for s, i, least in fills:
+            x = d.x[d.x > least]
+            more = {"sample": x} if "Mean" in storage.__name__ else {}
+            h.fill(s, i, x, **more)
+        return h
+
+    wanted = made(hg.Hist, EVENTS)
+    h = made(hg.Hist, lazy(npartitions))
+    for engine in ("kernel", "interpreter"):
+        same(h.compute(executor="serial", engine=engine, progress=False), hist.Hist(wanted))
+    for each in passes([h], "kernel")[0]:
+        assert not each.compiled.plain
+        assert not each.compiled.kernel.items  # entries that boost would have to fill
+
+
+def test_the_category_of_the_readme():
+    events = hg.from_awkward(EVENTS, npartitions=2, metadata={"dataset": "DY"})
+    h = hg.Hist.new.StrCat([], growth=True, name="dataset").Reg(3, -2, 2, name="x").Weight()
+    h.fill(dataset=events.metadata["dataset"], x=events.x, weight=events.w)
+    h.fill(dataset="none", x=events.x[events.x > 1e9], weight=events.w[events.x > 1e9])
+    got, report = h.compute(executor="serial", progress=False, report=True)
+    assert list(got.axes[0]) == ["DY"]
+    assert {row.how for row in report.rows} == {"kernel"}
+    assert not passes([h], "kernel")[0][0].compiled.kernel.items
+    mixed = hg.Hist.new.StrCat([], growth=True, name="s").Reg(3, -2, 2, name="x").Double()
+    mixed.fill("late", events.x).fill(events.s, events.x).fill("late", events.x)
+    wanted = hist.Hist.new.StrCat([], growth=True, name="s").Reg(3, -2, 2, name="x").Double()
+    wanted.fill("late", EVENTS.x).fill(EVENTS.s.to_list(), EVENTS.x).fill("late", EVENTS.x)
+    same(mixed.compute(executor="serial", progress=False), wanted)

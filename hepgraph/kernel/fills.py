@@ -92,7 +92,8 @@ def axes_of(h: Any) -> tuple[Axis, ...]:
     stride = 1
     for axis in h.axes:
         traits = axis.traits
-        if traits.growth or traits.circular:
+        grows = traits.growth and not isinstance(axis, bh.axis.StrCategory | bh.axis.IntCategory)
+        if grows or traits.circular:
             raise NotLowered("growing and circular axes are not compiled")
         flow = (traits.underflow, traits.overflow)
         match axis:
@@ -105,10 +106,10 @@ def axes_of(h: Any) -> tuple[Axis, ...]:
                 made.append(Axis("boolean", 2, stride))
             case bh.axis.Integer():
                 made.append(Axis("integer", len(axis), stride, float(axis.edges[0]), flow=flow))
-            case bh.axis.IntCategory():
+            case bh.axis.IntCategory() if not traits.growth:
                 known = tuple(axis.bin(i) for i in range(len(axis)))
                 made.append(Axis("category", len(axis), stride, edges=known, flow=flow))
-            case bh.axis.StrCategory():
+            case bh.axis.StrCategory() | bh.axis.IntCategory():
                 made.append(Axis("constant", len(axis), stride))
             case _:
                 raise NotLowered(f"an axis like {axis!r} is not compiled")
@@ -139,8 +140,8 @@ def _width(axis: Any, low: float) -> float:
 def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
     """What fills an axis: a node, a number, or the number of the bin for a string."""
     if axis.kind == "constant":
-        if not isinstance(value, str):
-            raise NotLowered("strings from columns are not compiled")
+        if isinstance(value, Node):
+            raise NotLowered("categories from columns are not compiled on such an axis")
         if value not in list(real) and not real.traits.overflow:
             raise NotLowered(f"{value!r} is none of the categories, and there is no bin for the others")
         return list(real).index(value) if value in list(real) else len(real)
