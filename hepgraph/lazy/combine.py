@@ -76,13 +76,14 @@ def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: boo
     named = isinstance(arrays, Mapping)
     names = list(arrays) if named else [str(i) for i in range(len(arrays))]
     given = list(arrays.values()) if named else list(arrays)
-    if axis != 1 or (nested and nested is not True):
-        if axis == 0:
-            raise UnsupportedError("a product of events is not possible; use axis=1")
+    if axis == 0:
+        raise UnsupportedError("a product of events is not possible; use axis=1")
+    if axis != 1:
         raise Opaque
+    ends = _ends(nested, list(arrays) if named else list(range(len(arrays))))
     forms, rows, guard = together(given)
     valid, lists = unwrap(forms[0])[0], []
-    if nested and any(isinstance(form, Option) for form in forms):
+    if ends and any(isinstance(form, Option) for form in forms):
         raise Opaque
     for number, form in enumerate(forms):
         own, inner = unwrap(form)
@@ -92,23 +93,40 @@ def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: boo
             some = filtered(inner.space, lift(own, inner.space))
             inner = List(some, move(inner.content, inc(some)))
         lists.append(List(inner.space, Scalar(ordinal(inner.space)) if index else inner.content, inner.size))
-    product = _nested(lists, names, not named, name) if nested else _flat(lists, names, not named, name, rows)
+    product = _nested(_blocks(lists, ends, rows), names, not named, name)
     return Lazy(option(valid, product), rows, guard)
 
 
-def _flat(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: str | None, at: Space) -> Form:
-    s = space("cart", at, tuple(form.space for form in lists))
-    fields: dict[str, Form] = {
-        field: move(form.content, leg(s, i)) for i, (field, form) in enumerate(zip(names, lists, strict=True))
-    }
-    return List(s, Record(fields, name, is_tuple))
+def _ends(nested: Any, names: Sequence[Any]) -> list[int]:
+    """The arrays of a product after which the lists are nested: all but the last, or those of the given names."""
+    if nested is True:
+        return list(range(len(names) - 1))
+    wanted = list(nested or ())
+    if unknown := [name for name in wanted if name not in names or isinstance(name, bool)]:
+        raise UnsupportedError(f"nested={nested!r}: the arrays of this product are {names}, not {unknown}")
+    return [i for i, name in enumerate(names[:-1]) if name in wanted]
 
 
-def _nested(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: str | None) -> Form:
+def _blocks(lists: Sequence[List], ends: Sequence[int], at: Space) -> list[tuple[List, list[Form]]]:
+    """The lists of a product, those of one level of nesting as one list, and what each of them holds."""
+    blocks: list[tuple[List, list[Form]]] = []
+    begin = 0
+    for end in [*ends, len(lists) - 1]:
+        some = lists[begin : end + 1]
+        begin = end + 1
+        if len(some) == 1 and ends:
+            blocks.append((some[0], [some[0].content]))
+        else:
+            s = space("cart", at, tuple(form.space for form in some))
+            blocks.append((List(s, some[0].content), [move(form.content, leg(s, i)) for i, form in enumerate(some)]))
+    return blocks
+
+
+def _nested(blocks: Sequence[tuple[List, list[Form]]], names: Sequence[str], is_tuple: bool, name: str | None) -> Form:
     """For each element of the first list, all of the second, and so on."""
-    chain = [lists[0].space]
-    contents = [lists[0].content]
-    for form in lists[1:]:
+    chain = [blocks[0][0].space]
+    contents = list(blocks[0][1])
+    for form, inside in blocks[1:]:
         at, base = chain[-1], form.space
         steps = [up(at)]
         while steps[-1].dst is not base.parent:
@@ -118,14 +136,14 @@ def _nested(lists: Sequence[List], names: Sequence[str], is_tuple: bool, name: s
         for m in reversed(steps):
             below = pulled(below, m)
             parts.append(below)
-        content = form.content
-        for s in parts:
-            content = move(content, inc(s))
         contents = [move(one, up(below)) for one in contents]
-        contents.append(content)
+        for content in inside:
+            for s in parts:
+                content = move(content, inc(s))
+            contents.append(content)
         chain.append(below)
     record: Form = Record(dict(zip(names, contents, strict=True)), name, is_tuple)
-    for s, each in zip(reversed(chain), reversed(lists), strict=True):
+    for s, (each, _) in zip(reversed(chain), reversed(blocks), strict=True):
         record = List(s, record, each.size)
     return record
 

@@ -21,19 +21,21 @@ from hepgraph.graph.canonical import (
     count,
     filtered,
     flattened,
+    full,
     inc,
     lift,
     ordinal,
+    pulled,
     reduce,
     take,
     up,
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, lengths, move, option, unwrap
-from hepgraph.graph.node import Node, Space, literal, map_, space
+from hepgraph.graph.node import Item, Node, Space, as_map, as_node, as_space, literal, map_, ordered, space
 from hepgraph.interpret import reduced_dtype
 from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy
 from hepgraph.lazy.rules import Opaque, taking
-from hepgraph.ops import MOMENTS
+from hepgraph.ops import MOMENTS, OPS
 
 Level = Callable[[List, Space], Form]
 Over = Callable[[Space, Node], Form]
@@ -128,6 +130,44 @@ def present(lists: List) -> tuple[Space, Node]:
     return some, take(inc(some), content.node)
 
 
+def turned(lists: List) -> List | None:
+    """A nested product the other way round: for each element of the second list all of the first; None of other lists.
+
+    Raises NotInnermost where its values are not made of those of the two lists alone.
+    """
+    valid, inner = unwrap(lists.content)
+    if valid is not TRUE or not isinstance(inner, List):
+        return None
+    pair, (own, content) = inner.space, unwrap(inner.content)
+    if pair.kind != "pull" or pair.args[1] is not up(lists.space) or not isinstance(content, Scalar):
+        return None
+    second = as_space(pair.args[0])
+    new = pulled(lists.space, up(second))
+    value = Scalar(_turned(content.node, pair, new))
+    form = value if own is TRUE else option(_turned(own, pair, new), value)
+    return List(second, List(new, form))
+
+
+def _turned(x: Node, pair: Space, new: Space) -> Node:
+    """A value of the pairs of a product, for those of the same product the other way round."""
+    moves = {up(pair): inc(new), inc(pair): up(new)}
+    found: dict[Item, Node] = {}
+    for item in ordered([x], until=lambda item: not isinstance(item, Node) or item.space is not pair):
+        if not isinstance(item, Node) or item.space is not pair:
+            continue
+        if item.op == "take" and item.args[0] in moves:
+            found[item] = take(moves[as_map(item.args[0])], as_node(item.args[1]))
+        elif item.op == "ordinal":
+            found[item] = take(up(new), ordinal(as_space(pair.args[0])))
+        elif item.op == "full":
+            found[item] = full(item.param.value, new)
+        elif item.op in OPS:
+            found[item] = apply(item.op, [found.get(arg, as_node(arg)) for arg in item.args], item.param or ())
+        else:
+            raise NotInnermost
+    return found.get(x, x)
+
+
 def _no_text(x: Node) -> None:
     if x.dtype == TEXT:
         raise UnsupportedError(
@@ -192,9 +232,17 @@ def reduced(name: str, over: Over, array: Lazy, axis: Any, options: Mapping[str,
         some, node = everything(array)
         return Lazy(_with_identity(over(some, node), mask_identity, some), TOTAL)
 
-    def change(lists: List, at: Space) -> Form:
+    def each(lists: List) -> Form:
         some, node = present(lists)
-        return kept(_with_identity(over(some, node), mask_identity, some), at, keepdims)
+        return _with_identity(over(some, node), mask_identity, some)
+
+    def change(lists: List, at: Space) -> Form:
+        product = turned(lists)
+        if product is None:
+            return kept(each(lists), at, keepdims)
+        assert isinstance(product.content, List)
+        some = filtered(product.space, lift(_some(lists.space), product.space))  # of no lists there are no columns
+        return kept(List(some, move(each(product.content), inc(some))), at, keepdims)
 
     return Lazy(at_level(array._form, array._rows, level_of(array, axis), change), array._rows, array._guard)
 
