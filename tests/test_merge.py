@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.accumulate import accumulate
+from hepgraph.disk.plain import read, written
 from hepgraph.merge import merged
 
 Mean, WeightedMean = hist.storage.Mean, hist.storage.WeightedMean
@@ -192,5 +193,12 @@ def test_copies_carry_the_sums() -> None:
         [1.0, 1.0], sample=[4.0, 6.0], weight=[1.0, -1.0]
     )
     more = hist.Hist(hist.axis.Regular(1, 0, 2), storage=WeightedMean()).fill([1.0], sample=[3.0], weight=[2.0])
-    for twin in (copy.copy(h), copy.deepcopy(h), pickle.loads(pickle.dumps(h)), h.copy(), hist.Hist(h)):
+    for twin in (
+        copy.copy(h),
+        copy.deepcopy(h),
+        pickle.loads(pickle.dumps(h)),
+        h.copy(),
+        hist.Hist(h),
+        read(written(hist.Hist(h))[0]),
+    ):
         assert merged(twin, more).values().tolist() == [pytest.approx((4 - 6 + 6) / 2)]

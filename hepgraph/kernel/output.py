@@ -43,6 +43,7 @@ class Bins:
         return Bins(sums, self.counts and other.counts)
 
 
+@plain
 class Moments(NamedTuple):
     """The bins of a histogram that averages, as sums, which add up whatever the signs of the weights.
 
