@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce, wraps
+from functools import wraps
 from inspect import getattr_static
-from itertools import pairwise
 from types import FunctionType
 from typing import Any
 
@@ -26,7 +25,6 @@ from hepgraph.graph.canonical import (
     TEXT,
     TOTAL,
     TRUE,
-    apply,
     conjunction,
     count,
     filtered,
@@ -543,21 +541,24 @@ def _split(h: Hist) -> list[tuple[Origin, Sink]]:
     Where all growing axes have a constant in a fill, the axes that it needs are known, and a kernel can fill them; a
     category that no entry was filled into is not there in the end, as with boost.
     """
-    groups: dict[tuple[Origin, Any], list[int]] = {}
+    sinks: list[tuple[Origin, Sink]] = []
     empty = settled_part(h)
     empty.reset()
-    for i, fill in enumerate(h.fills):
-        groups.setdefault((fill.origin, _new_categories(empty, fill)), []).append(i)
-    sinks: list[tuple[Origin, Sink]] = []
-    for (origin, known), places in groups.items():
+    for (origin, known), places in _groups(h).items():
         fills = tuple(h.fills[i] for i in places)
-        own = narrowed(empty, dict(known)) if known else empty
-        sinks.append((origin, HistSink(own, fills, tuple(places))))
+        sinks.append((origin, HistSink(narrowed(empty, dict(known)) if known else empty, fills, tuple(places))))
         if known:
-            counts = [count(flattened(s, TOTAL)) for s in dict.fromkeys(fill.entries for fill in fills)]
-            total = reduce(lambda a, b: apply("add", [a, b]), counts)
-            sinks.append((origin, TotalSink.of(Lazy(Scalar(total), TOTAL))))
+            counts = {str(i): Scalar(count(flattened(fill.entries, TOTAL))) for i, fill in enumerate(fills)}
+            sinks.append((origin, TotalSink.of(Lazy(Record(counts, None, True), TOTAL))))
     return sinks
+
+
+def _groups(h: Hist) -> dict[tuple[Origin, Any], list[int]]:
+    """The numbers of the fills that are made together: of one dataset, and of the same new categories."""
+    groups: dict[tuple[Origin, Any], list[int]] = {}
+    for i, fill in enumerate(h.fills):
+        groups.setdefault((fill.origin, _new_categories(h, fill)), []).append(i)
+    return groups
 
 
 def _new_categories(h: Any, fill: Fill) -> tuple[tuple[int, Any], ...]:
@@ -572,9 +573,14 @@ def _new_categories(h: Any, fill: Fill) -> tuple[tuple[int, Any], ...]:
 def _finished(h: Hist, values: list[Any]) -> Any:
     total = settled_part(h)
     parts: dict[int, Any] = {}
-    for value, entries in pairwise([*values, {}]):  # the number of entries follows where it is asked for
-        if isinstance(value, dict) and (isinstance(entries, dict) or entries):
-            parts.update(value)
+    made = iter(values)
+    for (_, known), places in _groups(h).items():
+        value = next(made)
+        if known:  # what was filled first says where its category comes
+            entries = next(made)
+            some = [place for i, place in enumerate(places) if entries[str(i)]]
+            value = {some[0]: value[places[0]]} if some and len(value) == 1 else {i: value[i] for i in some}
+        parts.update(value)
     for _, part in sorted(parts.items()):
         if isinstance(part, list):
             for args, options in part:
