@@ -23,6 +23,10 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
         return e.emit(f"select i1 {cast(e, test, kind, BOOL)}, {llvm_type(out)} {yes}, {llvm_type(out)} {no}")
     if op == "clip":
         return _clipped(e, args, param[0], out)
+    if op == "nan_to_num" and out.kind in "fiu":
+        return _without_nan(e, _as(e, args[0], out), param, out)
+    if op == "round" and param == (0,) and out.kind in "fiu":
+        return _as(e, args[0], out) if out.kind != "f" else RULES["rint"](e, [_as(e, args[0], out)], out)
     rule = RULES.get(op)
     ufunc = getattr(np, op, None)
     if rule is None or not isinstance(ufunc, np.ufunc):
@@ -62,6 +66,19 @@ def _clipped(e: Emitter, args: Sequence[tuple[str, Any]], names: Sequence[str], 
             if bound.value <= limit.min if name == "min" else bound.value >= limit.max:
                 continue
         value = RULES["maximum" if name == "min" else "minimum"](e, [value, _as(e, arg, out)], out)
+    return value
+
+
+def _without_nan(e: Emitter, x: str, param: tuple[Any, ...], out: DType) -> str:
+    """A number, or what stands for it where it is NaN or infinite."""
+    if out.kind != "f":
+        return x
+    t, limit = llvm_type(out), np.finfo(out)
+    nan, high, low = (None if number is None else number.value for number in param)
+    value = e.emit(f"select i1 {RULES['isnan'](e, [x], out)}, {t} {constant(nan, out)}, {t} {x}")
+    for end, number in ((np.inf, limit.max if high is None else high), (-np.inf, limit.min if low is None else low)):
+        here = e.emit(f"fcmp oeq {t} {x}, {constant(end, out)}")
+        value = e.emit(f"select i1 {here}, {t} {constant(number, out)}, {t} {value}")
     return value
 
 
