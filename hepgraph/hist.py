@@ -41,7 +41,7 @@ from hepgraph.lazy.array import HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.join import settled
-from hepgraph.merge import averaged, averages, counting, fill_averages, merged, narrowed
+from hepgraph.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed
 from hepgraph.plan import Sink, TotalSink, Value
 
 
@@ -281,7 +281,10 @@ class Hist(Collection, hist.Hist, family=hist):  # type: ignore[call-arg, misc]
             _refuse(self, "+=")
             return super().__iadd__(other)
         theirs = other.fills if isinstance(other, Hist) else ()
+        before = settled_part(self) if averages(self) else None
         super().__iadd__(settled_part(other) if theirs else other)
+        if before is not None:
+            averaged(self, moments(merged(before, settled_part(other))))
         if theirs:
             self.__dict__["_fills"] = (*self.fills, *theirs)
         return self

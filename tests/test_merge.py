@@ -198,7 +198,15 @@ def test_copies_carry_the_sums() -> None:
         copy.deepcopy(h),
         pickle.loads(pickle.dumps(h)),
         h.copy(),
-        hist.Hist(h),
+        hist.Hist(h.copy()),
         read(written(hist.Hist(h))[0]),
     ):
         assert merged(twin, more).values().tolist() == [pytest.approx((4 - 6 + 6) / 2)]
+    assert (h + more).values().tolist() == [pytest.approx((4 - 6 + 6) / 2)]
+    h += more
+    assert h.values().tolist() == [pytest.approx((4 - 6 + 6) / 2)]
+    grown = [
+        hg.Hist(hist.axis.StrCategory([], growth=True), storage=Mean()).fill(["a", s], sample=[1, 4]) for s in "bc"
+    ]
+    total = grown[0] + grown[1]
+    assert (list(total.axes[0]), total.values().tolist()) == (["a", "b", "c"], [1, 4, 4])
