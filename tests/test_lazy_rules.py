@@ -278,6 +278,11 @@ NUMPY_VALUES: dict[str, list[Any]] = {
     **VALUES, "dtype": [None, "float32"], "where": [True, Of(lambda e: e.f > 0)], "mean": [0.0], "correction": [0, 1],
     "kind": [None, "stable"], "order": [None, "C", "pt"], "stable": [None, True], "subok": BOOLEANS, "shape": [None, 3],
     "casting": ["same_kind", "unsafe"], "device": [None, "cpu"], "a_min": [0, 0.5, None, Of(lambda e: e.x)],
+    "bins": [[0.0, 2.0]], "right": [True, False, 7.0], "left": [None, -7.0], "period": [None, 3.0],
+    "side": ["left", "right"],
+    "v": [Of(lambda e: e.x)], "sorter": [None, [2, 1, 0]], "test_elements": [[1, 2]], "assume_unique": BOOLEANS,
+    "invert": BOOLEANS, "xp": [[0.0, 1.0, 3.0]], "fp": [[1.0, 2.0, 3.0]], "default": [0, -1.5],
+    "condlist": [Of(lambda e: [e.b, e.x > 0])], "choicelist": [Of(lambda e: [e.x, e.x])],
     "a_max": [2, 1.5, None], "min": [-1, None, Of(lambda e: e.x)], "max": [2, None], "fill_value": [3, np.int8(2)],
 }  # fmt: skip
 NUMPY_CALLS: dict[Any, Any] = {
@@ -286,12 +291,15 @@ NUMPY_CALLS: dict[Any, Any] = {
     np.full_like: lambda f, e: f(e.f, 3), np.real: lambda f, e: f(e.c), np.imag: lambda f, e: f(e.c),
     np.angle: lambda f, e: f(e.c), np.any: lambda f, e: f(e.f > 0, axis=1), np.all: lambda f, e: f(e.f > 0, axis=1),
     np.where: lambda f, e: f(e.b, e.x, 0), np.broadcast_arrays: lambda f, e: f(e.f, e.x)[0],
+    np.digitize: lambda f, e: f(e.x, [0.0, 1.0, 2.0]), np.searchsorted: lambda f, e: f([0.0, 1.0, 2.0], e.x),
+    np.isin: lambda f, e: f(e.n, [0, 2]), np.interp: lambda f, e: f(e.x, [0.0, 1.0, 2.0], [5.0, 6.0, 9.0]),
+    np.select: lambda f, e: f([e.x > 2, e.b], [e.x, e.n]),
 }  # fmt: skip
 PLAIN = {np.nan_to_num, np.round, np.around, np.ravel, np.sort, np.argsort, np.zeros_like, np.ones_like, np.copy}
 
 
 def numpys() -> list[tuple[Any, str]]:
-    about = {"a", "b", "x", "y", "z", "val", "arrays", "args", "condition", "kwargs", "out", "copy"}
+    about = {"a", "b", "x", "y", "z", "val", "arrays", "args", "condition", "kwargs", "out", "copy", "element"}
     return [
         (f, keyword)
         for f in NUMPY_FUNCTIONS
