@@ -13,8 +13,9 @@ import pytest
 import vector
 from test_lazy_dispatch import CALLS, DATA, REFUSED, dispatching, lazy, listed
 
+import hepgraph as hg
 from hepgraph.errors import HepgraphError, UnsupportedError
-from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy
+from hepgraph.lazy.array import ATTRIBUTES, FUNCTIONS, NUMPY_FUNCTIONS, Lazy
 from hepgraph.lazy.rules import Opaque, Rules
 
 BOOLEANS = [True, False]
@@ -313,3 +314,27 @@ def test_every_keyword_of_numpys_is_honoured_or_refused_by_name(function: Any, k
     call = NUMPY_CALLS.get(function, (lambda f, e: f(e.f)) if function in PLAIN else (lambda f, e: f(e.f, axis=1)))
     for drawn in NUMPY_VALUES[keyword]:
         check("np." + function.__name__, function, call, keyword, drawn)
+
+
+# methods of records
+
+
+def test_methods_of_records_take_no_argument_that_they_do_not_know() -> None:
+    p4 = {"pt": [[2.0, 1.0], []], "eta": [[0.5, 1.0], []], "phi": [[0.1, 1.0], []], "mass": [[0.1, 0.2], []]}
+    jets = hg.from_awkward(ak.zip(p4))
+    methods = 0
+    for name in ATTRIBUTES:
+        try:
+            method = getattr(jets, name)
+        except HepgraphError:
+            continue  # of other vectors
+        if isinstance(method, Lazy) or not callable(method):
+            continue
+        methods += 1
+        told = []
+        for args in ((), (jets,), (1,), (1, 1)):
+            with pytest.raises((TypeError, HepgraphError)) as caught:
+                method(*args, surprise=1)
+            told.append(str(caught.value))
+        assert any("surprise" in text for text in told), told
+    assert methods > 10
