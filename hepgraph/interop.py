@@ -21,6 +21,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from hepgraph import byvalue
 from hepgraph.attempt import Policy, attempt
 from hepgraph.compute import finished, passes
 from hepgraph.errors import HepgraphError, UnsupportedError
@@ -142,9 +143,7 @@ def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
 
 def graph_of(x: Any) -> tuple[dict[Any, Any], str]:
     """The graph of a lazy thing, and the key of its result there."""
-    import cloudpickle
-
-    return _graph(cloudpickle.dumps(x))
+    return _graph(byvalue.dumps(x))
 
 
 # by parts

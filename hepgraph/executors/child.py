@@ -15,6 +15,7 @@ import time
 import traceback
 from typing import IO, Any
 
+from hepgraph import byvalue
 from hepgraph.errors import ExecutorError
 
 _LENGTH = struct.Struct("<Q")
@@ -59,8 +60,6 @@ def serve() -> None:
     """
     import signal
 
-    import cloudpickle
-
     incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
@@ -76,7 +75,7 @@ def serve() -> None:
             task, after = pickle.loads(message)
             if after is not None:
                 work.ahead(after)
-            answer = cloudpickle.dumps((True, work(task)))
+            answer = byvalue.dumps((True, work(task)))
         except Exception as error:
             answer = failure(error)
         try:
@@ -94,18 +93,16 @@ def _outlive(parent: int) -> None:
 
 def failure(error: Exception) -> bytes:
     """An exception and its traceback as a message; one that does not survive the journey becomes its text."""
-    import cloudpickle
-
     text = "".join(traceback.format_exception(error))
     try:
-        body = cloudpickle.dumps((False, error, text))
+        body = byvalue.dumps((False, error, text))
         pickle.loads(body)
     except Exception:  # exceptions whose __init__ takes other arguments than they keep
         plain = ExecutorError(f"{type(error).__name__}: {error}")
         for note in getattr(error, "__notes__", ()):
             plain.add_note(note)
-        body = cloudpickle.dumps((False, plain, text))
-    return body  # type: ignore[no-any-return]
+        body = byvalue.dumps((False, plain, text))
+    return body
 
 
 def result(answer: bytes) -> Any:

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from hepgraph import byvalue
 from hepgraph.errors import ExecutorError, KilledError
 from hepgraph.executors.interface import Executor, Work
 from hepgraph.executors.shipped import Shipped
@@ -80,15 +81,13 @@ class _Crew:
 
     def drive(self) -> None:
         """Works on tasks until none is left, in as many children as it takes."""
-        import cloudpickle
-
         from hepgraph.executors.child import receive, result, send
 
         child: subprocess.Popen[bytes] | None = None
         while (given := self._next(threading.get_ident())) is not None:
             index, after = given
             try:
-                message = cloudpickle.dumps((self.tasks[index], None if after is None else self.tasks[after]))
+                message = byvalue.dumps((self.tasks[index], None if after is None else self.tasks[after]))
                 child = child or self._start()
                 assert child.stdin is not None
                 assert child.stdout is not None

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from hepgraph import byvalue
 from hepgraph.errors import ShippingError, VersionError
 from hepgraph.executors.interface import Work
 from hepgraph.executors.unpicklable import culprit
@@ -90,11 +91,9 @@ def _loaded(body: bytes, where: str) -> Any:
 
 def packed(thing: Any) -> bytes:
     """Anything as bytes, local code by value. Raises ShippingError, naming what cannot be pickled."""
-    import cloudpickle
-
     with _by_value():
         try:
-            return cloudpickle.dumps(thing)  # type: ignore[no-any-return]
+            return byvalue.dumps(thing)
         except Exception as error:
             raise ShippingError(culprit(thing, error)) from error
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hepgraph import byvalue
 from hepgraph.executors.held import work_of
 from hepgraph.executors.interface import Folding
 from hepgraph.executors.tree import Merger, Place
@@ -40,8 +41,6 @@ def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum
 
     While it works on one, the data of the next one are fetched.
     """
-    import cloudpickle
-
     start = time.perf_counter()
     merger, rows = Merger(len(tasks), work.combine(place.tree)), []
     ahead = getattr(work, "ahead", None)
@@ -51,19 +50,17 @@ def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> Sum
         value, row = work(task)
         merger.add(i, value)
         rows.append((first + i, row))
-    return Sum(place.level, place.index, cloudpickle.dumps(merger.result), rows, time.perf_counter() - start)
+    return Sum(place.level, place.index, byvalue.dumps(merger.result), rows, time.perf_counter() - start)
 
 
 def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[Sum]) -> Sum:
     """Adds up the sums of all places below one, which stands above `count` ranges."""
-    import cloudpickle
-
     start = time.perf_counter()
     merger, rows = Merger(count, work.combine(place.tree)), []
     for each in sums:
         merger.add(each.index - (place.index << (place.level - each.level)), pickle.loads(each.body), each.level)
         rows += each.rows
-    body = cloudpickle.dumps(merger.result)
+    body = byvalue.dumps(merger.result)
     seconds = sum(each.seconds for each in sums) + time.perf_counter() - start
     return Sum(place.level, place.index, body, rows, seconds, sum(len(each.body) for each in sums))
 

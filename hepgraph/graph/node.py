@@ -41,8 +41,9 @@ from types import FrameType
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
-import cloudpickle
 import numpy as np
+
+from hepgraph import byvalue
 
 Line: TypeAlias = tuple[str, int, str]  # file, line number, function
 
@@ -346,7 +347,7 @@ def thaw(rows: Frozen) -> list[Item]:
     return [made[i] for i in rows[-1]]
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _Pickler(byvalue.Pickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.roots: dict[Item, int] = {}
@@ -371,7 +372,7 @@ def dumps(thing: Any) -> bytes:
     body = io.BytesIO()
     pickler = _Pickler(body)
     pickler.dump(thing)
-    return cloudpickle.dumps((freeze(list(pickler.roots)), body.getvalue()))  # type: ignore[no-any-return]
+    return byvalue.dumps((freeze(list(pickler.roots)), body.getvalue()))
 
 
 def loads(data: bytes) -> Any:
