@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from hepgraph.content import users_own
+from hepgraph.byvalue import users_own
 from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, HepgraphError, MissingColumnError
 from hepgraph.io.handles import opening_seconds
 from hepgraph.io.remote import AnswerError

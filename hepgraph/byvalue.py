@@ -6,11 +6,16 @@ notebook's cell: without both, an error in another process does not show the use
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import io
 import linecache
+import sys
+import sysconfig
 import threading
-from collections.abc import Callable, Iterator
-from types import CodeType
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
@@ -27,7 +32,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if type(thing) is CodeType:
             make, args = self.dispatch_table[CodeType](thing)
             return _restored, (make, args, "".join(thing.co_filename), thing.co_firstlineno, self._source(thing))
-        return super().reducer_override(thing)
+        found = special(thing)
+        return super().reducer_override(thing) if found is None else found
 
     def _source(self, code: CodeType) -> dict[int, str]:
         """The lines of a function that this pickle does not have yet, by number."""
@@ -70,3 +76,72 @@ def _restored(
 
 
 _learning = threading.Lock()
+
+
+# what cloudpickle does not know
+
+
+def special(thing: Any) -> Any:
+    """How to pickle what holds a lock, a weak dictionary or its identity though it need not; None if it is not such.
+
+    These are `functools.cached_property`, `cache` and `singledispatch` of the user's own functions, and the marks of
+    `dataclasses`.
+    """
+    kind = type(thing)
+    if kind in _MARKS:
+        return _MARKS[kind]
+    if kind is functools.cached_property:
+        return _cached_property, (thing.func, thing.attrname)
+    if kind is _CACHED and users_own(thing.__module__ or ""):
+        return _cached, (thing.__wrapped__, thing.cache_parameters())
+    if kind is FunctionType and {"registry", "dispatch", "_clear_cache"} <= thing.__dict__.keys():
+        return (_dispatching, (), dict(thing.registry), None, None, _fill_dispatching)
+    return None
+
+
+_MARKS: dict[type, str] = {type(getattr(dataclasses, name)): name for name in ("MISSING", "KW_ONLY")}
+_CACHED: type = type(functools.cache(len))
+
+
+def _cached_property(function: Callable[..., Any], name: str | None) -> Any:
+    made = functools.cached_property(function)
+    made.attrname = name
+    return made
+
+
+def _cached(function: Callable[..., Any], parameters: Mapping[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _dispatching() -> Any:
+    return functools.singledispatch(_cached)  # replaced when the functions are there, which may call it
+
+
+def _fill_dispatching(made: Any, functions: dict[type, Callable[..., Any]]) -> None:
+    for kind, function in functions.items():
+        made.register(kind, function)
+    functools.update_wrapper(made, functions[object])
+
+
+# what is the user's own
+
+
+@functools.cache
+def users_own(module: str) -> bool:
+    """Whether a module is the user's own code: not of Python's library, and not installed.
+
+    >>> users_own("json"), users_own("numpy.linalg")
+    (False, False)
+    """
+    top = module.partition(".")[0]
+    if module.startswith("hepgraph.processors") or top == "__main__":
+        return True
+    if top == "hepgraph" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
+        return False
+    found = sys.modules.get(module)
+    file = getattr(found, "__file__", None)
+    if file is None:
+        return found is None
+    path = Path(file).resolve()
+    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return not ({"site-packages", "dist-packages"} & set(path.parts) or any(base in path.parents for base in installed))

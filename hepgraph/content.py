@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import sysconfig
 import types
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hepgraph.byvalue import users_own
 from hepgraph.errors import CheckpointError
 from hepgraph.graph.form import List, Option, Record, Scalar
 from hepgraph.graph.node import Item, Literal, Map, Node, Space, ordered
@@ -255,7 +255,8 @@ class Digester:
         except Exception as error:
             raise CheckpointError(
                 f"{where} ({type(thing).__name__}) has no content that tells it from another: {error}. A checkpoint "
-                "needs that of all that the analysis uses. Make it inside of the function that needs it."
+                "needs that of all that the analysis uses. Make it inside of the function that needs it, or in setup= "
+                "of hg.map_partitions."
             ) from error
         if isinstance(made, str):
             self._put("name", f"{type(thing).__module__}.{made}")
@@ -293,24 +294,3 @@ def _names(code: types.CodeType) -> list[str]:
         found.update(dict.fromkeys(each.co_names))
         waiting += [const for const in each.co_consts if isinstance(const, types.CodeType)]
     return sorted(found)
-
-
-@cache
-def users_own(module: str) -> bool:
-    """Whether a module is the user's own code: not of Python's library, and not installed.
-
-    >>> users_own("json"), users_own("numpy.linalg")
-    (False, False)
-    """
-    top = module.partition(".")[0]
-    if module.startswith("hepgraph.processors") or top == "__main__":
-        return True
-    if top == "hepgraph" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return False
-    found = sys.modules.get(module)
-    file = getattr(found, "__file__", None)
-    if file is None:
-        return found is None
-    path = Path(file).resolve()
-    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return not ({"site-packages", "dist-packages"} & set(path.parts) or any(base in path.parents for base in installed))

@@ -388,6 +388,8 @@ class Running:
     def results(self) -> list[Any]:
         """The finished results of each pass; warns if something is missing, and has None where all is (see Course)."""
         self.ledger.check()
+        for each in self.passes:
+            each.unchanged()
         if not self.ledger.complete:
             self._hold(pack=True)
             self._warn()

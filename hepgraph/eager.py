@@ -103,6 +103,10 @@ class EagerPass:
             if attempt(self._made, few, policy, self.title).pieces:  # else its file is skipped
                 return
 
+    def unchanged(self) -> None:
+        """Raises ChangedError if the dataset is in memory and is not what it was."""
+        self.origin.source.unchanged(list(self.origin.source.columns))
+
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The output for one range, and what it took; raises ProcessorError if it does not add up."""
         partials, row = self._made(partition)

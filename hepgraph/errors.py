@@ -91,6 +91,10 @@ class FilesetError(HepgraphError, ValueError):
     """A fileset that is empty or not of a known shape."""
 
 
+class ChangedError(HepgraphError, RuntimeError):
+    """Something that recorded code uses was changed in place before it was run, and is too large to be copied."""
+
+
 class CheckpointError(HepgraphError, OSError):
     """A checkpoint directory that cannot be used: of another analysis, in use, full, or not writable."""
 

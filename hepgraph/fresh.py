@@ -22,7 +22,7 @@ import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
-from hepgraph.content import users_own
+from hepgraph.byvalue import users_own
 from hepgraph.errors import ProcessorError
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.lazy.array import Lazy

@@ -21,12 +21,11 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgraph import byvalue
 from hepgraph.attempt import Policy, attempt
 from hepgraph.compute import finished, passes
 from hepgraph.errors import HepgraphError, UnsupportedError
 from hepgraph.events import from_source
-from hepgraph.executors.shipped import Shipped
+from hepgraph.executors.shipped import Shipped, packed
 from hepgraph.executors.sums import Sum, merged_sum, summed
 from hepgraph.executors.tree import Merger, Place, height_of
 from hepgraph.graph.form import List, Record, Scalar
@@ -143,7 +142,7 @@ def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
 
 def graph_of(x: Any) -> tuple[dict[Any, Any], str]:
     """The graph of a lazy thing, and the key of its result there."""
-    return _graph(byvalue.dumps(x))
+    return _graph(packed(x))
 
 
 # by parts

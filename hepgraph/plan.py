@@ -183,6 +183,9 @@ class AnyPass(Protocol):
     def ahead(self, partition: Partition) -> None:
         """A hint that this range will be run soon."""
 
+    def unchanged(self) -> None:
+        """Raises ChangedError if something in memory, that the results depend on, is not what it was."""
+
 
 class _Nothing:
     """The provider of a graph that reads nothing."""
@@ -255,8 +258,23 @@ class Pass:
         """The columns of the dataset itself that are read."""
         return self.needs()[self.origin]
 
+    def _check_calls(self) -> None:
+        seen: dict[int, bytes] = {}
+        for item in ordered(self.wants):
+            if isinstance(item, Node) and item.op in ("call", "ufunc"):
+                part = item.param if item.op == "call" else item.param[0]
+                if hasattr(part, "check"):  # a ufunc has nothing that could change
+                    part.check(seen)
+
+    def unchanged(self) -> None:
+        """Raises ChangedError if arrays or what recorded code uses by reference are not what they were."""
+        self._check_calls()
+        for origin, columns in self.needs().items():
+            origin.source.unchanged(columns)
+
     def partitions(self) -> tuple[Partition, ...]:
-        """The ranges to run over; checks first that every file has what is needed."""
+        """The ranges to run over; checks first that every file has what is needed, and that calls are as recorded."""
+        self._check_calls()
         columns = self.columns()
         self.origin.source.check(columns)
         return self.origin.source.partitions(list(columns))

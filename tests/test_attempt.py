@@ -1,6 +1,7 @@
 """One range on a worker: tried again, stopped by the user's errors, cut where it does not fit into memory."""
 
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -114,11 +115,11 @@ def picky(pt):
 @pytest.mark.parametrize("kind", [KeyError, OSError, FileNotFoundError, TimeoutError, MemoryError])
 @pytest.mark.parametrize("eager", [False, True])
 def test_the_users_errors_stop_at_once(fileset, kind, eager):
-    calls = []
+    calls = SimpleQueue()  # not picklable, so that a recorded function uses this one, not a copy
 
     def fails(pt):
-        calls.append(len(pt))
-        if len(calls) == (3 if not eager else 2):
+        calls.put(len(pt))
+        if calls.qsize() == (3 if not eager else 2):
             raise kind("mine")
         return pt
 
@@ -136,7 +137,7 @@ def test_the_users_errors_stop_at_once(fileset, kind, eager):
             step_size=1 if kind is MemoryError else 10,
             eager=eager,
         )
-    assert len(calls) == (3 if not eager else 2), "once, and nothing after it"
+    assert calls.qsize() == (3 if not eager else 2), "once, and nothing after it"
     (row,) = caught.value.report.failed
     assert row.status == "failed"
     assert row.tries == 1

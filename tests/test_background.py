@@ -28,9 +28,6 @@ class Gate:
             assert self.open.wait(30)
         return x
 
-    def __reduce__(self):
-        return Gate, (self.at, self.name)
-
 
 def gated(at, name):
     gate = Gate(at, name)  # of another name, it is another function

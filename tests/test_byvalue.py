@@ -97,6 +97,50 @@ def test_each_line_is_written_once(cell):
     assert byvalue.dumps(many).count(b"# the line of the user") == 1
 
 
+WITH_LOCKS = """\
+import dataclasses, functools
+
+@functools.cache
+def fibonacci(n):
+    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)
+
+@functools.singledispatch
+def size(x):
+    return 1
+
+@size.register
+def _(x: list):
+    return 10 * sum(map(size, x))
+
+@dataclasses.dataclass
+class Settings:
+    scale: float = 2.0
+    rows: list = dataclasses.field(default_factory=list)
+
+    @functools.cached_property
+    def twice(self):
+        return 2 * self.scale
+
+def all_of_it(settings):
+    changed = dataclasses.replace(settings, scale=5.0)
+    return [fibonacci(10), size([1, [2]]), size({}), settings.twice, changed.twice, Settings().rows,
+            [each.name for each in dataclasses.fields(settings)]]
+
+def call():
+    return all_of_it(Settings(3.0))
+"""
+
+
+def test_what_holds_locks_and_marks(cell):
+    """`functools.cache`, `cached_property` and `singledispatch` of the user's own, and dataclasses."""
+    space = {"__name__": "__main__"}
+    exec(WITH_LOCKS, space)
+    expected = [55, 110, 1, 6.0, 10.0, [], ["scale", "rows"]]
+    assert space["call"]() == expected
+    assert seen_elsewhere(space["call"], "print(f())") == f"{expected}\n"
+    assert pickle.loads(byvalue.dumps(space["call"]))() == expected
+
+
 SCRIPT = """\
 import sys, hepgraph as hg, awkward as ak, numpy as np, traceback, beside
 

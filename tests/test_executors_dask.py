@@ -417,3 +417,24 @@ def test_a_client_that_is_closed(cluster):
     with pytest.raises(UnreachableError) as caught:
         hg.compute(hg.from_awkward(ARRAY).x, executor=Dask(client))
     assert str(caught.value) == "This Client is closed: it has no scheduler any more. Make a new one."
+
+
+def test_what_is_recorded_on_a_cluster(client, tmp_path):
+    """The values of when the line ran; what cannot be sent is made once in each worker."""
+    folder, events, out = str(tmp_path), hg.from_awkward(ARRAY, npartitions=8), {}
+
+    def make():
+        Path(folder, f"{os.getpid()}-{time.monotonic_ns()}").touch()
+        return threading.Lock()
+
+    for name, k in (("up", 2), ("down", 3)):
+        out[name] = ak.sum(hg.map_partitions(lambda lock, n: n * k * (not lock.locked()), events.n, setup=make))
+    found = hg.compute(out, executor=client, progress=False)
+    assert found == {"up": 2 * ak.sum(ARRAY.n), "down": 3 * ak.sum(ARRAY.n)}
+    made = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert len(made) == len(set(made)) >= 2, "here, and once in each worker"
+    held = threading.Lock()
+    x = hg.map_partitions(lambda n: n * (not held.locked()), events.n)
+    assert ak.sum(x).compute(executor="threads") == ak.sum(ARRAY.n)
+    with pytest.raises(ShippingError, match=r"the variable 'held' of .* cannot be sent to another.*\n.*setup=make"):
+        x.compute(executor=client)

@@ -148,7 +148,9 @@ def test_what_cannot_be_pickled_is_named():
         hg.run(Locked(), {"a": [str(sample)]}, executor="processes", progress=False, eager=True)
     assert str(caught.value) == (
         "Locked.lock cannot be sent to another process: it is a _thread.lock (cannot pickle '_thread.lock' object).\n"
-        "Make it inside of process(), or leave it out of what is pickled with __getstate__."
+        "For a function of hg.map_partitions, make it in another, setup=make: make() is called once in each process, "
+        "and the function gets what it returned first. Else make it inside of process(), or leave it out of what is "
+        "pickled with __getstate__."
     )
     handle = threading.Lock()
 

@@ -283,13 +283,25 @@ def reading(server, kind, **more):
     return hg.open(f"{server.url}/{NAMES[kind]}", storage_options=QUICK, **more)
 
 
+class Shared:
+    """Lists of which a recorded function uses these, not a copy, as they cannot be pickled."""
+
+    def __init__(self, *lists):
+        self.lists = lists
+
+    def __reduce__(self):
+        raise TypeError("not to be copied")
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_next_range_is_fetched_while_one_is_worked_on(server, kind):
     data = reading(server, kind, step_size=GROUP)
     expected = hg.compute(ak.sum(data.x), executor="serial", progress=False)
     asked, begun = server.asked, []
+    shared = Shared(asked, begun)
 
     def waits(x):  # until the next range was asked for
+        asked, begun = shared.lists
         begun.append(len(x))
         end = time.monotonic() + 20
         while len(asked) < min(len(begun) + 1, GROUPS):

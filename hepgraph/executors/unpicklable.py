@@ -28,7 +28,9 @@ def culprit(thing: Any, error: BaseException) -> str:
     title = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
     return (
         f"{said} cannot be sent to another process: it is a {title} ({error}).\n"
-        "Make it inside of process(), or leave it out of what is pickled with __getstate__."
+        "For a function of hg.map_partitions, make it in another, setup=make: make() is called once in each process, "
+        "and the function gets what it returned first. Else make it inside of process(), or leave it out of what is "
+        "pickled with __getstate__."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -11,12 +11,13 @@ import awkward as ak
 from hepgraph.errors import DisagreementError
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
 from hepgraph.io.source import Data, File, Need, Partition, Source
+from hepgraph.snapshot import Snapshot
 
 _WHOLE = 2**62  # entries in a step: a part is never cut, unless somebody asks for that
 
 
 class MappedSource(Source):
-    """The arrays that a function makes; it is called again whenever one is read.
+    """The arrays that a function makes; it is called again whenever one is read, as it was when this was made.
 
     `lengths` are the numbers of entries. `form` is the awkward form of all of them.
     """
@@ -29,19 +30,22 @@ class MappedSource(Source):
         form: Any,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        import cloudpickle
-
         files = [File(f"<part {i}>", "", n, edges=(0, n)) for i, n in enumerate(lengths)]
         super().__init__(distinct(columns_of_form("", form)), files, _WHOLE, metadata)
-        self._function, self._inputs = function, list(inputs)
-        self._identity = hashlib.sha256(cloudpickle.dumps((function, self._inputs))).hexdigest()
+        self._taken = Snapshot.of((function, list(inputs)))
+        self._title = getattr(function, "__name__", type(function).__name__)
+        self._identity = ""
+
+    def unchanged(self, names: Iterable[str]) -> None:
+        self._taken.check(f"from_map({self._title})", {})
 
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         number = int(partition.path.removeprefix("<part ").removesuffix(">"))
-        array = made(self._function, self._inputs[number])
+        function, inputs = self._taken.value
+        array = made(function, inputs[number])
         expected = self.files[number].entries
         if len(array) != expected:
             raise DisagreementError(f"{partition.path} has {len(array)} entries, where {expected} were announced.")
@@ -60,7 +64,14 @@ class MappedSource(Source):
         return {column.name: fitted(column, found[column.name], need) for column, need in columns}
 
     def identity(self, file: File) -> str:
-        """A hash of the function and of all inputs."""
+        """A hash of the function and of all inputs; what does not pickle is the same in this process alone."""
+        import cloudpickle
+
+        if not self._identity:
+            try:
+                self._identity = hashlib.sha256(cloudpickle.dumps(self._taken.value)).hexdigest()
+            except Exception:  # whatever a __reduce__ raises
+                self._identity = self._taken.key
         return self._identity
 
 

@@ -8,6 +8,7 @@ that a file does not have is an error that names both.
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 import threading
 import time
@@ -474,6 +475,9 @@ class Source(ABC):
         """Raises if a needed column is absent, unreadable, or not the same in every file; names file and column."""
         self._check(needed, self.files)
 
+    def unchanged(self, names: Iterable[str]) -> None:  # noqa: B027
+        """Raises ChangedError if these columns are not what they were: only what is in memory can be changed."""
+
     def _check(self, needed: Iterable[str], files: Iterable[File]) -> None:
         for name in needed:
             if name not in self.columns:
@@ -591,8 +595,6 @@ class Origin:
     @classmethod
     def of(cls, source: Source) -> Origin:
         """The origin of a source."""
-        import hashlib
-
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
         settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache, source.run
         text = repr((type(source).__name__, files, *settings))

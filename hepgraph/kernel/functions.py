@@ -7,11 +7,15 @@ is wrong; the interpreter then calls it in order, and raises the error itself. O
 from __future__ import annotations
 
 import sys
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+from hepgraph.snapshot import HOOKS, Snapshot
 
 DType = np.dtype[Any]
 _NUMBERS = "?bBhHiIqQfd"
@@ -52,8 +56,8 @@ class NumberFunction:
     Two with the same key do the same.
     """
 
-    def __init__(self, function: Any, key: str) -> None:
-        self.function, self.key = function, key
+    def __init__(self, taken: Snapshot) -> None:
+        self.taken, self.function, self.key = taken, taken.value, taken.key
         self.native = lru_cache(maxsize=None)(self._native)
         self._loop = lru_cache(maxsize=None)(self._compiled_loop)
 
@@ -67,7 +71,11 @@ class NumberFunction:
         return hash(self.key)
 
     def __reduce__(self) -> Any:
-        return number_function, (self.function, self.key)
+        return number_function, (self.taken,)
+
+    def check(self, seen: dict[int, bytes]) -> None:
+        """Raises ChangedError if something that the function uses by reference was changed since."""
+        self.taken.check(repr(self), seen)
 
     def content(self) -> tuple[Any, ...]:
         """What makes it the same function in another process (see `hepgraph.content`)."""
@@ -129,11 +137,62 @@ class NumberFunction:
         return found
 
 
-def number_function(function: Any, key: str) -> NumberFunction:
+def number_function(taken: Snapshot) -> NumberFunction:
     """The operation of a function; one with the same key that is there, so that nothing is compiled twice."""
-    return _same(NumberFunction(function, key))
+    return _same(NumberFunction(taken))
 
 
 @lru_cache(maxsize=256)
 def _same(function: NumberFunction) -> NumberFunction:
     return function
+
+
+# as they were when they were recorded
+
+_copying: list[Any] = []
+
+
+def _copied(function: Any, pickler: Any) -> Any:
+    """How a snapshot takes a compiled function: itself, if it uses only code; else to be compiled anew.
+
+    numba takes the values of globals and of what is closed over when it compiles: here, in another process, or before.
+    """
+    if any(each is function for each in _copying):  # it calls itself
+        return pickler.ref(function).__reduce__()
+    _copying.append(function)
+    python = function.py_func if jitted(function) else function.__wrapped__
+    try:
+        taken = Snapshot.of((python, function.targetoptions, getattr(function, "types", None)))
+    finally:
+        _copying.pop()
+    if taken.constant:
+        return pickler.ref(function).__reduce__()
+    pickler.values = True
+    return _compiled_again, (pickler.ref(taken, taken.key), pickler.ref(function))
+
+
+def _compiled_again(taken: Snapshot, before: Any) -> Any:
+    with _compiling:
+        if taken.key not in _again:
+            import numba
+
+            function, options, loops = taken.value
+            if loops is None:
+                made = numba.jit(**options)(function)
+            else:
+                made = numba.vectorize(**options)(function)
+                for kinds in loops:
+                    takes, gives = ([numba.from_dtype(np.dtype(c)) for c in part] for part in kinds.split("->"))
+                    made.add(gives[0](*takes))
+            _again[taken.key] = made
+            for name, value in function.__globals__.items():
+                if value is before:
+                    function.__globals__[name] = made
+            while len(_again) > 256:
+                _again.popitem(last=False)
+        return _again[taken.key]
+
+
+_compiling = threading.RLock()
+_again: OrderedDict[str, Any] = OrderedDict()
+HOOKS["compiled"] = _copied

@@ -27,6 +27,7 @@ from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.rules import Rules
 from hepgraph.lazy.typed import LazyArrayType, LazyType
 from hepgraph.ops import is_numpys, names_of
+from hepgraph.snapshot import Snapshot, is_compiled
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -127,7 +128,8 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     # getting and setting
 
     def __getitem__(self, where: Any) -> Any:
-        return HOOKS["getitem"](self, where)
+        found = HOOKS["getitem"](self, where)
+        return self.__copy__() if found is self else found
 
     def __setitem__(self, where: Any, what: Any) -> None:
         HOOKS["setitem"](self, where, what)
@@ -191,6 +193,9 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
                 return result
         forms, rows, guard = together(inputs)
         if not is_numpys(ufunc):
+            if is_compiled(ufunc):
+                elementwise("ufunc", forms, rows, guard, (ufunc,))  # numba compiles it for these types, as it would now
+                ufunc = Snapshot.of(ufunc).value
             return Lazy(elementwise("ufunc", forms, rows, guard, (ufunc,)), rows, guard)
         results = [Lazy(elementwise(op, forms, rows, guard), rows, guard) for op in names_of(ufunc)]
         return results[0] if len(results) == 1 else tuple(results)
@@ -198,7 +203,7 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         found = NUMPY_FUNCTIONS.get(func)
         if found is not None:
-            return found(*args, **kwargs)
+            return _handed_out(found(*args, **kwargs))
         raise UnsupportedError(
             f"numpy.{func.__name__} cannot be recorded. Use the ak.* function that does the same, "
             "hg.map_partitions(function, ...) for any function of arrays, or .compute() first."
@@ -206,7 +211,9 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
         found = FUNCTIONS.get(func)
-        return FUNCTIONS.without(func, args, kwargs) if found is None else found(*args, **kwargs)
+        if found is None:
+            return _handed_out(FUNCTIONS.without(func, args, kwargs))
+        return _handed_out(found(*args, **kwargs))
 
     # what only a computed array can answer
 
@@ -379,6 +386,15 @@ def _kind(x: Any) -> Any:
     while isinstance(form, Option | List):
         form = form.content
     return form.name if isinstance(form, Record) else form.node.dtype.type
+
+
+def _handed_out(result: Any) -> Any:
+    """What a function gives, never one of the handles that it got: an assignment to the result is to no other array."""
+    if isinstance(result, Lazy):
+        return result.__copy__()
+    if type(result) in (list, tuple):
+        return type(result)(_handed_out(each) for each in result)
+    return result
 
 
 _REDUCTIONS = {

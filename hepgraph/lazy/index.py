@@ -206,10 +206,12 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
         for i in names:
             x = getitem(x, where[i])
         where = tuple(part for part in where if not _is_names(part))
-        if not where:
-            return x
     if sum(part is Ellipsis for part in where) > 1:
         raise UnsupportedError("a slice can hold only one ellipsis")
+    if where and where[-1] is Ellipsis:
+        where = where[:-1]
+    if not where:
+        return x
     if Ellipsis in [part for part in where if not isinstance(part, ak.Array | np.ndarray)]:
         i = next(i for i, part in enumerate(where) if part is Ellipsis)
         used = sum(part is not None for part in where) - 1

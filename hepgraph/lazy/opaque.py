@@ -7,7 +7,6 @@ empty rows when it is recorded.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
@@ -17,218 +16,26 @@ from hepgraph.errors import LazyError, ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TEXT, TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, items, move, option, replaced
 from hepgraph.graph.node import Item, Node, Space, node, space
-from hepgraph.interpret import build
-from hepgraph.io.forms import columns_of_form, data_of_layout
-from hepgraph.io.source import Column, Data
+from hepgraph.io.forms import columns_of_form
 from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import elementwise
-from hepgraph.load import level_name, texts_of
-from hepgraph.offsets import offsets_of
+from hepgraph.lazy.call import RECORD, Call, Slot, as_array, as_awkward, called, once, read_only
+from hepgraph.snapshot import REDUCERS, Snapshot
 
 _CONVERSIONS = {
     "to_list", "to_numpy", "to_buffers", "to_json", "to_arrow", "to_arrow_table", "to_parquet", "to_feather",
     "to_dataframe", "to_torch", "to_jax", "to_cupy", "to_cudf", "to_tensorflow", "to_raggedtensor", "to_rdataframe",
     "to_safetensors", "to_parquet_row_groups", "to_layout", "materialize",
 }  # fmt: skip
-RECORD = "record"  # in the place of a list level, where the validity of records is meant
 _WHOLE = {"almost_equal", "array_equal", "is_valid", "validity_error", "categories"}
 _ELEMENTWISE = {"merge_option_of_records", "merge_union_of_records"}  # whatever the axis
 
 
-@dataclass(frozen=True)
-class Slot:
-    """Stands for an item among the arguments of a call, and for a lazy array among those of its function."""
-
-    index: int
-
-
-@dataclass(frozen=True, eq=False)
-class Call:
-    """An opaque call: the function, its arguments with slots for the lazy ones, and the forms to build those from.
-
-    The first argument of the node is the space of the rows that pass the masks; where there are masks, the second is
-    that of all rows, over which the result is spread.
-    """
-
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    forms: tuple[Form, ...]
-    columns: dict[str, Column]
-    title: str
-    masked: bool
-    key: str
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Call) and bool(self.key) and self.key == other.key
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def content(self) -> tuple[Any, ...]:
-        """What makes it the same call in another process (see `hepgraph.content`)."""
-        return self.function, self.args, self.kwargs, self.forms, list(self.columns.values()), self.masked
-
-    def call(self, values: Sequence[Any]) -> Returned:
-        """Calls the function on one partition; `values` are those of the node's arguments."""
-        passed = values[0]
-        arrays = []
-
-        def value_of(slot: Any) -> Any:
-            return values[slot.index]
-
-        for form in self.forms:
-            layout = build(form, value_of, len(passed))
-            arrays.append(as_awkward(layout))
-        args = _fill(self.args, arrays)
-        kwargs = _fill(self.kwargs, arrays)
-        result = as_array(self.function(*args, **kwargs), self.title)
-        if len(result) != len(passed):
-            raise ShapeError(
-                f"{self.title} returned {len(result)} entries for {len(passed)} rows; it must return one a row"
-            )
-        data = data_of_layout("", ak.to_layout(result), set(self.columns))
-        found = {c.name: c.type for c in columns_of_form("", ak.to_layout(result).form)}
-        for name, column in self.columns.items():
-            if name not in data:
-                raise ShapeError(
-                    f"{self.title} returned {ak.type(result)}, not what it returned when it was recorded "
-                    f"({column.type} at {name or 'the top'}); give an example with meta="
-                )
-            if not _fits(found[name], column) or (
-                found[name].count("?") + found[name].count("option") and _new_none(data[name], found[name], column)
-            ):
-                raise ShapeError(
-                    f"{self.title} returned {found[name]}, but {column.type} when it was recorded; give an "
-                    "example with meta="
-                )
-        where = passed.inc if self.masked else None
-        return Returned(data, self.columns, where, len(values[1]) if self.masked else len(passed))
-
-
-def _fits(found: str, column: Column) -> bool:
-    """Whether a type that came can be used as the recorded one: the same, or without the options."""
-    plain = column.type.replace("?", "").replace("option[", "").replace("]", "")
-    return found in (column.type, plain) or found.replace("?", "").replace("option[", "").replace("]", "") == plain
-
-
-def _new_none(data: Data, found: str, column: Column) -> bool:
-    """Whether there is a None in a result that had no options there when it was recorded."""
-    if "?" in found and "?" not in column.type and data.valid is not None and not data.valid.all():
-        return True
-    known = {record.name for record in column.records}
-    if any(name not in known and not mask.all() for name, mask in data.records.items()):
-        return True
-    some = any(mask is not None and not mask.all() for mask in data.level_valid)
-    return some and found.count("option") > column.type.count("option")
-
-
-@dataclass
-class Returned:
-    """What an opaque call returned in one partition, spread over all rows."""
-
-    data: dict[str, Data]
-    columns: dict[str, Column]
-    where: np.ndarray[Any, Any] | None
-    rows: int
-
-    def offsets(self, path: str, level: int) -> Any:
-        """The offsets of a list level of the result."""
-        data = self._of(path, level)
-        offsets = data.offsets[level]
-        if level > 0 or self.where is None:
-            return offsets
-        counts = np.zeros(self.rows, np.int64)
-        counts[self.where] = np.diff(offsets)
-        return offsets_of(counts)
-
-    def _of(self, path: str, level: int) -> Data:
-        for name, data in self.data.items():
-            column = self.columns[name]
-            if len(column.levels) > level and level_name(column, level) == path:
-                return data
-        raise ShapeError(f"the result has no lists at {path!r}")
-
-    def values(self, path: str) -> Any:
-        """The flat values of one leaf of the result."""
-        data, column = self.data[path], self.columns[path]
-        values = data.values
-        assert values is not None
-        if column.text:
-            try:
-                values = texts_of(data)
-            except ValueError as error:
-                raise UnsupportedError(f"In the result of a function, {error}.") from error
-        elif values.dtype != column.dtype:
-            values = values.astype(column.dtype)
-        return self._spread(values, len(column.levels))
-
-    def _spread(self, values: Any, levels: int) -> Any:
-        if levels or self.where is None:
-            return values
-        full_size = np.zeros(self.rows, values.dtype)
-        full_size[self.where] = values
-        return full_size
-
-    def valid(self, path: str, level: int | str | None) -> Any:
-        """Which values (or lists, or records: level RECORD) of the result are not None."""
-        if level == RECORD:
-            return self._records(path)
-        if level is None:
-            valid = self.data[path].valid
-            return None if valid is None else self._spread(valid, len(self.columns[path].levels))
-        assert isinstance(level, int)
-        masks = self._of(path, level).level_valid
-        valid = masks[level] if level < len(masks) else None
-        return None if valid is None else self._spread(valid, level)
-
-    def _records(self, path: str) -> Any:
-        for name, column in self.columns.items():
-            for record in column.records:
-                if record.name == path:
-                    valid = self.data[name].records.get(path)
-                    return None if valid is None else self._spread(valid, record.level)
-        raise ShapeError(f"the result has no records at {path!r} that may be None")
-
-
-def _fill(part: Any, arrays: Sequence[Any]) -> Any:
-    match part:
-        case Slot(i):
-            return arrays[i]
-        case tuple():
-            return tuple(_fill(p, arrays) for p in part)
-        case list():
-            return [_fill(p, arrays) for p in part]
-        case dict():
-            return {k: _fill(v, arrays) for k, v in part.items()}
-        case _:
-            return part
-
-
-def as_awkward(layout: Any) -> ak.Array:
-    """A layout as an awkward array whose records have vector's behavior."""
-    if HOOKS.get("behavior") is not None:
-        return HOOKS["behavior"](layout)
-    return ak.Array(layout)
-
-
-def as_array(result: Any, title: str) -> ak.Array:
-    """What a function returned, as an awkward array."""
-    if isinstance(result, ak.Array):
-        return result
-    if isinstance(result, np.ndarray) and result.ndim > 0:
-        return ak.Array(result)
-    if isinstance(result, dict) and result and all(isinstance(v, ak.Array | np.ndarray) for v in result.values()):
-        return ak.zip(result, depth_limit=1)
-    raise UnsupportedError(
-        f"{title} returned {type(result).__name__}; a recorded function must return one array (of records for "
-        "several values)"
-    )
-
-
-def record(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], meta: Any = None) -> Any:
-    """Records the call of a function that the graph does not know."""
+def record(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, Any], meta: Any = None, setup: Any = None
+) -> Any:
+    """Records the call of a function that the graph does not know, as it is now."""
     title = _title(function)
     lazies: list[Lazy] = []
     template = _emptied((tuple(args), dict(kwargs)), lazies)
@@ -247,25 +54,18 @@ def record(function: Callable[..., Any], args: Sequence[Any], kwargs: dict[str, 
             needed.setdefault(item, len(needed))
     order = sorted(needed, key=lambda item: needed[item])
     slotted = tuple(replaced(form, lambda item: Slot(needed[item])) for form in moved)
-    example = _example(function, template, moved, title) if meta is None else ak.to_layout(meta)
+    made_before = None if setup is None else Snapshot.of(setup)
+    more = (repr(slotted), None if made_before is None else made_before.key)
+    taken = Snapshot.of((function, *template), title, *more)
+    example = _example(taken, made_before, moved, title) if meta is None else ak.to_layout(meta)
     columns = {column.name: column for column in columns_of_form("", example.form)}
     for column in columns.values():
         if column.problem:
             raise UnsupportedError(f"{title} returns {example.form.type}, which cannot be recorded: {column.problem}")
-    key = _key(function, template, slotted)
-    spec = Call(function, template[0], template[1], slotted, columns, title, some is not rows, key)
+    key = f"{taken.key} {[(name, column.type) for name, column in columns.items()]}"
+    spec = Call(taken, made_before, slotted, columns, title, some is not rows, key)
     made = node("call", tuple(order), rows, np.dtype(object), spec)
     return Lazy(_form_of(example.form, made, "", rows, 0), rows, guard)
-
-
-def _key(function: Any, template: Any, forms: Any) -> str:
-    """A call is the same as another if its function is, with the same plain arguments; else it is its own."""
-    import hashlib
-
-    import cloudpickle
-
-    body = cloudpickle.dumps((function, template, [repr(f) for f in forms]))
-    return hashlib.sha256(body).hexdigest()
 
 
 def _title(function: Any) -> str:
@@ -288,13 +88,12 @@ def _emptied(part: Any, lazies: list[Lazy]) -> Any:
             return part
 
 
-def _example(function: Any, template: Any, forms: Sequence[Form], title: str) -> Any:
+def _example(taken: Snapshot, setup: Snapshot | None, forms: Sequence[Form], title: str) -> Any:
     """What the function returns for three rows of empty lists and zeros."""
     arrays = [as_awkward(_zeros(form, 3)) for form in forms]
-    args, kwargs = _fill(template, arrays)
     with np.errstate(all="ignore"):
         try:
-            result = function(*args, **kwargs)
+            result = called(taken, setup, arrays, title)
         except Exception as error:
             if title.startswith("ak."):
                 raise UnsupportedError(
@@ -324,14 +123,14 @@ def _zeros(form: Form, size: int) -> Any:
         case Scalar(x):
             if x.dtype == TEXT:
                 return ak.to_layout(ak.Array([""] * size)) if size else ak.to_layout(ak.Array([""]))[:0]
-            return ak.contents.NumpyArray(np.zeros(size, x.dtype))
+            return ak.contents.NumpyArray(read_only(np.zeros(size, x.dtype)))
         case Option(_, content):
             index = ak.index.Index64(np.arange(size))
             return ak.contents.IndexedOptionArray.simplified(index, _zeros(content, size))
         case List(_, content, length):
             if length is not None:
                 return ak.contents.RegularArray(_zeros(content, size * length), length, size)
-            offsets = ak.index.Index64(np.zeros(size + 1, np.int64))
+            offsets = ak.index.Index64(read_only(np.zeros(size + 1, np.int64)))
             return ak.contents.ListOffsetArray(offsets, _zeros(content, 0))
         case Record():
             names = None if form.tuple else list(form)
@@ -412,30 +211,65 @@ def of_awkward(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> An
     return record(function, args, kwargs)
 
 
-def map_partitions(function: Callable[..., Any], *args: Any, meta: Any = None, **kwargs: Any) -> Any:
+def map_partitions(
+    function: Callable[..., Any], *args: Any, meta: Any = None, setup: Callable[[], Any] | None = None, **kwargs: Any
+) -> Any:
     """Any Python function of awkward arrays, recorded: called once a partition, its result is lazy again.
 
-    The function must return one entry for each row, as an awkward or NumPy array (or a dict of such). Its type is found
-    by trying it on three rows of empty lists and zeros; `meta`, an array like its result, saves the trial.
+    What runs later is the function as it is now, with the values that it reads now: variables, globals, attributes. It
+    gets arrays that cannot be written into. Arrays of more than 1 MiB that it uses are not copied: changing one in
+    place before the run is an error. Locks, sessions and open files stay what they are, in this process.
 
     Given computed arrays, as a processor that runs eagerly has them, it calls the function with them at once.
 
     A function of numbers compiled by `numba.njit` is applied to each element instead, where the kernel is there anyway:
     the graph is not cut. What it raises is raised; with `engine="interpreter"` also for elements that are cut away.
 
+    Parameters
+    ----------
+    function
+        Returns one entry for each row, as an awkward or NumPy array (or a dict of such).
+    *args, **kwargs
+        What it is called with: lazy arrays, and anything else.
+    meta
+        An array like its result. Without it, the function is tried on three rows of empty lists and zeros.
+    setup
+        A function without arguments that makes what cannot be sent to other processes: a session of onnxruntime, the
+        corrections of correctionlib, a connection. It is called once in each process, and `function` gets what it
+        returned as its first argument, before the others.
+
+    Returns
+    -------
+    Lazy
+        The result, with the rows of the arguments.
+
+    Raises
+    ------
+    UnsupportedError
+        If the function returns what cannot be recorded, or there is no lazy array among its arguments.
+    ChangedError
+        When it is computed, if something that the function uses, and that is not copied, was changed.
+    ShippingError
+        When it is computed in other processes, if something that the function uses cannot be sent there.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak, numpy as np
     >>> events = hg.from_awkward(ak.Array([{"pt": 3.0}, {"pt": 4.0}]))
     >>> hg.map_partitions(lambda pt: np.hypot(pt.to_numpy(), 4.0), events.pt).compute().to_list()
     [5.0, 5.656854249492381]
+    >>> table = hg.map_partitions(lambda sf, pt: sf[0] * pt, events.pt, setup=lambda: np.array([1.1]))
+    >>> table.compute().to_list()
+    [3.3000000000000003, 4.4]
     """
     lazies: list[Lazy] = []
     _emptied((args, kwargs), lazies)
     arrays = [] if lazies else _computed((args, kwargs))
     if arrays:
-        return _called(function, args, kwargs, arrays)
-    if meta is None and not kwargs and jitted(function):
+        return _at_once(function, args, kwargs, arrays, setup)
+    if meta is None and setup is None and not kwargs and jitted(function):
         return _of_numbers(function, args)
-    return record(function, args, kwargs, meta)
+    return record(function, args, kwargs, meta, setup)
 
 
 def _computed(part: Any) -> list[Any]:
@@ -446,10 +280,14 @@ def _computed(part: Any) -> list[Any]:
     return [array for each in inner for array in _computed(each)]
 
 
-def _called(function: Any, args: Sequence[Any], kwargs: dict[str, Any], arrays: Sequence[Any]) -> Any:
+def _at_once(
+    function: Any, args: Sequence[Any], kwargs: dict[str, Any], arrays: Sequence[Any], setup: Any = None
+) -> Any:
     """What a function returns for computed arrays, with the checks of a recorded call."""
     title = _title(function)
-    if not kwargs and jitted(function):
+    if setup is not None:
+        args = (once(Snapshot.of(setup), title), *args)
+    elif not kwargs and jitted(function):
         found = _of_each(function, args)
         if found is not None:
             return found
@@ -461,7 +299,7 @@ def _called(function: Any, args: Sequence[Any], kwargs: dict[str, Any], arrays: 
 
 def _of_each(function: Any, args: Sequence[Any]) -> Any:
     """A compiled function applied to each element of computed arrays, if it takes numbers; else None."""
-    each = number_function(function, _key((function, function.targetoptions), (), ()))
+    each = number_function(Snapshot.of(function, "each"))
     kinds = [np.asarray(arg).dtype if isinstance(arg, _NUMBER) else _numbers_in(ak.to_layout(arg).form) for arg in args]
     if any(kind is None for kind in kinds):
         return None
@@ -490,7 +328,7 @@ def _numbers_in(form: Any) -> Any:
 
 def _of_numbers(function: Any, args: Sequence[Any]) -> Any:
     """A compiled function applied to each element, if it takes numbers; else to the arrays."""
-    each = number_function(function, _key((function, function.targetoptions), (), ()))
+    each = number_function(Snapshot.of(function, "each"))
     forms, rows, guard = together(args) if all(isinstance(arg, (Lazy, _NUMBER)) for arg in args) else ((), None, ())
     kinds = [_number_type(form) for form in forms]
     if rows is None or any(kind is None for kind in kinds):
@@ -521,6 +359,7 @@ def _number_type(form: Form) -> Any:
 
 
 HOOKS["opaque"] = of_awkward
+REDUCERS[Lazy] = lambda x, pickler: (Lazy, tuple(map(pickler.ref, (x._form, x._rows, x._guard))))
 FUNCTIONS[ak.backend] = lambda *arrays: "cpu"
 FUNCTIONS[ak.fields] = lambda array: array.fields
 FUNCTIONS[ak.is_tuple] = lambda array: array.is_tuple
