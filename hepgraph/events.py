@@ -156,6 +156,8 @@ def from_awkward(
 ) -> Lazy:
     """Lazy events of an awkward array in memory, in `npartitions` parts.
 
+    Up to 1 MiB it is copied; a larger one must not be changed in place before it is computed: that is an error then.
+
     >>> import hepgraph as hg, awkward as ak
     >>> hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2) * 2
     <hepgraph.Lazy ## * float64>
