@@ -258,13 +258,17 @@ class Pass:
         """The columns of the dataset itself that are read."""
         return self.needs()[self.origin]
 
+    @cached_property
+    def _calls(self) -> tuple[Any, ...]:
+        """The calls and functions of numbers, which may use something that can be changed."""
+        found = (item for item in ordered(self.wants) if isinstance(item, Node) and item.op in ("call", "ufunc"))
+        parts = (item.param if item.op == "call" else item.param[0] for item in found)
+        return tuple(part for part in parts if hasattr(part, "check"))
+
     def _check_calls(self) -> None:
         seen: dict[int, bytes] = {}
-        for item in ordered(self.wants):
-            if isinstance(item, Node) and item.op in ("call", "ufunc"):
-                part = item.param if item.op == "call" else item.param[0]
-                if hasattr(part, "check"):  # a ufunc has nothing that could change
-                    part.check(seen)
+        for each in self._calls:
+            each.check(seen)
 
     def unchanged(self) -> None:
         """Raises ChangedError if arrays or what recorded code uses by reference are not what they were."""

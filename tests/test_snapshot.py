@@ -305,6 +305,12 @@ def test_programs_that_change_things_between_their_lines(program, npartitions):
     check(program, npartitions, "serial")
 
 
+@settings(deadline=None, max_examples=max(2, settings().max_examples // 15))
+@given(programs(), st.integers(1, 2))
+def test_such_programs_in_other_processes(program, npartitions):
+    check(program, npartitions, "processes")
+
+
 def every_line():
     return [line for name in sorted(LINES) for line in (("record", name, 2.0),
             *(("change", each, 1.5) for each in sorted(CHANGES)))]  # fmt: skip
