@@ -53,7 +53,8 @@ def dumps(thing: Any) -> bytes:
 
 def _last(code: CodeType) -> int:
     """The last line of a function, those inside of it included."""
-    ends = [end for _, end, _, _ in code.co_positions() if end is not None]
+    ends = [end for _, end, _, _ in code.co_positions() if end is not None]  # none of them with -X no_debug_ranges
+    ends += [line for _, _, line in code.co_lines() if line is not None]
     return max([code.co_firstlineno, *ends, *map(_last, _inner(code))])
 
 
