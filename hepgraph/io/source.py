@@ -597,5 +597,4 @@ class Origin:
         """The origin of a source."""
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
         settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache, source.run
-        text = repr((type(source).__name__, files, *settings))
-        return cls(source, hashlib.sha256(text.encode()).hexdigest())
+        return cls(source, hashlib.sha256(repr((type(source).__name__, files, *settings)).encode()).hexdigest())
