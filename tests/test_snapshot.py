@@ -816,3 +816,15 @@ def test_compiled_functions_have_the_values_of_when_the_line_ran():
     for executor, every in (("serial", 1), ("processes", 2)):  # in other processes all is compiled once more
         out = hg.compute(found[::every], executor=executor, progress=False)
         assert [each.to_list() for each in out] == expected[::every]
+
+
+def test_setup_with_computed_arrays():
+    made = []
+
+    def make():
+        made.append(1)
+        return 3.0
+
+    assert hg.map_partitions(lambda k, x: x * k, EVENTS.x, setup=make).to_list() == (EVENTS.x * 3).to_list()
+    assert hg.map_partitions(lambda k, x: x * k, EVENTS.x, setup=make).to_list() == (EVENTS.x * 3).to_list()
+    assert made == [1]
