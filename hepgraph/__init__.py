@@ -16,7 +16,9 @@ runs over files in partitions. The modules, from the ground up (each imports onl
     lazy          lazy arrays: awkward's interface, vectors, opaque calls
     schema        collections out of columns, from TOML files
     events        opening datasets
-    content       hashes of analyses: plans, code, parameters
+    packages      whose code it is: the user's own, or a package's of some version
+    content       hashes of analyses: plans, code, parameters; and what cannot be tracked
+    dependencies  a user's word on that: trust, depends
     ledger        the report: a row for each range
     plan          outputs, passes, partial results
     executors     serial, threads, processes, dask

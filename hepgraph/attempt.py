@@ -21,12 +21,12 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
-from hepgraph.byvalue import users_own
 from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, HepgraphError, MissingColumnError
 from hepgraph.io.handles import opening_seconds
 from hepgraph.io.remote import AnswerError
 from hepgraph.io.source import Partition
 from hepgraph.ledger import FAILED, SKIPPED, Row
+from hepgraph.packages import users_own
 
 WAIT = 0.25  # seconds before the second try; four times as long before each later one, up to
 LONGEST_WAIT = 30.0

@@ -10,15 +10,14 @@ import dataclasses
 import functools
 import io
 import linecache
-import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 import cloudpickle
+
+from hepgraph.packages import users_own
 
 
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
@@ -122,27 +121,3 @@ def _fill_dispatching(made: Any, functions: dict[type, Callable[..., Any]]) -> N
     for kind, function in functions.items():
         made.register(kind, function)
     functools.update_wrapper(made, functions[object])
-
-
-# what is the user's own
-
-
-@functools.cache
-def users_own(module: str) -> bool:
-    """Whether a module is the user's own code: not of Python's library, and not installed.
-
-    >>> users_own("json"), users_own("numpy.linalg")
-    (False, False)
-    """
-    top = module.partition(".")[0]
-    if module.startswith("hepgraph.processors") or top == "__main__":
-        return True
-    if top == "hepgraph" or top in sys.stdlib_module_names or top in sys.builtin_module_names:
-        return False
-    found = sys.modules.get(module)
-    file = getattr(found, "__file__", None)
-    if file is None:
-        return found is None
-    path = Path(file).resolve()
-    installed = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return not ({"site-packages", "dist-packages"} & set(path.parts) or any(base in path.parents for base in installed))

@@ -23,13 +23,14 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
-from hepgraph.content import digest
+from hepgraph.content import Fingerprint, fingerprint
 from hepgraph.disk import plain
 from hepgraph.disk.files import opened, parsed
 from hepgraph.disk.trust import Refused, check, told
 from hepgraph.errors import CheckpointError
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Node, dumps, loads, ordered
+from hepgraph.io.mapped import maker
 from hepgraph.io.source import Partition, Source
 from hepgraph.io.store import BusyError, Store
 from hepgraph.ledger import Row
@@ -41,9 +42,16 @@ MAGIC = b"hepgraph partial 2\n"
 _ABOUT = "analysis.json"
 
 
+def print_of(each: AnyPass, depends: Mapping[str, str] | None = None) -> Fingerprint:
+    """The fingerprint of what the results of ranges depend on, but for the data; `depends` are hashes of more."""
+    more = () if not depends else sorted(depends.values())
+    code = maker(each.origin.source)
+    return fingerprint(FORMAT, dict(versions()).get("hepgraph"), each.content(), code, more, main=each.origin)
+
+
 def plan_key(each: AnyPass) -> str:
     """The hash of what the results of ranges depend on, but for the data: the same in another process."""
-    return digest(FORMAT, dict(versions()).get("hepgraph"), each.content(), main=each.origin)
+    return print_of(each).key
 
 
 def uses_place(each: AnyPass) -> bool:
@@ -71,14 +79,14 @@ class Checkpoint:
         with self._words("be opened"):
             self.store = Store(where, storage_options)
 
-    def open(self, passes: Iterable[AnyPass], about: Mapping[str, Any]) -> None:
-        """Takes hold of the directory for these passes.
+    def open(self, passes: Iterable[AnyPass], keys: Iterable[str], about: Mapping[str, Any]) -> None:
+        """Takes hold of the directory for these passes, by their hashes.
 
         Raises CheckpointError if it is another run's, of another analysis, holds other things, or cannot be written.
         """
         passes = list(passes)
-        for number, each in enumerate(passes):
-            self._keys[number], self._placed[number] = plan_key(each), uses_place(each)
+        self._keys = dict(enumerate(keys))
+        self._placed = {number: uses_place(each) for number, each in enumerate(passes)}
         with self._words("be written to"):
             there = self.store.names()
             if self.store.local:
@@ -114,14 +122,17 @@ class Checkpoint:
             source = each.origin.source
             name = str(source.metadata.get("dataset", "")) or source.name
             mine[f"{name} ({number})" if name in mine else name] = self._keys[number]
-        told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions")}
+        told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions", "depends")}
         with self._words("be read"):
             data = self._read(_ABOUT)
         if data is not None:
             try:
                 theirs = parsed(data)
                 plans, version = dict(theirs["plans"]), theirs["hepgraph.checkpoint"]
-                theirs = {**theirs, **{name: dict(theirs.get(name) or {}) for name in ("parameters", "versions")}}
+                theirs = {
+                    **theirs,
+                    **{name: dict(theirs.get(name) or {}) for name in ("parameters", "versions", "depends")},
+                }
             except (ValueError, KeyError, TypeError):
                 self.notes.append(f"checkpoint {self.where}: {_ABOUT} was damaged, and is written anew")
             else:
@@ -341,6 +352,8 @@ def _other(where: str, changed: list[str], theirs: Mapping[str, Any], mine: Mapp
         for name in sorted({*old, *new})
         if old.get(name) != new.get(name)
     ]
+    were, are = theirs.get("depends") or {}, mine["depends"] or {}
+    why += [f"{name}, of depends=, has changed" for name in sorted({*were, *are}) if were.get(name) != are.get(name)]
     before, now = (dict(each.get("versions") or {}).get("hepgraph") for each in (theirs, mine))
     if before != now:
         why.append(f"it was written by hepgraph {before}, not {now}")

@@ -11,6 +11,7 @@ import numpy as np
 
 from hepgraph.attempt import Policy
 from hepgraph.course import Course, Running, course_of
+from hepgraph.dependencies import Dependencies
 from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
 from hepgraph.io.source import Origin, Partition
@@ -113,6 +114,8 @@ def compute(
     on_error: str = "raise",
     retries: int = 3,
     checkpoint: str | Path | None = None,
+    trust: bool | Sequence[str] = False,
+    depends: Sequence[Any] = (),
     resume: Report | None = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> Any:
@@ -125,8 +128,8 @@ def compute(
     `progress`: shown in a terminal or notebook unless False.
     With `report=True`, gives (results, report); the report has a row for each range.
 
-    `on_error`, `retries`, `checkpoint` and `resume` are those of `hg.run`: what becomes of ranges that cannot be read,
-    and how to go on with a run that was stopped. `storage_options` are for a checkpoint by URL.
+    `on_error`, `retries`, `checkpoint`, `trust`, `depends` and `resume` are those of `hg.run`: what becomes of ranges
+    that cannot be read, and how to go on with a run that was stopped. `storage_options` are for a checkpoint by URL.
 
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
@@ -138,7 +141,7 @@ def compute(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     runner = pick(executor)
     made, places = passes(tree, engine)
-    course = course_of(Policy(on_error, retries), checkpoint, resume, storage_options)
+    course = course_of(Policy(on_error, retries), checkpoint, resume, storage_options, Dependencies.of(trust, depends))
     ledger = Report(provenance=provenance() if report or course.checkpoint is not None else {})
 
     def assembled(results: list[list[Any]]) -> Any:

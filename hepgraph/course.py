@@ -11,14 +11,17 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from hepgraph.attempt import Outcome, Policy, attempt, failure, halves
-from hepgraph.checkpoint import Checkpoint, packed, plan_key, unpacked, uses_place
+from hepgraph.checkpoint import Checkpoint, packed, print_of, unpacked, uses_place
+from hepgraph.content import Fingerprint, Untracked
+from hepgraph.dependencies import Dependencies
 from hepgraph.disk.trust import usable
 from hepgraph.errors import CheckpointError, ExecutorError, IncompleteWarning, ResumeError, SourceError
 from hepgraph.executors.interface import Executor, Part, Tree
@@ -42,6 +45,8 @@ class Course:
     checkpoint: Checkpoint | None = None
     resume: Report | None = None
     whole: bool = True
+    dependencies: Dependencies = field(default_factory=Dependencies)
+    depends: Mapping[str, str] = field(default_factory=dict)  # hashes of what results depend on, as the user says
 
 
 FAR = 3  # ranges of remote files that are fetched ahead: an answer may take longer than the work on a range
@@ -162,15 +167,34 @@ class Running:
         return self.gathered[number].so_far(self.add[number])
 
     def _told(self) -> None:
-        """Keeps with the report what tells this plan from others."""
-        plans: dict[str, Any] = {}
-        for each in self.passes:
-            try:
-                key = plan_key(each)
-            except CheckpointError as error:
-                key = f"unknown: {error}"
-            plans[dataset_of(each) or each.origin.source.name] = key
-        self.ledger.provenance["plans"] = plans
+        """Keeps with the report what tells this plan from others, and what of it cannot be tracked."""
+        names = [dataset_of(each) or each.origin.source.name for each in self.passes]
+        keys = [made.key for made in self.prints]
+        self.ledger.provenance["plans"] = dict(zip(names, keys, strict=True))
+        self.ledger.provenance["untracked"] = [str(each) for each in self._untracked()]
+        if self.course.depends:
+            self.ledger.provenance["depends"] = dict(self.course.depends)
+
+    @cached_property
+    def prints(self) -> list[Fingerprint]:
+        """The fingerprint of each pass, as it was when it was first asked for."""
+        return [print_of(each, self.course.depends) for each in self.passes]
+
+    def _untracked(self) -> list[Untracked]:
+        return list(dict.fromkeys(found for made in self.prints for found in made.untracked))
+
+    def _ask(self) -> None:
+        """Raises if results are to be used of which it cannot be told whether they are those of this analysis."""
+        course = self.course
+        resumed = course.resume is not None and course.resume._resume is not None
+        if course.checkpoint is None and not resumed:
+            return
+        left = course.dependencies.unanswered(self._untracked())
+        if not left:
+            return
+        if course.checkpoint is not None:
+            raise CheckpointError(course.dependencies.question(left, f"The checkpoint {course.checkpoint.where}"))
+        raise ResumeError(course.dependencies.question(left, "The report to resume from"))
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -179,8 +203,9 @@ class Running:
         usable()  # if object code is not kept, this process says so, for all workers
         if self.ledger.provenance:
             self._told()
+        self._ask()
         if checkpoint is not None:
-            checkpoint.open(self.passes, self.ledger.provenance)
+            checkpoint.open(self.passes, [made.key for made in self.prints], self.ledger.provenance)
             self.ledger.provenance["checkpoint"] = checkpoint.where
         try:
             self._plan()
@@ -253,7 +278,7 @@ class Running:
 
     def _resumed(self, report: Report) -> None:
         held: Held = report._resume
-        keys = [plan_key(each) for each in self.passes]
+        keys = [made.key for made in self.prints]
         # datasets of which no file could be opened had no pass
         lost = {
             row.dataset for place, row in zip(report._order, report.rows, strict=True) if place[0] >= len(held.keys)
@@ -410,7 +435,7 @@ class Running:
 
     def _hold(self, pack: bool) -> None:
         files = [files_of(each) for each in self.passes]
-        keys = [plan_key(each) for each in self.passes]
+        keys = [made.key for made in self.prints]
         self.ledger._resume = Held(keys, files, packed(self.gathered) if pack else self.gathered)
 
     def _stopped(self, error: BaseException) -> None:
@@ -421,10 +446,9 @@ class Running:
             if place is not None:
                 self.ledger.add(place, row)
         if self.gathered and not self._finishing and isinstance(error, Exception | KeyboardInterrupt):
-            with suppress(CheckpointError):  # what has no key cannot be resumed; the error at hand is what matters
-                self._hold(pack=False)
-                if isinstance(error, ExecutorError | CheckpointError | KeyboardInterrupt) and self.ledger.events:
-                    error.add_note(self._saved())
+            self._hold(pack=False)
+            if isinstance(error, ExecutorError | CheckpointError | KeyboardInterrupt) and self.ledger.events:
+                error.add_note(self._saved())
         with suppress(AttributeError):
             error.report = self.ledger  # type: ignore[attr-defined]
 
@@ -465,7 +489,9 @@ class Running:
         warnings.warn(IncompleteWarning(text), stacklevel=users_level())
 
 
-def course_of(policy: Policy, checkpoint: Any, resume: Any, storage_options: Any = None) -> Course:
+def course_of(
+    policy: Policy, checkpoint: Any, resume: Any, storage_options: Any = None, dependencies: Dependencies | None = None
+) -> Course:
     """The course that a user means: `checkpoint` is a directory or URL, `resume` the report of a run.
 
     A report that was read from a file, of a run with a checkpoint, means that checkpoint. Raises ResumeError.
@@ -485,7 +511,8 @@ def course_of(policy: Policy, checkpoint: Any, resume: Any, storage_options: Any
     if checkpoint is not None and not isinstance(checkpoint, str | os.PathLike):
         raise CheckpointError(f"checkpoint= takes a directory or an URL, not {checkpoint!r}.")
     where = None if checkpoint is None else Checkpoint(checkpoint, storage_options)
-    return Course(policy, where, resume)
+    said = dependencies or Dependencies()
+    return Course(policy, where, resume, dependencies=said, depends=said.hashes(storage_options))
 
 
 def dataset_of(each: AnyPass) -> str:

@@ -22,10 +22,10 @@ import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
-from hepgraph.byvalue import users_own
 from hepgraph.errors import ProcessorError
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.lazy.array import Lazy
+from hepgraph.packages import users_own
 
 _LONG = 1000  # elements of lists that are looked at one by one, for histograms among them
 _HUGE = 1 << 24  # bytes of arrays that are not copied, but cannot be changed

@@ -87,7 +87,8 @@ class Report:
     """What a run did: `rows` in the order of the data, `events`, `bytes`, `seconds`, `complete`, `failed`.
 
     `provenance` tells what made the result: hashes of the plan of each dataset and of the processor's code, its
-    parameters, the versions of packages, and the state of the git repository that the processor is in.
+    parameters, the versions of packages, and the state of the git repository that the processor is in. `untracked`
+    are sentences on what these hashes do not cover: files that functions open, code that is made when it runs.
 
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
@@ -171,6 +172,11 @@ class Report:
         return sum(row.skipped for row in self.rows)
 
     @property
+    def untracked(self) -> list[str]:
+        """Sentences on dependencies that the hashes do not cover: files that functions open, code made when it runs."""
+        return list(self.provenance.get("untracked", ()))
+
+    @property
     def seconds(self) -> float:
         """Seconds of reading and computing, added over all workers."""
         return float(sum(row.read_seconds + row.compute_seconds for row in self.rows))
@@ -226,7 +232,13 @@ class Report:
         )
         failed = [f"{row.status}: {row.range}: {row.error}" for row in self.failed[:5]]
         more = [f"... and {len(self.failed) - 5} more in report.failed"] if len(self.failed) > 5 else []
-        return "\n".join([text, *failed, *more, *self.notes])
+        return "\n".join([text, *failed, *more, *self._remarks()])
+
+    def _remarks(self) -> list[str]:
+        """The notes, and the first of the dependencies that cannot be tracked."""
+        first, *rest = self.untracked or [""]
+        more = f" (and {len(rest)} more: report.untracked)" * bool(rest)
+        return [*self.notes, *([f"A checkpoint cannot track: {first}{more}"] if first else [])]
 
     def _repr_html_(self) -> str:
         shown = [*self.failed, *(row for row in self.rows if row.status == DONE)][:50]
@@ -240,7 +252,7 @@ class Report:
         ]  # fmt: skip
         color = "inherit" if self.complete else "#b00020"
         lines = [f'<p style="color:{color}"><b>{html.escape(repr(self).splitlines()[0].strip("<>"))}</b></p>']
-        lines += [f"<p>{html.escape(note)}</p>" for note in self.notes]
+        lines += [f"<p>{html.escape(note)}</p>" for note in self._remarks()]
         lines.append("<table><tr>" + "".join(f"<th>{name}</th>" for name in head) + "</tr>")
         for row, texts in zip(shown, cells, strict=True):
             style = "" if row.status == DONE else ' style="color:#b00020"'

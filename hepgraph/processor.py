@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from hepgraph.attempt import Policy
 from hepgraph.compute import ENGINES, passes, rebuilt, run_passes
 from hepgraph.compute import finished as finish_leaf
 from hepgraph.course import course_of, dataset_of
+from hepgraph.dependencies import Dependencies
 from hepgraph.errors import ProcessorError, SourceError
 from hepgraph.estimate import check_budget
 from hepgraph.events import Cache, from_source, usual_schema
@@ -77,6 +78,8 @@ def run(
     on_error: str = "raise",
     retries: int = 3,
     checkpoint: str | Path | None = None,
+    trust: bool | Sequence[str] = False,
+    depends: Sequence[Any] = (),
     resume: Report | None = None,
     memory: str | int | None = None,
     cache: Cache = None,
@@ -104,6 +107,13 @@ def run(
     as that of a run that was not interrupted, to the last bit if the ranges are the same. An error that stops a run
     carries its `report` too.
 
+    A checkpoint notices every edit of the user's code that its results depend on: functions and classes, the globals
+    that they name, their modules, objects and parameters; and other versions of packages. It cannot track files that
+    functions open by a name that they make up, code that is made when it runs, environments, open files and sessions:
+    `report.untracked` lists them, and a run with a checkpoint raises CheckpointError, which asks. `depends=` is then a
+    list of the files (folders, URLs) that functions open, all of them, whose content counts, and of other values (a
+    text goes into a tuple). `trust=["module.function", ...]`, or True for all, says that the rest does not change.
+
     With `cache`, a directory on a local disk (or an `hg.ColumnCache`, with a size), the columns that are read are kept
     there decoded, and are not read from the files again; `report.cached` tells how many bytes came from there. Files
     that change are noticed. Workers on other machines use a directory of that name there.
@@ -126,7 +136,7 @@ def run(
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
     named = datasets(fileset, tree)
     policy = Policy(on_error, retries)
-    course = course_of(policy, checkpoint, resume, storage_options)
+    course = course_of(policy, checkpoint, resume, storage_options, Dependencies.of(trust, depends))
     check_step_size(step_size)
     kept = cache_of(cache)
     course.whole = False

@@ -14,8 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from hepgraph.content import digest
-from hepgraph.errors import CheckpointError
+from hepgraph.content import fingerprint
 
 PACKAGES = ("hepgraph", "awkward", "numpy", "uproot", "pyarrow", "hist", "boost-histogram", "vector", "fsspec")
 
@@ -50,11 +49,8 @@ def parameters(processor: Any) -> dict[str, str]:
 
 
 def code_of(processor: Any) -> str:
-    """The hash of a processor's code and parameters; or why there is none."""
-    try:
-        return digest(processor)
-    except CheckpointError as error:
-        return f"unknown: {error}"
+    """The hash of a processor's code and parameters, as far as they can be followed."""
+    return fingerprint(processor).key
 
 
 @cache

@@ -32,8 +32,8 @@ import numpy as np
 import xxhash
 
 from hepgraph import byvalue
-from hepgraph.byvalue import users_own
 from hepgraph.errors import ChangedError
+from hepgraph.packages import users_own
 
 SMALL = 1 << 20  # bytes: a larger array is not copied, but its content hashed, in a hundredth of the time
 REDUCERS: dict[type, Callable[[Any, _Pickler], Any]] = {}  # for kinds that the modules above know
@@ -248,8 +248,8 @@ class _Pickler(byvalue.Pickler):
             return self.ref(thing, mark, lambda seen: "" if seen_in(seen, thing) == content else name).__reduce__()
         if (whole := self.known.whole.get(id(thing))) is not None:
             return self.ref(thing, whole.content, whole.changed).__reduce__()
-        if kind is object or isinstance(thing, _SOURCES):
-            return self.ref(thing).__reduce__()
+        if kind is object or isinstance(thing, _SOURCES) or kind.__module__ == "numba.core.ccallback":
+            return self.ref(thing).__reduce__()  # a compiled callback has taken what it reads already
         if issubclass(kind, io.IOBase) or (kind is np.ufunc and getattr(np, thing.__name__, None) is not thing):
             return self._stuck(thing)
         found = byvalue.special(thing)
@@ -415,11 +415,6 @@ class Namespace:
     def __reduce__(self) -> Any:
         return _namespace, ({name: value for name, value in vars(self).items() if name != "__builtins__"},)
 
-    def content(self) -> tuple[Any, ...]:
-        """What makes it the same in another process (see `hepgraph.content`)."""
-        own = vars(self)
-        return own.get("__name__"), {name: own[name] for name in sorted(own) if not name.startswith("__")}
-
 
 def _namespace(space: dict[str, Any]) -> Namespace:
     made = Namespace()
@@ -501,9 +496,9 @@ def _has_objects(array: Any) -> bool:
 
 def is_compiled(thing: Any) -> bool:
     """Whether numba has compiled a function, or will."""
-    return type(thing).__module__.startswith("numba.") and (
-        hasattr(thing, "py_func") or (hasattr(thing, "types") and hasattr(thing, "__wrapped__"))
-    )
+    if not type(thing).__module__.startswith("numba.") or not hasattr(thing, "targetoptions"):
+        return False
+    return hasattr(thing, "py_func") or (hasattr(thing, "types") and hasattr(thing, "__wrapped__"))
 
 
 def _importable(thing: Any) -> bool:

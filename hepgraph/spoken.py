@@ -17,6 +17,7 @@ COMPUTING = ("hg.compute", "hg.run")
 PLACES: dict[str, tuple[str, ...]] = {
     "cache": (*OPENING, "hg.run"),
     "checkpoint": COMPUTING,
+    "depends": COMPUTING,
     "eager": ("hg.run",),
     "engine": COMPUTING,
     "executor": (*COMPUTING, "hg.preprocess"),
@@ -32,6 +33,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "storage_options": (*OPENING, *COMPUTING, "hg.preprocess"),
     "strict": ("hg.run", "hg.preprocess"),
     "tree": ("hg.open", "hg.from_root", "hg.run", "hg.preprocess"),
+    "trust": COMPUTING,
 }
 
 

@@ -13,9 +13,10 @@ import pytest
 import hepgraph as hg
 from hepgraph.checkpoint import plan_key, uses_place
 from hepgraph.compute import passes
-from hepgraph.content import digest, users_own
+from hepgraph.content import digest
 from hepgraph.eager import EagerPass
 from hepgraph.errors import CheckpointError
+from hepgraph.packages import users_own
 
 HEAD = """
 import numpy as np, awkward as ak, hepgraph as hg
@@ -178,7 +179,7 @@ def test_things_that_lead_back_to_themselves():
 
 
 def test_what_has_no_content_says_where(tmp_path):
-    with pytest.raises(CheckpointError, match=r"it\.lock \(lock\) has no content that tells it from another: cannot"):
+    with pytest.raises(CheckpointError, match=r"Holder\.lock \(lock\) has no content that tells it from"):
         digest(Holder())
 
 

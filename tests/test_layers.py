@@ -12,10 +12,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up: a module, or a folder of modules, imports only from those above it in this list.
 LAYERS = [
-    "byvalue", "later", "offsets", "errors", "disk", "objects", "machine", "snapshot", "spoken", "ops", "graph",
-    "consistency", "interpret", "io", "load", "kernel", "lazy", "weaver",
+    "packages", "byvalue", "later", "offsets", "errors", "disk", "objects", "machine", "snapshot", "spoken", "ops",
+    "graph", "consistency", "interpret", "io", "load", "kernel", "lazy", "weaver",
     "schemafile", "grouping", "schema", "events", "cuts", "late",
-    "content", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather", "checkpoint", "course",
+    "content", "dependencies", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather",
+    "checkpoint", "course",
     "compute", "merge", "hist", "interop", "accumulate", "additive", "fresh", "chunk", "crossrefs", "eager", "fileset",
     "opening", "survey", "estimate", "explain", "tracing",
     "processor", "background", "plot", "__init__", "processors", "__main__",

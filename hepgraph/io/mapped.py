@@ -75,6 +75,11 @@ class MappedSource(Source):
         return self._identity
 
 
+def maker(source: Source) -> Any:
+    """The function that makes the data of a source, where they are not read."""
+    return source._taken.value[0] if isinstance(source, MappedSource) else None
+
+
 def made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> ak.Array:
     """One part, as an awkward array in memory."""
     array = function(*inputs)
