@@ -59,6 +59,7 @@ with _later.together():
     from hepgraph.lazy.array import HOOKS as _HOOKS
     from hepgraph.lazy.array import Lazy
     from hepgraph.lazy.opaque import map_partitions
+    from hepgraph.lazy.tables import lookup
     from hepgraph.ledger import Report
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ __all__ = [
     "from_parquet",
     "from_root",
     "from_source",
+    "lookup",
     "map_partitions",
     "necessary_columns",
     "open",

@@ -20,7 +20,7 @@ from hepgraph.consistency import Read, check_index, check_lists
 from hepgraph.errors import DisagreementError, RangeError, ShapeError
 from hepgraph.graph.canonical import TEXT, TOTAL, TRUE
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
-from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered, returned_by
 from hepgraph.offsets import offsets_of
 from hepgraph.ops import MOMENTS, OPS
 
@@ -244,7 +244,7 @@ def _split(i: Interpreter, item: Space) -> Extent:
     base, counts = i.values[item.args[0]], i.values[item.args[1]]
     above = i.values[item.parent].offsets
     offsets = offsets_of(counts)
-    if not np.array_equal(offsets[above], base.offsets):
+    if np.any(counts < 0) or not np.array_equal(offsets[above], base.offsets):
         raise ShapeError("ak.unflatten: the counts do not add up to the number of elements that there are")
     return Extent(offsets, inc=np.arange(len(base)))
 
@@ -254,9 +254,14 @@ def _result(i: Interpreter, item: Space) -> Extent:
     return Extent(i.values[item.args[0]].offsets(path, level))
 
 
+def _table(_: Interpreter, item: Space) -> Extent:
+    return Extent(np.array([0, item.param.values.size]))
+
+
 _SPACES: dict[str, Callable[[Interpreter, Space], Extent]] = {
     "total": _total, "events": _events, "leaf": _leaf, "filter": _filter, "comb": _comb, "cart": _cart, "pull": _pull,
     "one": _one, "concat": _concat, "perm": _perm, "flat": _flat, "pad": _pad, "split": _split, "result": _result,
+    "table": _table,
 }  # fmt: skip
 
 
@@ -312,7 +317,10 @@ def _gather(i: Interpreter, item: Map) -> Array:
     found = (local >= 0) & (local < counts)
     if item.args[1:]:
         masks = [m for m in item.args[1:] if m.op != "literal"]  # type: ignore[union-attr]
-        _must(i, item, masks, found, "{} indices are out of range of the lists that they point into")
+        where = "the lists that they point into"
+        if item.dst.kind == "table":
+            where = f"the table of shape {item.dst.param.values.shape}; cut their elements away, or clip them"
+        _must(i, item, masks, found, "{} indices are out of range of " + where)
     starts = base.offsets[:-1][row] if len(base.counts) else np.zeros(len(row), np.int64)
     return np.where(found, starts + local, -1)
 
@@ -327,13 +335,27 @@ def _match(i: Interpreter, item: Map) -> Array:
         wrong &= i.values[mask]
     if wrong.any():
         first = int(np.flatnonzero(wrong)[0])
-        raise ShapeError(
-            f"cannot broadcast nested lists: at entry {first} of the partition one has {dst.counts[first]} "
-            "elements and "
-            f"the other {src.counts[first]}"
-        )
+        raise ShapeError(_other_lengths(i, item, first, int(src.counts[first]), int(dst.counts[first])))
     local = np.arange(len(src)) - np.repeat(src.offsets[:-1], src.counts)
     return np.where(local < dst.counts[src.parents], local + dst.offsets[:-1][src.parents], -1)
+
+
+def _other_lengths(i: Interpreter, item: Map, place: int, here: int, there: int) -> str:
+    """That two lists that were to go together have other lengths, with the function that one comes from, if any."""
+    parent = item.src.parent
+    assert parent is not None
+    rows = next(s for s in ancestors(parent) if s.parent is TOTAL)
+    where = f"at entry {int(i.up_to(parent, rows)[place])} of the partition"
+    names = [returned_by(item.src), returned_by(item.dst)]
+    if not any(names):
+        return f"cannot broadcast nested lists: {where} one has {there} elements and the other {here}"
+    (name, made), (other, beside) = sorted(zip(names, (here, there), strict=True), key=lambda pair: pair[0] is None)
+    what = "the list that it is used with" if other is None else f"what {other} returned"
+    return (
+        f"cannot broadcast nested lists: {where} {name} returned {made} elements, and {what} has {beside}. What a "
+        "function returns goes with the lists that it was given as long as it has one element for each of theirs, in "
+        "their order."
+    )
 
 
 def _same_places(i: Interpreter, item: Map) -> Array:
@@ -363,6 +385,10 @@ def _literal(_: Interpreter, item: Node) -> Any:
 def _full(i: Interpreter, item: Node) -> Array:
     assert item.space is not None
     return np.full(i.size(item.space), item.param.value, item.dtype)
+
+
+def _table_values(_: Interpreter, item: Node) -> Array:
+    return item.param.values.ravel()  # type: ignore[no-any-return]
 
 
 def _load(i: Interpreter, item: Node) -> Array:
@@ -496,7 +522,7 @@ def _output_valid(i: Interpreter, item: Node) -> Array:
 
 _NODES: dict[str, Callable[[Interpreter, Node], Any]] = {
     "literal": _literal, "full": _full, "load": _load, "load_valid": _load_valid, "list_valid": _load_valid,
-    "record_valid": _record_valid, "index": _index,
+    "record_valid": _record_valid, "index": _index, "table": _table_values,
     "take": _take, "defined": _defined,
     "ordinal": _ordinal, "count": _count, "reduce": _reduce, "merge": _merge, "call": _call, "output": _output,
     "output_valid": _output_valid,

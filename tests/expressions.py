@@ -13,6 +13,8 @@ import awkward as ak
 import numpy as np
 from drawing import Tape
 
+import hepgraph as hg
+
 
 @dataclass
 class Value:
@@ -144,7 +146,7 @@ def compare(p: Program) -> Made:
     a = p.pick(is_number)
     if a is None:
         return None
-    value = p.tape.of([0, 1, -0.5])
+    value = p.tape.of([0, 1, -0.5, 1.0, np.float32(1)])
     return f"({{}} > {value})", [a], lambda x: x > value
 
 
@@ -428,3 +430,99 @@ def rows_slice(p: Program) -> Made:
     a = p.pick(lambda v: v.rows == 0)
     cut = p.tape.of([np.s_[1:], np.s_[:3], np.s_[::2], np.s_[-3:], np.s_[1:-1:2]])
     return None if a is None else (f"{{}}[{cut}]", [a], lambda x: x[cut])
+
+
+def outside_of(f: Callable[..., Any], x: Any) -> Any:
+    """What a function of arrays gives: recorded for a lazy one."""
+    return hg.map_partitions(f, x) if isinstance(x, hg.Lazy) else f(x)
+
+
+def by_element(f: Callable[..., Any], x: Any) -> Any:
+    """What a function of NumPy's gives for each number, in whatever lists."""
+    if isinstance(x, hg.Lazy):
+        return f(x)
+    return ak.transform(lambda layout, **_: ak.contents.NumpyArray(f(layout.data)) if layout.is_numpy else None, x)
+
+
+def _scaled(x: Any) -> Any:
+    return x * 2 + 1
+
+
+@operation
+def outside(p: Program) -> Made:
+    """A function that the graph does not know, alone and beside the lists that it was given."""
+    a = p.pick(lambda v: v.leaf in "iuf")
+    if a is None:
+        return None
+    uses: list[tuple[str, Callable[..., Any]]] = [
+        ("g({0})", lambda x: outside_of(_scaled, x)),
+        ("({0} * g({0}))", lambda x: x * outside_of(_scaled, x)),
+        ("(g({0}) - {0})", lambda x: outside_of(_scaled, x) - x),
+        ("ak.zip({{'p': {0}, 'q': g({0})}})", lambda x: ak.zip({"p": x, "q": outside_of(_scaled, x)})),
+    ]
+    text, f = p.tape.of(uses)
+    return text, [a], f
+
+
+@operation
+def cut_by_outside(p: Program) -> Made:
+    """A selection of lists by what a function returned for one of their fields."""
+    a = p.pick(lambda v: v.depth == 1 and v.leaf in "iuf")
+    lengths = a and ak.num(a.eager).to_list()  # by masks of other lengths, awkward slices doubtfully
+    b = a and p.pick(lambda v: v.depth > 0 and ak.num(v.eager).to_list() == lengths, a.rows)
+    return None if b is None else ("{}[g({}) > 1]", [b, a], lambda x, y: x[outside_of(_scaled, y) > 1])
+
+
+@operation
+def slices_of_two(p: Program) -> Made:
+    a = p.pick(lambda v: is_list(v) and is_number(v) and v.leaf != "b")
+    b = a and p.pick(lambda v: is_list(v) and is_number(v) and v.leaf != "b", a.rows)
+    if a is None or b is None:
+        return None
+    how = p.tape.below(3)
+    if how == 0:
+        return "({0}[:, 1:] - {0}[:, :-1])", [a], lambda x: x[:, 1:] - x[:, :-1]
+    if how == 1:
+        return "({}[:, :1] + {}[:, :1])", [a, b], lambda x, y: x[:, :1] + y[:, :1]
+    return "({}[:, ::2] - {}[:, ::2])", [a, b], lambda x, y: x[:, ::2] - y[:, ::2]
+
+
+@operation
+def by_table(p: Program) -> Made:
+    """NumPy's functions of numbers and a table."""
+    a = p.pick(is_number)
+    if a is None:
+        return None
+    uses: list[tuple[str, Callable[..., Any]]] = [
+        ("np.digitize({}, [0, 1, 2])", lambda x: np.digitize(x, [0, 1, 2])),
+        ("np.searchsorted([0, 1, 2], {}, 'right')", lambda x: np.searchsorted([0, 1, 2], x, "right")),
+        ("np.isin({}, [0, 1, 2])", lambda x: np.isin(x, [0, 1, 2])),
+        ("np.interp({}, [0, 1, 3], [1, 5, 2])", lambda x: np.interp(x, [0, 1, 3], [1, 5, 2])),
+        ("np.select([{0} > 1, {0} < 0], [{0}, 2], 0.5)", lambda x: np.select([x > 1, x < 0], [x, 2], 0.5)),
+    ]
+    text, f = p.tape.of(uses)
+    return text, [a], lambda x: by_element(f, x)
+
+
+@operation
+def looked_up(p: Program) -> Made:
+    a = p.pick(lambda v: v.leaf in "iu")
+    if a is None:
+        return None
+    table = np.array([1.5, -2.0, 4.0, 0.0])
+    if p.tape.below(8) == 0:
+        return "hg.lookup(t, {})", [a], lambda x: hg.lookup(table, x)
+    return "hg.lookup(t, {} % 4)", [a], lambda x: hg.lookup(table, x % 4)
+
+
+@operation
+def runs(p: Program) -> Made:
+    """Lists as lists of the numbers that follow one another and are equal."""
+    a = p.pick(lambda v: v.depth == 1 and v.leaf in "iu" and "?" not in str(ak.type(v.eager)))
+    if a is None or "option" in str(ak.type(a.eager)):
+        return None
+    return (
+        "ak.unflatten({0}, ak.flatten(ak.run_lengths({0})), axis=1)",
+        [a],
+        lambda x: ak.unflatten(x, ak.flatten(ak.run_lengths(x)), axis=1),
+    )

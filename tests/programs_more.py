@@ -172,3 +172,58 @@ def equal_lengths(p: Program, w: World) -> None:
         return
     other = hg.map_partitions(_twice, x)
     p.add(w, np.maximum(x, other), c)
+
+
+@rule
+def cut_by_outside(p: Program, w: World) -> None:
+    """A selection by what a function returned for the elements that were left."""
+    c = p.tape.of(w.collections[-4:])
+    x = p.number_of(w, c)
+    if x is None or not kind(x) or kind(x) == "b" or depth(x) != 1:
+        return
+    m = hg.map_partitions(_twice, x) > p.tape.of([0, 1, 3])
+    new = c[m]
+    w.collections.append(new)
+    w.elements.append((x[m], new))
+
+
+@rule
+def neighbours(p: Program, w: World) -> None:
+    """Differences of elements that follow one another, and sums of the first ones of two collections."""
+    c, d = p.tape.of(w.collections[-4:]), p.tape.of(w.collections[-4:])
+    x, y = p.number_of(w, c), p.number_of(w, d)
+    if not kind(x) or not kind(y) or "b" in (kind(x), kind(y)) or depth(x) != 1 or depth(y) != 1:
+        return
+    some = (ak.num(x) > 0) & (ak.num(y) > 0)
+    pair = x[some][:, :1] + y[some][:, :1] if p.tape.below(2) else x[:, 1:] - x[:, :-1]
+    p.sinks.append(ak.sum(pair * 0.5))
+
+
+@rule
+def by_table(p: Program, w: World) -> None:
+    x, c = p.any_number(w)
+    if not kind(x):
+        return
+    how = p.tape.below(5)
+    if how == 0:
+        found = np.digitize(x, [-1, 0, 2.5])
+    elif how == 1:
+        found = np.isin(x, [0, 1, 5])
+    elif how == 2:
+        found = np.interp(x, [0, 1, 3], [2.0, -1.0, 5.0])
+    elif how == 3:
+        found = np.select([x > 1, x < 0], [x, -1], 2)
+    else:
+        found = hg.lookup([2.5, -1.0, 0.0, 7.0], np.digitize(x, [0, 1, 2]) - p.tape.of([0, 4]))
+    p.add(w, found, c)
+
+
+@rule
+def words_by_event(p: Program, w: World) -> None:
+    """Strings that are made of numbers, filled and compared."""
+    m, other = p.mask(w, None), p.tape.of(["mu", "e", "x"])
+    word = ak.where(m, "mu", other)
+    if p.tape.below(2):
+        p.add(w, word == "mu", None)
+    else:
+        p.sinks.append(hg.Hist.new.StrCat(["mu", "e"]).Double().fill(word))

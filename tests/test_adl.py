@@ -11,6 +11,8 @@ from typing import Any
 import awkward as ak
 import hist
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import uproot
 import vector.backends.awkward as vectors
@@ -178,6 +180,36 @@ def test_all_in_one_pass_equals_one_by_one_on_both_formats() -> None:
     for query in adl.QUERIES:
         for name, h in hg.compute(query().process(hg.open(SAMPLES[0])), executor="serial").items():
             np.testing.assert_array_equal(h.values(flow=True), together[name].values(flow=True), err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample as lists of records of which every part may be None; lists are in half of the events without jets.
+
+    Where there are jets, no list is: beside a missing list of leptons awkward has None in the place of each jet.
+    """
+    flat = pq.read_table(SAMPLES[1]).combine_chunks()
+    columns: dict[str, Any] = {}
+    without = np.diff(flat["Jet_pt"].chunk(0).offsets.to_numpy()) == 0
+    without[::2] = False
+    for name in ("Jet", "Muon", "Electron"):
+        fields = {x.removeprefix(f"{name}_"): flat[x].chunk(0) for x in flat.column_names if x.startswith(f"{name}_")}
+        offsets = next(iter(fields.values())).offsets
+        none = without & (np.diff(offsets.to_numpy()) == 0)
+        records = pa.StructArray.from_arrays([x.values for x in fields.values()], list(fields))
+        columns[name] = pa.ListArray.from_arrays(offsets, records, mask=pa.array(none))
+    columns["MET"] = pa.StructArray.from_arrays([flat[x].chunk(0) for x in ("MET_pt", "MET_phi")], ["pt", "phi"])
+    path = tmp_path_factory.mktemp("nested") / "nested.parquet"
+    pq.write_table(pa.table(columns), path, row_group_size=3000)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_nested_and_nullable_equals_flat(engine: str, nested: Path) -> None:
+    expected = results(SAMPLES[1], executor="serial")
+    events = hg.open(nested)
+    assert str(events.Jet.type).startswith("## * option[var * ")
+    same(hg.compute(adl.AllQueries().process(events), executor="serial", engine=engine, progress=False), expected)
 
 
 def test_as_processors_over_a_fileset() -> None:

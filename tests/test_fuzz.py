@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
+from hepgraph.graph.form import items
 from hepgraph.kernel import native
 
 EXAMPLES = examples(80)
@@ -81,6 +82,7 @@ def step(p: Program) -> None:
         return
     try:
         lazy = [f(*(v.lazy[i] for v in operands)) for i in range(len(PARTITIONS))]
+        list(items(lazy[0]._form))  # the fields of records are made when they are read
     except HepgraphError as refusal:
         if error is None:
             allowed(REFUSALS, text, refusal, f"refused: {text}\n eager gives {ak.type(eager)} {eager}")

@@ -12,6 +12,8 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import ShapeError, UnsupportedError
@@ -162,6 +164,62 @@ def test_checked_alignments_stay(events: Lazy) -> None:
     moved = take(m, take(up(mu.space), node_of(events.x)))
     assert moved.op == "take"
     assert moved.args[0] is m
+
+
+NUMBERS = [0, 1, -1, 20, 127, 128, 255, -128, 2048, 2049, 65504, 2**24, 2**24 + 1, 2**31, 2**53 - 1, 2**53, 2**53 + 1,
+           2**62, 2**63 - 1, 2**63]  # fmt: skip
+
+
+COMPARISONS = [np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal]
+
+
+def column_of(kind: str) -> Any:
+    """The numbers that a type holds, as near as it does."""
+    with np.errstate(all="ignore"):
+        some = [x for x in NUMBERS if kind in "efd" or np.iinfo(kind).min <= x <= np.iinfo(kind).max]
+        return np.array(some).astype(kind)
+
+
+@pytest.mark.parametrize("of", [int, float, np.float64, np.float32, np.float16, np.int64, np.uint64])
+@pytest.mark.parametrize("kind", list("bBhHiIqQefd"))
+def test_comparison_with_equal_numbers_is_one(kind: str, of: Any) -> None:
+    values = column_of(kind)
+    x = hg.from_awkward(ak.Array(values))
+    for value in [*NUMBERS, -0.0, 20.5, np.inf, np.nan]:
+        with np.errstate(all="ignore"):
+            try:
+                number = of(value)
+            except (OverflowError, ValueError):
+                continue
+            fits = kind in "efd" or np.iinfo(kind).min <= value <= np.iinfo(kind).max
+            same = fits and abs(value) < 2048 and value == int(value)
+            for op in COMPARISONS:
+                for args in ((number, x), (x, number)):
+                    made = node_of(op(*args))
+                    meant = [arg.param.value if arg.op == "literal" else values for arg in made.args]  # type: ignore[union-attr]
+                    eager = op(*(values if arg is x else arg for arg in args))
+                    np.testing.assert_array_equal(op(*meant), eager, err_msg=f"{op} {value} {args}")
+                    if same:
+                        assert made is node_of(op(*(int(value) if arg is number else arg for arg in args)))
+
+
+@settings(deadline=None)
+@given(st.sampled_from("bBhHiIqQefd"), st.sampled_from([*NUMBERS, 20.5]), st.sampled_from(COMPARISONS), st.booleans())
+def test_comparison_in_the_kernel(kind: str, value: Any, op: Any, first: bool) -> None:
+    values = column_of(kind)
+    x = hg.from_awkward(ak.Array(values))
+    with np.errstate(all="ignore"):  # a half float that the number does not fit in
+        lazy, eager = (op(float(value), a) if first else op(a, float(value)) for a in (x, values))
+    for engine in ("interpreter", "kernel"):
+        assert lazy.compute(engine=engine, executor="serial", progress=False).to_list() == eager.tolist()
+
+
+def test_lists_cut_by_equal_numbers_go_together(events: Lazy) -> None:
+    a, b = events.jet[events.jet.pt > 20], events.jet[events.jet.pt > 20.0]
+    assert (a.pt - b.pt).compute().to_list() == [[0.0], [], [0.0]]
+    assert events[events.x > 1].jet.pt._guard == events[events.x > 1.0].jet.pt._guard
+    with pytest.raises(ShapeError):
+        a.pt - events.jet[events.jet.pt > 20.5].pt
 
 
 def test_literals_are_kept_apart() -> None:

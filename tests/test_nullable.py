@@ -121,6 +121,24 @@ def muons(e):
     return ak.drop_none(e.Muon, axis=1)
 
 
+def called(f, x):
+    """A function of arrays, recorded if they are lazy."""
+    return hg.map_partitions(f, x) if isinstance(x, hg.Lazy) else f(x)
+
+
+def cleaned(some, others):
+    """Some of the records: those that are near none of the others."""
+    pairs = ak.cartesian({"a": some, "b": others}, nested=True)
+    return some[~ak.any(abs(pairs.a.q - pairs.b.e) < 1, axis=-1)]
+
+
+def scaled(e, twice):
+    """A function's result beside the lists that it was given, after a cut."""
+    some = e.Muon[e.Muon.q > -2]
+    made = called(lambda q: q * 2, some.q)
+    return some.q * made if twice else some[made > 0].pt
+
+
 # by the record that must be nullable for them to have a meaning
 EXPRESSIONS = {
     "": {
@@ -154,6 +172,12 @@ EXPRESSIONS = {
         "tracks": lambda e: e.Jet.tracks.d,
         "charges": lambda e: ak.zip({"q": e.Muon.q, "run": e.run}),
         "concatenated": lambda e: ak.concatenate([e.Muon.q, e.Jet.e], axis=1),
+        "cleaned": lambda e: cleaned(e.Muon, e.Jet),
+        "cut and cleaned": lambda e: cleaned(e.Muon[e.Muon.q > -2], e.Jet[e.Jet.e > -2]).hits,
+        "cleaned twice": lambda e: cleaned(cleaned(e.Muon[e.Muon.q > -2], e.Jet), e.Jet[:, :1]).q,
+        "times a function": lambda e: scaled(e, True),
+        "cut by a function": lambda e: scaled(e, False),
+        "difference of slices": lambda e: e.Muon.q[:, 1:] - e.Muon.q[:, :-1],
         "some of everything": lambda e: e[["Muon", "MET", "run"]][e.run > 0],
     },
     "muon": {
@@ -418,3 +442,13 @@ def test_cuts_of_padded_lists_of_lists(engine):
             assert got["lists"].to_list() == padded(data).to_list()
             assert got["lengths"].to_list() == ak.num(padded(data), axis=2).to_list()
             assert got["sums"].to_list() == ak.sum(padded(data), axis=2).to_list()
+
+
+@pytest.mark.parametrize("engine", ["interpreter", "kernel"])
+def test_function_of_records_in_records_that_are_none(engine):
+    """What is in a record that is None is no new None."""
+    data = ak.Array([[{"q": 1, "v": {"z": 1.0}}], [None], [None, {"q": 2, "v": {"z": 3.0}}]])
+    e = hg.from_awkward(data, npartitions=3)
+    same = hg.map_partitions(lambda x: x[:, ::-1][:, ::-1], e)
+    assert hg.compute(same, executor="serial", engine=engine).to_list() == data.to_list()
+    assert hg.compute(same.v.z, executor="serial", engine=engine).to_list() == data.v.z.to_list()

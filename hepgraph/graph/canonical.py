@@ -166,6 +166,8 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
 
     Raises UnsupportedError if NumPy has no such operation for these types.
     """
+    if op in _COMPARISONS:
+        args = _as_whole(args)
     kinds = tuple(_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args)
     try:
         dtype = result_dtype(op, kinds, param)
@@ -201,6 +203,8 @@ def _kind(given: Literal) -> Literal | np.dtype[Any]:
     value = given.value
     if type(value) is float:
         return _FLOAT
+    if isinstance(value, str):
+        return TEXT
     if type(value) is int:
         return next(
             (edge for edge in _EDGES if abs(value) <= abs(edge.value) and (value < 0) == (edge.value < 0)), given
@@ -216,6 +220,30 @@ _EDGES = [  # the greatest and the least of each integer type
     for bits in (8, 16, 32, 64)
     for edge in (2 ** (bits - 1) - 1, 2**bits - 1, -(2 ** (bits - 1)))
 ]
+
+
+_COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
+
+
+def _as_whole(args: Sequence[Node]) -> Sequence[Node]:
+    """The arguments of a comparison with a number: `> 20.0`, and of NumPy's 20s, is `> 20`, where that is exact."""
+    a, b = args
+    x, other = (a, b) if a.op == "literal" else (b, a)
+    if x.op != "literal" or other.op == "literal" or other.dtype.kind not in "iuf":
+        return args
+    value = _literal(x).value
+    if isinstance(value, np.generic) and value.dtype.kind in "iuf":
+        value = value.item()
+    elif type(value) is not float:
+        return args
+    if not abs(value) < 2**53 or value != int(value):  # beyond, a float is not any integer
+        return args
+    limits = np.iinfo(other.dtype) if other.dtype.kind in "iu" else None
+    exact = limits.min <= value <= limits.max if limits else abs(value) <= 2 ** (np.finfo(other.dtype).nmant + 1)
+    if not exact:
+        return args
+    whole = literal(int(value))
+    return [whole, other] if x is a else [other, whole]
 
 
 def _shared_map(args: Sequence[Node], at: Space) -> Map | None:

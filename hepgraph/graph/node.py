@@ -21,6 +21,7 @@ a graph that nobody uses any more.
 | `pad`     | those of base, and empty places up to a length     | `inc` to base, partial           |
 | `split`   | those of base, cut into lists of given lengths     | `inc` to base                    |
 | `result`  | the list of what an opaque function returned       |                                  |
+| `table`   | the numbers of a table, one list for all (`total`) |                                  |
 
 Every space but `total` has the map `up` to its parent. Partial maps between existing spaces: `pick` (the minimum, the
 maximum, the k-th element of each list), `gather` (by index), `part` (from a concatenation to one of its parts). `align`
@@ -392,3 +393,10 @@ def ancestors(of: Space) -> Iterator[Space]:
     while at is not None:
         yield at
         at = at.parent
+
+
+def returned_by(s: Space) -> str | None:
+    """The name of the function that lists come from, cut or not; None if they come from none."""
+    while s.kind in ("perm", "pull", "filter", "pad"):
+        s = as_space(s.args[0])
+    return as_node(s.args[0]).param.title if s.kind == "result" else None

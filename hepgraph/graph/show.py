@@ -108,7 +108,7 @@ def map_name(m: Map, names: dict[Item, str]) -> str:
     match m.kind:
         case int():
             return f"leg {m.kind} of {src}"
-        case "up" | "inc" | "only" | "align" | "part":
+        case "up" | "inc" | "only" | "align" | "part" | "match":
             return f"{m.kind} from {src}"
         case "pick":
             kind, _, k = m.param
@@ -130,6 +130,8 @@ def words(item: Item, names: dict[Item, str]) -> str:
             return names[item]
         case Node("take", (m, x)):
             return f"{n(x)} at {n(m)}"
+        case Node("table"):
+            return f"a table of {item.param.values.size}"
         case Node("load"):
             return f"read {item.param[1]}"
         case Node("index", (x, _)):

@@ -37,12 +37,15 @@ def without_rule(order: Sequence[Item]) -> dict[Item, str]:
     found: dict[Item, str] = {}
     strange: set[Item] = set()  # of a type that no kernel reads
     for item in order:
-        if not isinstance(item, Node) or item.op == "literal":
+        if (
+            not isinstance(item, Node)
+            or item.op == "literal"
+            or (item.space is not None and item.space.kind == "table")
+        ):
             continue
-        reason = _reason(item, strange)
         if not known_type(item.dtype):
             strange.add(item)
-        elif reason:
+        elif reason := _reason(item, strange):
             found[item] = reason
     return found
 
@@ -53,6 +56,8 @@ def _reason(item: Node, strange: Collection[Item]) -> str:
     for arg in item.args:
         if arg in strange:
             return f"{item.op} of {arg.dtype}"  # type: ignore[union-attr]
+    if item.op == "take" and as_map(item.args[0]).dst.kind == "table":
+        return "looking up in a table"
     if item.op in _STRUCTURE:
         return ""
     if item.op == "ufunc" and isinstance(item.param[0], NumberFunction):

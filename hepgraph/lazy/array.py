@@ -17,12 +17,12 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
-from hepgraph.graph.canonical import TOTAL, comparisons
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, record_of, type_of
-from hepgraph.graph.node import Node, Space, ancestors, dumps, literal, loads, user_code
+from hepgraph.graph.canonical import TOTAL, comparisons, take, up
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
+from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads, user_code
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
-from hepgraph.lazy.broadcast import at_line, describe, elementwise
+from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.collection import Collection
 from hepgraph.lazy.rules import Rules
 from hepgraph.lazy.typed import LazyArrayType, LazyType
@@ -241,12 +241,20 @@ class Lazy(Collection, ak.Array):  # type: ignore[misc]
     def __float__(self) -> NoReturn:
         raise LazyError("A lazy value is no number before it is computed; use .compute() first.")
 
-    __int__ = __index__ = __complex__ = __float__
+    __int__ = __complex__ = __float__
+
+    def __index__(self) -> NoReturn:
+        raise LazyError(
+            "A lazy value is no number before it is computed; use .compute() first. To look it up in a table, write "
+            "hg.lookup(table, x) instead of table[x]."
+        )
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise LazyError(
             "A lazy array cannot become a NumPy array before it is computed; use .compute(), or "
-            "hg.map_partitions(function, x) to apply a function of NumPy arrays lazily."
+            "hg.map_partitions(function, x) to apply a function of NumPy arrays lazily. Instead of table[x] write "
+            "hg.lookup(table, x); of a list of arrays, functools.reduce(operator.or_, masks) instead of "
+            "np.any(masks, axis=0), and sum(arrays) instead of np.sum(arrays, axis=0)."
         )
 
     def __arrow_array__(self, type: Any = None) -> NoReturn:
@@ -466,9 +474,11 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
     """
     lazy = [arg for arg in inputs if isinstance(arg, Lazy)]
     rows, guard = lazy[0]._rows, lazy[0]._guard
-    for other in lazy[1:]:
-        if other._rows is not rows:
-            raise different_rows(lazy[0], other)
+    moved: dict[int, Lazy] = {}
+    for given in lazy[1:]:
+        other = given
+        if given._rows is not rows:
+            other = moved[id(given)] = _beside(given, lazy[0])
         if rows is TOTAL and origin_of(rows, other._form) != origin_of(rows, lazy[0]._form):
             raise different_rows(lazy[0], other)
         if other._guard is not guard and set(other._guard) != set(guard):
@@ -476,7 +486,7 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
     forms = []
     for arg in inputs:
         if isinstance(arg, Lazy):
-            forms.append(arg._form)
+            forms.append(moved.get(id(arg), arg)._form)
         elif isinstance(arg, bool | int | float | complex | str | np.generic) or (
             isinstance(arg, np.ndarray) and arg.ndim == 0
         ):
@@ -484,6 +494,24 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
         else:
             forms.append(attached(arg, lazy[0])._form)
     return forms, rows, guard
+
+
+def _beside(x: Lazy, like: Lazy) -> Lazy:
+    """A flat array of elements, beside one of elements of other lists, if those lists go together."""
+    rows = like._rows
+    if rows.parent is not x._rows.parent or rows.parent in (None, TOTAL):
+        raise different_rows(like, x)
+    whole = {mask: as_node(mask.args[1]) for mask in (*like._guard, *x._guard) if _of_whole_lists(mask)}
+    try:
+        m = alignment(rows, x._rows, tuple(whole[mask] for mask in like._guard if mask in whole))
+    except ShapeError:
+        raise different_rows(like, x) from None
+    guard = [take(up(rows), whole[mask]) if mask in whole else take(m, mask) for mask in x._guard]
+    return Lazy(move(x._form, m), rows, tuple(guard))
+
+
+def _of_whole_lists(mask: Node) -> bool:
+    return mask.op == "take" and mask.space is not None and mask.args[0] is up(mask.space)
 
 
 def attached(arg: Any, like: Lazy) -> Lazy:

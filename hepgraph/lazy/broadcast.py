@@ -1,19 +1,22 @@
 """How forms of different depths and lists go together: awkward's broadcasting, on index spaces.
 
-Two lists go together if they are the same space, if their lengths are equal by construction (a list and its sorted
-self), or if both come as they are from the data (two branches of a file): then the lengths are compared while running.
-Lists that were cut by different masks do not go together, even if their lengths happen to agree.
+Two lists go together if they are the same space, or if their lengths are equal by construction (a list and its sorted
+self). Others go together with a check of their lengths while running: lists that come as they are from the data (two
+branches of a file, or what a function returned), slices of lists by position, and what a function returned beside the
+lists that it was given, however those were cut. Lists that were cut by different masks do not go together, even if
+their lengths happen to agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.canonical import TRUE, apply, both, conjunction, up
+from hepgraph.graph.canonical import TRUE, apply, both, conjunction, count, filtered, pulled, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
-from hepgraph.graph.node import Item, Line, Map, Node, Space, map_
+from hepgraph.graph.node import Item, Line, Map, Node, Space, as_map, as_node, as_space, map_, returned_by, space
+from hepgraph.ops import OPS
 
 Leaf = Callable[[list[Form], Space], Form]
 
@@ -102,13 +105,18 @@ def _regular(form: Form) -> int | None:
 
 
 def common_lists(lists: Sequence[List], at: Space) -> Space:
-    """The space that all lists of one level are brought to: one of the real lists, if some have length 1."""
+    """The space that all lists of one level are brought to: one of the real lists, if some have length 1.
+
+    Lists of the data come before those that a function returned, so that what is made of both is of the data's.
+    """
     spaces = [form.space for form in lists]
     for s in spaces:
         if s.parent is not at:
             raise ShapeError("lists of different parents do not go together")
-    real = [form.space for form in lists if form.size != 1]
-    return (real or spaces)[0]
+    real = [form.space for form in lists if form.size != 1] or spaces
+    if len(real) > 1 and real[0] is not real[1]:
+        return next((s for s in real if returned_by(s) is None), real[0])
+    return real[0]
 
 
 def single(s: Space) -> bool:
@@ -125,15 +133,18 @@ def single(s: Space) -> bool:
                 return False
 
 
+def sole(s: Space, at: Space) -> Map:
+    """The map to the one element of each list of a space of such."""
+    return map_("only", at, s) if single(s) else map_("pick", at, s, (), ("at", 0, 0))
+
+
 def realigned(form: List, target: Space, guard: tuple[Node, ...] = ()) -> Form:
     """The content of a list form, as elements of another list of the same lengths."""
     if form.space is target:
         return form.content
     if form.size == 1:
         assert target.parent is not None
-        kind: tuple[Any, ...] = ("only", ()) if single(form.space) else ("pick", ("at", 0, 0))
-        first = map_(kind[0], target.parent, form.space, (), kind[1] or None)
-        return move(move(form.content, first), up(target))
+        return move(move(form.content, sole(form.space, target.parent)), up(target))
     return move(form.content, alignment(target, form.space, guard))
 
 
@@ -141,7 +152,7 @@ def alignment(src: Space, dst: Space, guard: tuple[Node, ...] = ()) -> Map:
     """The map from the elements of one list to those at the same place of another; raises if there is none."""
     if shape(src) is shape(dst):
         return map_("align", src, dst)
-    if _from_data(src) and _from_data(dst) and src.parent is dst.parent and src.parent is not None:
+    if src.parent is not None and src.parent is dst.parent and _compared(src, dst):
         return map_("match", src, dst, (conjunction(guard, src.parent),))
     raise ShapeError(
         "These lists do not go together: they were cut or combined differently, so that their elements do not "
@@ -160,12 +171,72 @@ def shape(s: Space) -> Space:
     return s
 
 
-def _from_data(s: Space) -> bool:
+def _compared(a: Space, b: Space) -> bool:
+    """Whether the elements of two lists correspond if their lengths agree, which is to be seen while running."""
+    return (_positional(a) and _positional(b)) or not origins(a).isdisjoint(origins(b))
+
+
+def _positional(s: Space) -> bool:
+    """Whether only places tell which elements a list has: it is one of the data or of a function, or a slice of any."""
     s = shape(s)
-    if s.kind == "pull":
-        base = s.args[0]
-        return isinstance(base, Space) and _from_data(base)
-    return s.kind in ("leaf", "result")
+    match s.kind:
+        case "pull":
+            return _positional(as_space(s.args[0]))
+        case "filter":
+            return _of_places(as_node(s.args[1]), as_space(s.args[0]))
+        case _:
+            return s.kind in ("leaf", "result", "pad")
+
+
+def _of_places(mask: Node, base: Space) -> bool:
+    """Whether a mask depends on nothing but the places of elements and the lengths of their lists."""
+    if mask.op == "literal" or (mask.op == "ordinal" and mask.space is base):
+        return True
+    if mask.op == "take" and mask.args[0] is up(base):
+        return _of_lengths(as_node(mask.args[1]), count(base))
+    return mask.op in OPS and all(_of_places(as_node(arg), base) for arg in mask.args)
+
+
+def _of_lengths(x: Node, length: Node) -> bool:
+    if x is length or x.op == "literal":
+        return True
+    return x.op in OPS and all(_of_lengths(as_node(arg), length) for arg in x.args)
+
+
+def origins(s: Space) -> frozenset[Space]:
+    """The spaces whose lists a space has, if functions return the lists that they were given.
+
+    Lists that were made of such in the same way, say cut by one mask, are among them.
+    """
+    s = shape(s)
+    return frozenset({s, *_in_place_of(s)})
+
+
+def _in_place_of(s: Space) -> Iterator[Space]:
+    match s.kind:
+        case "result":
+            call = as_node(s.args[0])
+            for number in call.param.lists(s.param[1]):
+                given = as_space(call.args[number])
+                yield from origins(as_space(given.args[0]) if call.param.masked else given)
+        case "filter":
+            base, mask = as_space(s.args[0]), as_node(s.args[1])
+            if mask.op == "take" and mask.args[0] is up(base):  # of whole lists
+                whole = as_node(mask.args[1])
+                yield from (filtered(o, take(up(o), whole)) for o in origins(base) if o.parent is base.parent)
+            while mask.op == "take" and as_map(mask.args[0]).kind in ("match", "align"):  # of other lists than these
+                base, mask = as_map(mask.args[0]).dst, as_node(mask.args[1])
+                yield filtered(base, mask)
+        case "pull":
+            base, m = as_space(s.args[0]), as_map(s.args[1])
+            others = origins(base)
+            yield from (pulled(o, m) for o in others if o.parent is m.dst)
+            if m.kind in ("match", "align"):
+                yield from others
+        case "comb" | "cart" | "pad":
+            for bases in product(*(origins(as_space(base)) for base in s.args)):
+                if all(base.parent is s.parent for base in bases):
+                    yield space(s.kind, s.parent, bases, s.param)
 
 
 def describe(s: Space) -> str:
@@ -190,8 +261,10 @@ def describe(s: Space) -> str:
             text = " and ".join(_short(part) for part in s.args)
         case "one":
             text = "lists of one element"
+        case "result":
+            text = f"the lists that {returned_by(s)} returned"
         case _:
-            text = "lists that a function returned"
+            text = f"{_short(base)}, cut into lists"
     return text + at_line(s.line)
 
 

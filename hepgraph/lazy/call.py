@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.form import Form
+from hepgraph.graph.form import Form, List, Option, Record
 from hepgraph.interpret import Extent, build
 from hepgraph.io.forms import columns_of_form, data_of_layout
 from hepgraph.io.source import Column, Data
@@ -58,6 +58,23 @@ class Call:
         """What makes it the same call in another process (see `hepgraph.content`)."""
         setup = [] if self.setup is None else [self.setup.value]
         return *self.taken.value, self.forms, list(self.columns.values()), self.masked, *setup
+
+    def lists(self, level: int) -> list[int]:
+        """Which arguments of the node are the lists at a level of what the function gets; 0 is the first."""
+        found: list[int] = []
+        waiting = [(form, 0) for form in self.forms]
+        while waiting:
+            form, depth = waiting.pop()
+            match form:
+                case Option(_, content):
+                    waiting.append((content, depth))
+                case Record():
+                    waiting += [(form[name], depth) for name in form]
+                case List(slot, content, _) if depth < level:
+                    waiting.append((content, depth + 1))
+                case List(slot, _, _):
+                    found.append(slot.index)  # type: ignore[attr-defined]
+        return list(dict.fromkeys(found))
 
     def check(self, seen: dict[int, bytes]) -> None:
         """Raises ChangedError if something that the function uses by reference was changed since."""
@@ -160,9 +177,11 @@ def _new_none(data: Data, found: str, column: Column) -> bool:
     """Whether there is a None in a result that had no options there when it was recorded."""
     if "?" in found and "?" not in column.type and data.valid is not None and not data.valid.all():
         return True
-    known = {record.name for record in column.records}
-    if any(name not in known and not mask.all() for name, mask in data.records.items()):
-        return True
+    known, there = {record.name for record in column.records}, np.ones(0, bool)
+    for name, mask in data.records.items():  # outermost first; what is in a record that is None is None, too
+        if name not in known and not mask[there if len(there) == len(mask) else ...].all():
+            return True
+        there = mask
     some = any(mask is not None and not mask.all() for mask in data.level_valid)
     return some and found.count("option") > column.type.count("option")
 

@@ -90,7 +90,8 @@ def _project(form: Form, names: Sequence[str]) -> Form:
 
 def _by_array(x: Lazy, index: Lazy) -> Lazy:
     if index._rows is not x._rows:
-        together([x, index])
+        forms, rows, guard = together([x, index])
+        index = Lazy(forms[1], rows, guard)
     depth = deepest(index._form)
     if depth == 0:
         return _by_rows(x, index)

@@ -23,10 +23,10 @@ from hepgraph.graph.canonical import (
     take,
     up,
 )
-from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, unwrap
+from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, option, unwrap
 from hepgraph.graph.node import Space, literal, map_, space
-from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy
-from hepgraph.lazy.broadcast import single
+from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy, different_masks, different_rows
+from hepgraph.lazy.broadcast import single, sole
 from hepgraph.lazy.missing import drop_none
 from hepgraph.lazy.reduce import NotInnermost, at_level, function, level_of
 from hepgraph.lazy.rules import Opaque
@@ -97,10 +97,9 @@ def flatten(array: Lazy, axis: Any = 1) -> Lazy:
         valid, inner = unwrap(array._form)
         if not isinstance(inner, List):
             raise ShapeError("only lists can be flattened; this record holds its lists in its fields")
-        if single(inner.space) and inner.space.parent is array._rows:  # a list of one for each row: the rows stay
-            first = map_("only", array._rows, inner.space)
-            guard = tuple(dict.fromkeys([*array._guard, *conjuncts(valid)]))
-            return Lazy(move(inner.content, first), array._rows, guard)
+        if (inner.size == 1 or single(inner.space)) and inner.space.parent is array._rows:  # the rows stay
+            content = move(inner.content, sole(inner.space, array._rows))
+            return Lazy(content, array._rows, tuple(dict.fromkeys([*array._guard, *conjuncts(valid)])))
         masks = [lift(mask, inner.space) for mask in (*array._guard, *conjuncts(valid))]
         return Lazy(inner.content, inner.space, conjuncts(conjunction(masks, inner.space)))
 
@@ -193,9 +192,9 @@ def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = 
 
 @function(ak.unflatten)
 def unflatten(array: Any, counts: Any, axis: Any = 0) -> Lazy:
-    """A flat array as lists of the given lengths; they must add up to what there is."""
-    if not isinstance(counts, Lazy):
-        raise UnsupportedError("ak.unflatten needs lazy counts, one for each event, such as ak.num(jets)")
+    """A flat array as lists of the given lengths, or lists as lists of lists; they must add up to what there is."""
+    if not isinstance(array, Lazy) or not isinstance(counts, Lazy):
+        raise UnsupportedError("ak.unflatten needs a lazy array and lazy counts, such as ak.num(jets) for each event")
     level = level_of(array, axis)
     lengths = unwrap(counts._form)[1]
     if level == 0:
@@ -214,13 +213,39 @@ def unflatten(array: Any, counts: Any, axis: Any = 0) -> Lazy:
             n = apply("where", [conjunction(counts._guard, counts._rows), n, literal(np.int64(0))])
         split = space("split", counts._rows, (flat, n))
         return Lazy(List(split, move(form, inc(split))), counts._rows, counts._guard)
-    if level != 1 or not isinstance(lengths, List):
+    if level != 1:
         raise UnsupportedError("ak.unflatten is recorded for axis 0 and 1 only; use hg.map_partitions")
-    inner, present = unwrap(array._form)[1], unwrap(lengths.content)[1]
-    if not isinstance(inner, List) or not isinstance(present, Scalar):
-        raise ShapeError("ak.unflatten with axis=1 needs a list of numbers for each event")
-    split = space("split", lengths.space, (inner.space, present.node))
-    return Lazy(List(lengths.space, List(split, move(inner.content, inc(split)))), array._rows, array._guard)
+    return _unflattened_lists(array, flatten(counts, axis=1) if isinstance(lengths, List) else counts)
+
+
+def _unflattened_lists(array: Lazy, counts: Lazy) -> Lazy:
+    """The lists of each event as lists of lists, of the given lengths: one number for each list that is to be."""
+    valid, inner = unwrap(array._form)
+    if not isinstance(inner, List) or not isinstance(counts._form, Scalar):
+        raise ShapeError("ak.unflatten with axis=1 needs a list of numbers for each event, and lengths without None")
+    rows, n, outer = array._rows, counts._form.node, counts._rows
+    if n.dtype.kind not in "iu":
+        raise ShapeError(f"ak.unflatten: the counts must be integers, not {n.dtype}")
+    if outer is rows:  # one list for each event
+        outer = space("one", rows)
+        counts = Lazy(Scalar(take(up(outer), n)), outer, tuple(take(up(outer), mask) for mask in counts._guard))
+        n = take(up(outer), n)
+    if outer.parent is not rows:
+        raise different_rows(array, counts)
+    masks = [lift(mask, outer) for mask in array._guard]
+    if not set(masks) <= set(counts._guard):
+        raise different_masks(array, Lazy(array._form, rows, ()))
+    own = [mask for mask in counts._guard if mask not in masks]
+    kept = filtered(outer, conjunction(own, outer))
+    passed = conjunction([*array._guard, valid], rows)
+    some = filtered(inner.space, lift(passed, inner.space))
+    if kept is not outer:
+        n = take(inc(kept), n)
+    if array._guard:
+        n = apply("where", [lift(conjunction(array._guard, rows), kept), n, literal(np.int64(0))])
+    split = space("split", kept, (some, n))
+    content = move(inner.content, inc(some)) if some is not inner.space else inner.content
+    return Lazy(option(valid, List(kept, List(split, move(content, inc(split))))), rows, array._guard)
 
 
 NUMPY_FUNCTIONS[np.sort] = lambda a, axis=-1: ak.sort(a, axis=axis)
