@@ -304,7 +304,7 @@ def test_a_stale_count_is_named(tmp_path, how):
             len(events)
         return {"n": ak.sum(ak.num(events.Jet) >= 2)}
 
-    engine = {"engine": how} if how != "eager" else {}
+    engine = {"engine": how} if how != "eager" else {"eager": True}
     said = (
         f"'Jet_eta' and 'nJet' are of one collection, but do not agree on the lengths of its lists: at entry 1 of "
         f"{path}, 'Jet_eta' has 1 element, and 'nJet' says 3."

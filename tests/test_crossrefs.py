@@ -57,8 +57,7 @@ def drawn(seed: int, n: int, beyond: float = 0.0) -> ak.Array:
 
 def pairs(e: Any) -> Any:
     """Pairs of a muon and an electron."""
-    both = ak.cartesian({"m": e.Muon, "e": e.Electron})
-    return both.m.matched_jet.pt, both.e.matched_jet.pt
+    return ak.cartesian({"m": e.Muon, "e": e.Electron})
 
 
 PROGRAMS: dict[str, Callable[[Any], Any]] = {
@@ -69,8 +68,8 @@ PROGRAMS: dict[str, Callable[[Any], Any]] = {
     "sorted": lambda e: e.Muon[ak.argsort(e.Muon.pt, axis=1)].matched_jet.pt,
     "first": lambda e: ak.firsts(e.Muon).matched_jet.pt,
     "slice": lambda e: e.Muon[:, 1:].matched_jet.phi,
-    "pairs": lambda e: pairs(e)[0],
-    "other of pairs": lambda e: pairs(e)[1],
+    "pairs": lambda e: pairs(e).m.matched_jet.pt,
+    "other of pairs": lambda e: pairs(e).e.matched_jet.pt,
     "combinations": lambda e: ak.combinations(e.Muon, 2, fields=["a", "b"]).b.matched_jet.pt,
     "there and back": lambda e: e.Muon.matched_jet.matched_electron1.pt,
     "several": lambda e: e.Jet.matched_electrons.pt,

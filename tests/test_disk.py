@@ -136,6 +136,7 @@ def process_own(events):
 
 def run(data, where, processor=process, **options):
     options = {"executor": "serial", "progress": False, "step_size": 10, "report": True, "schema": "base", **options}
+    options["eager"] = processor in (process, process_own)
     return hg.run(processor, {"a": [data / "a.parquet"]}, checkpoint=where, **options)
 
 

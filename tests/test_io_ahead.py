@@ -185,14 +185,21 @@ def test_local_files_are_not_fetched_ahead(server):
     assert not ahead._coming
 
 
+class Live(list):
+    """A list that a recorded function shares, as it does not pickle."""
+
+    def __reduce__(self):
+        raise TypeError("it stays here")
+
+
 def test_the_next_range_is_fetched_while_one_is_worked_on(server):
-    asked, begun = server.asked, []
+    asked, begun = server.asked, Live()
 
     def waits(run):  # until the next range was asked for
         begun.append(len(run))
         if len(begun) > 1:  # the first call, of no events, is to know the type
             end = time.monotonic() + 20
-            while len(asked) < min(len(begun), 12):
+            while len(server.asked) < min(len(begun), 12):
                 assert time.monotonic() < end
                 time.sleep(0.001)
         return run
