@@ -25,7 +25,7 @@ from reader_rntuple import batches
 
 import hepgraph as hg
 from hepgraph.io.rntuple import RNTupleSource
-from hepgraph.io.root import RootSource
+from hepgraph.io.ttsource import RootSource
 
 BASKET, RANGE = 2500, 100_000
 

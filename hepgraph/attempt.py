@@ -25,8 +25,8 @@ from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, He
 from hepgraph.io.handles import opening_seconds
 from hepgraph.io.remote import AnswerError
 from hepgraph.io.source import Partition
-from hepgraph.ledger import FAILED, SKIPPED, Row
 from hepgraph.packages import users_own
+from hepgraph.rows import FAILED, SKIPPED, Row
 
 WAIT = 0.25  # seconds before the second try; four times as long before each later one, up to
 LONGEST_WAIT = 30.0

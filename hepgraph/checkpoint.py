@@ -33,9 +33,9 @@ from hepgraph.graph.node import Node, dumps, loads, ordered
 from hepgraph.io.mapped import maker
 from hepgraph.io.source import Partition, Source
 from hepgraph.io.store import BusyError, Store
-from hepgraph.ledger import Row
 from hepgraph.plan import AnyPass, Pass
 from hepgraph.provenance import versions
+from hepgraph.rows import Row
 
 FORMAT = 2
 MAGIC = b"hepgraph partial 2\n"

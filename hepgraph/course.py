@@ -28,8 +28,9 @@ from hepgraph.executors.interface import Executor, Part, Tree
 from hepgraph.gather import Gathered, Leaf, Sum, Task
 from hepgraph.io.files import is_remote
 from hepgraph.io.source import Partition
-from hepgraph.ledger import FAILED, SKIPPED, Place, Report, Row, Rows
+from hepgraph.ledger import Place, Report
 from hepgraph.plan import AnyPass, combine_all
+from hepgraph.rows import FAILED, SKIPPED, Row, Rows
 
 COARSEST, FINEST = 8, 64  # parts that a deadly range is cut into at most, before it is an error or skipped
 

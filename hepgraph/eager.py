@@ -24,8 +24,8 @@ from hepgraph.fresh import Outside, draws, fresh
 from hepgraph.hist import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
-from hepgraph.ledger import Row
 from hepgraph.plan import title_of
+from hepgraph.rows import Row
 from hepgraph.weaver import behaved, shown
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory

@@ -32,8 +32,8 @@ from hepgraph.graph.form import List, Record, Scalar
 from hepgraph.io.mapped import open_mapped
 from hepgraph.io.source import Partition
 from hepgraph.lazy.array import Lazy
-from hepgraph.ledger import Rows
 from hepgraph.plan import combine_all
+from hepgraph.rows import Rows
 from hepgraph.schema import Schema
 
 _BATCHES = 8  # a graph has at most 2**8 batches for each dataset

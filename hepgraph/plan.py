@@ -28,9 +28,9 @@ from hepgraph.io.source import Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.late import Late
 from hepgraph.lazy.array import HOOKS, Lazy
-from hepgraph.ledger import Row
 from hepgraph.load import Loaded, Needs, needs_of
 from hepgraph.ops import add_moments
+from hepgraph.rows import Row
 from hepgraph.weaver import behaved
 
 Value = Callable[[Item], Any]

@@ -22,10 +22,11 @@ from hepgraph.fileset import datasets
 from hepgraph.fresh import fresh
 from hepgraph.io.columncache import cache_of
 from hepgraph.io.source import check_step_size
-from hepgraph.ledger import SKIPPED, Report, Row
+from hepgraph.ledger import Report
 from hepgraph.opening import opened as open_dataset
 from hepgraph.plan import AnyPass
 from hepgraph.provenance import provenance
+from hepgraph.rows import SKIPPED, Row
 from hepgraph.schema import Schema
 from hepgraph.spoken import spoken
 from hepgraph.tracing import Traced

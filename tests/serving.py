@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from hepgraph.io import parquet, rntuple
 from hepgraph.io.ahead import ahead
-from hepgraph.io.root import layouts
 from hepgraph.io.trees import handles
+from hepgraph.io.ttsource import layouts
 
 
 class Server:

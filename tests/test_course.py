@@ -31,7 +31,7 @@ from hepgraph.errors import (
     ResumeError,
     SourceError,
 )
-from hepgraph.ledger import Row, Rows
+from hepgraph.rows import Row, Rows
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 

@@ -36,9 +36,10 @@ from hepgraph.disk import files, plain, trust
 from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError, SourceError
 from hepgraph.io import columncache, columnfile, remembered, root
 from hepgraph.io.columncache import ColumnCache
-from hepgraph.io.root import layouts, open_root
+from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
+from hepgraph.io.ttsource import layouts
 from hepgraph.kernel import native
 from hepgraph.schemafile import load
 

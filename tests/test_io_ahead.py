@@ -14,9 +14,10 @@ from serving import serving
 
 import hepgraph as hg
 from hepgraph.io.ahead import AT_ONCE, Ahead, Allowed, NoRoom, ahead
-from hepgraph.io.root import layouts, open_root
+from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
+from hepgraph.io.ttsource import layouts
 
 QUICK = {"hepgraph": {"timeout": 0.5, "tries": 2, "wait": 0.01}}
 

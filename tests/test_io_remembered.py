@@ -14,9 +14,10 @@ from baskets import same, write
 
 from hepgraph.errors import CacheWarning
 from hepgraph.io import remembered, root
-from hepgraph.io.root import layouts, open_root
+from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
+from hepgraph.io.ttsource import layouts
 
 PLACES = remembered.directory
 

@@ -23,9 +23,10 @@ from hepgraph.io.handles import settings_of
 from hepgraph.io.parquet import open_parquet
 from hepgraph.io.ranges import opened
 from hepgraph.io.remote import AnswerError, Patience, check_answer, may_pass, met, system_options
-from hepgraph.io.root import layouts, open_root
+from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
+from hepgraph.io.ttsource import layouts
 
 XROOTD = "XRootD error: [ERROR] Server responded with an error:"
 QUICK = {"hepgraph": {"timeout": 0.5, "tries": 3, "wait": 0.01}}

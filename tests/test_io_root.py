@@ -17,8 +17,9 @@ from hepgraph.io import trees
 from hepgraph.io.forms import columns_of_form, to_awkward
 from hepgraph.io.layouts import leaf_branches
 from hepgraph.io.reader import Reader
-from hepgraph.io.root import RootSource, open_root
+from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, reads
+from hepgraph.io.ttsource import RootSource
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 JETS = ak.Array([[1.5, 2.5], [], [3.5], [4.5, 5.5, 6.5], []])

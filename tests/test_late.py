@@ -20,9 +20,9 @@ from hepgraph.compute import passes
 from hepgraph.errors import ShapeError, SourceError
 from hepgraph.io.forms import to_awkward
 from hepgraph.io.rntuple import RNTupleSource
-from hepgraph.io.root import RootSource
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
+from hepgraph.io.ttsource import RootSource
 from hepgraph.late import Turn, Turns, excerpt
 from hepgraph.load import Loaded
 

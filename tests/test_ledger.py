@@ -15,8 +15,9 @@ import hepgraph as hg
 from hepgraph.compute import passes
 from hepgraph.errors import DamagedFileError, IncompleteWarning, MemoryBudgetError, ResumeError
 from hepgraph.estimate import check_budget, estimate, readable
-from hepgraph.ledger import Report, Row
+from hepgraph.ledger import Report
 from hepgraph.provenance import git_state
+from hepgraph.rows import Row
 
 SAMPLE = "data/sample.root"
 

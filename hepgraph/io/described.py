@@ -89,7 +89,7 @@ def rebuilt_source(
     made: Any
     match kind:
         case "TTree":
-            from hepgraph.io.root import RootSource as made
+            from hepgraph.io.ttsource import RootSource as made
         case "RNTuple":
             from hepgraph.io.rntuple import RNTupleSource as made
         case "Parquet":
