@@ -31,7 +31,7 @@ from typing import Any
 from hepgraph.processors.adl import QUERIES, AllQueries
 
 import hepgraph as hg
-from hepgraph.compute import passes
+from hepgraph.runner.compute import passes
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT.parent / "shared" / "peers"

@@ -24,8 +24,8 @@ import awkward as ak
 import reader_rntuple
 
 import hepgraph as hg
-from hepgraph.io import ahead
-from hepgraph.plan import Pass
+from hepgraph.io.access import prefetch
+from hepgraph.plan.passes import Pass
 
 ROUNDS = 9
 FIELDS = ("pt", "eta", "phi", "mass", "btag")
@@ -77,7 +77,7 @@ def compare(paths: list[str]) -> None:
             with mock.patch.object(Pass, "ahead"):
                 rows["untold"].append(timed(run))
             drop(path)
-            ahead.found.clear()
+            prefetch.found.clear()
             rows["told"].append(timed(run))
             rows["warm"].append(timed(run))
         for title, times in rows.items():

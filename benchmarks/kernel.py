@@ -29,9 +29,9 @@ from hepgraph.processors import adl
 from hepgraph.processors.adl import QUERIES, AllQueries
 
 import hepgraph as hg
-from hepgraph.compute import passes
+from hepgraph.io.required import Loaded
 from hepgraph.kernel import native
-from hepgraph.load import Loaded
+from hepgraph.runner.compute import passes
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 NEEDED = {
@@ -195,7 +195,7 @@ def main() -> None:
     data = ak.zip({name: ak.to_packed(part[:most]) for name, part in together.items()}, depth_limit=1)
     million = len(data) / 1e6
     events = hg.from_awkward(data)
-    from hepgraph.weaver import behaved
+    from hepgraph.lazy.behavior import behaved
 
     whole = behaved(data.layout)
     chunks = [whole[i : i + CHUNK] for i in range(0, len(whole), CHUNK)]

@@ -24,8 +24,8 @@ from hepgraph.processors.adl import QUERIES, AllQueries
 from reader_rntuple import batches
 
 import hepgraph as hg
-from hepgraph.io.rntuple import RNTupleSource
-from hepgraph.io.ttsource import RootSource
+from hepgraph.io.rntuple.source import RNTupleSource
+from hepgraph.io.ttree.source import RootSource
 
 BASKET, RANGE = 2500, 100_000
 

@@ -20,15 +20,15 @@ import awkward as ak
 import numpy as np
 
 import hepgraph as hg
-from hepgraph.attempt import Policy
-from hepgraph.compute import passes, run_passes
-from hepgraph.course import course_of
+from hepgraph.datasets.fileset import datasets
 from hepgraph.executors import Serial
 from hepgraph.executors.tree import Merger
-from hepgraph.fileset import datasets
-from hepgraph.io.parquet import handles
-from hepgraph.opening import opened
-from hepgraph.plan import combine_all
+from hepgraph.io.parquet.source import handles
+from hepgraph.plan.passes import combine_all
+from hepgraph.runner.compute import passes, run_passes
+from hepgraph.runner.opening import opened
+from hepgraph.runner.retry import Policy
+from hepgraph.runner.runner import course_of
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.parquet"
 

@@ -24,14 +24,14 @@ import awkward as ak
 import numpy as np
 import uproot
 
-from hepgraph.io.baskets import Baskets, fetch, key_of
-from hepgraph.io.codecs import CHECKSUM, blocks_of, unpacked
-from hepgraph.io.layouts import leaf_branches
-from hepgraph.io.leaves import leaf_of
-from hepgraph.io.libraries import NAMES, tools
-from hepgraph.io.ranges import opened
+from hepgraph.io.access.ranges import opened
+from hepgraph.io.native.codecs import CHECKSUM, blocks_of, unpacked
+from hepgraph.io.native.libraries import NAMES, tools
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
+from hepgraph.io.ttree.baskets import Baskets, fetch, key_of
+from hepgraph.io.ttree.layouts import leaf_branches
+from hepgraph.io.ttree.leaves import leaf_of
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 CODECS = {"zstd": uproot.ZSTD(5), "lz4": uproot.LZ4(4), "zlib": uproot.ZLIB(1), "lzma": uproot.LZMA(7)}

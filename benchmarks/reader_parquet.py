@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import hepgraph as hg
-from hepgraph.io import parquet
+from hepgraph.io.parquet import source as parquet
 from hepgraph.io.source import Need, Partition
 
 ROUNDS = 7

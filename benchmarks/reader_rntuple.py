@@ -25,8 +25,8 @@ import numpy as np
 import uproot
 from reader import blocks_by_c
 
-from hepgraph.io.codecs import blocks_of, unpacked
-from hepgraph.io.rntuple import layout_of
+from hepgraph.io.native.codecs import blocks_of, unpacked
+from hepgraph.io.rntuple.source import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, Source
 from hepgraph.io.trees import borrowed

@@ -26,7 +26,7 @@ import uproot
 from hepgraph.processors.adl import QUERIES
 
 import hepgraph as hg
-from hepgraph.io import ahead
+from hepgraph.io.access import prefetch
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 
@@ -117,8 +117,8 @@ def compared(path: str, args: argparse.Namespace) -> None:
         timed(query, url)  # compiles, and finds the baskets
         for _ in range(args.repeat):
             best[0] = min(best[0], timed(query, path))
-            for place, most in ((1, 0), (2, ahead.MOST)):
-                ahead.ahead.most = most
+            for place, most in ((1, 0), (2, prefetch.MOST)):
+                prefetch.ahead.most = most
                 before = asked.value
                 best[place] = min(best[place], timed(query, url))
         times = "".join(f"{1e3 * each:9.0f}" for each in best)

@@ -195,19 +195,19 @@ class Imagined:
         return {"nowhere": self.threads}
 
     def submit(self, function: Any, plan: str, place: Any, *arguments: Any, key: str, **_: Any) -> Any:
-        from hepgraph.executors.sums import Sum, add_up
+        from hepgraph.executors.dask_sums import PlaceSum, add_up
 
         self.tasks += 1
         if function is add_up:
             first, tasks = arguments
-            made = Sum(
+            made = PlaceSum(
                 place.level, place.index, self.sum(len(tasks)), [(first + i, None) for i in range(len(tasks))], 0
             )
             made.seconds = self.seconds * len(tasks)
         else:
             count, parts = arguments
             rows = [row for part in parts for row in part.made.rows]
-            made = Sum(place.level, place.index, self.sum(count), rows, sum(part.made.seconds for part in parts))
+            made = PlaceSum(place.level, place.index, self.sum(count), rows, sum(part.made.seconds for part in parts))
         done: Any = SimpleNamespace(key=key, status="finished", made=made)
         done.add_done_callback = lambda call: call(done)
         return done
@@ -226,7 +226,7 @@ class Imagined:
 
 def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
     """What a run costs this process with workers that are not there, and the tasks that a scheduler would get."""
-    from hepgraph.executors.folding import Fold, Patience
+    from hepgraph.executors.dask_reduce import Fold, WorkerPatience
     from hepgraph.executors.interface import Tree
     from hepgraph.executors.tree import Merger
 
@@ -235,7 +235,7 @@ def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
 
     def run() -> None:
         merger = Merger(chunks, int.__add__)
-        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, Patience()).parts():
+        for part in Fold(plan, Nothing(), range(chunks), [Tree(0, chunks)], 2.0, WorkerPatience()).parts():
             merger.add(part.index, part.value, part.level)
         assert merger.result == chunks
 
@@ -356,7 +356,7 @@ def told(found: dict[str, float], engine: str, rounds: int) -> None:
 
 def model(task: float, client: float, found: dict[str, float]) -> None:
     """Says what 200 Gbit/s on 2000 cores asks of each part."""
-    from hepgraph.executors.folding import SCHEDULER_SECONDS
+    from hepgraph.executors.dask_reduce import SCHEDULER_SECONDS
 
     rate, cores, step, merge = 25e9, 2000, 100_000, 8
     size = found["bytes"] / found["events"] * step

@@ -23,7 +23,7 @@ a, b = ak.unzip(ak.combinations(events.Muon, 2))
 h = hg.Hist.new.Reg(60, 60, 120, name="mass", label="Dimuon mass [GeV]").Double().fill((a + b).mass)
 """
 PAGE = """
-from hepgraph.plot import grid
+from hepgraph.hist.plot import grid
 grid({{"Dimuons": h.compute()}}, ncols=1).savefig({out!r})
 """
 PYPLOT = """
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         names = {"sample": str(ROOT / "data" / "sample.root"), "out": str(Path(folder) / "first.png")}
         plots = {
-            "first picture (hepgraph.plot)": (MASS + PAGE).format(**names),
+            "first picture (hepgraph.hist.plot)": (MASS + PAGE).format(**names),
             "first h.compute().plot()": (MASS + PYPLOT).format(**names),
             "hist alone: h.plot()": HIST.format(**names),
         }

@@ -1,53 +1,34 @@
 """hepgraph: HEP columnar analysis on lazy awkward arrays.
 
 A physicist writes awkward code on lazy events; it is recorded as a typed graph, reads exactly the columns it needs, and
-runs over files in partitions. The modules, from the ground up (each imports only from those above it):
+runs over files in partitions. The rooms, from the ground up (each imports only from those above it):
 
-    later         what is imported when it is used
-    offsets       where lists begin and end
-    errors        what can go wrong, and how it is said
-    disk          what is kept on disk: whose it is, how it is read and written
-    spoken        arguments by the names that other libraries give them
-    ops           the table of scalar operations
-    graph         index spaces, maps and nodes; their canonical form; forms; pictures
-    io            sources: ROOT, RNTuple, Parquet, memory
-    interpret     the meaning of a graph, with NumPy and awkward
-    load          the columns that a graph needs
-    lazy          lazy arrays: awkward's interface, vectors, opaque calls
-    schema        collections out of columns, from TOML files
-    events        opening datasets
-    packages      whose code it is: the user's own, or a package's of some version
-    content       hashes of analyses: plans, code, parameters; and what cannot be tracked
-    dependencies  a user's word on that: trust, depends
-    ledger        the report: a row for each range
-    plan          outputs, passes, partial results
-    executors     serial, threads, processes, dask
-    attempt       one range on a worker: tries, halves, failures
-    gather        partial results on their way up a tree
-    checkpoint    partial results on disk
-    course        a run from what is there to what is left
-    compute       any nest of lazy things, in one pass
-    merge         histograms that add up
-    hist          histograms with recorded fills
-    interop       to and from dask's collections
-    explain       plans in words and pictures
-    eager         the fallback for what cannot be recorded
-    fileset       which files are which dataset
-    survey        what is in the files, found out once
-    processor     analyses as classes, run over filesets
-    background    runs in the background
-    plot          pictures of results
+    errors        The tree of errors
+    imports       Modules that are imported on first use
+    arguments     Arguments that a public function does not have, by the names of other libraries
+    disk          Files that are kept for later: caches, checkpoints
+    functions     The user's functions, as they were when they were recorded
+    graph         The typed graph: spaces, maps, nodes, their meaning
+    jit           LLVM: from text to code
+    io            Sources: columns of ROOT files, Parquet files, memory
+    fingerprint   Fingerprints of analyses
+    kernel        One fused native loop for a pass
+    lazy          Lazy arrays: awkward's interface, recorded as a graph
+    datasets      Events of files: filesets, schemas, collections
+    executors     Places to run: one class each
+    plan          Passes over the data: their sinks, and which data each leaves unread
+    runner        One run, from its tasks to its result
+    hist          Histograms with recorded fills
+    processor     Analyses as classes, recorded or run eagerly
 """
 
 from typing import TYPE_CHECKING, Any
 
-from hepgraph import later as _later
+from hepgraph import imports as _later
 
 with _later.together():
     from hepgraph import errors, executors
-    from hepgraph.compute import compute, necessary_columns, persist
-    from hepgraph.events import from_awkward, from_parquet, from_root, from_source, open
-    from hepgraph.explain import explain, visualize
+    from hepgraph.datasets.events import from_awkward, from_parquet, from_root, from_source, open
     from hepgraph.lazy import combine as _combine
     from hepgraph.lazy import index as _index
     from hepgraph.lazy import lists as _lists
@@ -60,16 +41,18 @@ with _later.together():
     from hepgraph.lazy.array import Lazy
     from hepgraph.lazy.opaque import map_partitions
     from hepgraph.lazy.tables import lookup
-    from hepgraph.ledger import Report
+    from hepgraph.runner.compute import compute, necessary_columns, persist
+    from hepgraph.runner.explain import explain, visualize
+    from hepgraph.runner.report import Report
 
 if TYPE_CHECKING:
-    from hepgraph.background import Handle, submit
-    from hepgraph.fileset import Fileset
-    from hepgraph.hist import Hist
-    from hepgraph.interop import from_delayed, from_map
-    from hepgraph.io.columncache import ColumnCache
-    from hepgraph.processor import Processor, Runner, run
-    from hepgraph.survey import preprocess
+    from hepgraph.datasets.fileset import Fileset
+    from hepgraph.hist.histogram import Hist
+    from hepgraph.io.cache.columns import ColumnCache
+    from hepgraph.processor.processor import Processor, Runner, run
+    from hepgraph.processor.submit import Handle, submit
+    from hepgraph.runner.dask_collections import from_delayed, from_map
+    from hepgraph.runner.preprocess import preprocess
 
 _RULES = (
     _combine,
@@ -84,22 +67,22 @@ _RULES = (
 
 # imported when they are first used, so that `import hepgraph` stays quick; no such module has the name of what is in it
 _PLACES = {
-    "ColumnCache": "io.columncache",
-    "Fileset": "fileset",
-    "Handle": "background",
-    "Hist": "hist",
-    "Processor": "processor",
-    "Runner": "processor",
-    "from_delayed": "interop",
-    "from_map": "interop",
-    "preprocess": "survey",
-    "run": "processor",
-    "submit": "background",
+    "ColumnCache": "io.cache.columns",
+    "Fileset": "datasets.fileset",
+    "Handle": "processor.submit",
+    "Hist": "hist.histogram",
+    "Processor": "processor.processor",
+    "Runner": "processor.processor",
+    "from_delayed": "runner.dask_collections",
+    "from_map": "runner.dask_collections",
+    "preprocess": "runner.preprocess",
+    "run": "processor.processor",
+    "submit": "processor.submit",
 }
 _found = _later.getter(__name__, _PLACES)
 for _name in ("graph_of", "to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
-    _HOOKS[_name] = _later.function("hepgraph.interop", _name)
-_HOOKS["kept"] = _later.function("hepgraph.crossrefs", "kept")
+    _HOOKS[_name] = _later.function("hepgraph.runner.dask_collections", _name)
+_HOOKS["kept"] = _later.function("hepgraph.processor.crossrefs", "kept")
 
 
 def __getattr__(name: str) -> Any:

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _adl(args: argparse.Namespace) -> None:
     import hepgraph as hg
-    from hepgraph.plot import Panel, entries, grid, mean, save
+    from hepgraph.hist.plot import Panel, entries, grid, mean, save
     from hepgraph.processors.adl import QUERIES
 
     wanted = _numbers(args.queries, len(QUERIES))

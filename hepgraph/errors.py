@@ -1,4 +1,6 @@
-"""The tree of errors, and how a name that is not there suggests the ones that are.
+"""The tree of errors.
+
+A name that is not there suggests those that are.
 
 Every class is also a builtin, so that `except KeyError` and `except OSError` do what users expect.
 """

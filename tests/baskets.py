@@ -12,11 +12,11 @@ import numpy as np
 import uproot
 import xxhash
 
-from hepgraph.io import baskets
-from hepgraph.io.baskets import Baskets, Embedded
+from hepgraph.io.access.ranges import NOWHERE, LocalBytes, ShortFile
 from hepgraph.io.forms import data_of_layout
-from hepgraph.io.leaves import Number
-from hepgraph.io.ranges import NOWHERE, LocalBytes, ShortFile
+from hepgraph.io.ttree import baskets
+from hepgraph.io.ttree.baskets import Baskets, Embedded
+from hepgraph.io.ttree.leaves import Number
 
 
 def same(mine, theirs):

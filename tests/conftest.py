@@ -5,7 +5,7 @@ from drawing import examples
 from faulting import Faults, fileset_in, write
 from hypothesis import settings
 
-from hepgraph.io import remembered
+from hepgraph.io.cache import metadata as remembered
 
 # what a property test draws, unless it says so itself; HEPGRAPH_FUZZ=10 draws ten times as much
 settings.register_profile("hepgraph", max_examples=examples(30))
@@ -26,7 +26,7 @@ def fileset(sound):
 @pytest.fixture
 def no_waiting(monkeypatch):
     """What is tried again is tried at once."""
-    monkeypatch.setattr("hepgraph.attempt.WAIT", 0.0)
+    monkeypatch.setattr("hepgraph.runner.retry.WAIT", 0.0)
 
 
 @pytest.fixture

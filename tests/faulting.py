@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import uproot
 
 import hepgraph as hg
-from hepgraph.io.parquet import ParquetSource
+from hepgraph.io.parquet.source import ParquetSource
 from hepgraph.io.trees import UprootSource
 
 QUIET = {"executor": "serial", "progress": False, "step_size": 10}

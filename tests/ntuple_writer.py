@@ -13,7 +13,7 @@ import numpy as np
 import uproot
 import xxhash
 
-from hepgraph.io.encodings import ENCODINGS, QUANTISED, TRUNCATED
+from hepgraph.io.rntuple.encodings import ENCODINGS, QUANTISED, TRUNCATED
 
 CODECS = {"none": None, "zstd": uproot.ZSTD(1), "lz4": uproot.LZ4(1), "zlib": uproot.ZLIB(1), "lzma": uproot.LZMA(1)}
 DEFERRED, RANGE, REPETITIVE = 1, 2, 1

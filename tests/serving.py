@@ -8,10 +8,11 @@ import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from hepgraph.io import parquet, rntuple
-from hepgraph.io.ahead import ahead
+from hepgraph.io.access.prefetch import ahead
+from hepgraph.io.parquet import source as parquet
+from hepgraph.io.rntuple import source as rntuple
 from hepgraph.io.trees import handles
-from hepgraph.io.ttsource import layouts
+from hepgraph.io.ttree.source import layouts
 
 
 class Server:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hepgraph.accumulate import accumulate, check
 from hepgraph.errors import ProcessorError
+from hepgraph.processor.accumulate import accumulate, check
 
 
 def filled(*values, growth=False):

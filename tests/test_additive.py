@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.additive import amounts
 from hepgraph.errors import FallbackWarning, ProcessorError
+from hepgraph.processor.additive import amounts
 
 RNG = np.random.default_rng(3)
 COUNT = 40

@@ -8,7 +8,6 @@ import pytest
 from faulting import DATA, check_short, run, same
 
 import hepgraph as hg
-from hepgraph.attempt import Policy, halves
 from hepgraph.errors import (
     AccessError,
     ChangedFileError,
@@ -20,6 +19,7 @@ from hepgraph.errors import (
     SourceError,
 )
 from hepgraph.io.source import Partition
+from hepgraph.runner.retry import Policy, halves
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -68,7 +68,7 @@ def test_how_often_what_is_tried(fileset, faults, error, tries):
 
 def test_waits_grow_and_differ(monkeypatch):
     waits = []
-    monkeypatch.setattr("hepgraph.attempt.time.sleep", waits.append)
+    monkeypatch.setattr("hepgraph.runner.retry.time.sleep", waits.append)
     for tried in (1, 2, 3):
         Policy(wait=1.0).pause(tried, "here")
     Policy(wait=1.0).pause(1, "there")

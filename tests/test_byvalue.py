@@ -13,7 +13,7 @@ from types import CodeType
 import cloudpickle
 import pytest
 
-from hepgraph import byvalue
+from hepgraph.functions import pickling
 
 CELL = """\
 def outer(scale):
@@ -45,7 +45,7 @@ def seen_elsewhere(thing, call):
     """The traceback of a call in a process that has nothing but the pickle."""
     code = f"import pickle, sys, traceback\nf = pickle.load(sys.stdin.buffer)\ntry:\n    {call}\n"
     code += "except ZeroDivisionError:\n    print(traceback.format_exc())\n"
-    done = subprocess.run([sys.executable, "-c", code], input=byvalue.dumps(thing), capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], input=pickling.dumps(thing), capture_output=True, check=True)
     return done.stdout.decode()
 
 
@@ -68,7 +68,7 @@ def test_whatever_cloudpickle_makes_of_file_names(cell, monkeypatch, name):
         kept = args.index(code.co_filename) if code.co_filename in args else args.index("<dynamic-code>")
         return kind, (*args[:kept], name or code.co_filename, *args[kept + 1 :])
 
-    monkeypatch.setitem(byvalue.Pickler.dispatch_table, CodeType, reduced)
+    monkeypatch.setitem(pickling.Pickler.dispatch_table, CodeType, reduced)
     assert "y / scale  # the line of the user" in seen_elsewhere(cell["outer"](0), "f([1])")
 
 
@@ -80,7 +80,7 @@ def test_lines_of_a_file_that_is_here_stay(tmp_path):
     )
     space = {"__name__": "__main__"}
     exec(compile(path.read_text(), str(path), "exec"), space)
-    body = byvalue.dumps(space["second"])
+    body = pickling.dumps(space["second"])
     assert pickle.loads(body).__code__.co_filename == str(path)
     assert linecache.getline(str(path), 1) == "A = 1\n"
     path.write_text("# a line more\n" + path.read_text())
@@ -94,7 +94,7 @@ def test_lines_of_a_file_that_is_here_stay(tmp_path):
 
 def test_each_line_is_written_once(cell):
     many = [cell["outer"](i) for i in range(50)]
-    assert byvalue.dumps(many).count(b"# the line of the user") == 1
+    assert pickling.dumps(many).count(b"# the line of the user") == 1
 
 
 WITH_LOCKS = """\
@@ -138,7 +138,7 @@ def test_what_holds_locks_and_marks(cell):
     expected = [55, 110, 1, 6.0, 10.0, [], ["scale", "rows"]]
     assert space["call"]() == expected
     assert seen_elsewhere(space["call"], "print(f())") == f"{expected}\n"
-    assert pickle.loads(byvalue.dumps(space["call"]))() == expected
+    assert pickle.loads(pickling.dumps(space["call"]))() == expected
 
 
 SCRIPT = """\

@@ -22,10 +22,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.checkpoint import fitted_cuts
 from hepgraph.errors import CheckpointError
+from hepgraph.io.access.store import BusyError, Holder, Store
 from hepgraph.io.source import reads
-from hepgraph.io.store import BusyError, Holder, Store
+from hepgraph.runner.checkpoint import fitted_cuts
 
 QUIET = {"executor": "serial", "progress": False, "step_size": 10}
 RNG = np.random.default_rng(5)
@@ -392,7 +392,7 @@ def test_the_lock_of_a_file_system_without_locks(faulty, monkeypatch):
     assert gone.gone
     two.system.pipe_file(two._path("lock"), json.dumps(vars(gone)).encode())
     one.lock()  # a stale one is taken over
-    monkeypatch.setattr("hepgraph.io.store.RENEW", -1.0)
+    monkeypatch.setattr("hepgraph.io.access.store.RENEW", -1.0)
     one.write("name", b"data")
     assert one.read("name") == b"data"
     two._mine = Holder.me()

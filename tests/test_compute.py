@@ -17,10 +17,10 @@ import pytest
 import uproot
 
 import hepgraph as hg
-from hepgraph import plan
-from hepgraph.compute import passes
 from hepgraph.errors import LazyError
 from hepgraph.io.source import Need, reads
+from hepgraph.plan import passes as plan
+from hepgraph.runner.compute import passes
 
 ARRAY = ak.Array(
     {

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.chunk import eager_events
+from hepgraph.processor.chunk import eager_events
 
 QUIETLY = {"executor": "serial", "progress": False}
 COLLECTIONS = ("Jet", "FatJet", "GenJet", "Electron", "Muon", "GenPart", "PFCand", "FatJetPFCand")

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.checkpoint import plan_key, uses_place
-from hepgraph.compute import passes
-from hepgraph.content import digest
-from hepgraph.eager import EagerPass
 from hepgraph.errors import CheckpointError
-from hepgraph.packages import users_own
+from hepgraph.fingerprint import digest
+from hepgraph.functions.packages import users_own
+from hepgraph.processor.eager import EagerPass
+from hepgraph.runner.checkpoint import plan_key, uses_place
+from hepgraph.runner.compute import passes
 
 HEAD = """
 import numpy as np, awkward as ak, hepgraph as hg
-from hepgraph.checkpoint import plan_key
-from hepgraph.compute import passes
-from hepgraph.content import digest
+from hepgraph.runner.checkpoint import plan_key
+from hepgraph.runner.compute import passes
+from hepgraph.fingerprint import digest
 """
 ANALYSIS = """
 SCALE = {"up": 1.1, "down": 0.9}

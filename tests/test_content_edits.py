@@ -11,9 +11,9 @@ from edits import MARK, Package, forget, imported, packages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hepgraph.content import digester, fingerprint, outside
-from hepgraph.packages import users_own
-from hepgraph.snapshot import Snapshot
+from hepgraph.fingerprint import digester, fingerprint, outside
+from hepgraph.functions.packages import users_own
+from hepgraph.functions.snapshot import Snapshot
 
 EDITS = packages("edits.txt")
 TOLD = packages("untracked.txt")
@@ -63,8 +63,8 @@ SCRIPT = """
 import json, os, sys
 sys.path[:0] = [os.environ["TESTS"], os.getcwd()]
 from edits import imported, packages
-from hepgraph.content import fingerprint
-from hepgraph.packages import users_own
+from hepgraph.fingerprint import fingerprint
+from hepgraph.functions.packages import users_own
 found, folder = {}, os.getcwd()
 for number, package in enumerate(packages("edits.txt")):
     if not package.needs:

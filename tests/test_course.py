@@ -18,8 +18,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.compute import passes
-from hepgraph.course import Course, Running
 from hepgraph.errors import (
     DamagedFileError,
     DisagreementError,
@@ -31,7 +29,9 @@ from hepgraph.errors import (
     ResumeError,
     SourceError,
 )
-from hepgraph.rows import Row, Rows
+from hepgraph.plan.rows import Row, Rows
+from hepgraph.runner.compute import passes
+from hepgraph.runner.runner import Course, Running
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -190,7 +190,7 @@ RANGES = [(name, start) for name in "abc" for start in range(0, 40, 10)]
 def test_any_ranges_may_fail_and_be_done_later(sound, bad, still, executor):
     fileset = {"all": fileset_in(sound)["data"] + fileset_in(sound)["mc"]}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgraph.attempt.WAIT", 0.0)
+        patch.setattr("hepgraph.runner.retry.WAIT", 0.0)
         faults = Faults(patch)
         plain, _ = run(fileset)
         for place in bad:

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.chunk import eager_events
 from hepgraph.errors import FieldError, HepgraphError
+from hepgraph.processor.chunk import eager_events
 
 QUIET = {"executor": "serial", "progress": False, "engine": "interpreter"}
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.compute import passes
 from hepgraph.graph.canonical import apply
 from hepgraph.graph.node import literal
-from hepgraph.io import parquet
+from hepgraph.graph.ops import OPS
+from hepgraph.io.parquet import source as parquet
 from hepgraph.io.source import Cut, reads
-from hepgraph.ops import OPS
+from hepgraph.runner.compute import passes
 
 COMPARE = {
     "<": lambda a, b: a < b,

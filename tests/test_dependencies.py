@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import hepgraph as hg
-from hepgraph.dependencies import Dependencies
 from hepgraph.errors import CheckpointError, ResumeError
+from hepgraph.runner.dependencies import Dependencies
 
 QUIET = {"executor": "serial", "progress": False}
 

@@ -31,17 +31,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph import checkpoint, objects, survey
+from hepgraph.datasets.schemafile import load
 from hepgraph.disk import files, plain, trust
 from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError, SourceError
-from hepgraph.io import columncache, columnfile, remembered, root
-from hepgraph.io.columncache import ColumnCache
+from hepgraph.io import root
+from hepgraph.io.cache import columnfile
+from hepgraph.io.cache import columns as columncache
+from hepgraph.io.cache import metadata as remembered
+from hepgraph.io.cache.columns import ColumnCache
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
-from hepgraph.io.ttsource import layouts
+from hepgraph.io.ttree.source import layouts
+from hepgraph.jit import object_cache
 from hepgraph.kernel import native
-from hepgraph.schemafile import load
+from hepgraph.runner import checkpoint, preprocess
 
 OTHER = 12345  # another user
 KNOWN = remembered.directory
@@ -95,11 +99,14 @@ def use_known(where, data):
 
 def use_files(where, data):
     looked = []
-    real, survey.Look.__call__ = survey.Look.__call__, lambda self, place: looked.append(place) or real(self, place)
+    real, preprocess.Look.__call__ = (
+        preprocess.Look.__call__,
+        lambda self, place: looked.append(place) or real(self, place),
+    )
     try:
         found = hg.preprocess({"a": [data / "a.parquet"]}, executor="serial", cache=where, progress=False)
     finally:
-        survey.Look.__call__ = real
+        preprocess.Look.__call__ = real
     return dict(found), not looked
 
 
@@ -213,7 +220,7 @@ def hostile(place, path, where, touched):
     tagged = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-begin % 16) + body
     match place:
         case "objects":
-            return [objects.MAGIC + objects._sum(path.stem, body) + body]
+            return [object_cache.MAGIC + object_cache._sum(path.stem, body) + body]
         case "known":
             return [remembered.MAGIC + remembered._sum(name, each) + each for each in (body, tagged)]
         case "files" | "own files":

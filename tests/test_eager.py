@@ -12,9 +12,9 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.chunk import eager_events
-from hepgraph.eager import EagerPass
 from hepgraph.io.source import reads
+from hepgraph.processor.chunk import eager_events
+from hepgraph.processor.eager import EagerPass
 
 RNG = np.random.default_rng(7)
 PARTICLE = {"pt": 40.0, "eta": 1.2, "phi": 1.5, "mass": 2.0}

@@ -10,9 +10,9 @@ import pytest
 import uproot
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.errors import MemoryBudgetError
-from hepgraph.estimate import amount, check_budget, estimate
+from hepgraph.processor.memory_budget import amount, check_budget, estimate
+from hepgraph.runner.compute import passes
 
 COLUMNS, ENTRIES = 60, 150_000
 

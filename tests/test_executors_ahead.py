@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from serving import forget, serving
 
 import hepgraph as hg
-from hepgraph.compute import passes
-from hepgraph.course import Course, Running
 from hepgraph.executors import Processes
+from hepgraph.executors.dask_sums import summed
 from hepgraph.executors.processes import _Crew
-from hepgraph.executors.sums import summed
 from hepgraph.executors.tree import Place, height_of
-from hepgraph.io.ahead import ahead
-from hepgraph.ledger import Report
+from hepgraph.io.access.prefetch import ahead
+from hepgraph.runner.compute import passes
+from hepgraph.runner.report import Report
+from hepgraph.runner.runner import Course, Running
 
 QUICK = {"hepgraph": {"timeout": 5, "tries": 3, "wait": 0.01}}
 GROUP, GROUPS = 1000, 6
@@ -154,7 +154,7 @@ def test_a_cluster_of_dask_gives_the_same_sums_and_asks_for_every_range_once(ser
         distributed.Client(cluster, set_as_default=False) as client,
     ):
         patch.setattr(ahead, "begin", lambda key, work: told.append(key) or begin(key, work))
-        patch.setattr("hepgraph.executors.folding.Fold._level", lambda self, tree: 1)  # two ranges in a batch
+        patch.setattr("hepgraph.executors.dask_reduce.Fold._level", lambda self, tree: 1)  # two ranges in a batch
         assert hg.compute(made, executor=client, progress=False) == expected
     assert len(data) == 3 * GROUPS
     assert len([key for key in told if key[0] != "open"]) == 3 * GROUPS / 2

@@ -17,7 +17,7 @@ from hepgraph.processors import adl
 
 import hepgraph as hg
 from hepgraph.errors import ExecutorError, KilledError, ShippingError, UnreachableError, VersionError
-from hepgraph.executors import Dask, folding, pick
+from hepgraph.executors import Dask, dask_reduce, pick
 from hepgraph.executors.interface import Tree
 
 distributed = pytest.importorskip("distributed")
@@ -101,7 +101,7 @@ def test_any_size_of_batches_and_merges_on_the_workers(client, plain, monkeypatc
     x = hg.from_awkward(ARRAY, npartitions=37)
     same(hg.compute(tree_of(x), executor=client), plain)
     same(hg.compute(tree_of(x), executor=Dask(client, seconds=0.01)), plain)
-    monkeypatch.setattr(folding, "LARGE", 0)  # sums stay on the workers, up to the top
+    monkeypatch.setattr(dask_reduce, "LARGE", 0)  # sums stay on the workers, up to the top
     n = ak.sum(hg.from_awkward(ARRAY, npartitions=200).x)
     assert n.compute(executor=client) == n.compute(executor="serial")
 
@@ -399,15 +399,15 @@ def test_a_scheduler_with_another_hepgraph(client, plain, monkeypatch, caplog):
 
     def unknown(plugin, name):
         if isinstance(plugin, distributed.SchedulerPlugin):
-            raise ModuleNotFoundError("No module named 'hepgraph.executors.guard'")
+            raise ModuleNotFoundError("No module named 'hepgraph.executors.dask_cleanup'")
         register(plugin, name=name)
 
     monkeypatch.setattr(client, "register_plugin", unknown)
     with caplog.at_level(logging.WARNING, "hepgraph"):
         same(hg.compute(tree_of(hg.from_awkward(ARRAY, npartitions=37)), executor=client), plain)
     assert [text for text in caplog.messages if text.startswith("hepgraph")] == [
-        "hepgraph: the scheduler has another hepgraph (No module named 'hepgraph.executors.guard'): if this process is "
-        "killed, the run's plan stays in the memory of the scheduler"
+        "hepgraph: the scheduler has another hepgraph (No module named 'hepgraph.executors.dask_cleanup'): if this "
+        "process is killed, the run's plan stays in the memory of the scheduler"
     ]
 
 

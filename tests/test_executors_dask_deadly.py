@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import IncompleteWarning, KilledError
-from hepgraph.executors.folding import Fold, Patience
+from hepgraph.executors.dask_reduce import Fold, WorkerPatience
+from hepgraph.executors.dask_sums import PlaceSum, merge
 from hepgraph.executors.interface import Tree
-from hepgraph.executors.sums import Sum, merge
 
 distributed = pytest.importorskip("distributed")
 
@@ -179,7 +179,7 @@ class Deadly:
                 each.lost = True
             self.there.clear()
             future.status = "error"
-        future.made = Sum(place.level, place.index, b"N.", rows, 1.0)  # pickled None
+        future.made = PlaceSum(place.level, place.index, b"N.", rows, 1.0)  # pickled None
         return future
 
     def gather(self, futures):
@@ -225,7 +225,7 @@ def test_sums_that_die_with_a_worker_are_made_again(drawn):
     count, numbers = drawn
     client = Deadly(numbers)
     plan = type("Plan", (), {"client": client, "token": "0", "name": "deadly", "send": lambda self: None})()
-    fold = Fold(plan, Lost(), range(count), [Tree(0, count)], 0.1, Patience())
+    fold = Fold(plan, Lost(), range(count), [Tree(0, count)], 0.1, WorkerPatience())
     rows = [row for part in fold.parts() for row in part.rows]
     assert sorted(number for number, _ in rows) == list(range(count)), "each comes once"
     said = {number: row for number, row in rows if row is not None}

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.executors import Dask
-from hepgraph.executors.workers import SILENT, Workers
+from hepgraph.executors.dask_workers import SILENT, Workers
 
 distributed = pytest.importorskip("distributed")
 
@@ -149,7 +149,7 @@ def test_who_is_there(drawn):
     """Against a slow record of all that happened, a second at a time."""
     client, now, born, heard, lives = Scheduled(), 1000.0, {}, {}, []
     workers = Workers(client)
-    with mock.patch("hepgraph.executors.workers.time.monotonic") as clock:
+    with mock.patch("hepgraph.executors.dask_workers.time.monotonic") as clock:
         for who, what in drawn:
             now += 1.0
             clock.return_value = now

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hepgraph.datasets.fileset import Dataset, datasets
 from hepgraph.errors import FilesetError, MissingFileError
-from hepgraph.fileset import Dataset, datasets
 
 
 def test_a_dict_of_lists():

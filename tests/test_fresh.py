@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import ProcessorError
-from hepgraph.fresh import Outside, fresh
+from hepgraph.processor.state import OutsideState, fresh
 
 X = np.arange(12.0)
 
@@ -477,7 +477,7 @@ def test_objects_that_have_a_say_in_it():
 
 
 def test_large_arrays_are_shared_and_cannot_be_changed(monkeypatch):
-    monkeypatch.setattr("hepgraph.fresh._HUGE", 100)
+    monkeypatch.setattr("hepgraph.processor.state._HUGE", 100)
     large = {"small": np.zeros(3), "large": np.zeros(30)}
     mine = fresh(large)
     mine["small"] += 1
@@ -499,6 +499,6 @@ def test_metadata_is_as_it_was(path, eager):
 
 
 def test_nothing_outside_of_the_users_own_code_is_looked_at():
-    outside = Outside(np.sum, "dataset")
+    outside = OutsideState(np.sum, "dataset")
     outside.check({"a": 1})
     assert fresh(np.sum) is np.sum

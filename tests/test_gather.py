@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from trees import letters, level_by_level, paired
 
 from hepgraph.executors.tree import TOP
-from hepgraph.gather import Gathered, Leaf, Sum, Task
 from hepgraph.io.source import Partition
+from hepgraph.runner.partial_sums import Gathered, Sum, SumLeaf, Task
 
 
 @given(st.integers(1, 40).flatmap(lambda n: st.tuples(st.just(n), st.permutations(range(n)))), st.randoms())
@@ -39,7 +39,7 @@ def range_of(start, stop):
 
 
 def test_pieces_wait_until_their_leaf_is_whole():
-    gathered = Gathered.of([Leaf((range_of(0, 4),)), Leaf((range_of(4, 8),))])
+    gathered = Gathered.of([SumLeaf((range_of(0, 4),)), SumLeaf((range_of(4, 8),))])
     gathered.split(0, range_of(0, 4), (range_of(0, 2), range_of(2, 4)))
     gathered.take(Sum.of(2, 1, "b"), paired)
     gathered.take(Sum(2, pieces={0: {(2, 4): "y"}}), paired)
@@ -52,4 +52,4 @@ def test_pieces_wait_until_their_leaf_is_whole():
 
 
 def test_nothing_is_nothing():
-    assert Gathered.of([Leaf((range_of(0, 1),))]).total(paired) is None
+    assert Gathered.of([SumLeaf((range_of(0, 1),))]).total(paired) is None

@@ -11,7 +11,7 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.chunk import eager_events
+from hepgraph.processor.chunk import eager_events
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUIETLY = {"executor": "serial", "progress": False}

@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.errors import FillError, LazyError
+from hepgraph.runner.compute import passes
 
 # nothing gets lost
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from serving import serving
 
 import hepgraph as hg
-from hepgraph.io.ahead import AT_ONCE, Ahead, Allowed, NoRoom, ahead
+from hepgraph.io.access.prefetch import AT_ONCE, Ahead, Allowed, NoRoom, ahead
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
-from hepgraph.io.ttsource import layouts
+from hepgraph.io.ttree.source import layouts
 
 QUICK = {"hepgraph": {"timeout": 0.5, "tries": 2, "wait": 0.01}}
 

@@ -17,14 +17,14 @@ from serving import forget, serving
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.compute import passes
-from hepgraph.estimate import estimate
-from hepgraph.io import parquet
-from hepgraph.io.ahead import ahead
-from hepgraph.io.parquet import open_parquet
+from hepgraph.io.access.prefetch import ahead
+from hepgraph.io.parquet import source as parquet
+from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Cut, Need, Partition
 from hepgraph.io.trees import handles
+from hepgraph.processor.memory_budget import estimate
+from hepgraph.runner.compute import passes
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 QUICK = {"hepgraph": {"timeout": 5, "tries": 2, "wait": 0.01}}

@@ -11,17 +11,18 @@ from baskets import COMPRESSIONS, Memory, block, on_disk, same, write, written
 from drawing import examples
 
 from hepgraph import errors
-from hepgraph.io import baskets, trees
-from hepgraph.io.baskets import BasketError, Baskets
-from hepgraph.io.codecs import BlockError, unpacked
+from hepgraph.io import trees
+from hepgraph.io.access.ranges import NOWHERE, ShortFile, opened
 from hepgraph.io.forms import from_counts
-from hepgraph.io.kept import Share
-from hepgraph.io.layouts import Branch, Layout
-from hepgraph.io.leaves import Fixed, Jagged, Number
-from hepgraph.io.ranges import NOWHERE, ShortFile, opened
-from hepgraph.io.reader import Reader
+from hepgraph.io.native.codecs import BlockError, unpacked
+from hepgraph.io.native.shared import Share
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition
+from hepgraph.io.ttree import baskets
+from hepgraph.io.ttree.baskets import BasketError, Baskets
+from hepgraph.io.ttree.layouts import Branch, Layout
+from hepgraph.io.ttree.leaves import FixedLeaf, Jagged, Number
+from hepgraph.io.ttree.reader import Reader
 
 pytestmark = pytest.mark.fuzz
 
@@ -106,7 +107,7 @@ def test_damage_messages_of_tables_and_counts():
 
     where = "basket 0 at byte 120: "
     two = [b"ab", b"cdef"]
-    assert message(two, Fixed(number)) == where + "2 entries of 2 bytes are not 6 bytes"
+    assert message(two, FixedLeaf(number)) == where + "2 entries of 2 bytes are not 6 bytes"
     assert message([b"ab", b"c"], Jagged(number)) == where + "the lengths of its entries are not multiples of 2 bytes"
     assert message([b"ab", b"c"], Jagged(number, 10)) == (
         where + "some of its entries are shorter than their header of 10 bytes"
@@ -132,7 +133,7 @@ def test_damage_messages_of_tables_and_counts():
     counts, places = written([struct.pack(">i", count) for count in (1, 3)], [], [(None, 1)], False)
     more, lists = written(two, [], [(None, 1)], False)
     ranges = tuple((start + len(counts), stop + len(counts)) for start, stop in lists.ranges)
-    counter = Branch("n", places, Fixed(Number(np.dtype(">i4"), np.dtype("i4"))))
+    counter = Branch("n", places, FixedLeaf(Number(np.dtype(">i4"), np.dtype("i4"))))
     with pytest.raises(
         BasketError, match="the branch that counts its entries tells 4 items of 2 bytes, but it has 6 bytes"
     ):

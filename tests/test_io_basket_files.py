@@ -9,12 +9,13 @@ import pytest
 import uproot
 from baskets import COMPRESSIONS, as_uproot, first_payload, same, write
 
-from hepgraph.io import baskets, root, trees
-from hepgraph.io.codecs import blocks_of
-from hepgraph.io.layouts import Layout, leaf_branches
-from hepgraph.io.leaves import Fixed, Number, leaf_of
+from hepgraph.io import root, trees
+from hepgraph.io.native.codecs import blocks_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
+from hepgraph.io.ttree import baskets
+from hepgraph.io.ttree.layouts import Layout, leaf_branches
+from hepgraph.io.ttree.leaves import FixedLeaf, Number, leaf_of
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -127,7 +128,7 @@ def test_what_only_uproot_reads_is_left_to_it(tmp_path):
         file.mktree("Events", {"x": np.int64, "text": "string"}).extend({"x": np.arange(3), "text": ["a", "", "bc"]})
     with uproot.open(tmp_path / "t.root") as file:
         branches = leaf_branches(file["Events"])
-        assert leaf_of(branches["x"]) == Fixed(Number(np.dtype(">i8"), np.dtype("i8")))
+        assert leaf_of(branches["x"]) == FixedLeaf(Number(np.dtype(">i8"), np.dtype("i8")))
         assert leaf_of(branches["text"]) is None
     source = open_root(tmp_path / "t.root")
     found = source.read(source.partitions()[0], dict.fromkeys(source.columns, Need.DATA))

@@ -11,13 +11,13 @@ from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgraph.io.baskets import BasketError, Baskets
-from hepgraph.io.kept import Share
-from hepgraph.io.layouts import Branch
-from hepgraph.io.leaves import Fixed, Jagged, Number, divided, trimmed
-from hepgraph.io.nested import Nested
-from hepgraph.io.ranges import coalesced
-from hepgraph.io.reader import Reader
+from hepgraph.io.access.ranges import coalesced
+from hepgraph.io.native.shared import Share
+from hepgraph.io.ttree.baskets import BasketError, Baskets
+from hepgraph.io.ttree.layouts import Branch
+from hepgraph.io.ttree.leaves import FixedLeaf, Jagged, Number, divided, trimmed
+from hepgraph.io.ttree.nested import Nested
+from hepgraph.io.ttree.reader import Reader
 
 
 @st.composite
@@ -51,10 +51,10 @@ def branches(draw):
         more, places = written([struct.pack(">i", count) for count in counts], cuts, codecs, False, embedded)
         ranges = tuple((start + len(content), stop + len(content)) for start, stop in places.ranges)
         counter = Branch(
-            "n", Baskets(places.edges, ranges, places.embedded), Fixed(Number(np.dtype(">i4"), np.dtype("i4")))
+            "n", Baskets(places.edges, ranges, places.embedded), FixedLeaf(Number(np.dtype(">i4"), np.dtype("i4")))
         )
         content += more
-    leaf = Fixed(number) if kind == "fixed" else Jagged(number, len(header))
+    leaf = FixedLeaf(number) if kind == "fixed" else Jagged(number, len(header))
     start = draw(st.integers(0, n))
     stop = draw(st.integers(start, n))
     expected = flat[ends[start] : ends[stop]]
@@ -66,7 +66,7 @@ def branches(draw):
 def test_drawn_baskets_against_a_slow_decoder(drawn, counter_first, how, share):
     with on_disk(drawn[1]) if how == "on disk" else nullcontext(Memory(drawn[1])) as data:
         file = Share(object()) if share else None
-        with mock.patch("hepgraph.io.baskets.LARGE", 0):
+        with mock.patch("hepgraph.io.ttree.baskets.LARGE", 0):
             if share and drawn[2]:  # of a basket that is cut, another range may have the content already
                 Reader(data, 0, drawn[2], None, file).read(drawn[0])
             as_drawn(drawn, counter_first, data, how == "ahead", file)
@@ -100,7 +100,7 @@ def test_branches_of_one_counter_share_their_offsets():
     counts = [2, 0, 3, 1]
     lists = [b"\0\0\0\1" * count for count in counts]
     numbers, places = written([struct.pack(">i", count) for count in counts], [1], [("ZS", 1)], False)
-    counter = Branch("n", places, Fixed(Number(np.dtype(">i4"), np.dtype("i4"))))
+    counter = Branch("n", places, FixedLeaf(Number(np.dtype(">i4"), np.dtype("i4"))))
     content, made = numbers, []
     for cuts, table in (([], True), ([2], True), ([1, 3], False)):
         more, places = written(lists, cuts, [("L4", 1)], table)
@@ -119,7 +119,7 @@ def test_branches_of_one_counter_share_their_offsets():
 def test_lists_that_depart_from_their_counter_keep_their_own_lengths():
     """As uproot reads them: whether that matters is checked where the two meet."""
     numbers, places = written([struct.pack(">i", count) for count in (1, 2)], [], [("ZS", 1)], False)
-    counter = Branch("n", places, Fixed(Number(np.dtype(">i4"), np.dtype("i4"))))
+    counter = Branch("n", places, FixedLeaf(Number(np.dtype(">i4"), np.dtype("i4"))))
     number = Number(np.dtype("u1"), np.dtype("u1"))
     for lists in ([b"ab", b"c"], [b"a", b"bcd"], [b"", b"a"]):
         more, places = written(lists, [], [("ZS", 1)])
@@ -167,7 +167,7 @@ def test_drawn_vectors_of_vectors_and_of_texts(data):
     wanted = entries[start:stop]
     flat = [each for entry in wanted for each in entry]
     for values in (True, False):
-        with mock.patch("hepgraph.io.baskets.LARGE", 0):
+        with mock.patch("hepgraph.io.ttree.baskets.LARGE", 0):
             found = Reader(Memory(content), start, stop, None, file).read(Branch("x", places, leaf), values)
         assert [offsets.dtype for offsets in found.offsets] == [np.int64, np.int64]
         assert found.offsets[0].tolist() == np.cumsum([0] + [len(entry) for entry in wanted]).tolist()

@@ -11,8 +11,8 @@ import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgraph.io import codecs
-from hepgraph.io.codecs import BlockError, blocks_of, joined
+from hepgraph.io.native import codecs
+from hepgraph.io.native.codecs import BlockError, blocks_of, joined
 
 
 @pytest.fixture(params=["imagecodecs", "cramjam"], scope="module", autouse=True)

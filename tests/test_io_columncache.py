@@ -26,9 +26,9 @@ import hepgraph as hg
 from hepgraph.disk import files as files_on_disk
 from hepgraph.disk import mapped, trust
 from hepgraph.errors import CacheWarning, ChangedFileError, DisagreementError, MissingColumnError
-from hepgraph.io import state
-from hepgraph.io.columncache import ColumnCache
-from hepgraph.io.parquet import open_parquet
+from hepgraph.io.access import identity
+from hepgraph.io.cache.columns import ColumnCache
+from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, reads
 
@@ -545,7 +545,7 @@ def test_processes_share_a_cache(files, tmp_path):
     code = (
         "import sys, random, numpy as np\n"
         "from hepgraph.io.root import open_root\n"
-        "from hepgraph.io.columncache import ColumnCache\n"
+        "from hepgraph.io.cache.columns import ColumnCache\n"
         "from hepgraph.io.source import Need, Partition\n"
         "path, where, seed = sys.argv[1:]\n"
         "source = open_root(path)\n"
@@ -573,11 +573,11 @@ def test_a_remote_file_without_a_version_is_not_kept(files, tmp_path, monkeypatc
     fsspec.filesystem("memory").pipe("/cache/a.root", Path(files["tree"].files[0].path).read_bytes())
     source = cached(open_root("memory://cache/a.root"), tmp_path / "cache")
     for told, some in ((None, False), ([5, "tag"], True)):
-        monkeypatch.setattr(state, "remote_stamp", lambda path, options, told=told: told)
-        state._asked.clear()
+        monkeypatch.setattr(identity, "remote_stamp", lambda path, options, told=told: told)
+        identity._asked.clear()
         source.fetch(part_of(source), {"noise": Need.DATA})
         assert bool(kept(tmp_path / "cache")) == some
-    state._asked.clear()
-    monkeypatch.setattr(state, "remote_stamp", lambda path, options: [5, "another tag"])
+    identity._asked.clear()
+    monkeypatch.setattr(identity, "remote_stamp", lambda path, options: [5, "another tag"])
     assert source.fetch(part_of(source), {"noise": Need.DATA})["noise"].cached == 0
-    state._asked.clear()
+    identity._asked.clear()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import xxhash
 
-from hepgraph.io.columnfile import FileError, Opened, written
+from hepgraph.io.cache.columnfile import FileError, OpenedColumn, written
 from hepgraph.io.source import Column, Data, Level, Need, RecordLevel
 
 F4 = np.dtype(np.float32)
@@ -31,7 +31,7 @@ def flags(count):
 def read(column, data, entries, need=Need.DATA, about="x", change=None):
     content = b"".join(written("x", data))
     content = content if change is None else change(content)
-    return Opened(content, {}).read(about, column, need, entries)
+    return OpenedColumn(content, {}).read(about, column, need, entries)
 
 
 SOUND = [
@@ -122,7 +122,7 @@ NOTHING = xxhash.xxh3_128_hexdigest(b"")
 )
 def test_files_that_others_made_up(content, message):
     with pytest.raises(FileError, match=message):
-        Opened(content, {}).read("x", LISTS, Need.DATA, 1)
+        OpenedColumn(content, {}).read("x", LISTS, Need.DATA, 1)
 
 
 def test_a_file_of_something_else():
@@ -140,7 +140,7 @@ def test_every_flipped_byte_is_found_or_does_not_matter(column, data, entries):
         changed = bytearray(content)
         changed[at] ^= 1
         try:
-            got = Opened(bytes(changed), {}).read("x", column, Need.DATA, entries)
+            got = OpenedColumn(bytes(changed), {}).read("x", column, Need.DATA, entries)
         except FileError:
             found += 1
             continue

@@ -12,9 +12,9 @@ from drawing import examples
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
-from hepgraph.io import pagebytes, pages, straight_pages
-from hepgraph.io.encodings import TRUNCATED
-from hepgraph.io.rntuple import layout_of
+from hepgraph.io.rntuple import fused_pages, pagebytes, pages
+from hepgraph.io.rntuple.encodings import TRUNCATED
+from hepgraph.io.rntuple.source import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import borrowed, handles
@@ -52,7 +52,7 @@ def content(path: str) -> dict[str, tuple[object, ...]] | str:
     found = read(path)
     with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
         assert read(path) == found
-        with mock.patch.object(straight_pages, "ALONE", 0):  # and reads those that need no more into their place
+        with mock.patch.object(fused_pages, "ALONE", 0):  # and reads those that need no more into their place
             assert read(path) == found
     return found
 
@@ -171,8 +171,8 @@ def test_a_page_whose_checksum_is_wrong(tmp_path):
 
 def test_a_page_that_the_file_does_not_have(tmp_path, monkeypatch):
     path = one_column(tmp_path / "n.root", ColumnOf(BY_NAME["Int32"], 0, [[COUNTED], [COUNTED]]))
-    whole = pagebytes.LocalBytes.read
-    monkeypatch.setattr(pagebytes.LocalBytes, "read", lambda self, ranges: [data[:-3] for data in whole(self, ranges)])
+    whole = pagebytes.LocalPages.read
+    monkeypatch.setattr(pagebytes.LocalPages, "read", lambda self, ranges: [data[:-3] for data in whole(self, ranges)])
     monkeypatch.setattr(pages, "placed", lambda *_: False)
     assert message(path).startswith(READING + "page 0 of cluster 0, column 0 (Int32): the file has only ")
 

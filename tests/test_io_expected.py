@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.course import Coming
 from hepgraph.executors import Processes, Threads
 from hepgraph.executors.processes import _Crew
-from hepgraph.gather import Task
-from hepgraph.io import ahead as module
-from hepgraph.io.ahead import LOCAL_GAP, MOST_TIMES, STRETCH, _Found, _stretches, expect
-from hepgraph.io.ahead import found as found_there
+from hepgraph.io.access import prefetch as module
+from hepgraph.io.access.prefetch import LOCAL_GAP, MOST_TIMES, STRETCH, _Found, _stretches, expect
+from hepgraph.io.access.prefetch import found as found_there
 from hepgraph.io.source import Partition
+from hepgraph.runner.partial_sums import Task
+from hepgraph.runner.runner import Coming
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system cannot be told")
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from hepgraph.io.handles import Known, settings_of
+from hepgraph.io.access.handles import Known, settings_of
 
 
 def test_what_is_known_holds_until_the_stamp_changes():

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
-from hepgraph.io.native import add_up, compiled, follows, slow_follows, summed
-from hepgraph.offsets import offsets_of
+from hepgraph.graph.offsets import offsets_of
+from hepgraph.io.native.loops import add_up, compiled, follows, slow_follows, summed
 
 
 @given(

@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
-from hepgraph.io import pages, straight_pages
-from hepgraph.io.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.kept import shared
-from hepgraph.io.native import add_up
-from hepgraph.io.pagebytes import RemoteBytes
-from hepgraph.io.rntuple import layout_of
+from hepgraph.io.native.loops import add_up
+from hepgraph.io.native.shared import shared
+from hepgraph.io.rntuple import fused_pages, pages
+from hepgraph.io.rntuple.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
+from hepgraph.io.rntuple.pagebytes import RemotePages
+from hepgraph.io.rntuple.source import layout_of
+from hepgraph.io.rntuple.unsplit import slow_unsplit, unsplit
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source
 from hepgraph.io.trees import borrowed, handles
-from hepgraph.io.unsplit import slow_unsplit, unsplit
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 INDEX64, SPLIT_INDEX64, SPLIT_INDEX32 = 0x0F, 0x1B, 0x1A
@@ -75,7 +75,7 @@ def agrees(path: str, ranges: list[tuple[int, int]]) -> None:
         (source, mine), (_, theirs) = data_of(path, start, stop), data_of(path, start, stop, plain=True)
         with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
             _, straight = data_of(path, start, stop)
-            with mock.patch.object(straight_pages, "ALONE", 0):  # and reads those that need no more into their place
+            with mock.patch.object(fused_pages, "ALONE", 0):  # and reads those that need no more into their place
                 _, direct = data_of(path, start, stop)
         with mock.patch.object(pages, "LARGE", 0):  # so short pages too are shared with other ranges
             (_, half), (_, other) = data_of(path, start, stop), data_of(path, start, stop)
@@ -405,8 +405,8 @@ def test_a_remote_file_is_asked_once_for_whole_clusters_and_once_a_level_for_par
     url = "memory://pages/n.root"
     read(url)  # opened
     asked: list[list[tuple[int, int]]] = []
-    ask = RemoteBytes.read
-    monkeypatch.setattr(RemoteBytes, "read", lambda self, ranges: asked.append(list(ranges)) or ask(self, ranges))
+    ask = RemotePages.read
+    monkeypatch.setattr(RemotePages, "read", lambda self, ranges: asked.append(list(ranges)) or ask(self, ranges))
     for start, stop, times in [(0, 20, 1), (0, 10, 1), (10, 20, 1), (3, 17, 3), (12, 13, 3), (5, 5, 0)]:
         del asked[:]
         found = read(url, start, stop)

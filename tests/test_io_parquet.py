@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.io import parquet
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.parquet import ParquetSource, open_parquet
+from hepgraph.io.parquet import source as parquet
+from hepgraph.io.parquet.source import ParquetSource, open_parquet
 from hepgraph.io.source import File, Need
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -13,11 +13,12 @@ import uproot
 from baskets import same, write
 
 from hepgraph.errors import CacheWarning
-from hepgraph.io import remembered, root
+from hepgraph.io import root
+from hepgraph.io.cache import metadata as remembered
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
-from hepgraph.io.ttsource import layouts
+from hepgraph.io.ttree.source import layouts
 
 PLACES = remembered.directory
 

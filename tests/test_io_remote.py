@@ -16,17 +16,18 @@ from serving import serving
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.attempt import Policy
-from hepgraph.io import parquet, sparse
-from hepgraph.io.files import edge
-from hepgraph.io.handles import settings_of
-from hepgraph.io.parquet import open_parquet
-from hepgraph.io.ranges import opened
-from hepgraph.io.remote import AnswerError, Patience, check_answer, may_pass, met, system_options
+from hepgraph.io.access import sparse
+from hepgraph.io.access.files import edge
+from hepgraph.io.access.handles import settings_of
+from hepgraph.io.access.ranges import opened
+from hepgraph.io.access.remote import AnswerError, Patience, check_answer, may_pass, met, system_options
+from hepgraph.io.parquet import source as parquet
+from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
-from hepgraph.io.ttsource import layouts
+from hepgraph.io.ttree.source import layouts
+from hepgraph.runner.retry import Policy
 
 XROOTD = "XRootD error: [ERROR] Server responded with an error:"
 QUICK = {"hepgraph": {"timeout": 0.5, "tries": 3, "wait": 0.01}}
@@ -403,7 +404,7 @@ def test_what_xrootd_says_of_files_that_are_not_there():
 
 def test_waits_grow_and_heed_the_server(monkeypatch):
     waited = []
-    monkeypatch.setattr("hepgraph.io.remote.time.sleep", waited.append)
+    monkeypatch.setattr("hepgraph.io.access.remote.time.sleep", waited.append)
     patience = Patience(wait=1)
     error = OSError("busy")
     for tried in (1, 2, 3, 9):

@@ -12,7 +12,7 @@ import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import trees
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.rntuple import RNTupleSource, layout_of
+from hepgraph.io.rntuple.source import RNTupleSource, layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 

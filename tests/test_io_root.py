@@ -15,11 +15,11 @@ import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import trees
 from hepgraph.io.forms import columns_of_form, to_awkward
-from hepgraph.io.layouts import leaf_branches
-from hepgraph.io.reader import Reader
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, reads
-from hepgraph.io.ttsource import RootSource
+from hepgraph.io.ttree.layouts import leaf_branches
+from hepgraph.io.ttree.reader import Reader
+from hepgraph.io.ttree.source import RootSource
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 JETS = ak.Array([[1.5, 2.5], [], [3.5], [4.5, 5.5, 6.5], []])

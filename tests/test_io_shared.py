@@ -16,11 +16,13 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.io import baskets, pagebytes, pages, ranges
-from hepgraph.io.kept import Kept, Promises, Share, shared
+from hepgraph.io.access import ranges
+from hepgraph.io.native.shared import Kept, Promises, Share, shared
+from hepgraph.io.rntuple import pagebytes, pages
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
 from hepgraph.io.trees import handles
+from hepgraph.io.ttree import baskets
 
 ENTRIES = 60_000
 FIELDS = [FieldOf("x"), FieldOf("v", "std::vector<float>", role=COLLECTION), FieldOf("_0", parent=1)]
@@ -162,7 +164,7 @@ def test_a_damaged_one_is_an_error_for_every_range(tmp_path, form):
 
 def test_a_page_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
     what = ntuple(tmp_path / "n.root")
-    asked = remote(tmp_path / "n.root", pagebytes.RemoteBytes, "read", monkeypatch)
+    asked = remote(tmp_path / "n.root", pagebytes.RemotePages, "read", monkeypatch)
     pages_of_x = [(place, place + size + 8) for _, column, place, size in what.places if column == 0]
     assert sorted(asked) == sorted(pages_of_x)
 
@@ -267,7 +269,7 @@ def test_a_promise_that_is_not_kept_is_taken_back(monkeypatch):
     assert not kept.has("a")
     assert kept.promise("a", 10) is not promise
     assert kept.bytes == 0
-    monkeypatch.setattr("hepgraph.io.kept.STAY", 0.01)
+    monkeypatch.setattr("hepgraph.io.native.shared.STAY", 0.01)
     assert kept.promised("a") is None  # nobody waits for ever
 
 
@@ -324,7 +326,7 @@ def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypa
 
 
 def test_what_nobody_asks_for_is_not_kept_for_long(monkeypatch):
-    monkeypatch.setattr("hepgraph.io.kept.STAY", 0.2)
+    monkeypatch.setattr("hepgraph.io.native.shared.STAY", 0.2)
     kept = Kept(most=500)
     start = time.monotonic()
     while time.monotonic() < start + 0.5:

@@ -6,7 +6,7 @@ from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgraph.io.shelf import MOST, Shelf
+from hepgraph.io.native.buffers import MOST, Shelf
 
 
 @settings(max_examples=examples(60), deadline=None)

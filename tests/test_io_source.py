@@ -12,9 +12,9 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.io.access.files import edge, resolve, sniff, split_tree
+from hepgraph.io.access.handles import Handles
 from hepgraph.io.agreement import agreed
-from hepgraph.io.files import edge, resolve, sniff, split_tree
-from hepgraph.io.handles import Handles
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import STEP_SIZE, Column, File, Level, Need, Partition, Source, parse_bytes, reads
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from baskets import on_disk, written
 
-from hepgraph.io import baskets, libraries
-from hepgraph.io.baskets import BasketError, Baskets
-from hepgraph.io.layouts import Branch
-from hepgraph.io.leaves import Fixed, Jagged, Number
-from hepgraph.io.ranges import LocalBytes
-from hepgraph.io.reader import Reader
+from hepgraph.io.access.ranges import LocalBytes
+from hepgraph.io.native import libraries
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
+from hepgraph.io.ttree import baskets
+from hepgraph.io.ttree.baskets import BasketError, Baskets
+from hepgraph.io.ttree.layouts import Branch
+from hepgraph.io.ttree.leaves import FixedLeaf, Jagged, Number
+from hepgraph.io.ttree.reader import Reader
 
 COUNTS = Number(np.dtype(">i4"), np.dtype("i4"))
 NEEDS = {"ZS": ["zstd"], "ZL": ["deflate"], "CS": ["deflate"], "L4": ["lz4", "xxhash"], None: []}
@@ -26,19 +27,19 @@ NEEDS = {"ZS": ["zstd"], "ZL": ["deflate"], "CS": ["deflate"], "L4": ["lz4", "xx
 @pytest.fixture
 def asked(answers):
     """What `straight` answers, each time that it is asked."""
-    return answers(baskets.Column, "straight")
+    return answers(baskets.BasketColumn, "straight")
 
 
 def numbers(stored, codec, cuts=(3, 7), n=12):
     values = np.arange(n).astype(stored)
     content, places = written([values[i : i + 1].tobytes() for i in range(n)], list(cuts), [(codec, 1)], False)
-    return Branch("x", places, Fixed(Number(values.dtype, values.dtype.newbyteorder("=")))), content, values
+    return Branch("x", places, FixedLeaf(Number(values.dtype, values.dtype.newbyteorder("=")))), content, values
 
 
 def lists(counts, codec, table=True, stored=">f4"):
     """A branch of lists that another branch counts."""
     content, places = written([struct.pack(">i", count) for count in counts], [2], [(codec, 1)], False)
-    counter = Branch("n", places, Fixed(COUNTS))
+    counter = Branch("n", places, FixedLeaf(COUNTS))
     flat = np.arange(sum(counts)).astype(stored)
     entries = [each.tobytes() for each in np.split(flat, np.cumsum(counts)[:-1])]
     more, places = written(entries, [1, 4], [(codec, 1)], table)
@@ -110,7 +111,7 @@ def test_room_grows_to_what_a_basket_needs(asked, tmp_path):
     start = places.ranges[0][0]
     length = struct.unpack_from(">h", content, start + 14)[0]
     struct.pack_into(">i", content, start + length - 9, len(values))
-    branch = Branch("x", baskets_, Fixed(Number(values.dtype, np.dtype("i8"))))
+    branch = Branch("x", baskets_, FixedLeaf(Number(values.dtype, np.dtype("i8"))))
     with on_disk(content) as data, ThreadPoolExecutor(1) as fresh:  # a thread that has no room yet
         found = fresh.submit(lambda: Reader(data, 0, len(values)).read(branch)).result()
     assert np.array_equal(found.values, values)

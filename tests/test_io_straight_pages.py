@@ -7,11 +7,12 @@ import pytest
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
-from hepgraph.io import libraries, pages, straight_pages
-from hepgraph.io.encodings import ENCODINGS
+from hepgraph.io.native import libraries
+from hepgraph.io.rntuple import fused_pages, pages
+from hepgraph.io.rntuple.encodings import ENCODINGS
+from hepgraph.io.rntuple.fused_pages import DIRECT, ROW, placed
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
-from hepgraph.io.straight_pages import DIRECT, ROW, placed
 from hepgraph.io.trees import handles
 
 NEEDS = {"none": [], "zstd": ["zstd"], "lz4": ["lz4", "xxhash"], "zlib": ["deflate"], "lzma": ["nothing"]}
@@ -121,7 +122,7 @@ def test_very_long_pages_are_read_through_python(tmp_path, asked, monkeypatch):
 @pytest.mark.parametrize("checksums", [True, False])
 def test_pages_as_they_are_in_memory_are_read_into_their_place(tmp_path, asked, monkeypatch, checksums):
     path, values, what = numbers(tmp_path / "n.root", "Int32", "none", checksums)
-    monkeypatch.setattr(straight_pages, "ALONE", 4000)
+    monkeypatch.setattr(fused_pages, "ALONE", 4000)
     ways = []
 
     def noted(rows, frame, tools):

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import DamagedFileError, MissingColumnError, SourceError
-from hepgraph.io import footer, parquet
-from hepgraph.io.thrift import Chunk, chunks
+from hepgraph.io.parquet import footer
+from hepgraph.io.parquet import source as parquet
+from hepgraph.io.parquet.thrift import ColumnChunk, chunks
 
 
 def footer_of(path):
@@ -82,7 +83,7 @@ def test_columns_stay_nullable_where_the_file_does_not_say(tmp_path, monkeypatch
     path = tmp_path / "x.parquet"
     pq.write_table(pa.table({"x": [[1.0], []]}), path)
     assert hg.from_parquet(path).x.typestr == "## * var * float64"
-    said = [[Chunk(levels, [], False, False) for levels in group] for group in told]
+    said = [[ColumnChunk(levels, [], False, False) for levels in group] for group in told]
     monkeypatch.setattr(footer, "chunks", lambda data: iter(said))
     parquet._footers.clear()
     parquet.handles.clear()

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from hepgraph import objects
 from hepgraph.disk import trust
 from hepgraph.errors import CacheWarning
+from hepgraph.jit import object_cache
 from hepgraph.kernel import native
 
 TEXT = """define i32 @kernel(i64 %a, i64 %b, i64 %c, ptr %t, ptr %s) {
@@ -76,7 +76,7 @@ def test_damaged_files_are_compiled_again_and_rewritten(folder: Path, damage: st
             (other,) = (each for each in folder.glob("*.o") if each != file)
             file.write_bytes(other.read_bytes())
     assert run(102) == (1, 1, 0)
-    assert file.read_bytes()[:18] == objects.MAGIC
+    assert file.read_bytes()[:18] == object_cache.MAGIC
     assert run(102) == (1, 0, 1)
 
 
@@ -152,8 +152,8 @@ def test_many_writers(folder: Path) -> None:
 
     def work(k: int) -> bool:
         for _ in range(30):
-            objects.write("same", data[k % 4])
-            found = objects.read("same")
+            object_cache.write("same", data[k % 4])
+            found = object_cache.read("same")
             if found is not None and found not in data:
                 return False
         return True
@@ -166,7 +166,7 @@ def test_many_writers(folder: Path) -> None:
 SCRIPT = """
 import sys, warnings
 import numpy as np, awkward as ak, hepgraph as hg
-from hepgraph.compute import passes
+from hepgraph.runner.compute import passes
 events = hg.open("data/sample.root", schema="nanoaod")
 kept = [events.Jet.pt[events.Jet.pt > k] for k in range(int(sys.argv[1]))]
 others = [ak.sum(events.Muon.pt * k, axis=1) for k in range(int(sys.argv[1]))]
@@ -196,17 +196,17 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Objects are deleted in the order of their last use, until there are well under the limit."""
-    size = len(objects.MAGIC) + 32 + 1000
-    monkeypatch.setattr(objects, "MOST", 10 * size)
-    monkeypatch.setattr(objects, "FEWER", 6 * size)
-    monkeypatch.setattr(objects, "PAUSE", 0)
+    size = len(object_cache.MAGIC) + 32 + 1000
+    monkeypatch.setattr(object_cache, "MOST", 10 * size)
+    monkeypatch.setattr(object_cache, "FEWER", 6 * size)
+    monkeypatch.setattr(object_cache, "PAUSE", 0)
     for k in range(10):
-        objects.write(f"{k}", bytes(1000))
+        object_cache.write(f"{k}", bytes(1000))
         os.utime(folder / f"{k}.o", ns=(k, k))
     assert len(list(folder.glob("*.o"))) == 10
-    assert objects.read("2") == bytes(1000)  # was used just now
+    assert object_cache.read("2") == bytes(1000)  # was used just now
     (folder / "notes.txt").write_text("is no object, and stays")
-    objects.write("new", bytes(1000))
+    object_cache.write("new", bytes(1000))
     assert sorted(file.name for file in folder.glob("*.o")) == sorted(["2.o", "6.o", "7.o", "8.o", "9.o", "new.o"])
     assert (folder / "notes.txt").exists()
 
@@ -214,29 +214,29 @@ def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_there_is_looked_at_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at each writing: it takes a tenth of a second where there are very many."""
     looks: list[Path] = []
-    monkeypatch.setattr(objects, "prune", lambda where, most, fewer: looks.append(where))
+    monkeypatch.setattr(object_cache, "prune", lambda where, most, fewer: looks.append(where))
     for k in range(3):
-        objects.write(f"{k}", b"object")
+        object_cache.write(f"{k}", b"object")
     assert looks == [folder]
-    os.utime(folder / objects.LOOKED, (0, 0))
-    objects.write("later", b"object")
+    os.utime(folder / object_cache.LOOKED, (0, 0))
+    object_cache.write("later", b"object")
     assert looks == [folder] * 2
 
 
 def test_deleting_does_not_mind_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(objects, "MOST", 3000)
-    monkeypatch.setattr(objects, "FEWER", 1500)
-    monkeypatch.setattr(objects, "PAUSE", 0)
+    monkeypatch.setattr(object_cache, "MOST", 3000)
+    monkeypatch.setattr(object_cache, "FEWER", 1500)
+    monkeypatch.setattr(object_cache, "PAUSE", 0)
 
     def work(k: int) -> bool:
         for i in range(40):
-            objects.write(f"{k} {i}", bytes([k]) * 700)
-            found = objects.read(f"{k} {i}")
+            object_cache.write(f"{k} {i}", bytes([k]) * 700)
+            found = object_cache.read(f"{k} {i}")
             if found is not None and found != bytes([k]) * 700:
                 return False
         return True
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
-    objects.write("last", bytes(700))
+    object_cache.write("last", bytes(700))
     assert sum(file.stat().st_size for file in folder.glob("*.o")) <= 3000

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.kernel import batches, lower
 from hepgraph.kernel.batches import BATCH, MOST
 from hepgraph.kernel.lower import GUESS
+from hepgraph.runner.compute import passes
 
 EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
 AXES = {
@@ -264,7 +264,7 @@ def test_many_fills_share_functions() -> None:
 
 
 def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hepgraph.load import Loaded
+    from hepgraph.io.required import Loaded
 
     monkeypatch.setenv("HEPGRAPH_KERNEL_CHECK", "1")
     x = hg.from_awkward(ak.Array([[1.0, 2.0], [3.0]]))

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.errors import UnsupportedError
 from hepgraph.kernel import native
+from hepgraph.runner.compute import passes
 
 
 @numba.njit

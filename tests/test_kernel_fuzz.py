@@ -21,12 +21,12 @@ from hypothesis import strategies as st
 from programs import array, fill, total
 
 import hepgraph as hg
-from hepgraph.compute import finished, passes, run_passes
 from hepgraph.errors import HepgraphError
 from hepgraph.executors import pick
 from hepgraph.kernel import batches, engine, lower
 from hepgraph.kernel import native as compiler
-from hepgraph.ledger import Report
+from hepgraph.runner.compute import finished, passes, run_passes
+from hepgraph.runner.report import Report
 
 EXAMPLES = examples(100)
 made: Counter[str] = Counter()

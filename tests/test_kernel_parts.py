@@ -11,9 +11,9 @@ import pytest
 from agreement import check
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.kernel import engine
 from hepgraph.kernel.sorting import FEW
+from hepgraph.runner.compute import passes
 
 
 def both(tree: Any, helped: bool = False) -> Any:

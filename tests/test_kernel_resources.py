@@ -14,9 +14,9 @@ import pytest
 from hepgraph.processors.adl import AllQueries, Query6
 
 import hepgraph as hg
-from hepgraph.compute import passes
+from hepgraph.io.required import Loaded
 from hepgraph.kernel import engine
-from hepgraph.load import Loaded
+from hepgraph.runner.compute import passes
 
 
 def events_with(jets: int, n: int, npartitions: int = 1) -> Any:

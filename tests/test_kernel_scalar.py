@@ -10,13 +10,13 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+from hepgraph.graph.ops import OPS, result_dtype
 from hepgraph.kernel import native, scalar
 from hepgraph.kernel.module import unique_lines
 from hepgraph.kernel.rules import RULES
 from hepgraph.kernel.scalar import literal, operation
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import cast, stored_type
-from hepgraph.ops import OPS, result_dtype
 
 DTYPES = [np.dtype(d) for d in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")]
 BOOL = np.dtype(bool)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.kernel import module, native, split
+from hepgraph.runner.compute import passes
 
 
 def analysis(n: int) -> list[Any]:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hepgraph.graph.offsets import offsets_of
 from hepgraph.kernel.within import within
-from hepgraph.offsets import offsets_of
 
 
 def slow(index, own, target):

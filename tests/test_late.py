@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from ntuple_writer import BY_NAME, COLLECTION, ColumnOf, FieldOf, Written, write
 
 import hepgraph as hg
-from hepgraph import late as late_module
-from hepgraph.compute import passes
 from hepgraph.errors import ShapeError, SourceError
 from hepgraph.io.forms import to_awkward
-from hepgraph.io.rntuple import RNTupleSource
+from hepgraph.io.required import Loaded
+from hepgraph.io.rntuple.source import RNTupleSource
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
-from hepgraph.io.ttsource import RootSource
-from hepgraph.late import Turn, Turns, excerpt
-from hepgraph.load import Loaded
+from hepgraph.io.ttree.source import RootSource
+from hepgraph.plan import late_materialisation as late_module
+from hepgraph.plan.late_materialisation import Turn, Turns, excerpt
+from hepgraph.runner.compute import passes
 
 CYCLES, LENGTH = 8, 50
 BUSY = (2, 5)  # the cycles with events of several muons

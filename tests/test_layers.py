@@ -1,63 +1,47 @@
-"""Which module may import which, and which other packages: read from the syntax trees."""
+"""Which room may import which, and which other packages: read from the syntax trees.
+
+`python tests/test_layers.py --map` prints the rooms with their sentences, floor by floor.
+"""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-
-# From the ground up: a module, or a folder of modules, imports only from those above it in this list.
-LAYERS = [
-    "packages", "byvalue", "later", "offsets", "errors", "disk", "objects", "machine", "snapshot", "spoken", "ops",
-    "graph", "consistency", "interpret", "io", "load", "kernel", "lazy", "weaver",
-    "schemafile", "grouping", "schema", "events", "cuts", "late",
-    "content", "dependencies", "provenance", "ledger", "progress", "executors", "attempt", "plan", "gather",
-    "checkpoint", "course",
-    "compute", "merge", "hist", "interop", "accumulate", "additive", "fresh", "chunk", "crossrefs", "eager", "fileset",
-    "opening", "survey", "estimate", "explain", "tracing",
-    "processor", "background", "plot", "__init__", "processors", "__main__",
-]  # fmt: skip
+MOST = {"": (22, 90, 13), "io": (15, 45, 6)}  # rooms, arrows between them, and floors: of all, and of io
 
 ANYWHERE = {"awkward", "numpy"}
 FENCES = {
-    "pyarrow": {"io/parquet.py", "io/arrow.py", "io/tables.py"},
+    "pyarrow": {"io/parquet/"},
     "uproot": {"io/"},
     "fsspec": {"io/"},
-    "aiohttp": {"io/remote.py"},
-    "XRootD": {"io/remote.py"},
-    "cramjam": {"io/"},
-    "xxhash": {"io/", "snapshot.py"},
-    "zstandard": {"io/codecs.py"},
-    "deflate": {"io/codecs.py"},
-    "imagecodecs": {"io/codecs.py"},
-    "dask": {"executors/dask.py", "interop.py", "lazy/collection.py"},
-    "distributed": {"executors/dask.py", "executors/guard.py", "executors/folding.py", "executors/held.py"},
-    "llvmlite": {"machine.py", "kernel/"},
-    "numba": {"kernel/"},
-    "matplotlib": {"plot.py"},
+    "aiohttp": {"io/access/remote.py"},
+    "XRootD": {"io/access/remote.py"},
+    "cramjam": {"io/native/codecs.py"},
+    "xxhash": {"io/", "functions/"},
+    "zstandard": {"io/native/codecs.py"},
+    "deflate": {"io/native/codecs.py"},
+    "imagecodecs": {"io/native/codecs.py"},
+    "dask": {"executors/dask.py", "runner/dask_collections.py", "lazy/collection.py"},
+    "distributed": {"executors/"},
+    "llvmlite": {"jit/", "kernel/"},
+    "numba": {"kernel/", "functions/"},
+    "matplotlib": {"hist/plot.py"},
     "mplhep": set(),
-    "IPython": {"progress.py", "plot.py"},
-    "rich": {"progress.py", "__main__.py"},
-    "vector": {"weaver.py"},
-    "yaml": {"fileset.py"},
-    "cloudpickle": {"byvalue.py", "io/mapped.py", "executors/shipped.py"},
-    "hist": {"hist.py", "merge.py", "disk/"},
-    "pandas": {"interop.py"},
-    "boost_histogram": {
-        "disk/",
-        "hist.py",
-        "merge.py",
-        "accumulate.py",
-        "additive.py",
-        "chunk.py",
-        "eager.py",
-        "fresh.py",
-        "kernel/",
-    },
+    "IPython": {"runner/progress.py", "hist/plot.py"},
+    "rich": {"runner/progress.py", "__main__.py"},
+    "vector": {"lazy/behavior.py"},
+    "yaml": {"datasets/fileset.py"},
+    "cloudpickle": {"functions/", "io/mapped.py", "executors/shipped.py"},
+    "hist": {"hist/", "disk/"},
+    "pandas": {"runner/dask_collections.py"},
+    "boost_histogram": {"disk/", "hist/", "processor/", "kernel/"},
 }
 LONGEST = 600
 
@@ -114,23 +98,96 @@ def own(path, top_only=False):
     }
 
 
-def layer(module):
-    return module.partition(".")[0]
+def room(module, inside=""):
+    """The room that a module is in: a folder of hepgraph (or of one of its folders), or a module beside them."""
+    parts = module.removeprefix(f"{inside}.").split(".")
+    return parts[0]
 
 
-def test_every_module_has_its_layer():
-    assert {layer(name) for name in modules()} <= set(LAYERS)
-    assert len(set(LAYERS)) == len(LAYERS)
+@cache
+def arrows(inside=""):
+    """Which rooms import which, of all or of a folder; the door and the command line, which import all, left aside."""
+    found = defaultdict(set)
+    for name, path in modules().items():
+        if name in ("__init__", "__main__", inside) or not name.startswith(f"{inside}." if inside else ""):
+            continue
+        for other in own(path):
+            if other != "__init__" and (not inside or other.startswith(f"{inside}.")):
+                a, b = room(name, inside), room(other, inside)
+                if a != b:
+                    found[a, b].add(f"{name} imports {other}")
+    return dict(found)
 
 
-def test_modules_import_only_from_below():
-    faults = [
-        f"{name} imports {other}"
-        for name, path in modules().items()
-        for other in own(path)
-        if layer(other) != layer(name) and LAYERS.index(layer(other)) > LAYERS.index(layer(name))
+def rooms(inside=""):
+    """All rooms, of hepgraph or of one of its folders."""
+    prefix = f"{inside}." if inside else ""
+    return sorted(
+        {room(name, inside) for name in modules() if name.startswith(prefix) and name not in (inside, "__init__")}
+        - {"__main__"}
+    )
+
+
+def floors(inside=""):
+    """The rooms by floor: each stands on those that it imports; raises for a circle."""
+    below = defaultdict(set)
+    for a, b in arrows(inside):
+        below[a].add(b)
+    height = {}
+
+    def floor(name, trail=()):
+        assert name not in trail, "a circle: " + " -> ".join([*trail[trail.index(name) :], name])
+        if name not in height:
+            height[name] = 1 + max((floor(other, (*trail, name)) for other in below[name]), default=0)
+        return height[name]
+
+    found = defaultdict(list)
+    for name in rooms(inside):
+        found[floor(name)].append(name)
+    return [found[i] for i in sorted(found)]
+
+
+def sentence(name):
+    """The first sentence of a room's docstring."""
+    path = modules().get(name) or ROOT / "hepgraph" / name / "__init__.py"
+    return re.split(r"(?<=[.])\s|\n\n", ast.get_docstring(ast.parse(path.read_text())), maxsplit=1)[0].rstrip(".")
+
+
+def plan(inside=""):
+    """The rooms with their sentences, floor by floor, from the ground up."""
+    prefix = f"{inside}." if inside else ""
+    lines = [
+        f"{inside or 'hepgraph'}: {len(rooms(inside))} rooms, {len(arrows(inside))} arrows, {len(floors(inside))} floors"
     ]
-    assert not faults, "\n".join(faults)
+    for number, names in enumerate(floors(inside), start=1):
+        lines += [f"  {number:2d}  {name:13s} {sentence(prefix + name)}" for name in names]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("inside", sorted(MOST))
+def test_the_house_is_small_and_imports_go_one_way(inside):
+    """No room imports from one that stands on it: `floors` raises for a circle."""
+    most_rooms, most_arrows, most_floors = MOST[inside]
+    assert len(rooms(inside)) <= most_rooms, plan(inside)
+    assert len(arrows(inside)) <= most_arrows, plan(inside)
+    assert len(floors(inside)) <= most_floors, plan(inside)
+
+
+def test_the_map_is_complete():
+    """The docstring of hepgraph lists each room once, from the ground up, with the sentence of its own docstring."""
+    text = ast.get_docstring(ast.parse((ROOT / "hepgraph" / "__init__.py").read_text()))
+    told = dict(re.findall(r"^    (\w+) {2,}(.+)$", text, re.MULTILINE))
+    assert list(told) == [name for names in floors() for name in names]
+    assert told == {name: sentence(name) for name in told}
+
+
+def test_each_public_class_has_a_name_of_its_own():
+    found = defaultdict(list)
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(name)
+    assert not {name: places for name, places in found.items() if len(places) > 1}
 
 
 def test_no_cycles_of_imports_at_module_level():
@@ -166,7 +223,9 @@ def test_other_packages_stay_behind_their_fences():
 def test_optional_packages_are_imported_when_needed():
     for path in modules().values():
         early = {name.partition(".")[0] for name, top in imports(path) if top}
-        allowed = {"plot.py": {"matplotlib"}, "guard.py": {"distributed"}}.get(path.name, set())  # when they are used
+        allowed = {"plot.py": {"matplotlib"}, "dask_cleanup.py": {"distributed"}}.get(
+            path.name, set()
+        )  # when they are used
         assert not early & ({"yaml", "dask", "distributed", "pandas", "IPython", "matplotlib", "mplhep"} - allowed), (
             path
         )
@@ -221,3 +280,7 @@ def test_importing_has_no_heavy_effects():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] 1", done.stdout
+
+
+if __name__ == "__main__" and "--map" in sys.argv:
+    print(plan(), plan("io"), sep="\n\n")

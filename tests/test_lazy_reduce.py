@@ -13,10 +13,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.errors import UnsupportedError
 from hepgraph.graph.node import ordered
 from hepgraph.lazy.array import Lazy
+from hepgraph.runner.compute import passes
 
 DTYPES = ["?", "i1", "i4", "i8", "u1", "u8", "f4", "f8"]
 options = st.fixed_dictionaries({}, optional={"keepdims": st.booleans(), "mask_identity": st.booleans()})

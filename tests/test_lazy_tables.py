@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.content import digest
 from hepgraph.errors import HepgraphError, LazyError, RangeError, ShapeError, UnsupportedError
-from hepgraph.ops import Table
+from hepgraph.fingerprint import digest
+from hepgraph.graph.ops import Table
 
 WAYS = [(1, "kernel"), (3, "interpreter"), (3, "kernel")]
 

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.chunk import eager_events
+from hepgraph.lazy.behavior import particles
 from hepgraph.lazy.vectors import PROPERTIES
-from hepgraph.weaver import particles
+from hepgraph.processor.chunk import eager_events
 
 vector = pytest.importorskip("vector")
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.chunk import eager_events
 from hepgraph.errors import FieldError, UnsupportedError
+from hepgraph.lazy.behavior import TABLE
 from hepgraph.lazy.behaviors import class_of
 from hepgraph.lazy.vectors import METHODS, PROPERTIES
-from hepgraph.weaver import TABLE
+from hepgraph.processor.chunk import eager_events
 
 vector = pytest.importorskip("vector")
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.compute import passes
 from hepgraph.errors import DamagedFileError, IncompleteWarning, MemoryBudgetError, ResumeError
-from hepgraph.estimate import check_budget, estimate, readable
-from hepgraph.ledger import Report
-from hepgraph.provenance import git_state
-from hepgraph.rows import Row
+from hepgraph.plan.rows import Row
+from hepgraph.processor.memory_budget import check_budget, estimate, readable
+from hepgraph.runner.compute import passes
+from hepgraph.runner.provenance import git_state
+from hepgraph.runner.report import Report
 
 SAMPLE = "data/sample.root"
 

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.accumulate import accumulate
 from hepgraph.disk.plain import read, written
-from hepgraph.merge import merged
+from hepgraph.hist.merge import merged
+from hepgraph.processor.accumulate import accumulate
 
 Mean, WeightedMean = hist.storage.Mean, hist.storage.WeightedMean
 AXES: dict[str, Any] = {

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.chunk import eager_events
+from hepgraph.io.required import record_holder
 from hepgraph.io.source import reads
-from hepgraph.load import record_holder
+from hepgraph.processor.chunk import eager_events
 
 
 def compute(x):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import hepgraph as hg
 from hepgraph.errors import HepgraphError, UnsupportedError
 from hepgraph.graph.node import literal
-from hepgraph.ops import MOMENTS, OPS, add_moments, is_numpys, names_of, result_dtype
+from hepgraph.graph.ops import MOMENTS, OPS, add_moments, is_numpys, names_of, result_dtype
 
 
 def test_every_ufunc_of_numpy_has_a_row() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.errors import LazyError
-from hepgraph.plot import HEAD, Panel, draw, entries, errors, grid, mean, number, outside, save, summary
+from hepgraph.hist.plot import HEAD, Panel, draw, entries, errors, grid, mean, number, outside, save, summary
 
 RNG = np.random.default_rng(5)
 VALUES = RNG.normal(91, 4, 500)
@@ -139,7 +139,9 @@ def test_nothing_global_is_touched():
 
 
 def test_import_draws_in_no_library():
-    code = "import sys, hepgraph.plot; assert 'matplotlib' not in sys.modules or 'hist' in sys.modules; print('ok')"
+    code = (
+        "import sys, hepgraph.hist.plot; assert 'matplotlib' not in sys.modules or 'hist' in sys.modules\nprint('ok')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "ok\n"
 

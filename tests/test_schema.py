@@ -12,8 +12,8 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.chunk import eager_events
-from hepgraph.schema import available, load
+from hepgraph.datasets.schema import available, load
+from hepgraph.processor.chunk import eager_events
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -21,9 +21,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.content import digest
 from hepgraph.errors import ChangedError, ShippingError
-from hepgraph.snapshot import SMALL, Snapshot
+from hepgraph.fingerprint import digest
+from hepgraph.functions.snapshot import SMALL, Snapshot
 
 DATA = ak.Array(
     [

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.snapshot import Snapshot
+from hepgraph.functions.snapshot import Snapshot
 
 X = np.arange(1.0, 5.0)
 EVENTS = hg.from_awkward(ak.Array({"x": X}), npartitions=2)

@@ -3,7 +3,7 @@
 import inspect
 
 import hepgraph as hg
-from hepgraph.spoken import ELSEWHERE, PLACES
+from hepgraph.arguments import ELSEWHERE, PLACES
 
 
 def test_where_arguments_are():

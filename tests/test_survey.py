@@ -27,8 +27,8 @@ from hepgraph.errors import (
     MissingFileError,
     MissingTreeError,
 )
-from hepgraph.io.described import column_of, column_told, file_of, file_told
-from hepgraph.io.parquet import handles as parquet_handles
+from hepgraph.io.formats import column_of, column_told, file_of, file_told
+from hepgraph.io.parquet.source import handles as parquet_handles
 from hepgraph.io.trees import handles as root_handles
 
 RNG = np.random.default_rng(3)
@@ -188,7 +188,7 @@ def test_records_that_may_be_none(tmp_path):
 
 def test_the_cache(fileset, tmp_path, monkeypatch):
     looks = []
-    module = importlib.import_module("hepgraph.survey")
+    module = importlib.import_module("hepgraph.runner.preprocess")
 
     real = module.Look.__call__
     monkeypatch.setattr(module.Look, "__call__", lambda self, place: looks.append(place) or real(self, place))

@@ -1,4 +1,4 @@
-"""Executors: where the ranges of a run are worked on. One class each; `pick` turns what users write into one."""
+"""Places to run: one class each. `pick` turns what users write into one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hepgraph.executors.interface import Executor
-from hepgraph.later import getter
+from hepgraph.imports import getter
 
 if TYPE_CHECKING:
     from hepgraph.executors.dask import Dask

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hepgraph.errors import ExecutorError, UnreachableError
-from hepgraph.executors.folding import Fold, Patience
+from hepgraph.executors.dask_plan import Plan, call
+from hepgraph.executors.dask_reduce import Fold, WorkerPatience
 from hepgraph.executors.futures import windowed
-from hepgraph.executors.held import Plan, call
 from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
 from hepgraph.executors.shipped import Shipped
 
@@ -81,7 +81,7 @@ class Dask(Executor):
     def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
         shipped = Shipped.of(work)  # before anything is started: it is here that mistakes are found
         with self.connected() as there, Plan(there.client, shipped) as plan:
-            patience = Patience(self.patience, self.comeback, there.expects, there.revive)
+            patience = WorkerPatience(self.patience, self.comeback, there.expects, there.revive)
             fold = Fold(plan, work, tasks, trees, self.seconds, patience)
             fold.on_wait, fold.note = self.on_wait, self.note
             try:

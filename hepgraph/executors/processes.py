@@ -13,10 +13,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from hepgraph import byvalue
 from hepgraph.errors import ExecutorError, KilledError
 from hepgraph.executors.interface import Executor, Work
 from hepgraph.executors.shipped import Shipped
+from hepgraph.functions import pickling
 
 TRIES = 3  # a task that ended this many processes is the reason
 _RESULTS = 64  # finished ones that wait to be taken, at most
@@ -81,13 +81,13 @@ class _Crew:
 
     def drive(self) -> None:
         """Works on tasks until none is left, in as many children as it takes."""
-        from hepgraph.executors.child import receive, result, send
+        from hepgraph.executors.process_worker import receive, result, send
 
         child: subprocess.Popen[bytes] | None = None
         while (given := self._next(threading.get_ident())) is not None:
             index, after = given
             try:
-                message = byvalue.dumps((self.tasks[index], None if after is None else self.tasks[after]))
+                message = pickling.dumps((self.tasks[index], None if after is None else self.tasks[after]))
                 child = child or self._start()
                 assert child.stdin is not None
                 assert child.stdout is not None
@@ -158,7 +158,7 @@ class _Crew:
         self._done(index, lost(self.tasks[index], error))
 
     def _start(self) -> subprocess.Popen[bytes]:
-        from hepgraph.executors.child import BOOTSTRAP, path, receive, send
+        from hepgraph.executors.process_worker import BOOTSTRAP, path, receive, send
 
         child = subprocess.Popen(
             [sys.executable, "-c", BOOTSTRAP],

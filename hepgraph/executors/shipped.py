@@ -23,10 +23,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from hepgraph import byvalue
 from hepgraph.errors import ShippingError, VersionError
 from hepgraph.executors.interface import Work
 from hepgraph.executors.unpicklable import culprit
+from hepgraph.functions import pickling
 from hepgraph.lazy.behaviors import Behaved, registered
 
 # where these differ, a result may differ or not come at all
@@ -93,7 +93,7 @@ def packed(thing: Any) -> bytes:
     """Anything as bytes, local code by value. Raises ShippingError, naming what cannot be pickled."""
     with _by_value():
         try:
-            return byvalue.dumps(thing)
+            return pickling.dumps(thing)
         except Exception as error:
             raise ShippingError(culprit(thing, error)) from error
 

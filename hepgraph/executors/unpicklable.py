@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
-from hepgraph import byvalue
+from hepgraph.functions import pickling
 from hepgraph.graph.node import Map, Node, Space, ordered
 
 _DEEP = 60
@@ -36,7 +36,7 @@ def culprit(thing: Any, error: BaseException) -> str:
 
 def _failure(part: Any) -> BaseException | None:
     try:
-        byvalue.dumps(part)
+        pickling.dumps(part)
     except Exception as error:  # whatever a __reduce__ raises is the answer
         return error
     return None

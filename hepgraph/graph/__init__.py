@@ -1,1 +1,1 @@
-"""The graph: index spaces, maps between them, and nodes, one scalar for each element of one space."""
+"""The typed graph: spaces, maps, nodes, their meaning."""

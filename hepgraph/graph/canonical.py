@@ -29,7 +29,7 @@ from hepgraph.graph.node import (
     space,
     user_code,
 )
-from hepgraph.ops import OPS, result_dtype
+from hepgraph.graph.ops import OPS, result_dtype
 
 BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)

@@ -44,7 +44,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from hepgraph import byvalue
+from hepgraph.functions import pickling
 
 Line: TypeAlias = tuple[str, int, str]  # file, line number, function
 
@@ -348,7 +348,7 @@ def thaw(rows: Frozen) -> list[Item]:
     return [made[i] for i in rows[-1]]
 
 
-class _Pickler(byvalue.Pickler):
+class _Pickler(pickling.Pickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.roots: dict[Item, int] = {}
@@ -373,7 +373,7 @@ def dumps(thing: Any) -> bytes:
     body = io.BytesIO()
     pickler = _Pickler(body)
     pickler.dump(thing)
-    return byvalue.dumps((freeze(list(pickler.roots)), body.getvalue()))
+    return pickling.dumps((freeze(list(pickler.roots)), body.getvalue()))
 
 
 def loads(data: bytes) -> Any:

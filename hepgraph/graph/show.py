@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
-from hepgraph.ops import OPS
+from hepgraph.graph.ops import OPS
 
 
 def steps(roots: Iterable[Item]) -> str:

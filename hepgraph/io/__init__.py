@@ -1,1 +1,1 @@
-"""Readers: what a source promises, and one file for each format."""
+"""Sources: columns of ROOT files, Parquet files, memory."""

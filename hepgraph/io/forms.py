@@ -14,8 +14,8 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import DamagedFileError
+from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.source import Column, Data, Level, Need, RecordLevel
-from hepgraph.offsets import offsets_of
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

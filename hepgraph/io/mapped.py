@@ -9,9 +9,9 @@ from typing import Any
 import awkward as ak
 
 from hepgraph.errors import DisagreementError
+from hepgraph.functions.snapshot import Snapshot
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
 from hepgraph.io.source import Data, File, Need, Partition, Source
-from hepgraph.snapshot import Snapshot
 
 _WHOLE = 2**62  # entries in a step: a part is never cut, unless somebody asks for that
 

@@ -10,9 +10,9 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import ChangedError
+from hepgraph.functions.snapshot import SMALL, fingerprint
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
 from hepgraph.io.source import Data, File, Need, Partition, Source
-from hepgraph.snapshot import SMALL, fingerprint
 
 PATH = "<memory>"
 

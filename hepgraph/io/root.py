@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hepgraph.io.access.files import Files, Options, edge, once, resolve
+from hepgraph.io.access.handles import Known, settings_of, stamp_of
+from hepgraph.io.access.identity import state_of
 from hepgraph.io.agreement import agreed
-from hepgraph.io.files import Files, Options, edge, once, resolve
-from hepgraph.io.handles import Known, settings_of, stamp_of
-from hepgraph.io.remembered import recall, remember
-from hepgraph.io.rntuple import RNTupleSource, open_ntuple
+from hepgraph.io.cache.metadata import recall, remember
+from hepgraph.io.rntuple.source import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, File, Source
-from hepgraph.io.state import state_of
 from hepgraph.io.trees import borrowed, each, file_of, same_kind
-from hepgraph.io.ttsource import RootSource, tree_columns, tree_edges
+from hepgraph.io.ttree.source import RootSource, tree_columns, tree_edges
 
 _seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local files that have not changed
 

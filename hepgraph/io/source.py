@@ -30,7 +30,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
-from hepgraph.ops import OPS
+from hepgraph.graph.ops import OPS
 
 E = TypeVar("E", bound=BaseException)
 

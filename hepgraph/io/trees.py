@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import uproot
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
-from hepgraph.io.files import Options, edge, is_remote, sniff
-from hepgraph.io.handles import Handles, settings_of
-from hepgraph.io.remote import Patience, met, patiently, system_options
+from hepgraph.io.access.files import Options, edge, is_remote, sniff
+from hepgraph.io.access.handles import Handles, settings_of
+from hepgraph.io.access.remote import Patience, met, patiently, system_options
 from hepgraph.io.source import Data, File, Need, Partition, Source
 
 T = TypeVar("T")

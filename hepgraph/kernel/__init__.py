@@ -1,1 +1,1 @@
-"""The native engine: a pass as one fused loop over events, compiled by LLVM."""
+"""One fused native loop for a pass."""

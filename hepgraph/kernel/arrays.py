@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import count
+from hepgraph.graph.interpreter import Extent
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.interpret import Extent
+from hepgraph.graph.offsets import offsets_of
 from hepgraph.kernel.types import known_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, Slot
-from hepgraph.offsets import offsets_of
+from hepgraph.kernel.writer import BOOL, INT, StackSlot
 
 _AS_THEY_ARE = frozenset(
     {"load", "index", "load_valid", "list_valid", "output", "output_valid", "full", "literal", "call"}
@@ -26,7 +26,7 @@ _AS_THEY_ARE = frozenset(
 _FIRST = 1024  # room at first
 
 
-class Values(dict[Item, Any]):
+class OutputValues(dict[Item, Any]):
     """The values of items of a graph in one partition, as a sink looks them up."""
 
 
@@ -37,9 +37,9 @@ def as_it_is(item: Item) -> bool:
     return isinstance(item, Space) and item.kind in ("leaf", "events", "total", "result")
 
 
-def slot_of(item: Item) -> Slot:
+def slot_of(item: Item) -> StackSlot:
     """The stream of an item."""
-    return Slot("stream", item, item.dtype if isinstance(item, Node) else INT)
+    return StackSlot("stream", item, item.dtype if isinstance(item, Node) else INT)
 
 
 def place_of(item: Item) -> tuple[Space, tuple[Node, ...]]:
@@ -164,9 +164,11 @@ class Streams:
         return Extent(offsets_of(values))
 
 
-def collected(items: Mapping[Item, None] | tuple[Item, ...], streams: Streams, given: Mapping[Item, Any]) -> Values:
+def collected(
+    items: Mapping[Item, None] | tuple[Item, ...], streams: Streams, given: Mapping[Item, Any]
+) -> OutputValues:
     """The values of items: written by the kernel, or given by the interpreter."""
-    found = Values()
+    found = OutputValues()
     for item in items:
         if isinstance(item, Node) and item.op == "literal":
             found[item] = item.param.value

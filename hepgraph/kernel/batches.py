@@ -17,7 +17,7 @@ import numpy as np
 from hepgraph.graph.node import Node
 from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved
 from hepgraph.kernel.types import cast, constant
-from hepgraph.kernel.writer import Slot, Text, checked
+from hepgraph.kernel.writer import FunctionText, StackSlot, checked
 
 BATCH = 256  # entries
 APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
@@ -63,7 +63,7 @@ class Batches:
         """Room for the values of one axis, or weights: an argument, and where it begins."""
         at = self.sizes.get(dtype, 0)
         self.sizes[dtype] = at + APART
-        return e.slot(Slot("batch", None, dtype)), at, dtype
+        return e.slot(StackSlot("batch", None, dtype)), at, dtype
 
     def push(self, e: Any, target: Target, env: Any) -> None:
         """The code of one fill: its values are appended, and a full batch is binned."""
@@ -79,11 +79,11 @@ class Batches:
         args = [
             _top(e, f"getelementptr inbounds {_kind(dtype)}, ptr {pointer}, i64 {at}") for pointer, at, dtype in columns
         ]
-        args += [e.slot(Slot("bins", target.number, dtype, part)) for part, dtype in target.parts()]
+        args += [e.slot(StackSlot("bins", target.number, dtype, part)) for part, dtype in target.parts()]
         args.append(_axes(e, target))
         passed = [f"ptr {arg}" for arg in args]
         if e.check:
-            passed += ["ptr %report", f"i64 {e.place(Slot('bins', target.number, *reversed(target.parts()[0])))}"]
+            passed += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
         name = _function(e, target)
         call = f"call void @{name}({', '.join(passed)}, i64 "
         count = e.variable("i64")
@@ -145,7 +145,7 @@ def _axes(e: Any, target: Target) -> str:
     return name
 
 
-class _Function(Text):
+class _Function(FunctionText):
     """The code of a function on vectors."""
 
     def __init__(self) -> None:

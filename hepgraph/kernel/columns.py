@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.consistency import check_index, check_lists
 from hepgraph.errors import DisagreementError, HepgraphError
+from hepgraph.graph.consistency import check_index, check_lists
+from hepgraph.graph.interpreter import say_where
 from hepgraph.graph.node import Item, Node, Space, ancestors, as_node, as_space, ordered
-from hepgraph.interpret import say_where
+from hepgraph.graph.ops import OPS
+from hepgraph.io.required import Loaded
 from hepgraph.kernel.schedule import DEAR
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.within import within
-from hepgraph.load import Loaded
-from hepgraph.ops import OPS
 
 
 class Offsets:
@@ -171,7 +171,7 @@ def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]
     return frozenset(found)
 
 
-class Stage:
+class BlockStage:
     """The vectorised stage, block after block."""
 
     def __init__(self, loaded: Loaded, offsets: Offsets, staged: frozenset[Node]) -> None:

@@ -11,24 +11,24 @@ import numpy as np
 
 from hepgraph.graph.canonical import count, filtered, inc, take
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.graph.ops import MOMENTS
+from hepgraph.io.required import Loaded
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
 from hepgraph.kernel.batches import Push, batched, copies
-from hepgraph.kernel.calls import Feeder, feeders
-from hepgraph.kernel.columns import Offsets, Stage, bounded, ranks, staged_of, values_of
+from hepgraph.kernel.columns import BlockStage, Offsets, bounded, ranks, staged_of, values_of
+from hepgraph.kernel.fallback import closed, without_rule
 from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
-from hepgraph.kernel.given import closed, without_rule
 from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.means import start_of
 from hepgraph.kernel.module import module
+from hepgraph.kernel.opaque_calls import Feeder, feeders
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.split import split
-from hepgraph.kernel.tree import Action, Need, NotLowered, Step, printed
+from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, printed
 from hepgraph.kernel.types import cast
-from hepgraph.kernel.writer import Env, Slot
-from hepgraph.load import Loaded
-from hepgraph.ops import MOMENTS
+from hepgraph.kernel.writer import Env, StackSlot
 
 BLOCK = 16_384
 INT = np.dtype(np.int64)
@@ -269,7 +269,7 @@ class Kernel:
         sizes = np.zeros((1 + len(self.slots), 2), np.int64)  # the report, then first index and length of each slot
         sizes[0] = -1
         keep: list[Any] = []
-        moving: list[tuple[int, Slot]] = []
+        moving: list[tuple[int, StackSlot]] = []
 
         def point(k: int, array: Any, shift: int = 0) -> None:
             table[k] = array.ctypes.data - shift * array.itemsize
@@ -298,7 +298,7 @@ class Kernel:
             keep.append(array)
             point(k, array)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
-        stage = Stage(loaded, offsets, self.staged)
+        stage = BlockStage(loaded, offsets, self.staged)
         status = 0
         for start in range(0, entries if self._native is not None else 0, BLOCK):
             stop = min(start + BLOCK, entries)
@@ -323,7 +323,7 @@ class Kernel:
             for number, output in enumerate(self.outputs)
         ]
 
-    def _array(self, slot: Slot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
+    def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """What an argument of the kernel points to."""
         match slot.kind:
             case "offsets":
@@ -355,7 +355,7 @@ class Kernel:
         return self.filled[number](own)
 
 
-def _scratch_space(need: Need) -> Space:
+def _scratch_space(need: LoopNeed) -> Space:
     match need.item:
         case Node(space=Space() as s):
             return s
@@ -370,7 +370,7 @@ def _scratch_space(need: Need) -> Space:
 def write_moments(e: Lowered, part: Node, x: str, dtype: np.dtype[Any]) -> None:
     """Adds a value to a number, a mean and a sum of squared deviations, by Welford's recurrence."""
     x = cast(e, x, dtype, DOUBLE)
-    place = e.slot(Slot("total", part, DOUBLE))
+    place = e.slot(StackSlot("total", part, DOUBLE))
     n, mean, m2 = (e.load(place, str(k), DOUBLE) for k in range(3))
     n = e.emit(f"fadd double {n}, 1.0")
     away = e.emit(f"fsub double {x}, {mean}")
@@ -381,7 +381,7 @@ def write_moments(e: Lowered, part: Node, x: str, dtype: np.dtype[Any]) -> None:
 
 
 def _count(e: Lowered, part: Node) -> None:
-    pointer = e.slot(Slot("total", part, INT))
+    pointer = e.slot(StackSlot("total", part, INT))
     e.store(pointer, "0", e.emit(f"add i64 {e.load(pointer, '0', INT)}, 1"), INT)
 
 

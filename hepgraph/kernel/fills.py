@@ -15,7 +15,7 @@ from hepgraph.kernel.means import PARTS, averages, skip_weightless, write_mean
 from hepgraph.kernel.output import Bins, Moments
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import cast, constant
-from hepgraph.kernel.writer import Slot, Text, checked
+from hepgraph.kernel.writer import FunctionText, StackSlot, checked
 
 DOUBLE = np.dtype(np.float64)
 INT = np.dtype(np.int64)
@@ -168,9 +168,9 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     elif target.sample is not None:
         args.append(f"double {constant(float(target.sample), DOUBLE)}")
     for part, dtype in target.parts():
-        args.append(f"ptr {e.slot(Slot('bins', target.number, dtype, part))}")
+        args.append(f"ptr {e.slot(StackSlot('bins', target.number, dtype, part))}")
     if e.check:
-        args += ["ptr %report", f"i64 {e.place(Slot('bins', target.number, *reversed(target.parts()[0])))}"]
+        args += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
     e.do(f"call void @{_function(e, target, many)}({', '.join(args)})")
 
 
@@ -193,7 +193,7 @@ def axis_value(e: Any, axis: Axis, value: Any, env: Any) -> str:
 
 def _function(e: Any, target: Target, many: bool) -> str:
     """The name of the function that fills such a histogram, which is written if it is new."""
-    f = Text()
+    f = FunctionText()
     params: list[str] = []
     place = "0"
     if target.average and target.weight is not None:
@@ -228,7 +228,7 @@ def _function(e: Any, target: Target, many: bool) -> str:
     return name
 
 
-def _inside(f: Text, axis: Axis, index: str) -> str:
+def _inside(f: FunctionText, axis: Axis, index: str) -> str:
     """The bin on an axis that may lack bins for what is below or above; the function is left for such entries."""
     if axis.kind not in ("regular", "variable", "integer", "category"):
         return index
@@ -242,7 +242,7 @@ def _inside(f: Text, axis: Axis, index: str) -> str:
     return index if under else f.emit(f"sub nsw i64 {index}, 1")
 
 
-def _bin(e: Any, f: Text, axis: Axis, x: str) -> str:
+def _bin(e: Any, f: FunctionText, axis: Axis, x: str) -> str:
     """The bin of a value on an axis, counted with the underflow bin if there is one."""
     match axis.kind:
         case "regular":
@@ -278,13 +278,13 @@ def _bin(e: Any, f: Text, axis: Axis, x: str) -> str:
     raise AssertionError(axis.kind)
 
 
-def _last(f: Text, axis: Axis, x: str, edge: float, index: str) -> str:
+def _last(f: FunctionText, axis: Axis, x: str, edge: float, index: str) -> str:
     """Without a bin for what is above, the upper edge belongs to the last bin."""
     test = f.emit(f"fcmp oeq double {x}, {constant(edge, DOUBLE)}")
     return f.emit(f"select i1 {test}, i64 {axis.bins}, i64 {index}")
 
 
-def _search(e: Any, f: Text, edges: Sequence[float], x: str) -> str:
+def _search(e: Any, f: FunctionText, edges: Sequence[float], x: str) -> str:
     """How many edges are not above x, by halving without branches; NaN is above all."""
     name = edge_table(e, edges)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.snapshot import HOOKS, Snapshot
+from hepgraph.functions.snapshot import HOOKS, Snapshot
 
 DType = np.dtype[Any]
 _NUMBERS = "?bBhHiIqQfd"
@@ -78,7 +78,7 @@ class NumberFunction:
         self.taken.check(repr(self), seen)
 
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same function in another process (see `hepgraph.content`)."""
+        """What makes it the same function in another process (see `hepgraph.fingerprint`)."""
         return "each", self.function.py_func, sorted(map(repr, self.function.targetoptions.items()))
 
     def dtype(self, kinds: Sequence[DType]) -> DType:

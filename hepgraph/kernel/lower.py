@@ -27,7 +27,7 @@ from hepgraph.kernel.tree import (
     Finish,
     If,
     Loop,
-    Need,
+    LoopNeed,
     NotLowered,
     Step,
     binds,
@@ -37,7 +37,7 @@ from hepgraph.kernel.tree import (
 )
 from hepgraph.kernel.types import cast, llvm_type, stored_type
 from hepgraph.kernel.values import Values
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Winner
 
 GUESS = 12  # operations that are done sooner than a branch is taken that was guessed wrong
 COLLECTED = 3  # what it takes to collect an entry
@@ -77,7 +77,7 @@ class Lowered(Values):
 
     def flat(self, step: Loop) -> None:
         """A loop over all elements of the block at once, where it does not matter to which event they belong."""
-        pointer = self.slot(Slot("offsets", step.space, INT))
+        pointer = self.slot(StackSlot("offsets", step.space, INT))
         low, high = self.load(pointer, "%start", INT), self.load(pointer, "%stop", INT)
         together = not self.check and _side_by_side(step, self.targets)
         self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}), together)
@@ -231,7 +231,7 @@ class Lowered(Values):
         at = self.emit(f"load i64, ptr {i}")
         more = self.emit(f"icmp slt i64 {at}, {high}")
         if self.settled is not None:  # nothing that follows can change it
-            old = self.emit(f"load i8, ptr {self.state[Need('reduce', self.settled)]}")
+            old = self.emit(f"load i8, ptr {self.state[LoopNeed('reduce', self.settled)]}")
             open_ = self.emit(f"icmp eq i8 {old}, {stored(start_value(self.settled), BOOL)}")
             more = self.emit(f"and i1 {more}, {open_}")
         self.do(f"br i1 {more}, label %{body}, label %{done}")
@@ -339,7 +339,7 @@ class Lowered(Values):
         counter = self.counters[space]
         return {**env, space: Cursor(below.id, self.up(counter), below.legs)}
 
-    def begin(self, need: Need) -> None:
+    def begin(self, need: LoopNeed) -> None:
         """Sets a need to its starting value."""
         match need.kind, need.item:
             case "reduce", Node() as node:
@@ -382,28 +382,30 @@ class Lowered(Values):
                 whole = as_space(node.space)
                 for part in whole.args[: action.part]:
                     at = self.emit(f"add nsw i64 {at}, {self.length(as_space(part), env)}")
-                self.store(self.slot(Slot("scratch", need, node.dtype)), at, value, node.dtype)
+                self.store(self.slot(StackSlot("scratch", need, node.dtype)), at, value, node.dtype)
             case "scratch", Node() as node:
                 at = self.position(action.space, env)
-                self.store(self.slot(Slot("scratch", need, node.dtype)), at, self.value(node, env), node.dtype)
+                self.store(self.slot(StackSlot("scratch", need, node.dtype)), at, self.value(node, env), node.dtype)
             case "pos", Space():
                 cursor = env[action.space]
-                self.store(self.slot(Slot("scratch", need, INT)), self.position(action.space, env), str(cursor.id), INT)
+                self.store(
+                    self.slot(StackSlot("scratch", need, INT)), self.position(action.space, env), str(cursor.id), INT
+                )
             case "order", Space() as s:
                 self.put_in_order(s, need, action, env)
 
-    def put_in_order(self, s: Space, need: Need, action: Action, env: Env) -> None:
+    def put_in_order(self, s: Space, need: LoopNeed, action: Action, env: Env) -> None:
         """Stores the key and position of an element that is to be sorted; those without a key apart."""
         key, *rest = action.uses
         at = self.position(action.space, env)
-        self.store(self.slot(Slot("scratch", need, key.dtype)), at, self.value(key, env), key.dtype)
-        order = self.slot(Slot("scratch", need, INT, 1))
+        self.store(self.slot(StackSlot("scratch", need, key.dtype)), at, self.value(key, env), key.dtype)
+        order = self.slot(StackSlot("scratch", need, INT, 1))
         if not rest:
             self.store(order, self.up(self.state[need][0]), at, INT)
             return
         there = self.value(rest[0], env)
         counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
-        for pointer, count in zip((order, self.slot(Slot("scratch", need, INT, 2))), counts, strict=True):
+        for pointer, count in zip((order, self.slot(StackSlot("scratch", need, INT, 2))), counts, strict=True):
             self.store(pointer, count, at, INT)  # at most one stays: the other is written over, or never looked at
         for place, count, test in zip(self.state[need], counts, (there, None), strict=True):
             step = self.emit(f"zext i1 {test or self.emit(f'xor i1 {there}, true')} to i64")
@@ -411,10 +413,10 @@ class Lowered(Values):
 
     def sort(self, s: Space, env: Env) -> None:
         """Sorts a list: the positions with a key by it, then those without."""
-        need = Need("order", s)
+        need = LoopNeed("order", s)
         key = as_node(s.args[1])
-        keys = self.slot(Slot("scratch", need, key.dtype))
-        order, spare = (self.slot(Slot("scratch", need, INT, part)) for part in (1, 2))
+        keys = self.slot(StackSlot("scratch", need, key.dtype))
+        order, spare = (self.slot(StackSlot("scratch", need, INT, part)) for part in (1, 2))
         counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
         if len(counts) > 1:  # what has no key waits in the spare array, which sorting uses: it goes to its place first
 
@@ -440,7 +442,7 @@ class Lowered(Values):
         if node.space is TOTAL:
             self.accumulate_total(node, x)
             return
-        place = self.state[Need("reduce", node)]
+        place = self.state[LoopNeed("reduce", node)]
         old = self.emit(f"load {t}, ptr {place}")
         if node.dtype == BOOL:
             old = self.emit(f"icmp ne i8 {old}, 0")
@@ -451,7 +453,7 @@ class Lowered(Values):
 
     def accumulate_total(self, node: Node, x: str) -> None:
         """Adds a value to a reduction over the dataset: sums of floats in extended precision."""
-        pointer = self.slot(Slot("total", node, node.dtype))
+        pointer = self.slot(StackSlot("total", node, node.dtype))
         if node.param == "sum" and node.dtype.kind == "f":
             if np.finfo(np.longdouble).nmant != 63:
                 raise NotLowered("sums of floats over the dataset need the extended precision of x86")

@@ -9,7 +9,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from hepgraph import machine
+from hepgraph.jit import compiler
 
 _lock = threading.Lock()
 _known: weakref.WeakValueDictionary[str, Native] = weakref.WeakValueDictionary()
@@ -25,12 +25,12 @@ QUICK = ("always_inliner", "sroa", "simplify_cfg", "instruction_combine", "loop_
 
 def name_of(text: str, level: int) -> str:
     """What object code is kept under."""
-    return machine.name_of(text, f"{level} plain loops, {QUICK}")
+    return compiler.name_of(text, f"{level} plain loops, {QUICK}")
 
 
 def optimised(text: str, level: int = 2) -> Any:
     """The module after LLVM's passes, with the machine that it is for."""
-    module, maker = machine.parsed(text, level)
+    module, maker = compiler.parsed(text, level)
     if level == 1:
         passes = llvm.create_new_module_pass_manager()
         for name in QUICK:
@@ -73,7 +73,7 @@ class Native:
 
     def __init__(self, name: str, text: str, level: int) -> None:
         global compiled, loaded
-        self._engine, fresh = machine.loaded(name, level, lambda: optimised(text, level))
+        self._engine, fresh = compiler.loaded(name, level, lambda: optimised(text, level))
         compiled += fresh
         loaded += not fresh
         number, pointer = ctypes.c_int64, ctypes.c_void_p

@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from hepgraph.graph.canonical import TOTAL, conjuncts, count
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
-from hepgraph.kernel.tree import Action, Begin, Bind, Finish, If, Loop, Need, NotLowered, Step
-from hepgraph.ops import OPS
+from hepgraph.graph.ops import OPS
+from hepgraph.kernel.tree import Action, Begin, Bind, Finish, If, Loop, LoopNeed, NotLowered, Step
 
 DEAR = frozenset({
     "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh",
@@ -82,23 +82,23 @@ class Scheduler:
 
     # what an expression needs
 
-    def _needs_of(self, node: Node) -> frozenset[Need]:
+    def _needs_of(self, node: Node) -> frozenset[LoopNeed]:
         try:
             return self._own_needs(node)
         except NotLowered as reason:
             reason.item = reason.item or node
             raise
 
-    def _own_needs(self, node: Node) -> frozenset[Need]:
+    def _own_needs(self, node: Node) -> frozenset[LoopNeed]:
         if node in self.staged or node in self.given or node.op in _AT_ONCE:
             return frozenset()
         match node.op:
             case "count":
                 return self._count_needs(as_space(node.args[0]))
             case "reduce":
-                return frozenset({Need("reduce", node)})
+                return frozenset({LoopNeed("reduce", node)})
             case "merge":
-                return frozenset({Need("scratch", node)})
+                return frozenset({LoopNeed("scratch", node)})
             case "defined":
                 return self._map_needs(as_map(node.args[0]))
             case "take":
@@ -110,12 +110,12 @@ class Scheduler:
                 raise NotLowered(f"{node.op} is not compiled")
         return frozenset().union(*(self.needs_of(as_node(arg)) for arg in node.args))
 
-    def _count_needs(self, s: Space) -> frozenset[Need]:
+    def _count_needs(self, s: Space) -> frozenset[LoopNeed]:
         match self.shape(s):
             case "leaf" | "one":
                 return frozenset()
             case "filter":
-                return frozenset({Need("count", s)})
+                return frozenset({LoopNeed("count", s)})
             case "comb" | "perm" | "pad":
                 return self._count_needs(as_space(s.args[0]))
             case "pull":
@@ -124,7 +124,7 @@ class Scheduler:
                 return frozenset().union(*(self._count_needs(as_space(part)) for part in s.args))
         raise NotLowered(f"the length of {s.kind} is not compiled", s)
 
-    def _map_needs(self, m: Map) -> frozenset[Need]:
+    def _map_needs(self, m: Map) -> frozenset[LoopNeed]:
         if self.located(m):
             return frozenset()
         match m.kind:
@@ -132,7 +132,7 @@ class Scheduler:
                 return frozenset()
             case "pick":
                 must = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args[m.param[1] :]))
-                return must | (self._position_needs(m.dst) if self.direct(m) else {Need("pick", m)})
+                return must | (self._position_needs(m.dst) if self.direct(m) else {LoopNeed("pick", m)})
             case "part":
                 whole = m.src
                 before = [self._count_needs(as_space(part)) for part in whole.args[: m.param]]
@@ -155,7 +155,7 @@ class Scheduler:
             return self.by_number(as_space(s.args[0]))
         return self.shape(s) in ("leaf", "concat")
 
-    def _position_needs(self, s: Space) -> frozenset[Need]:
+    def _position_needs(self, s: Space) -> frozenset[LoopNeed]:
         """What it takes to find an element of a space by its position."""
         match self.shape(s):
             case "leaf" | "concat" | "one":
@@ -164,7 +164,7 @@ class Scheduler:
                 stable = s.param[1]
                 if not stable:
                     raise NotLowered("sorting that is not stable is not compiled", s)
-                return self._position_needs(as_space(s.args[0])) | {Need("order", s)}
+                return self._position_needs(as_space(s.args[0])) | {LoopNeed("order", s)}
             case "pad":
                 return self._position_needs(as_space(s.args[0]))
             case "pull":
@@ -173,14 +173,14 @@ class Scheduler:
             case "filter":
                 root = self.chain(s)[-1]
                 if self.shape(root) in ("leaf", "concat", "perm", "pad", "pull"):
-                    return frozenset({Need("pos", s), Need("count", s)}) | self._position_needs(root)
+                    return frozenset({LoopNeed("pos", s), LoopNeed("count", s)}) | self._position_needs(root)
                 raise NotLowered(f"looking up in a selection of {root.kind} is not compiled", s)
         raise NotLowered(f"looking up in {s.kind} is not compiled", s)
 
-    def looked_up(self, m: Map, x: Node) -> frozenset[Need]:
+    def looked_up(self, m: Map, x: Node) -> frozenset[LoopNeed]:
         """What it takes to have x at where a map leads."""
         if self.in_scratch(m, x):
-            return frozenset({Need("scratch", x)})
+            return frozenset({LoopNeed("scratch", x)})
         return self.needs_of(x)
 
     def walked(self, s: Space) -> bool:
@@ -211,7 +211,7 @@ class Scheduler:
 
     def _dear(self, mask: Node) -> tuple[int, int]:
         """How dear a condition is: the loops that it needs, then its own operations."""
-        loops: set[Need] = set()
+        loops: set[LoopNeed] = set()
         stack = [*self.needs_of(mask)]
         while stack:
             need = stack.pop()
@@ -223,8 +223,8 @@ class Scheduler:
 
     # what an action needs, with the conditions on the way to it, and what those need in turn
 
-    def _closure(self, action: Action) -> frozenset[Need]:
-        found: set[Need] = set()
+    def _closure(self, action: Action) -> frozenset[LoopNeed]:
+        found: set[LoopNeed] = set()
         stack = [*self._asked(action)]
         while stack:
             need = stack.pop()
@@ -234,7 +234,7 @@ class Scheduler:
                     stack.extend(self._asked(made))
         return frozenset(found)
 
-    def _asked(self, action: Action) -> frozenset[Need]:
+    def _asked(self, action: Action) -> frozenset[LoopNeed]:
         asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
         asked |= self.route_needs(action.space)
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
@@ -244,9 +244,9 @@ class Scheduler:
             asked |= self._count_needs(action.space)
         return asked
 
-    def route_needs(self, s: Space) -> frozenset[Need]:
+    def route_needs(self, s: Space) -> frozenset[LoopNeed]:
         """What the loops and conditions that lead to a space need."""
-        found: frozenset[Need] = frozenset()
+        found: frozenset[LoopNeed] = frozenset()
         for step in self.route(s, frozenset({TOTAL})):
             if isinstance(step, If):
                 found |= self.needs_of(step.mask)
@@ -254,7 +254,7 @@ class Scheduler:
                 found |= self.loop_needs(step.space)
         return found
 
-    def loop_needs(self, s: Space) -> frozenset[Need]:
+    def loop_needs(self, s: Space) -> frozenset[LoopNeed]:
         """What a loop over a space needs before it starts."""
         match self.shape(s):
             case "leaf" | "events" | "one":
@@ -270,7 +270,7 @@ class Scheduler:
                 return self._pull_needs(s)
         raise NotLowered(f"a loop over {s.kind} is not compiled", s)
 
-    def _pull_needs(self, s: Space) -> frozenset[Need]:
+    def _pull_needs(self, s: Space) -> frozenset[LoopNeed]:
         base, m = as_space(s.args[0]), as_map(s.args[1])
         found = self._map_needs(m)
         while self.shape(base) == "filter":
@@ -280,14 +280,14 @@ class Scheduler:
             base = as_space(base.args[0])
         return self._around(s, found | self.loop_needs(base))
 
-    def _around(self, pull: Space, needs: frozenset[Need]) -> frozenset[Need]:
+    def _around(self, pull: Space, needs: frozenset[LoopNeed]) -> frozenset[LoopNeed]:
         """The needs of what is in a pulled list; raises NotLowered for those of other elements than the current."""
         around = {below for s in ancestors(pull) for below in self.chain(s)}
         if any(need.at not in around for need in needs):
             raise NotLowered("a list of lists, with values of the lists that it is taken from, is not compiled", pull)
         return needs
 
-    def makers(self, need: Need) -> tuple[Action, ...]:
+    def makers(self, need: LoopNeed) -> tuple[Action, ...]:
         """The actions that make a need."""
         match need.kind, need.item:
             case "reduce", Node(args=(x,)):
@@ -351,7 +351,7 @@ class Scheduler:
         self,
         live: frozenset[Space],
         actions: Sequence[tuple[Action, list[Loop | If | Bind] | None]],
-        done: frozenset[Need],
+        done: frozenset[LoopNeed],
     ) -> list[Step]:
         """The steps for actions, given the spaces whose current elements are known and the needs that are there."""
         steps: list[Step] = []
@@ -385,13 +385,13 @@ class Scheduler:
         live: frozenset[Space],
         direct: Sequence[Action],
         groups: dict[tuple[str, Item], list[tuple[Action, list[Loop | If | Bind] | None]]],
-    ) -> set[Need]:
+    ) -> set[LoopNeed]:
         """The needs to be made at this level: of what is done here, of conditions, of loops, of several branches."""
-        now: set[Need] = set()
+        now: set[LoopNeed] = set()
         for action in direct:
             now |= {need for node in action.uses for need in self.needs_of(node)}
             now |= self._asked(action)
-        later: dict[Need, int] = {}
+        later: dict[LoopNeed, int] = {}
         for (kind, item), members in groups.items():
             inside = frozenset().union(*(self.closure(action) for action, _ in members))
             if kind == "if":
@@ -413,8 +413,8 @@ class Scheduler:
         return found
 
     def _provide(
-        self, live: frozenset[Space], now: Iterable[Need], done: frozenset[Need], steps: list[Step]
-    ) -> frozenset[Need]:
+        self, live: frozenset[Space], now: Iterable[LoopNeed], done: frozenset[LoopNeed], steps: list[Step]
+    ) -> frozenset[LoopNeed]:
         """Makes needs, those first that others rest on; each round shares its loops."""
         waiting = {need for need in now if need not in done}
         while True:

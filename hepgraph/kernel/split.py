@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from hepgraph.graph.node import Item, Node, ordered
 from hepgraph.kernel.schedule import Scheduler
-from hepgraph.kernel.tree import Action, Need
+from hepgraph.kernel.tree import Action, LoopNeed
 
 BUDGET = 1000  # values and fills in one function, which are some four lines each
 FILL = 4  # what a fill counts for
@@ -39,7 +39,7 @@ def _together(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Acti
             k = leader[k]
         return k
 
-    first: dict[Need, int] = {}
+    first: dict[LoopNeed, int] = {}
     for k, action in enumerate(actions):
         for need in scheduler.closure(action):
             a, b = sorted((lead(first.setdefault(need, k)), lead(k)))

@@ -21,7 +21,7 @@ class NotLowered(HepgraphError):
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class LoopNeed:
     """A value that takes a loop of its own: kinds reduce, count, pick, scratch, pos, order."""
 
     kind: str
@@ -48,7 +48,7 @@ class Action:
 
     space: Space
     uses: tuple[Node, ...]
-    need: Need | None = None
+    need: LoopNeed | None = None
     part: int = 0
     result: int = -1
 
@@ -57,7 +57,7 @@ class Action:
 class Begin:
     """Sets a need to its starting value."""
 
-    need: Need
+    need: LoopNeed
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Bind:
 class Finish:
     """Makes a need out of what its actions left: sorts."""
 
-    need: Need
+    need: LoopNeed
 
 
 Step: TypeAlias = Begin | Loop | If | Bind | Action | Finish
@@ -123,7 +123,7 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
     return "\n".join(out)
 
 
-def _need_words(need: Need, names: dict[Item, str]) -> str:
+def _need_words(need: LoopNeed, names: dict[Item, str]) -> str:
     name = names.get(need.item, need.item.kind if isinstance(need.item, Space | Map) else need.item.op)
     return f"{need.kind} {name}"
 
@@ -133,7 +133,7 @@ def only_any_or_all(steps: Sequence[Step]) -> Node | None:
     match [step for step in steps if not isinstance(step, Bind)]:
         case [If(_, body)]:
             return only_any_or_all(body)
-        case [Action(need=Need("reduce", Node(param="any" | "all") as node))] if node.space is not TOTAL:
+        case [Action(need=LoopNeed("reduce", Node(param="any" | "all") as node))] if node.space is not TOTAL:
             return node
     return None
 

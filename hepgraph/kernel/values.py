@@ -8,14 +8,14 @@ import numpy as np
 
 from hepgraph.graph.canonical import TOTAL, count, stays, up
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
+from hepgraph.graph.ops import OPS
+from hepgraph.kernel.fallback import is_rows, same_row
 from hepgraph.kernel.functions import NumberFunction
-from hepgraph.kernel.given import is_rows, same_row
 from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler
-from hepgraph.kernel.tree import Need, NotLowered
+from hepgraph.kernel.tree import LoopNeed, NotLowered
 from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Slot, Winner, Writer
-from hepgraph.ops import OPS
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Winner, Writer
 
 
 class Values(Writer):
@@ -42,7 +42,7 @@ class Values(Writer):
         found = self.known(key)
         if found is None:
             parent = self.numbered(as_space(space.parent), env)
-            pointer = self.slot(Slot("offsets", space, INT))
+            pointer = self.slot(StackSlot("offsets", space, INT))
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
             found = self.remember(key, (low, high))
@@ -55,7 +55,7 @@ class Values(Writer):
             return str(cursor.id)
         key = ("rank", space, cursor)
         return self.known(key) or self.remember(  # type: ignore[no-any-return]
-            key, self.load(self.slot(Slot("rank", space, INT)), str(cursor.id), INT)
+            key, self.load(self.slot(StackSlot("rank", space, INT)), str(cursor.id), INT)
         )
 
     def element(self, space: Space, at: str, low: str) -> Cursor:
@@ -77,7 +77,7 @@ class Values(Writer):
                 base = self.by_position(as_space(space.args[0]), k, above)
                 return Cursor(base.id, k, base.legs)
             case "perm":
-                pointer = self.slot(Slot("scratch", Need("order", space), INT, 1))
+                pointer = self.slot(StackSlot("scratch", LoopNeed("order", space), INT, 1))
                 base = self.by_position(as_space(space.args[0]), self.load(pointer, k, INT), env)
                 return Cursor(k, k, (base,))
             case "pad":
@@ -86,7 +86,7 @@ class Values(Writer):
                 base = self.by_position(of, self.emit(f"select i1 {inside}, i64 {k}, i64 0"), env)
                 return Cursor(k, k, (self.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
             case "filter":
-                pointer = self.slot(Slot("scratch", Need("pos", space), INT))
+                pointer = self.slot(StackSlot("scratch", LoopNeed("pos", space), INT))
                 at = self.load(pointer, k, INT)
                 root = self.chain(space)[-1]
                 if not self.by_number(root):
@@ -160,10 +160,10 @@ class Values(Writer):
         at = self.cursor(as_space(node.space), env)
         if node in self.given:
             return self.load(
-                self.slot(Slot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype
+                self.slot(StackSlot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype
             )
         if node in self.staged or node.op in ("load", "index", "load_valid", "list_valid"):
-            return self.load(self.slot(Slot("values", node, node.dtype)), str(at.id), node.dtype)
+            return self.load(self.slot(StackSlot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
             case "ordinal":
                 if node.space is not None and node.space.kind == "events":
@@ -173,18 +173,18 @@ class Values(Writer):
                 return self.length(as_space(node.args[0]), env)
             case "reduce":
                 t = stored_type(node.dtype)
-                value = self.emit(f"load {t}, ptr {self.state[Need('reduce', node)]}")
+                value = self.emit(f"load {t}, ptr {self.state[LoopNeed('reduce', node)]}")
                 return self.emit(f"icmp ne i8 {value}, 0") if node.dtype == BOOL else value
             case "defined":
                 return str(self.reach(as_map(node.args[0]), env).found)
             case "merge":
-                pointer = self.slot(Slot("scratch", Need("scratch", node), node.dtype))
+                pointer = self.slot(StackSlot("scratch", LoopNeed("scratch", node), node.dtype))
                 return self.load(pointer, str(at.id), node.dtype)
             case "take":
                 m, x = as_map(node.args[0]), as_node(node.args[1])
                 inner = self.follow(m, env)
                 if self.in_scratch(m, x):
-                    pointer = self.slot(Slot("scratch", Need("scratch", x), x.dtype))
+                    pointer = self.slot(StackSlot("scratch", LoopNeed("scratch", x), x.dtype))
                     return self.load(pointer, self.position(m.dst, inner), x.dtype)
                 return self.value(x, inner)
         args: list[tuple[Any, Any]] = []
@@ -201,7 +201,7 @@ class Values(Writer):
         kinds = tuple(dtype for _, dtype in values)
         place = self.variable(stored_type(out))
         passed = ", ".join([f"ptr {place}", *(f"{llvm_type(dtype)} {value}" for value, dtype in values)])
-        status = self.emit(f"call i32 {self.slot(Slot('function', (function, kinds), INT))}({passed})")
+        status = self.emit(f"call i32 {self.slot(StackSlot('function', (function, kinds), INT))}({passed})")
         self.fail(self.emit(f"icmp ne i32 {status}, 0"))
         value = self.emit(f"load {stored_type(out)}, ptr {place}")
         return self.emit(f"icmp ne i8 {value}, 0") if out == BOOL else value
@@ -227,7 +227,7 @@ class Values(Writer):
                 more = self.emit(f"icmp sgt i64 {size}, {target}")
                 return self.emit(f"select i1 {more}, i64 {size}, i64 {target}")
             case "filter":
-                return self.emit(f"load i64, ptr {self.state[Need('count', space)]}")
+                return self.emit(f"load i64, ptr {self.state[LoopNeed('count', space)]}")
             case "concat":
                 total = "0"
                 for part in space.args:
@@ -286,7 +286,7 @@ class Values(Writer):
 
     def _reached(self, m: Map, env: Env) -> Cursor:
         if self.located(m):
-            at = self.load(self.slot(Slot("given", m, INT)), self.numbered(m.src, env), INT)
+            at = self.load(self.slot(StackSlot("given", m, INT)), self.numbered(m.src, env), INT)
             if not m.partial:
                 return Cursor(id=at)
             found = self.emit(f"icmp sge i64 {at}, 0")
@@ -330,7 +330,7 @@ class Values(Writer):
             key = ("above", space, cursor)
             above = self.known(key)
             if above is None:
-                pointer = self.slot(Slot("given", up(space), INT))
+                pointer = self.slot(StackSlot("given", up(space), INT))
                 above = self.remember(key, Cursor(id=self.load(pointer, str(cursor.id), INT)))
             space, cursor = space.parent, above
         return {**kept, **found}
@@ -380,7 +380,9 @@ class Values(Writer):
         spare = "0"
         if space.kind == "leaf" and space not in self.given:
             key = ("spare", space)
-            spare = self.known(key) or self.remember(key, self.load(self.slot(Slot("spare", space, INT)), "0", INT))
+            spare = self.known(key) or self.remember(
+                key, self.load(self.slot(StackSlot("spare", space, INT)), "0", INT)
+            )
         number, ordinal = cursor.id, cursor.ordinal
         if number is not None:
             number = self.emit(f"select i1 {found}, i64 {number}, i64 {spare}")

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.native import MANY, compiled
+from hepgraph.io.native.loops import MANY, compiled
 
 Array: TypeAlias = np.ndarray[Any, Any]
 

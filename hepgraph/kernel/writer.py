@@ -15,7 +15,7 @@ BOOL = np.dtype(bool)
 
 
 @dataclass(frozen=True)
-class Slot:
+class StackSlot:
     """What an argument of the kernel points to: a column, scratch, a sum, bins, a batch, a stream, a function..."""
 
     kind: str
@@ -53,14 +53,14 @@ class Shared:
 
     def __init__(self) -> None:
         self.declared: dict[str, None] = {}
-        self.slots: dict[Slot, str] = {}
+        self.slots: dict[StackSlot, str] = {}
         self.constants: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.areas: dict[np.dtype[Any], int] = {}
         self.loops: list[str] = []  # what LLVM is told about loops
 
 
-class Text:
+class FunctionText:
     """The lines of a function under way, and those that come before all others."""
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ class Text:
         self.lines.append(f"{label}:")
 
 
-class Writer(Text):
+class Writer(FunctionText):
     """Text of a function under way, the scopes that values are known in, and the arguments."""
 
     def __init__(self, shared: Shared, check: bool) -> None:
@@ -126,13 +126,13 @@ class Writer(Text):
         )
         return f", !llvm.loop !{k}"
 
-    def slot(self, slot: Slot) -> str:
+    def slot(self, slot: StackSlot) -> str:
         """The pointer of an argument."""
         name = self.slots.setdefault(slot, f"%p{len(self.slots)}")
         self.used[name] = None
         return name
 
-    def place(self, slot: Slot) -> int:
+    def place(self, slot: StackSlot) -> int:
         """The number of an argument."""
         return int(self.slot(slot)[2:])
 

@@ -1,1 +1,1 @@
-"""Lazy arrays: awkward's own interface, recorded as a graph."""
+"""Lazy arrays: awkward's interface, recorded as a graph."""

@@ -17,17 +17,17 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
+from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOTAL, comparisons, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
 from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads, user_code
+from hepgraph.graph.ops import is_numpys, names_of
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
-from hepgraph.lazy.collection import Collection
+from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
 from hepgraph.lazy.typed import LazyArrayType, LazyType
-from hepgraph.ops import is_numpys, names_of
-from hepgraph.snapshot import Snapshot, is_compiled
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -37,7 +37,7 @@ ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
 HOOKS: dict[str, Callable[..., Any]] = {}
 
 
-class Lazy(Collection, ak.Array):  # type: ignore[misc]
+class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
     """An awkward array that is not there yet: what is done to it is recorded, and runs on `.compute()`.
 
     >>> import hepgraph as hg, awkward as ak

@@ -16,7 +16,7 @@ from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TRUE, apply, both, conjunction, count, filtered, pulled, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
 from hepgraph.graph.node import Item, Line, Map, Node, Space, as_map, as_node, as_space, map_, returned_by, space
-from hepgraph.ops import OPS
+from hepgraph.graph.ops import OPS
 
 Leaf = Callable[[list[Form], Space], Form]
 

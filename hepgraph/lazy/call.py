@@ -12,14 +12,14 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.functions.snapshot import Snapshot
 from hepgraph.graph.form import Form, List, Option, Record
-from hepgraph.interpret import Extent, build
+from hepgraph.graph.interpreter import Extent, build
+from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.forms import columns_of_form, data_of_layout
+from hepgraph.io.required import level_name, texts_of
 from hepgraph.io.source import Column, Data
 from hepgraph.lazy.array import HOOKS
-from hepgraph.load import level_name, texts_of
-from hepgraph.offsets import offsets_of
-from hepgraph.snapshot import Snapshot
 
 RECORD = "record"  # in the place of a list level, where the validity of records is meant
 
@@ -55,7 +55,7 @@ class Call:
         return hash(self.key)
 
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same call in another process (see `hepgraph.content`)."""
+        """What makes it the same call in another process (see `hepgraph.fingerprint`)."""
         setup = [] if self.setup is None else [self.setup.value]
         return *self.taken.value, self.forms, list(self.columns.values()), self.masked, *setup
 

@@ -1,4 +1,4 @@
-"""What makes a thing a collection of dask: it has a graph, and the key of its result there (see `hepgraph.interop`)."""
+"""Collections of dask: a graph, and the key of the result in it (see `hepgraph.runner.dask_collections`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Collection:
+class DaskCollection:
     """The protocol of dask, for what says its `_dask_graph()`: a graph that is final, and the key of the result."""
 
     def _dask_graph(self) -> tuple[dict[Any, Any], str]:
@@ -38,7 +38,7 @@ class Collection:
         return dask.threaded.get(graph, keys, **options)
 
 
-class Computed(Collection):
+class Computed(DaskCollection):
     """What `dask.persist` makes of a lazy thing: a result that lies on the workers; `.compute()` gets it."""
 
     def __init__(self, graph: Any, key: str) -> None:

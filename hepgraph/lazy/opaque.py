@@ -13,6 +13,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import LazyError, ShapeError, UnsupportedError
+from hepgraph.functions.snapshot import REDUCERS, Snapshot
 from hepgraph.graph.canonical import TEXT, TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, items, move, option, replaced
 from hepgraph.graph.node import Item, Node, Space, node, space
@@ -21,7 +22,6 @@ from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import elementwise
 from hepgraph.lazy.call import RECORD, Call, Slot, as_array, as_awkward, called, once, read_only
-from hepgraph.snapshot import REDUCERS, Snapshot
 
 _CONVERSIONS = {
     "to_list", "to_numpy", "to_buffers", "to_json", "to_arrow", "to_arrow_table", "to_parquet", "to_feather",

@@ -31,11 +31,11 @@ from hepgraph.graph.canonical import (
     up,
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, lengths, move, option, unwrap
+from hepgraph.graph.interpreter import reduced_dtype
 from hepgraph.graph.node import Item, Node, Space, as_map, as_node, as_space, literal, map_, ordered, space
-from hepgraph.interpret import reduced_dtype
+from hepgraph.graph.ops import MOMENTS, OPS
 from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy
 from hepgraph.lazy.rules import Opaque, taking
-from hepgraph.ops import MOMENTS, OPS
 
 Level = Callable[[List, Space], Form]
 Over = Callable[[Space, Node], Form]

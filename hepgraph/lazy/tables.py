@@ -16,9 +16,9 @@ from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import BOOL, TEXT, TOTAL, conjunction, lift, take
 from hepgraph.graph.form import Form, List, Option, Scalar, option
 from hepgraph.graph.node import Literal, Node, Space, map_, node, space
+from hepgraph.graph.ops import Table
 from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, attached, together
 from hepgraph.lazy.broadcast import elementwise
-from hepgraph.ops import Table
 
 
 def _table(values: Any, name: str, what: str) -> Table:

@@ -1,0 +1,143 @@
+"""Arguments that a public function does not have, by the names of other libraries."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from hepgraph.errors import nearest
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+OPENING = ("hg.open", "hg.from_root", "hg.from_parquet")
+COMPUTING = ("hg.compute", "hg.run")
+# The arguments that users look for in the wrong place, and the functions that have them.
+PLACES: dict[str, tuple[str, ...]] = {
+    "cache": (*OPENING, "hg.run"),
+    "checkpoint": COMPUTING,
+    "depends": COMPUTING,
+    "eager": ("hg.run",),
+    "engine": COMPUTING,
+    "executor": (*COMPUTING, "hg.preprocess"),
+    "memory": ("hg.run",),
+    "metadata": (*OPENING, "hg.from_awkward"),
+    "on_error": (*COMPUTING, "hg.preprocess"),
+    "progress": (*COMPUTING, "hg.preprocess"),
+    "report": COMPUTING,
+    "resume": COMPUTING,
+    "retries": (*COMPUTING, "hg.preprocess"),
+    "schema": (*OPENING, "hg.from_awkward", "hg.run"),
+    "step_size": (*OPENING, "hg.run"),
+    "storage_options": (*OPENING, *COMPUTING, "hg.preprocess"),
+    "strict": ("hg.run", "hg.preprocess"),
+    "tree": ("hg.open", "hg.from_root", "hg.run", "hg.preprocess"),
+    "trust": COMPUTING,
+}
+
+
+class Said(NamedTuple):
+    """The argument that does the same here, a value of it, and what else may be said of it."""
+
+    argument: str
+    value: str = ""
+    more: str = ""
+
+    def use(self, function: Sequence[str]) -> str:
+        """What to write, and where if the function with these arguments does not have it."""
+        words = f"Use {self.argument}={self.value}" + (f", {self.more}" if self.more else "")
+        if self.argument in function:
+            return f"{words}."
+        return f"{words}{',' if self.more else ''} of {_any(PLACES[self.argument])}."
+
+
+_STEP = Said("step_size", more='in entries or as the memory of the needed columns ("50 MB")')
+_FIRST = "Use events.head(n), or hg.preprocess(fileset).first_events(n)."
+_COLUMNS = "None is needed: columns are found out from what is computed, and hg.necessary_columns shows them."
+_LAZY = "None is needed: events are lazy."
+_SKIP = Said("on_error", '"skip"')
+_TIMEOUT = Said("storage_options", '{"hepgraph": {"timeout": seconds}}')
+_TREE = Said("tree")
+_WORKERS = Said("executor", "hg.executors.Threads(n)", "or Processes(n)")
+
+# One row a word: an argument of coffea, dask, dask-awkward or uproot, and what does that here, or a sentence.
+ELSEWHERE: dict[str, Said | str] = {
+    "align_clusters": "None is needed: ranges follow the clusters.",
+    "chunksize": _STEP,
+    "client": Said("executor", "client"),
+    "columns": _COLUMNS,
+    "delayed": _LAZY,
+    "entry_start": _FIRST,
+    "entry_stop": _FIRST,
+    "filter_name": _COLUMNS,
+    "maxchunks": _FIRST,
+    "mode": _LAZY,
+    "n_workers": _WORKERS,
+    "num_workers": _WORKERS,
+    "object_path": _TREE,
+    "savemetrics": Said("report", "True"),
+    "scheduler": Said("executor"),
+    "schemaclass": Said("schema", more='such as "nanoaod"'),
+    "skip_bad_files": _SKIP,
+    "skipbadfiles": _SKIP,
+    "split_row_groups": _STEP,
+    "steps_per_file": _STEP,
+    "timeout": _TIMEOUT,
+    "tree_name": _TREE,
+    "treename": _TREE,
+    "treepath": _TREE,
+    "workers": _WORKERS,
+    "xrootdtimeout": _TIMEOUT,
+}
+
+
+def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
+    """Wraps a function so that arguments that it does not have are an error that says what to write instead.
+
+    `more` is for those who give too many by position; `name` is that of the class whose `__init__` it is.
+
+    >>> @spoken()
+    ... def run(fileset, *, step_size=None): ...
+    >>> run([], schemaclass="NanoAODSchema")
+    Traceback (most recent call last):
+    ...
+    TypeError: run() has no argument schemaclass=. Use schema=, such as "nanoaod", of hg.open, ... or hg.run.
+    """
+
+    def wrapped(function: Function) -> Function:
+        parameters = list(inspect.signature(function).parameters.values())[bool(name) :]  # without self
+        known = [each.name for each in parameters]
+        most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+        its = name or function.__name__
+
+        @functools.wraps(function)
+        def called(*args: Any, **options: Any) -> Any:
+            given = len(args) - bool(name)
+            if given > most:
+                rest = ", ".join(f"{each}=" for each in known[most:])
+                said = f"{its}() takes {most} by position, not {given}; the others have names: {rest}. {more}"
+                raise TypeError(said.rstrip())
+            for option in options:
+                if option not in known:
+                    raise TypeError(f"{its}() has no argument {option}=. {_advice(option, known)}")
+            return function(*args, **options)
+
+        return called  # type: ignore[return-value]
+
+    return wrapped
+
+
+def _advice(option: str, known: Sequence[str]) -> str:
+    """What to write instead of an argument that is not known."""
+    told = ELSEWHERE.get(option)
+    if told is not None:
+        return told if isinstance(told, str) else told.use(known)
+    if option in PLACES:
+        return f"It is an argument of {_any(PLACES[option])}."
+    names = nearest(option, known)
+    return f"{'Nearest names' if names else 'It has'}: {'=, '.join(names or known)}=."
+
+
+def _any(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

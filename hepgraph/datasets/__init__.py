@@ -1,0 +1,1 @@
+"""Events of files: filesets, schemas, collections."""

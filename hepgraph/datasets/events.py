@@ -1,0 +1,211 @@
+"""Opening datasets: ROOT and Parquet files, and arrays in memory, as lazy events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import awkward as ak
+import numpy as np
+
+from hepgraph import imports
+from hepgraph.arguments import spoken
+from hepgraph.datasets.grouping import looks_like_nanoaod
+from hepgraph.datasets.schema import Schema, events_of, load
+from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
+from hepgraph.graph.form import List, Record
+from hepgraph.graph.node import rewrite
+from hepgraph.io.access import files as io_files
+from hepgraph.io.cache.columns import ColumnCache, cache_of
+from hepgraph.io.memory import open_awkward
+from hepgraph.io.source import Origin, Source
+from hepgraph.lazy import behaviors
+from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.lazy.behavior import lost, record_names, shown
+
+Cache: TypeAlias = str | Path | ColumnCache | None
+
+# their libraries take as long to import as all of hepgraph
+_open_root: Callable[..., Source] = imports.function("hepgraph.io.root", "open_root")
+_open_parquet: Callable[..., Source] = imports.function("hepgraph.io.parquet.source", "open_parquet")
+
+
+def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
+    """Lazy events of any `Source`."""
+    return events_of(Origin.of(source), load(schema))
+
+
+@spoken()
+def from_root(
+    files: Any,
+    tree: str | None = None,
+    *,
+    schema: str | Path | Schema = "base",
+    step_size: int | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
+) -> Lazy:
+    """Lazy events of ROOT files (TTree or RNTuple).
+
+    `files`: a path or URL, a glob, "file.root:Events", a directory, a list of those, or {file: tree}. `tree`: the name
+    of the tree, if not "Events" or the only one. `step_size`: entries in a partition, or the memory of the needed
+    columns ("50 MB"); without it, some 100 000 entries (of RNTuples twice as many), cut where clusters end.
+    Nothing but metadata is read.
+
+    `cache`: a directory on a local disk (or an `hg.ColumnCache`, with a size) where the columns that are read are kept
+    decoded, for the next time; off by default.
+
+    Raises MissingFileError, MissingTreeError, DamagedFileError.
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_root("data/sample.root", schema="nanoaod")
+    >>> events.Muon.pt
+    <hepgraph.Lazy ## * var * float32>
+    """
+    _one_tree(files, tree)
+    source = _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source.cache = cache_of(cache)
+    return from_source(source, schema)
+
+
+@spoken()
+def from_parquet(
+    files: Any,
+    *,
+    schema: str | Path | Schema = "base",
+    step_size: int | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
+) -> Lazy:
+    """Lazy events of Parquet files, with one column per branch or with nested records.
+
+    `files`: a path or URL, a glob, a directory, or a list of those. The other arguments are as for `from_root`; ranges
+    follow the row groups: small ones go together, up to `step_size`, and large ones are cut into equal parts.
+
+    >>> import hepgraph as hg
+    >>> events = hg.from_parquet("data/sample.parquet", schema="nanoaod")
+    >>> events.MET.pt
+    <hepgraph.Lazy ## * float32>
+    """
+    source = _open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source.cache = cache_of(cache)
+    return from_source(source, schema)
+
+
+@spoken()
+def open(
+    files: Any,
+    tree: str | None = None,
+    *,
+    schema: str | Path | Schema | None = None,
+    step_size: int | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: Cache = None,
+) -> Lazy:
+    """Lazy events of ROOT or Parquet files, whichever they are; columns like `nMuon` and `Muon_pt` mean NanoAOD.
+
+    The arguments are those of `from_root`; Parquet files have no trees, so that `tree` says nothing of them.
+
+    >>> import hepgraph as hg
+    >>> "Muon" in hg.open("data/sample.parquet").fields
+    True
+    """
+    _one_tree(files, tree)
+    source = open_source(files, tree, step_size, metadata, storage_options)
+    source.cache = cache_of(cache)
+    return from_source(source, schema or usual_schema(source))
+
+
+def _one_tree(files: Any, tree: str | None) -> None:
+    """Raises FilesetError if a file is given with a tree of its own, and another tree beside it."""
+    own = io_files.split_tree(files)[1] if isinstance(files, str) else None
+    if own is not None and tree not in (None, own):
+        raise FilesetError(f"{files} names the tree {own!r}, and tree={tree!r} another one: leave one of them away.")
+
+
+def open_source(
+    files: Any,
+    tree: str | None = None,
+    step_size: int | str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Source:
+    """The source of ROOT or Parquet files, whichever they are."""
+    found = io_files.resolve(files, storage_options=storage_options)
+    if io_files.sniff(found[0][0], storage_options=storage_options) == "root":
+        return _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    return _open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+
+
+def usual_schema(source: Source) -> str:
+    """The schema of a source for which none is named."""
+    return "nanoaod" if looks_like_nanoaod(source) else "base"
+
+
+@spoken()
+def from_awkward(
+    array: Any,
+    npartitions: int = 1,
+    *,
+    schema: str | Path | Schema = "base",
+    metadata: Mapping[str, Any] | None = None,
+) -> Lazy:
+    """Lazy events of an awkward array in memory, in `npartitions` parts.
+
+    Up to 1 MiB it is copied; a larger one must not be changed in place before it is computed: that is an error then.
+
+    >>> import hepgraph as hg, awkward as ak
+    >>> hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2) * 2
+    <hepgraph.Lazy ## * float64>
+    """
+    if isinstance(array, Lazy):
+        raise UnsupportedError("from_awkward needs an eager array; this one is lazy already")
+    if not isinstance(array, ak.Array):
+        array = ak.Array(array)
+    behaviors.check(array, record_names(array.layout.form))
+    source = open_awkward(ak.Array(shown(array.layout)), npartitions=npartitions, metadata=metadata)
+    source.lost = lost(array)
+    return from_source(source, schema)
+
+
+def attach(array: Any, like: Lazy) -> Lazy:
+    """An eager array beside a dataset: one entry for each event, cut into the same partitions."""
+    if not isinstance(array, ak.Array):
+        array = ak.Array(np.asarray(array)) if not isinstance(array, list | tuple) else ak.Array(list(array))
+    if like._rows.kind != "events" or like._guard:
+        raise UnsupportedError(
+            "An eager array can be combined with lazy events only before any are cut away, for then its entries "
+            "correspond to the events. Apply the selection afterwards."
+        )
+    entries = like.source.entries
+    if len(array) != entries:
+        raise ShapeError(f"the eager array has {len(array)} entries, the dataset {entries}")
+    beside = from_awkward(array)
+    form = beside._form
+    mapped = rewrite_form(form, {beside._rows: like._rows})
+    return Lazy(mapped, like._rows)
+
+
+def rewrite_form(form: Any, new: Mapping[Any, Any]) -> Any:
+    """A form over a changed graph."""
+    from hepgraph.graph.form import Option, Scalar, option
+
+    def of(item: Any) -> Any:
+        return rewrite([item], new.get)[item]
+
+    match form:
+        case Scalar(x):
+            return Scalar(of(x))
+        case Option(valid, content):
+            return option(of(valid), rewrite_form(content, new))
+        case List(s, content, size):
+            return List(of(s), rewrite_form(content, new), size)
+        case Record():
+            return Record({name: rewrite_form(form[name], new) for name in form}, form.name, form.tuple)
+
+
+HOOKS["attach"] = attach

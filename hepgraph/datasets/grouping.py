@@ -1,0 +1,261 @@
+"""Columns sorted into collections, by their names and a schema: which field of which one a column is, what counts it,
+and which collection an index points into. No data is read, and no form is made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+from hepgraph.datasets.schemafile import Reference, Schema
+from hepgraph.errors import SchemaError, either, suggestion
+from hepgraph.io.required import level_name
+from hepgraph.io.source import Column, Origin, Source
+
+
+class Grouping:
+    """The columns of a dataset, sorted into collections; worked out once, in the order of the file."""
+
+    def __init__(self, origin: Origin, schema: Schema) -> None:
+        self.origin, self.schema = origin, schema
+
+    def __reduce__(self) -> Any:
+        return Grouping, (self.origin, self.schema)
+
+    @cached_property
+    def home(self) -> dict[str, tuple[str, str]]:
+        """The collection and the field that the separator makes of a name: `Jet_pt` is `pt` of `Jet`.
+
+        A collection may have separators in its own name where the file counts it (`nProton_multiRP`), but not where the
+        count is that of a column (uproot counts each: `nElectron_mvaIso` is the lengths of `Electron_mvaIso`, which has
+        nothing to do with `Electron_mvaIso_WP80`). Columns that have the name of a collection, or hold one value where
+        the others hold lists, stay what they are.
+        """
+        separator, columns = self.schema.separator, self.origin.source.columns
+        if not separator:
+            return {}
+        heads = {name.partition(".")[0] for name in columns}
+        found: dict[str, tuple[str, str]] = {}
+        for name in columns:
+            head = name.partition(".")[0]
+            if head != name or separator not in name or name.startswith(separator) or self._counted(name):
+                continue
+            collection, rest = self._split(name)
+            if rest and collection not in heads:
+                found[name] = collection, rest
+        jagged = {collection for name, (collection, _) in found.items() if is_list(columns[name])}
+        return {name: home for name, home in found.items() if home[0] not in jagged or is_list(columns[name])}
+
+    def _split(self, name: str) -> tuple[str, str]:
+        separator, columns = self.schema.separator, self.origin.source.columns
+        assert separator
+        parts = name.split(separator)
+        for length in range(len(parts) - 1, 1, -1):
+            collection = separator.join(parts[:length])
+            counted = self._count_name(collection) in columns and collection not in columns
+            if counted or collection in self.schema.collections:
+                return collection, separator.join(parts[length:])
+        return parts[0], separator.join(parts[1:])
+
+    def _count_name(self, collection: str) -> str | None:
+        return self.schema.counts.replace("{name}", collection) if self.schema.counts else None
+
+    def _counted(self, name: str) -> bool:
+        """Whether a column has the name of the lengths of others: it is no field of a collection."""
+        if not self.schema.counts:
+            return False
+        before, _, after = self.schema.counts.partition("{name}")
+        if not (name.startswith(before) and name.endswith(after)):
+            return False
+        counted = name[len(before) : len(name) - len(after)]
+        columns, separator = self.origin.source.columns, self.schema.separator
+        return bool(counted) and (
+            (counted in columns and bool(columns[counted].levels))
+            or any(other.startswith(f"{counted}{separator}") for other in columns)
+        )
+
+    @cached_property
+    def counters(self) -> frozenset[str]:
+        """The columns that are the lengths of one column of a collection alone (`nJet_pt`): known, but not listed."""
+        columns = self.origin.source.columns
+        names = {self._count_name(name) for name in self.home if is_list(columns[name])}
+        return frozenset(name for name in names if name in columns and _holds_counts(columns[name]))
+
+    @cached_property
+    def groups(self) -> tuple[dict[str, dict[str, Column]], dict[str, dict[str, Column]]]:
+        """Columns by their first name: nested ones (`Muon.pt`), and those that the separator splits (`Muon_pt`)."""
+        columns = self.origin.source.columns
+        if "" in columns or _outer_lists(columns):
+            return {"": dict(columns)}, {}
+        nested: dict[str, dict[str, Column]] = {}
+        split: dict[str, dict[str, Column]] = {}
+        for name, column in columns.items():
+            if name in self.home:
+                collection, rest = self.home[name]
+                split.setdefault(collection, {})[rest] = column
+            else:
+                nested.setdefault(self._head(name), {})[name] = column
+        for collection, told in self.schema.collections.items():  # those that are made of nothing but told fields
+            if collection not in nested and any(column in columns for column in told.fields.values()):
+                split.setdefault(collection, {})
+        return nested, split
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The top-level fields, in the order of the file, and what each is: `nested` or `split`; counts come last."""
+        nested, split = self.groups
+        counts = {self.count_column(name) for name in split}
+        found: dict[str, str] = {}
+        for name in self.origin.source.columns:
+            if name in self.home:
+                found.setdefault(self.home[name][0], "split")
+            elif name not in counts and name not in self.counters:
+                found.setdefault(self._head(name), "nested")
+        for name in split:
+            found.setdefault(name, "split")
+        for name in nested:
+            if name not in self.counters:
+                found.setdefault(name, "nested")
+        return found
+
+    def _head(self, name: str) -> str:
+        """The field that a column is in: the first part of a dotted name, unless that is empty or another column."""
+        head = name.partition(".")[0]
+        return name if not head or head in self.origin.source.columns else head
+
+    def count_column(self, collection: str) -> str | None:
+        """The column with the lengths of a collection, if the file has one; raises if the schema says it must."""
+        columns = self.origin.source.columns
+        told = self.schema.told(collection).counts
+        name = told or self._count_name(collection)
+        column = columns.get(name) if name else None
+        if column is not None and _holds_counts(column):
+            return name
+        if told is None:
+            return None
+        if column is None:
+            raise SchemaError(
+                f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} is not in "
+                f"{self.origin.source.name}.\n{suggestion(told, columns)}"
+            )
+        raise SchemaError(
+            f"Schema {self.schema.name}: the count branch {told!r} of collection {collection} must hold integers, "
+            f"one an event; in {self.origin.source.name} it holds {column.type}."
+        )
+
+    def lists(self, collection: str) -> list[Column]:
+        """The columns of a collection that is spread over columns which have its lists."""
+        known = self.origin.source.columns
+        told = self.schema.told(collection).fields.values()
+        more = [known[name] for name in told if name in known]
+        return [column for column in (*self.groups[1][collection].values(), *more) if is_list(column)]
+
+    def lengths(self, collection: str) -> tuple[Any, ...]:
+        """What the space of the lists of a collection is known by: its count column, or else its first column.
+
+        Where the file does not itself read the lists by the count, one of these columns says whether it is right.
+        """
+        lists, counts = self.lists(collection), self.count_column(collection)
+        if counts is None:
+            return self.origin, level_name(lists[0], 0), 0
+        if self.origin.source.ties and any(column.counts == counts for column in lists):
+            return self.origin, counts, None
+        return self.origin, counts, tuple(column.name for column in lists if not column.problem) or None
+
+    # references
+
+    def references(self, collection: str, own: Collection[str]) -> dict[str, Reference]:
+        """References of a collection with these fields by name: those of the schema, and indices that name another."""
+        found: dict[str, Reference] = {}
+        for told in self.schema.references.get(collection, ()):
+            here = told.inverse or all(index in own for index in told.indices)
+            if told.to in self.names and here and told.name not in own:
+                found[told.name] = told
+        for index in own:
+            if (name := matched(index)) is not None and name not in own and name not in found:
+                reference = self._target(collection, index)
+                if reference is not None and reference.to in self.names:
+                    found[name] = replace(reference, name=name, indices=(index,))
+        return found
+
+    def _target(self, collection: str, index: str) -> Reference | None:
+        """Where an index points: as the schema says, or into the one collection that its name is found in."""
+        told = self.schema.told(collection).indices.get(index)
+        if told is not None:
+            return Reference(told, "")
+        for reference in self.schema.references.get(collection, ()):
+            if index in reference.indices and not reference.inverse:
+                return reference
+        fits = self._fits(index)
+        return Reference(fits[0], "") if len(fits) == 1 and fits[0].lower() == _stem(index) else None
+
+    def _fits(self, index: str) -> list[str]:
+        """The collections that an index may point into by its name: `jetIdx` may mean Jet, FatJet and GenJetAK8."""
+        return [name for name in self._collections if _stem(index) in name.lower()]
+
+    @cached_property
+    def _collections(self) -> list[str]:
+        """The collections that are lists."""
+        nested, split = self.groups
+        return [
+            name
+            for name, kind in self.names.items()
+            if any(map(is_list, (split if kind == "split" else nested).get(name, {}).values()))
+        ]
+
+    def unclear(self, collection: str, own: Collection[str], name: str) -> str:
+        """Why there is no reference of this name, if an index here could be meant; else nothing."""
+        for index in own:
+            if matched(index) != name:
+                continue
+            target = self._target(collection, index)
+            if target is not None:
+                return f"{collection}.{index} points into {target.to}, which is not in {self.origin.source.name}."
+            if fits := self._fits(index):
+                return (
+                    f"{collection}.{index} may point into {either(fits)}: its name does not tell. A schema may say:\n"
+                    f'    [collections.{collection}]\n    indices = {{ {index} = "{fits[0]}" }}'
+                )
+        return ""
+
+
+_INDEX = re.compile(r"(\w+?)Idx(G?)(\d*)")
+
+
+def matched(index: str) -> str | None:
+    """The name of the reference that an index column makes.
+
+    >>> matched("jetIdx"), matched("electronIdx2"), matched("pt")
+    ('matched_jet', 'matched_electron2', None)
+    """
+    match = _INDEX.fullmatch(index)
+    return None if match is None else f"matched_{match[1]}{match[3]}"
+
+
+def _stem(index: str) -> str:
+    match = _INDEX.fullmatch(index)
+    assert match is not None
+    return match[1].lower()
+
+
+def _holds_counts(column: Column) -> bool:
+    return not (column.levels or column.optional or column.text) and column.dtype.kind in "iu"
+
+
+def is_list(column: Column) -> bool:
+    """Whether a column holds lists of any length."""
+    return bool(column.levels) and column.levels[0].size is None
+
+
+def _outer_lists(columns: Mapping[str, Column]) -> bool:
+    """Whether all columns are inside of one list that has no name: an array of lists of records."""
+    return bool(columns) and all(n and c.levels and level_name(c, 0) == "" for n, c in columns.items())
+
+
+def looks_like_nanoaod(source: Source) -> bool:
+    """Whether a source has the columns of a NanoAOD: counts like nMuon, and lists with that prefix."""
+    names = source.columns
+    return any(f"n{name.partition('_')[0]}" in names for name in names if "_" in name)

@@ -1,0 +1,68 @@
+"""The sum of the ranges below one place of a tree, made on a worker of dask."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hepgraph.executors.dask_plan import work_of
+from hepgraph.executors.interface import Folding
+from hepgraph.executors.tree import Merger, Place
+from hepgraph.functions import pickling
+
+
+@dataclass
+class PlaceSum:
+    """The sum below one place, as bytes, so that adding it to another leaves it as it is."""
+
+    level: int
+    index: int
+    body: bytes
+    rows: list[tuple[int, Any]]
+    seconds: float
+    inputs: int = 0  # bytes that went into it
+
+
+def add_up(plan: str, place: Place, first: int, tasks: Sequence[Any]) -> PlaceSum:
+    """A task of dask: the ranges of one place."""
+    return summed(work_of(plan), place, first, tasks)
+
+
+def merge(plan: str, place: Place, count: int, sums: Sequence[PlaceSum]) -> PlaceSum:
+    """A task of dask: adds up what lies below one place, which stands above `count` ranges."""
+    return merged_sum(work_of(plan), place, count, sums)
+
+
+def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> PlaceSum:
+    """Works through the ranges of one place; `first` is the number of the first of all.
+
+    While it works on one, the data of the next one are fetched.
+    """
+    start = time.perf_counter()
+    merger, rows = Merger(len(tasks), work.combine(place.tree)), []
+    ahead = getattr(work, "ahead", None)
+    for i, task in enumerate(tasks):
+        if ahead is not None and i + 1 < len(tasks):
+            ahead(tasks[i + 1])
+        value, row = work(task)
+        merger.add(i, value)
+        rows.append((first + i, row))
+    return PlaceSum(place.level, place.index, pickling.dumps(merger.result), rows, time.perf_counter() - start)
+
+
+def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[PlaceSum]) -> PlaceSum:
+    """Adds up the sums of all places below one, which stands above `count` ranges."""
+    start = time.perf_counter()
+    merger, rows = Merger(count, work.combine(place.tree)), []
+    for each in sums:
+        merger.add(each.index - (place.index << (place.level - each.level)), pickle.loads(each.body), each.level)
+        rows += each.rows
+    body = pickling.dumps(merger.result)
+    seconds = sum(each.seconds for each in sums) + time.perf_counter() - start
+    return PlaceSum(place.level, place.index, body, rows, seconds, sum(len(each.body) for each in sums))
+
+
+__all__ = ["PlaceSum", "add_up", "merge", "merged_sum", "summed"]

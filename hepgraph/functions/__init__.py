@@ -1,0 +1,1 @@
+"""The user's functions, as they were when they were recorded."""

@@ -1,0 +1,1 @@
+"""Columns and metadata that are kept on disk."""

@@ -1,0 +1,96 @@
+"""What was found out about files of data, kept on disk for other processes: types of columns, places of baskets.
+
+A file here is used only if it, and the directory it is in, belong to the user and cannot be written by others, and if
+its checksum is right. What is remembered is of one state of a file of data (when it was written, its
+size and number on the disk; of a remote one: size, time and tag), and of one state of the code that found it out.
+Nothing here raises because of the state of the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hepgraph.disk import plain, trust
+from hepgraph.disk.folder import Folder
+from hepgraph.io.access.identity import settled
+from hepgraph.io.source import Column, File, Level, RecordLevel
+
+MAGIC = b"hepgraph known 2\n"
+MOST = 256 << 20  # bytes that are kept
+_NAME = re.compile("[0-9a-f]{64}")
+_CODE = ("source.py", "forms.py", "trees.py", "root.py", "ttree/*.py", "rntuple/*.py")  # what finds things out, in `io`
+
+for _kind in (Column, File, Level, RecordLevel):
+    plain.plain(_kind)
+
+
+def directory() -> Path | None:
+    """Where things are kept; None if nowhere."""
+    return trust.directory("known")
+
+
+def recall(path: str, state: Any, *what: Any) -> Any:
+    """What is remembered of a file in a state; None if nothing is."""
+    disk = None if state is None or not _code() else _disk()
+    if disk is None:
+        return None
+    name = _name(path, state, what)
+    where = os.path.join(disk.directory, name[:2], name)
+    data = bytes(disk.content(where) or b"")
+    head = len(MAGIC) + 32
+    if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
+        return None
+    try:
+        return plain.read(data[head:])
+    except (ValueError, plain.Pickled):
+        return None
+
+
+def remember(value: Any, path: str, state: Any, *what: Any) -> None:
+    """Keeps what was found out about a file that had this state, before and after."""
+    disk = _disk() if state is not None and _code() and settled(path) else None
+    if disk is not None:
+        name = _name(path, state, what)
+        try:
+            data, _ = plain.written(value)
+        except TypeError:  # there is something in it that only uproot knows
+            return
+        disk.write(os.path.join(disk.directory, name[:2]), name, [MAGIC, _sum(name, data), data])
+
+
+def _disk() -> Folder | None:
+    where = directory()
+    if where is None or trust.usable("known", make=True) is None:
+        return None
+    return _disks.setdefault(str(where), Folder(str(where), MOST, _NAME))
+
+
+_disks: dict[str, Folder] = {}
+
+
+def _sum(name: str, data: bytes) -> bytes:
+    return hashlib.sha256(name.encode() + data).digest()
+
+
+def _name(path: str, state: Any, what: tuple[Any, ...]) -> str:
+    return hashlib.sha256(repr((_code(), path, state, what)).encode()).hexdigest()
+
+
+@cache
+def _code() -> str:
+    """A hash of what finds things out; empty where the code is not in files, and nothing is remembered."""
+    digest = hashlib.sha256(f"{sys.version} {version('uproot')} {version('numpy')}".encode())
+    try:
+        files = [sorted(Path(__file__).parents[1].glob(name)) for name in _CODE]
+        for path in [path for found in files for path in found]:
+            digest.update(path.read_bytes())
+    except OSError:
+        return ""
+    return digest.hexdigest() if all(files) else ""

@@ -1,0 +1,208 @@
+"""Columns for the engine: which ones a graph needs, and their buffers in one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from hepgraph.errors import DamagedFileError, MissingColumnError
+from hepgraph.graph.canonical import TEXT
+from hepgraph.graph.consistency import check_lengths
+from hepgraph.graph.node import Item, Node, Space
+from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source, marked
+
+Array = np.ndarray[Any, Any]
+
+Needs = dict[Origin, dict[str, Need]]
+
+
+def texts_of(data: Data) -> Array:
+    """The texts of a column of characters; raises ValueError if one is not UTF-8."""
+    assert data.values is not None
+    raw, bounds = data.values.tobytes(), data.offsets[-1].tolist()
+    texts: list[str] = []
+    try:
+        texts.extend(raw[a:b].decode() for a, b in pairwise(bounds))
+    except UnicodeDecodeError:
+        wrong = raw[bounds[len(texts)] : bounds[len(texts) + 1]]
+        shown = f"{wrong[:40]!r}{'...' * (len(wrong) > 40)}"
+        raise ValueError(f"text number {len(texts)}, {shown}, is not UTF-8") from None
+    return np.array(texts, dtype=TEXT)
+
+
+def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
+    """The columns that the items of a graph read, by dataset: their data, or their lengths alone.
+
+    Lengths are those of one of the columns `among` which some are read anyway, if these are told.
+    """
+    found: Needs = {}
+    lists: list[tuple[Origin, str, int]] = []
+    told: list[tuple[Origin, Sequence[str]]] = []
+    records: list[tuple[Origin, str]] = []
+    for item in order:
+        if isinstance(item, Node) and item.op in ("load", "load_valid"):
+            found.setdefault(item.param[0], {})[item.param[1]] = Need.DATA
+        elif isinstance(item, Node) and item.op == "list_valid":
+            lists.append(item.param)
+        elif isinstance(item, Node) and item.op == "record_valid":
+            records.append(item.param)
+        elif isinstance(item, Space) and item.kind == "leaf":
+            origin, name, level = item.param
+            if isinstance(level, int):
+                lists.append((origin, name, level))
+            else:
+                found.setdefault(origin, {})[name] = Need.DATA
+                told += [(origin, level)] if level else []
+        elif isinstance(item, Space) and item.kind == "events":
+            found.setdefault(item.param, {})
+    for origin, name in records:  # before the lists, as a column of these records has the lists around them
+        have = found.setdefault(origin, {})
+        if not any(_has_record(origin.source.columns[column], name) for column in have):
+            have[record_holder(origin.source, name).name] = Need.DATA
+    for origin, name, level in lists:
+        have = found.setdefault(origin, {})
+        if not any(_has_level(origin.source.columns[column], name, level) for column in have):
+            have[holder(origin.source, name, level, None if among is None else among[origin]).name] = Need.COUNTS
+    for origin, names in told:
+        have = found[origin]
+        if not any(name in have for name in names):
+            have[witness(origin.source, names, None if among is None else among[origin])] = Need.COUNTS
+    return found
+
+
+def witness(source: Source, names: Iterable[str], among: Collection[str] | None = None) -> str:
+    """The smallest of some columns, whose lists tell whether a column of lengths is right."""
+    known = [source.columns[name] for name in names if name in source.columns and (among is None or name in among)]
+    return min(known, key=lambda column: (column.memory, column.name)).name
+
+
+def holder(source: Source, name: str, level: int, among: Iterable[str] | None = None) -> Column:
+    """The smallest column that has a list level; a level is known by the name of the branch or record that it is of."""
+    columns = source.columns.values() if among is None else [source.columns[other] for other in among]
+    candidates = [column for column in columns if _has_level(column, name, level) and not column.problem]
+    if not candidates:
+        raise MissingColumnError(f"No column of {source.name} has the lists of {name!r}.")
+    return min(candidates, key=lambda column: (column.memory, column.name))
+
+
+def record_holder(source: Source, name: str) -> Column:
+    """The smallest column that tells which records of this name are None."""
+    candidates = [column for column in source.columns.values() if _has_record(column, name) and not column.problem]
+    if not candidates:
+        raise MissingColumnError(f"No column of {source.name} that can be read tells which records {name!r} are None.")
+    return min(candidates, key=lambda column: (column.memory, column.name))
+
+
+def _has_record(column: Column, name: str) -> bool:
+    return any(record.name == name and record.nullable for record in column.records)
+
+
+def _has_level(column: Column, name: str, level: int) -> bool:
+    return len(column.levels) > level and level_name(column, level) == name
+
+
+def level_name(column: Column, level: int) -> str:
+    """The name that a list level of a column is known by."""
+    name = column.levels[level].name
+    return column.name if name is None else name
+
+
+def _lacks(data: Data, need: Need) -> bool:
+    """Whether values are needed where only lengths were read."""
+    return need is Need.DATA and data.values is None
+
+
+class Loaded:
+    """The needed columns of one partition, as an interpreter asks for them (see `interpret.Provider`)."""
+
+    def __init__(self, main: Origin, partition: Partition, needs: Needs) -> None:
+        self.main, self.partition = main, partition
+        self.data: dict[Origin, dict[str, Data]] = {}
+        self.numbers: Array | None = None  # of the entries in the file, where they are not one after the other
+        self._alive: dict[str, Array] = {}
+        self.add(needs)
+
+    def add(self, needs: Needs, alive: Array | None = None) -> None:
+        """Reads what is not there yet; what nobody looks at where an entry is not `alive` may be left out."""
+        first = self.partition.first
+        beside = Partition("<memory>", "", first, first + len(self.partition), first)
+        for origin, columns in needs.items():
+            have = self.data.setdefault(origin, {})
+            wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
+            if wanted and origin == self.main:
+                have |= origin.source.fetch(self.partition, wanted, alive, have)
+                if alive is not None:
+                    self._alive |= dict.fromkeys(wanted, alive)
+            elif wanted:
+                have |= origin.source.fetch(beside, wanted)
+
+    def entries(self, origin: Origin) -> tuple[int, int]:
+        """The number of entries of the partition, and how many of the dataset come before it."""
+        return len(self.partition), self.partition.first
+
+    def offsets(self, origin: Origin, column: str, level: Any) -> Array:
+        """The offsets of a list level; without a number, from a column of lengths, which those of lists must be."""
+        if isinstance(level, int):
+            return self._holder(origin, column, level).offsets[level]
+        from hepgraph.io.native.loops import summed  # which compiles
+
+        lengths = self.data[origin][column]
+        assert lengths.values is not None
+        sums = summed(lengths.values) if lengths.sums is None else lengths.sums
+        for name in level or ():
+            if name in self.data[origin]:
+                check_lengths(column, sums, name, self.data[origin][name].offsets[0], partial(self.place, origin))
+                break
+        return sums
+
+    def place(self, origin: Origin, entry: int) -> str:
+        """Where an entry of the partition is."""
+        if origin != self.main:
+            return f"at entry {self.partition.first + entry} of the dataset"
+        number = self.partition.start + entry if self.numbers is None else self.numbers[entry]
+        return f"at entry {number} of {self.partition.path}"
+
+    def alive(self, origin: Origin, column: str) -> Array | None:
+        """The entries whose values of a column were read; None if all were."""
+        return self._alive.get(column) if origin == self.main else None
+
+    def _holder(self, origin: Origin, name: str, level: int) -> Data:
+        for column, data in self.data[origin].items():
+            if _has_level(origin.source.columns[column], name, level):
+                return data
+        raise MissingColumnError(f"no column with the lists of {name!r} was read")
+
+    def values(self, origin: Origin, column: str) -> Array:
+        """The flat values of a column."""
+        data = self.data[origin][column]
+        assert data.values is not None
+        if not origin.source.columns[column].text:
+            return data.values
+        try:
+            return texts_of(data)
+        except ValueError as error:
+            path = self.partition.path
+            raise marked(DamagedFileError(f"Cannot read {column!r} of {self.partition}: {error}"), path) from error
+
+    def valid(self, origin: Origin, column: str, level: int | None) -> Array | None:
+        """Which values (level None) or lists are not None; None if all are."""
+        if level is None:
+            return self.data[origin][column].valid
+        masks = self._holder(origin, column, level).level_valid
+        return masks[level] if level < len(masks) else None
+
+    def record_valid(self, origin: Origin, name: str) -> Array | None:
+        """Which records of this name are not None; None if all are."""
+        for column, data in self.data[origin].items():
+            if _has_record(origin.source.columns[column], name):
+                return data.records.get(name)
+        raise MissingColumnError(f"no column that tells which records {name!r} are None was read")
+
+    def levels(self, origin: Origin, column: str) -> Sequence[Array]:
+        """The offsets of all list levels that the column itself has."""
+        known = origin.source.columns[column]
+        return self.data[origin][column].offsets[: len(known.levels)]

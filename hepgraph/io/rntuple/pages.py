@@ -1,0 +1,507 @@
+"""The elements of RNTuple columns: pages read, checked, unpacked and decoded, straight into the final array.
+
+A *physical* column is a sequence of elements in each cluster: numbers, bits, or the ends of lists. It may be stored in
+several encodings (its *representations*), one in each cluster.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import xxhash
+
+from hepgraph.io.native.buffers import shelf
+from hepgraph.io.native.codecs import BlockError
+from hepgraph.io.native.fused import ENOUGH
+from hepgraph.io.native.libraries import tools
+from hepgraph.io.native.loops import adder, address
+from hepgraph.io.native.shared import Promises, Share
+from hepgraph.io.rntuple.encodings import BYTE, Encoding
+from hepgraph.io.rntuple.fused_pages import PageFrame, Rest, placed, rows_of
+from hepgraph.io.rntuple.pagebytes import BATCH, GAP, PageBytes, ordered, room, scratch, unpacked
+from hepgraph.io.rntuple.pagelist import CHECKSUM, PageError, PageList, Pages
+from hepgraph.io.rntuple.unsplit import unsplitter
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Range: TypeAlias = tuple[int, int]
+
+LARGEST = 32 << 20  # bytes of a page
+LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
+
+
+@dataclass(frozen=True, slots=True)
+class Physical:
+    """A column of a field: its representations by their index in the file, the default one first.
+
+    `first` is the first element that was written, more than 0 if the column was added to the RNTuple later.
+    """
+
+    representations: Mapping[int, Encoding]
+    first: int = 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return next(iter(self.representations.values())).dtype
+
+
+@dataclass(frozen=True, slots=True)
+class PagePart:
+    """Elements of a column in one cluster; `total` is the number that it should have, `before` that of earlier ones.
+
+    Both are known of elements that are not inside lists: only of those may a column miss some, which are then zero.
+    `final` elements of lists are the last ones that the cluster has of them, by the ends of the lists.
+    """
+
+    cluster: int
+    first: int
+    last: int
+    total: int | None = None
+    before: int = 0
+    final: bool = False
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+@dataclass(slots=True)
+class Passed:
+    """Which of the elements anybody looks at, page by page; `skipped` counts the bytes of the pages passed over.
+
+    `entries` tells how many of the entries before each one are looked at; `lists` lead from entries to elements.
+    """
+
+    entries: Array
+    lists: Sequence[Array] = ()
+    skipped: int = 0
+    _bounds: Array | None = None
+
+    def any(self, first: int, last: int) -> bool:
+        """Whether anybody looks at any of the entries that the elements from `first` to `last` belong to."""
+        if self.lists:
+            if self._bounds is None:
+                self._bounds = self.lists[0]
+                for offsets in self.lists[1:]:
+                    self._bounds = offsets[self._bounds]
+            first = int(np.searchsorted(self._bounds, first, side="right")) - 1
+            last = int(np.searchsorted(self._bounds, last, side="left"))
+        return bool(self.entries[first] != self.entries[last])
+
+
+PageKey: TypeAlias = tuple[int, int, int]  # of a cluster, the index of a representation, and a page
+Stored: TypeAlias = tuple[int, Pages, Encoding]  # the index of a representation, its pages in a cluster, its encoding
+
+
+@dataclass(slots=True)
+class PageReader:
+    """Reads elements of physical columns; for one thread at a time.
+
+    Large pages that a range has only a part of are shared with other ranges, if there is a `share`.
+    """
+
+    lists: PageList
+    bytes: PageBytes
+    share: Share | None = None
+    fetched: dict[int, memoryview] = field(default_factory=dict)
+    _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
+
+    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[PagePart], Passed | None]]) -> None:
+        """Reads the pages of several columns that anybody looks at in one go, if the file is remote.
+
+        Those that another range reads for all of them are left out.
+        """
+        if not self.bytes.remote:
+            return
+        ranges: set[Range] = set()
+        promised: dict[PageKey, int] = {}
+        with Promises(self.share) as promises:
+            for column, parts, passed in wanted:
+                at = 0
+                for part in parts:
+                    stored = self._stored(column, part.cluster)
+                    if stored is not None:
+                        index, pages, _ = stored
+                        low = part.first - self._missing(column, part)
+                        high = low + len(part)
+                        for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at):
+                            place, key = _range(pages, page), (part.cluster, index, page)
+                            if self._is_cut(stored, page, low, high):
+                                if not promises.give(key, int(pages.starts[page + 1] - pages.starts[page])):
+                                    continue
+                                promised[key] = place[0]
+                            ranges.add(place)
+                    at += len(part)
+            missing = sorted((start, stop) for start, stop in ranges if start not in self.fetched)
+            if missing:
+                self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
+            for key, start in promised.items():
+                promises.keep(key, self.fetched[start])
+
+    def about(self, column: Physical, part: PagePart) -> list[Range]:
+        """Where the elements of some entries would be if all entries of the cluster had equally many."""
+        stored = self._stored(column, part.cluster)
+        if stored is None or not part.total:
+            return []
+        _, pages, _ = stored
+        low, high = pages.elements * part.first // part.total, -(-pages.elements * part.last // part.total)
+        return [_range(pages, page) for page in _between(pages, low, high)]
+
+    def all_of(self, column: Physical, cluster: int) -> PagePart:
+        """All elements that a cluster has of a column."""
+        stored = self._stored(column, cluster)
+        return PagePart(cluster, 0, 0 if stored is None else stored[1].elements)
+
+    def elements(
+        self,
+        column: Physical,
+        parts: Sequence[PagePart],
+        dtype: np.dtype[Any] | None = None,
+        passed: Passed | None = None,
+    ) -> Array:
+        """The elements of some parts, one part after the other; zeros for those of pages that nobody looks at."""
+        dtype = column.dtype if dtype is None else dtype
+        self._check(column, parts)
+        out = shelf.take(sum(map(len, parts)), dtype)
+        at, rests = 0, []
+        for part in parts:
+            rest, _ = self._fill(column, part, out[at : at + len(part)], passed, at)
+            if rest is not None:
+                rests.append(rest._replace(at=rest.at + at))
+            at += len(part)
+        if len({rest.encoding for rest in rests}) == 1 and not rests[0].encoding.delta:
+            self._place(column, rests, out)  # of all clusters at once
+        else:
+            for rest in rests:
+                self._place(column, [rest], out)
+        return out
+
+    def offsets(self, column: Physical, parts: Sequence[PagePart]) -> tuple[Array, list[PagePart]]:
+        """The offsets of the lists in some parts, from 0 and through all parts, and the elements that they hold."""
+        self._check(column, parts)
+        out = shelf.take(sum(map(len, parts)) + 1, np.dtype(np.int64))
+        out[0] = 0
+        inside, at = [], 1
+        for part in parts:
+            before, start, place = int(out[at - 1]), 0, out[at - 1 : at + len(part)]
+            if part.first and len(part):  # the last end before them is where they start
+                more = PagePart(part.cluster, part.first - 1, part.last, part.total, part.before)
+                rising = self._filled(column, more, place, again=1)
+                start = int(place[0])
+                place += before - start
+            else:
+                rising = self._filled(column, part, place[1:], begin=before) and before <= place[1]
+            if start < 0 or not (rising or (place[:-1] <= place[1:]).all()):
+                raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
+            final = len(part) > 0 and (part.final or part.last == part.total)
+            inside.append(PagePart(part.cluster, start, start + int(place[-1]) - before, final=final))
+            at += len(part)
+        return out, inside
+
+    def same(self, column: Physical, parts: Sequence[PagePart]) -> tuple[object, ...]:
+        """What is equal for two columns only if their elements are, because they are in the same pages of the file.
+
+        ROOT writes equal pages once: the offsets of `Jet_pt` and `Jet_eta` may be different columns in the same place.
+        """
+        found: list[object] = [column.first]
+        for part in parts:
+            stored = self._stored(column, part.cluster)
+            if stored is not None:
+                _, pages, encoding = stored
+                found += [encoding, pages.offsets.tobytes(), pages.sizes.tobytes(), pages.starts.tobytes()]
+            found.append(part.cluster)
+        return tuple(found)
+
+    def check(self, column: Physical, cluster: int) -> None:
+        """Raises if a page of a column in a cluster does not have the checksum that it should have."""
+        stored = self._stored(column, cluster)
+        if stored is not None:
+            for _ in self._pages(column, cluster, stored[1], _between(stored[1], 0, stored[1].elements)):
+                pass
+
+    def _name(self, column: Physical, cluster: int) -> str:
+        stored = self._stored(column, cluster)
+        index, encoding = next(iter(column.representations.items())) if stored is None else (stored[0], stored[2])
+        return f"cluster {cluster}, column {index} ({encoding.name})"
+
+    def _stored(self, column: Physical, cluster: int) -> Stored | None:
+        """The representation that is used in a cluster; None if the column was added after it."""
+        key = next(iter(column.representations)), cluster
+        if key not in self._known:
+            self._known[key] = self._used(column, cluster)
+        return self._known[key]
+
+    def _used(self, column: Physical, cluster: int) -> Stored | None:
+        found = []
+        for index, encoding in column.representations.items():
+            pages = self.lists.pages(cluster, index)
+            if pages is not None and not pages.suppressed:
+                found.append((index, pages, encoding))
+        if len(found) == 1:
+            return found[0]
+        if not found and all(self.lists.pages(cluster, index) is None for index in column.representations):
+            return None
+        which = ", ".join(map(str, column.representations))
+        raise PageError(f"cluster {cluster} has {len(found)} representations in use, of columns {which}, not one")
+
+    def _missing(self, column: Physical, part: PagePart) -> int:
+        """The number of elements of a cluster that come before the first that was written."""
+        stored = self._stored(column, part.cluster)
+        if part.total is None:
+            return 0
+        missing = part.total - (0 if stored is None else stored[1].elements)
+        expected = min(max(column.first - part.before, 0), part.total)
+        if missing != expected:
+            raise PageError(
+                f"{part.total - missing} elements in {self._name(column, part.cluster)}, not {part.total - expected}"
+            )
+        return missing
+
+    def _check(self, column: Physical, parts: Sequence[PagePart]) -> None:
+        """Raises if the elements are not there, or cannot be held, before a place for them is made."""
+        for part in parts:
+            stored, missing = self._stored(column, part.cluster), self._missing(column, part)
+            there = missing + (0 if stored is None else stored[1].elements)
+            if not 0 <= part.first <= part.last <= there:
+                raise PageError(
+                    f"elements {part.first} to {part.last} wanted of the {there} in {self._name(column, part.cluster)}"
+                )
+            if part.final and part.last != there:
+                raise PageError(
+                    f"{self._name(column, part.cluster)} has {there} elements, and its lists have {part.last} of them"
+                )
+
+    def _filled(self, column: Physical, part: PagePart, out: Array, begin: int = 0, again: int = 0) -> bool:
+        """Places the ends of lists in a part, counted from `begin`; says whether they are known never to decrease.
+
+        The first ones, `again`, are those that the range before has too.
+        """
+        rest, seams = self._fill(column, part, out, None, 0, begin, again)
+        rising = rest is None or self._place(column, [rest], out, begin)
+        return rising and seams is not None and all(out[at - 1] <= out[at] for at in seams if 0 < at < len(out))
+
+    def _fill(
+        self,
+        column: Physical,
+        part: PagePart,
+        out: Array,
+        passed: Passed | None = None,
+        at: int = 0,
+        begin: int = 0,
+        again: int = 0,
+    ) -> tuple[Rest | None, set[int] | None]:
+        """Places those elements of a part that are on pages which other ranges have a part of, and tells of the rest.
+
+        They are counted from `begin`. Those of pages that are `passed` over are 0; `at` is the place of the first of
+        all that are wanted. With the rest come the places between that and what was placed, if this is known never to
+        decrease.
+        """
+        missing, absent = self._missing(column, part), 0
+        low, high = part.first - missing, part.last - missing
+        if low < 0:
+            out[: min(-low, len(out))] = begin
+            at += min(-low, len(out))
+            absent, low = min(-low, len(out)), 0
+            out = out[absent:]
+        stored = self._stored(column, part.cluster)
+        if stored is None or low >= high:
+            return None, None
+        index, pages, encoding = stored
+        if not np.can_cast(encoding.dtype, out.dtype):
+            raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
+        every = _between(pages, low, high)
+        some = _looked_at(pages, every, low, high, passed, at)
+        if passed is not None and len(some) < len(every):
+            out[...] = 0
+            sizes = [_range(pages, page) for page in set(every).difference(some)]
+            passed.skipped += sum([stop - start for start, stop in sizes])
+        rising, seams = True, set()
+        cut = [page for page in some if self._is_cut(stored, page, low, high, again)]
+        for page in cut:
+            start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
+            first, last = max(low, start), min(high, stop)
+            assert self.share is not None
+            data = self.share.get(
+                (part.cluster, index, page),
+                (last - max(first, low + again), stop - start),
+                partial(self._unpacked_page, column, part.cluster, page),
+            )
+            rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
+            seams |= {absent + first - low, absent + last - low}
+        others = [page for page in some if page not in cut]
+        rest = Rest(part.cluster, encoding, pages, others, low, high, absent) if others else None
+        return rest, seams if rising and not absent else None
+
+    def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int = 0) -> bool:
+        """Whether there are elements before `low` or behind `high` on a page that is large enough to be shared.
+
+        One of which no more than the first elements, `again`, are wanted is left to the ranges before.
+        """
+        _, pages, encoding = stored
+        start, stop = pages.starts[page], pages.starts[page + 1]
+        if self.share is None or (start >= low and stop <= high) or stop <= low + again:
+            return False
+        return bool((stop - start) * encoding.bits >= 8 * LARGE)
+
+    def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
+        """The bytes of a page, decompressed, in memory of their own."""
+        stored = self._stored(column, cluster)
+        assert stored is not None
+        _, pages, encoding = stored
+        size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
+        out = shelf.take(size, np.dtype(np.uint8))
+        if size >= ENOUGH and self._straight([Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out):
+            return out
+        start = int(pages.offsets[page])
+        if self.bytes.remote and self.share is not None and start not in self.fetched:
+            told = self.share.promised((cluster, stored[0], page))
+            if told is not None:
+                self.fetched[start] = memoryview(told)
+        ((_, packed),) = self._pages(column, cluster, pages, [page])
+        with self._naming(column, cluster, page):
+            data = unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))
+        return data.copy() if len(packed) == size else data
+
+    @contextmanager
+    def _naming(self, column: Physical, cluster: int, page: int) -> Iterator[None]:
+        try:
+            yield
+        except (BlockError, PageError) as error:
+            raise PageError(f"page {page} of {self._name(column, cluster)}: {error}") from None
+
+    def _place(self, column: Physical, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
+        """Places what is left of some parts, of one encoding; says whether it is known never to decrease."""
+        encoding = rests[0].encoding
+        if sum([rest.high - rest.low for rest in rests]) >= ENOUGH and self._straight(rests, out, begin):
+            if encoding.delta or not begin:
+                return encoding.delta
+            for rest in rests:
+                out[rest.place(rest.some[0]).start : rest.place(rest.some[-1]).stop] += begin
+            return False
+        for rest in rests:
+            self._place_slowly(column, rest, out, begin)
+        return False
+
+    def _place_slowly(self, column: Physical, rest: Rest, out: Array, begin: int) -> None:
+        starts, encoding = rest.pages.starts, rest.encoding
+        for page, packed in self._pages(column, rest.cluster, rest.pages, rest.some):
+            place, size = out[rest.place(page)], encoding.bytes(int(starts[page + 1] - starts[page]))
+            target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
+            with self._naming(column, rest.cluster, page):
+                data = unpacked(packed, size, partial(room, target))
+            if data is not target:
+                ordered(encoding, data, max(rest.low - int(starts[page]), 0), place, begin)
+            elif begin:
+                place += begin
+
+    def _straight(self, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
+        """Places what is left of some parts in one native call, if that can be done; else says no, and anything may be.
+
+        They are counted from `begin`, if they are ends of lists, which never decrease then.
+        """
+        encoding = rests[0].encoding
+        made = np.dtype(np.int64) if encoding.delta else encoding.dtype
+        if self.bytes.file is None or made != out.dtype or encoding.real or encoding.bits == 1:
+            return False
+        if (mine := tools()) is None:
+            return False
+        width = encoding.dtype.itemsize
+        rows, most, longest = rows_of(rests, encoding.plain(out.dtype))
+        if max(most, longest) > LARGEST:
+            return False
+        packed, inside = scratch.place("packed", max(most, CHECKSUM)), scratch.place("unpacked", longest)
+        steps = scratch.place("steps", longest if encoding.delta else 0)
+        frame = PageFrame(
+            self.bytes.file,
+            packed.ctypes.data,
+            inside.ctypes.data,
+            out.ctypes.data,
+            width,
+            address(unsplitter(width, encoding.zigzag)) if encoding.split else 0,
+            steps.ctypes.data,
+            address(adder(encoding.dtype)) if encoding.delta else 0,
+            begin,
+        )
+        return placed(rows, frame, mine)
+
+    def _pages(
+        self, column: Physical, cluster: int, pages: Pages, wanted: Sequence[int]
+    ) -> Iterator[tuple[int, memoryview]]:
+        """Some pages, as they are in the file, each found to be as its checksum says."""
+        for some in self._batches(pages, wanted):
+            ranges = [_range(pages, page) for page in some]
+            for page, (start, stop), data in zip(some, ranges, self._fetch(ranges), strict=True):
+                where = f"page {page} of {self._name(column, cluster)}"
+                if len(data) < stop - start:
+                    raise PageError(f"{where}: the file has only {len(data)} of its {stop - start} bytes")
+                if pages.checked[page]:
+                    data, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
+                    if xxhash.xxh3_64_intdigest(data) != int.from_bytes(checksum, "little"):
+                        raise PageError(f"{where}: its checksum is wrong")
+                yield page, data
+
+    def _batches(self, pages: Pages, some: Sequence[int]) -> Iterator[list[int]]:
+        batch: list[int] = []
+        size = 0
+        for page in some:
+            if batch and page != batch[-1] + 1 and not self.bytes.remote:  # what is between them is passed over
+                yield batch
+                batch, size = [], 0
+            batch.append(page)
+            size += int(pages.sizes[page])
+            if size >= BATCH and not self.bytes.remote:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
+        """The bytes of some ranges, which may be the same or overlap (equal pages are written once)."""
+        if all(start in self.fetched for start, _ in ranges):
+            return [self.fetched[start][: stop - start] for start, stop in ranges]
+        runs = self._coalesced(ranges)
+        data = dict(zip((start for start, _ in runs), self.bytes.read(runs), strict=True))
+        begins = list(data)
+        found = []
+        for start, stop in ranges:
+            begin = begins[bisect_right(begins, start) - 1]
+            found.append(data[begin][start - begin : stop - begin])
+        return found
+
+    def _coalesced(self, ranges: Any) -> list[Range]:
+        runs: list[Range] = []
+        for start, stop in sorted(ranges):
+            if runs and start <= runs[-1][1] + GAP[self.bytes.remote]:
+                runs[-1] = runs[-1][0], max(stop, runs[-1][1])
+            else:
+                runs.append((start, stop))
+        return runs
+
+
+def _range(pages: Pages, page: int) -> Range:
+    start = int(pages.offsets[page])
+    return start, start + int(pages.sizes[page]) + (CHECKSUM if pages.checked[page] else 0)
+
+
+def _between(pages: Pages, low: int, high: int) -> range:
+    """The pages with elements `low` to `high`."""
+    low, high = max(low, 0), min(high, pages.elements)
+    if low >= high:
+        return range(0)
+    first = int(pages.starts.searchsorted(low, side="right")) - 1
+    return range(first, int(pages.starts.searchsorted(high)))
+
+
+def _looked_at(pages: Pages, some: Sequence[int], low: int, high: int, passed: Passed | None, at: int) -> Sequence[int]:
+    """Those of some pages that anybody looks at; element `low`, or 0, is at the place `at` of all that are wanted."""
+    if passed is None:
+        return some
+    shift = at - low
+    starts = pages.starts.tolist()
+    return [
+        page for page in some if passed.any(max(starts[page], low) + shift, min(starts[page + 1], high) + shift)
+    ]  # fmt: skip

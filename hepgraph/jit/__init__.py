@@ -1,0 +1,1 @@
+"""LLVM: from text to code."""

@@ -1,0 +1,1 @@
+"""Passes over the data: their sinks, and which data each leaves unread."""

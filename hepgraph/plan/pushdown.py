@@ -1,0 +1,189 @@
+"""Predicate pushdown: cuts on events that hold for everything a pass looks at, so that a reader may leave out events.
+
+Statistics answer the plainest alone: a flat column compared with a number. Masks of flat columns, and some of lists,
+are read first, and tell which baskets of the other columns need not be (see `late_materialisation.py`). A cut is found
+where no result of the pass has an element of, and no check of the pass can fail for, an event that does not pass it;
+then an event that fails it changes nothing, wherever it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hepgraph.graph.canonical import conjuncts
+from hepgraph.graph.node import Item, Literal, Map, Node, Space, ordered
+from hepgraph.graph.ops import OPS
+from hepgraph.io.source import Cut, Origin
+
+COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal")
+Passed = frozenset[Node]
+NONE: Passed = frozenset()
+
+
+def cuts_of(origin: Origin, wants: Sequence[Item]) -> tuple[Cut, ...]:
+    """The cuts that every event passes that has a part in the values of these items of a graph."""
+    made = [_cut(origin, node) for node in shared_masks(origin, wants)]
+    return tuple(sorted((cut for cut in made if cut is not None), key=repr))
+
+
+def early_masks(origin: Origin, wants: Sequence[Item]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The masks of events that every event passes that has a part in these items, if they can be looked at first.
+
+    Those that flat columns alone tell, and those that take no more of lists than elements that pass masks and what
+    they reduce to.
+    """
+    flat, lists = [], []
+    for mask in shared_masks(origin, wants):
+        below = ordered([mask])
+        if all(_is_flat(origin, item) for item in below):
+            flat.append(mask)
+        elif all(_is_plain(origin, item) for item in below):
+            lists.append(mask)
+    return tuple(flat), tuple(lists)
+
+
+def _is_plain(origin: Origin, item: Item) -> bool:
+    """Whether an item is made of lists, of as many elements as there are in them or fewer, where nothing is None."""
+    match item:
+        case Node("load", param=(of, name)):
+            column = of.source.columns.get(name) if of == origin else None
+            return column is not None and not (column.text or column.optional)
+        case Node():
+            if item.op in ("count", "reduce"):
+                return item.space is not None and item.space.kind != "total"
+            return item.op in ("literal", "take") or item.op in OPS
+        case Space("leaf"):
+            return bool(item.param[0] == origin)
+        case Space():
+            return item.kind in ("events", "total", "filter", "flat")
+        case Map():
+            return item.kind == "up" or (item.kind == "inc" and item.src.kind in ("filter", "flat"))
+    return False
+
+
+def _is_flat(origin: Origin, item: Item) -> bool:
+    """Whether an item is of events alone, and of no more than a flat column and what is said of it."""
+    match item:
+        case Node("load", param=(of, name)):
+            column = origin.source.columns.get(name) if of == origin else None
+            return column is not None and not (column.levels or column.text or column.optional)
+        case Node():
+            return item.op == "literal" or (item.op in OPS and (item.space is None or item.space.kind == "events"))
+        case Space():
+            return item.kind in ("events", "total")
+    return False
+
+
+def shared_masks(origin: Origin, wants: Sequence[Item]) -> Passed:
+    """The masks of events that every event passes that has a part in the values of these items of a graph."""
+    found = _Cuts(origin)
+    order = ordered(wants)
+    if any(_across_events(item) for item in order):
+        return NONE
+    shared: Passed | None = None
+    for item in order:
+        limits = found.of(item)
+        if limits is not None:
+            shared = limits if shared is None else shared & limits
+    for item in wants:
+        if not isinstance(item, Node) or item.space is not None:
+            shared = found.where(item) if shared is None else shared & found.where(item)
+    return shared or NONE
+
+
+def _across_events(item: Item) -> bool:
+    """Whether an item may depend on events together: a function of arrays, and lists cut out of others by lengths."""
+    match item:
+        case Node():
+            return item.op in ("call", "output", "output_valid")
+        case Space():
+            return item.kind in ("split", "result")
+        case _:
+            return False
+
+
+@dataclass
+class _Cuts:
+    """Of each space, the cuts that an event passes that has an element in it."""
+
+    origin: Origin
+    spaces: dict[Space, Passed] = field(default_factory=dict)
+
+    def of(self, item: Item) -> Passed | None:
+        """What must be passed for a check of this item to fail; None if it has none. Spaces are noted on the way."""
+        match item:
+            case Space():
+                self.spaces[item] = self._space(item)
+            case Map("pick") if item.param[0] == "at" and item.args[item.param[1] :]:
+                return self._checked(item, item.args[item.param[1] :])
+            case Map("gather") if item.args[1:]:
+                return self._checked(item, item.args[1:])
+            case Map("match"):
+                return self._checked(item, item.args)
+        return None
+
+    def where(self, item: Item) -> Passed:
+        """What an event passes that has a part in a value that is looked at."""
+        match item:
+            case Space():
+                return self.spaces[item]
+            case Node("reduce" | "count", (below,)) if item.space is not None and item.space.kind == "total":
+                at = below if isinstance(below, Space) else getattr(below, "space", None)
+                return NONE if at is None else self.spaces[at]
+            case Node() if item.space is not None:
+                return self.spaces[item.space]
+        return NONE
+
+    def _space(self, item: Space) -> Passed:
+        above = NONE if item.parent is None else self.spaces[item.parent]
+        base = item.args[0] if item.args else None
+        match item.kind:
+            case "filter":
+                assert isinstance(base, Space)
+                return self.spaces[base] | self._mask(item.args[1])
+            case "flat" | "comb" | "perm":
+                assert isinstance(base, Space)
+                return above | self.spaces[base]
+        return above
+
+    def _checked(self, item: Map, masks: Sequence[Item]) -> Passed:
+        return self.spaces[item.src].union(*(self._mask(mask) for mask in masks))
+
+    def _mask(self, mask: Item) -> Passed:
+        """The parts of a mask that are of the event alone."""
+        assert isinstance(mask, Node)
+        return frozenset(part for each in conjuncts(mask) if (part := _of_event(each)) is not None)
+
+
+def _of_event(part: Node) -> Node | None:
+    """The mask of events that a mask of elements is, if it is one."""
+    while part.op == "take":
+        m, below = part.args
+        assert isinstance(m, Map)
+        assert isinstance(below, Node)
+        if m.kind != "up" and not (m.kind == "inc" and m.src.kind in ("filter", "flat")):
+            return None
+        part = below
+    return part if part.space is not None and part.space.kind == "events" else None
+
+
+def _cut(origin: Origin, mask: Node) -> Cut | None:
+    """The cut that a mask of events is, if it compares a flat column without None with a number."""
+    if mask.op not in COMPARISONS:
+        return None
+    a, b = mask.args
+    assert isinstance(a, Node)
+    assert isinstance(b, Node)
+    load, number = (b, a) if a.op == "literal" else (a, b)
+    if load.op != "load" or number.op != "literal" or load.param[0] != origin:
+        return None
+    assert isinstance(number.param, Literal)
+    value = number.param.value
+    column = origin.source.columns[load.param[1]]
+    plain = not (column.levels or column.text or column.optional)
+    if not plain or column.dtype.kind not in "iuf" or not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    return Cut(column.name, mask.op, value, number is a)

@@ -1,0 +1,1 @@
+"""Analyses as classes, recorded or run eagerly."""

@@ -1,0 +1,177 @@
+"""How results of several datasets, or of several chunks, add up."""
+
+from __future__ import annotations
+
+import copy
+import linecache
+import numbers
+import operator
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+import awkward as ak
+import boost_histogram as bh
+import numpy as np
+
+from hepgraph.errors import ProcessorError
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.form import Option, Scalar, items
+from hepgraph.graph.node import Line, Node
+from hepgraph.hist.merge import merged
+from hepgraph.lazy.array import Lazy
+
+
+def accumulate(a: Any, b: Any, where: str = "") -> Any:
+    """Two results as one: dicts key by key, histograms and numbers added, lists and arrays joined, sets united.
+
+    Raises ProcessorError, naming the key, for what does not add up.
+
+    >>> accumulate({"n": 1, "files": ["a"]}, {"n": 2, "files": ["b"], "m": 0.5})
+    {'n': 3, 'files': ['a', 'b'], 'm': 0.5}
+    """
+    match a, b:
+        case (None, _):
+            return b
+        case (_, None):
+            return a
+        case (Apart(), _) | (_, Apart()):
+            raise (a if isinstance(a, Apart) else b).error(where)
+        case (Mapping(), Mapping()):
+            out: Any = copy.copy(a) if isinstance(a, MutableMapping) else dict(a)
+            for key, value in b.items():
+                inside = f"{where}[{key!r}]"
+                out[key] = accumulate(out[key], value, inside) if key in out else value
+            return out
+        case (bh.Histogram(), bh.Histogram()):
+            _same_axes(a, b, where)
+            return merged(a.copy(), b)
+        case (bool() | np.bool_(), _) | (_, bool() | np.bool_()):
+            raise _no(a, b, where)
+        case (numbers.Number() | np.ndarray(), numbers.Number() | np.ndarray()):
+            x, y = np.asarray(a), np.asarray(b)
+            if x.shape != y.shape:
+                raise _no(a, b, where)
+            return x + y if x.ndim else operator.add(a, b)
+        case (ak.Array(), ak.Array()):
+            return ak.concatenate([a, b])
+        case (list(), list()) | (set(), set()):
+            return a + b if isinstance(a, list) else a | b
+        case (tuple(), tuple()) if len(a) == len(b) and type(a) is type(b):
+            parts = [accumulate(x, y, f"{where}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True))]
+            return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
+        case _ if type(a) is type(b) and not isinstance(a, str | bytes | tuple) and hasattr(a, "__add__"):
+            return a + b
+        case _:
+            raise _no(a, b, where)
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A number that is right for its dataset alone: a recorded maximum, mean or ratio; `line` is the user's."""
+
+    value: Any
+    line: Line | None
+
+    def error(self, where: str) -> ProcessorError:
+        """The error for one that is to be added to that of another dataset."""
+        code = linecache.getline(self.line[0], self.line[1]).strip() if self.line else ""
+        told = f"\n  {self.line[0]}:{self.line[1]}: {code}" if self.line else ""
+        return ProcessorError(
+            f"output{where} does not add up: several datasets have it, and it is no sum, but a maximum, a mean or "
+            f"what was calculated from sums.{told}\nReturn it by dataset, {{events.metadata['dataset']: ...}}; or "
+            "return its sums, and calculate it in postprocess."
+        )
+
+
+def apart(x: Any, value: Any) -> Any:
+    """The value of a recorded result, apart from those of other datasets if it is a reduction and no sum."""
+    if not isinstance(x, Lazy) or x._rows is not TOTAL or is_sum(x):
+        return value
+    return Apart(value, next((item.line for item in items(x._form) if isinstance(item, Node) and item.line), None))
+
+
+def is_sum(x: Lazy) -> bool:
+    """Whether a recorded reduction over a dataset adds up to that over several: a sum or count, or multiples of such.
+
+    >>> import hepgraph as hg
+    >>> x = hg.from_awkward(ak.Array([1.0, 2.0]))
+    >>> is_sum(2 * ak.sum(x) - ak.count(x)), is_sum(ak.max(x)), is_sum(ak.sum(x) / ak.count(x))
+    (True, False, False)
+    """
+    return not isinstance(x._form, Option | Scalar) or (isinstance(x._form, Scalar) and _adds(x._form.node))
+
+
+def _adds(node: Any) -> bool:
+    constant = [arg.op == "literal" for arg in node.args if isinstance(arg, Node)]
+    match node.op:
+        case "count":
+            return True
+        case "literal":
+            return bool(node.param.value == 0)  # with which Python's sum() begins
+        case "reduce":
+            return bool(node.param == "sum")
+        case "add" | "subtract":
+            return all(_adds(arg) for arg in node.args)
+        case "negative" | "positive":
+            return _adds(node.args[0])
+        case "multiply":
+            return sum(constant) == 1 and _adds(node.args[constant.index(False)])
+        case "divide":
+            return constant[1] and _adds(node.args[0])
+        case "astype":
+            return (node.dtype.kind in "fc" or node.args[0].dtype.kind in "biu") and _adds(node.args[0])
+    return False
+
+
+_WANTED = (
+    "A processor returns a dict (nested as you like) of histograms, numbers, arrays, lists, sets, or lazy values of "
+    "those."
+)
+
+
+def _no(a: Any, b: Any, where: str) -> ProcessorError:
+    return ProcessorError(f"output{where} does not add up: {type(a).__name__} and {type(b).__name__}. {_WANTED}")
+
+
+def _same_axes(a: Any, b: Any, where: str) -> None:
+    same = a.ndim == b.ndim and all(_fit(x, y) for x, y in zip(a.axes, b.axes, strict=True))
+    if not same or a.storage_type is not b.storage_type:
+        raise ProcessorError(
+            f"output{where} does not add up: two histograms with different axes or storages.\n  {a!r}\n  {b!r}"
+        )
+
+
+def _fit(x: Any, y: Any) -> bool:
+    """Whether two axes are the same, or have grown from the same."""
+    if x == y:
+        return True
+    if type(x) is not type(y) or x.traits != y.traits or not x.traits.growth or x.__dict__ != y.__dict__:
+        return False
+    if isinstance(x, bh.axis.Regular):
+        one, two = ((axis.edges[-1] - axis.edges[0]) / len(axis) for axis in (x, y))
+        shift = (x.edges[0] - y.edges[0]) / one
+        return bool(np.isclose(one, two) and np.isclose(shift, round(shift), atol=1e-6))
+    return not isinstance(x, bh.axis.Variable)
+
+
+def check(output: Any, where: str = "") -> None:
+    """Raises ProcessorError if there is something in an output that can never add up."""
+    match output:
+        case None if not where:
+            raise ProcessorError("process() returned None; return a dict of histograms and other results.")
+        case None:
+            raise ProcessorError(
+                f"output{where} is None; return a dict of histograms and other results, none of them None."
+            )
+        case Mapping():
+            for key, value in output.items():
+                check(value, f"{where}[{key!r}]")
+        case str() | bytes() | bool() | np.bool_():
+            raise ProcessorError(f"output{where} does not add up: a {type(output).__name__}. {_WANTED}")
+        case list() | tuple() | set() | numbers.Number() | np.ndarray() | np.generic() | ak.Array() | bh.Histogram():
+            pass
+        case _ if hasattr(output, "__add__"):
+            pass
+        case _:
+            raise ProcessorError(f"output{where} does not add up: {type(output).__name__} has no +. {_WANTED}")

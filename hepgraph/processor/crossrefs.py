@@ -1,0 +1,161 @@
+"""References between the collections of computed events: `events.compute().Muon.matched_jet`.
+
+Each record of a collection with references carries its position in what was computed, in a hidden field, as in an eager
+run (`chunk.py`); the array carries the collections themselves. So cuts, sorting and pairs change nothing. What a
+reference leads to is worked out by the schema, over the computed collections as a dataset in memory. Where the
+collection that an index counts in is not there as the file has it, the reference is an error, not other elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+
+from hepgraph.datasets.schema import EventFields, RecordFields, events_of
+from hepgraph.datasets.schemafile import Reference
+from hepgraph.errors import FieldError
+from hepgraph.graph.form import Form, List, Overlay, Record, unwrap
+from hepgraph.io.memory import open_awkward
+from hepgraph.io.source import Origin
+from hepgraph.lazy.behavior import CONTEXT, HIDDEN, behaved, new_serial, positions
+from hepgraph.processor.chunk import EVENTS, Chunk
+
+
+def kept(form: Form, whole: Any) -> Any:
+    """A computed array; the references of events are there if their collections are."""
+    collections = _collections(form) if isinstance(form, Record) and whole.is_record else {}
+    collections = {name: found for name, found in collections.items() if _is_plain(whole.content(name))}
+    if not any(found.base.references for found in collections.values()):
+        return behaved(whole)
+    context = KeptCollections(collections, {name: whole.content(name) for name in collections})
+    contents = [
+        _with_position(whole.content(name), name, context.serial)
+        if name in collections and collections[name].base.references
+        else whole.content(name)
+        for name in whole.fields
+    ]
+    layout = ak.contents.RecordArray(contents, whole.fields, whole.length, parameters={"__record__": EVENTS})
+    made = behaved(layout)
+    return type(made)(layout, behavior=made.behavior, attrs={CONTEXT: context})
+
+
+class ComputedCollection:
+    """A collection of computed events: the fields that the file has, and what became of them."""
+
+    def __init__(self, base: RecordFields, whole: bool, changed: frozenset[str]) -> None:
+        self.base, self.whole, self.changed = base, whole, changed
+
+
+def _collections(form: Record) -> dict[str, ComputedCollection]:
+    """The collections of a record of events that are, whole or cut, those of the file."""
+    root = form
+    while isinstance(root.fields, Overlay):
+        root = root.fields.below
+        if root.maps:
+            return {}
+    events = root.fields
+    if not isinstance(events, EventFields):
+        return {}
+    found = {}
+    for name in form.fields:
+        lists = unwrap(form.fields[name])[1]
+        record = unwrap(lists.content)[1] if isinstance(lists, List) else lists
+        changed: set[str] = set()
+        moved = False
+        while isinstance(record, Record) and isinstance(record.fields, Overlay) and record.fields.only is None:
+            changed.update(record.fields.own)
+            moved |= bool(record.maps)
+            record = record.fields.below
+        if isinstance(record, Record) and isinstance(record.fields, RecordFields) and record.fields.events is events:
+            there = isinstance(lists, List) and lists.space is record.fields.at
+            whole = there and not moved and not record.maps and not changed and name == record.fields.name
+            found[name] = ComputedCollection(record.fields, whole, frozenset(changed))
+    return found
+
+
+def _is_plain(layout: Any) -> bool:
+    """Whether these are lists of records, none of which is None."""
+    return bool(layout.is_list and layout.content.is_record)
+
+
+def _with_position(layout: Any, name: str, serial: int) -> Any:
+    lists = layout.to_ListOffsetArray64(True)
+    records = lists.content[: lists.offsets[-1]]
+    position = ak.contents.NumpyArray(positions(serial, records.length))
+    fields = [records.content(field) for field in records.fields]
+    more = ak.contents.RecordArray(
+        [*fields, position], [*records.fields, HIDDEN + name], records.length, parameters=records.parameters
+    )
+    return ak.contents.ListOffsetArray(lists.offsets, more, parameters=lists.parameters)
+
+
+class KeptCollections:
+    """The collections of computed events, for the references between them."""
+
+    def __init__(self, collections: Mapping[str, ComputedCollection], layouts: Mapping[str, Any]) -> None:
+        self.serial = new_serial()
+        self._collections, self._layouts = collections, layouts
+        self._chunks: dict[str, Chunk] = {}
+
+    def __deepcopy__(self, memo: Any) -> KeptCollections:
+        return self
+
+    def references(self, collection: str) -> Mapping[str, Reference]:
+        """The references of a collection, by name, whether what they lead to is there or not."""
+        found = self._collections.get(collection)
+        return {} if found is None else found.base.references
+
+    def unclear(self, collection: str, name: str) -> str:
+        """Why a collection has no reference of this name, if one could be meant; else nothing."""
+        found = self._collections.get(collection)
+        return "" if found is None else found.base.advice(name)
+
+    def referred(self, collection: str, name: str) -> Any:
+        """What each element of a collection refers to by this name."""
+        found = self._collections[collection]
+        reference = found.base.references[name]
+        wrong = self._wrong(collection, reference)
+        if wrong:
+            raise FieldError(
+                f"{collection}.{name} leads to {reference.to}, and {wrong}. Take it before computing: "
+                f"events.{collection}.{name}.compute(), or events[{collection!r}, {name!r}] = "
+                f"events.{collection}.{name} and then events.compute()."
+            )
+        if collection not in self._chunks:
+            self._chunks[collection] = self._chunk(collection)
+        return self._chunks[collection].referred(found.base.name, name)
+
+    @property
+    def lost(self) -> frozenset[tuple[str, str]]:
+        """The references that do not lead anywhere."""
+        return frozenset(
+            (collection, name)
+            for collection, found in self._collections.items()
+            for name, reference in found.base.references.items()
+            if self._wrong(collection, reference)
+        )
+
+    def _wrong(self, collection: str, reference: Reference) -> str:
+        """Why a reference does not lead anywhere, if it does not."""
+        found, to = self._collections[collection], self._collections.get(reference.to)
+        if to is None:
+            return f"{reference.to} was not computed with it"
+        if not to.whole:
+            return f"{reference.to} was cut or changed before it was computed, so that the index counts in other lists"
+        if not found.whole and (reference.inverse or reference.to == found.base.name):
+            return f"{collection} was cut or changed before it was computed, so that the index counts in other lists"
+        if found.changed.intersection(reference.indices):
+            return f"its index {', '.join(found.changed.intersection(reference.indices))} was changed"
+        return ""
+
+    def _chunk(self, collection: str) -> Chunk:
+        """A collection, and all that are as the file has them, as a dataset in memory with the schema of the file."""
+        found = self._collections[collection]
+        layouts = {name: self._layouts[name] for name, other in self._collections.items() if other.whole}
+        layouts[found.base.name] = self._layouts[collection]
+        events = ak.contents.RecordArray(list(layouts.values()), list(layouts))
+        source = open_awkward(ak.Array(events))
+        lazy = events_of(Origin.of(source), found.base.events.layout.schema)
+        return Chunk(lazy, source.partitions()[0], self.serial)

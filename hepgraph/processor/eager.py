@@ -1,0 +1,250 @@
+"""The eager fallback: a processor that cannot be traced runs chunk by chunk on arrays that read what is touched."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import awkward as ak
+import boost_histogram as bh
+import numpy as np
+
+from hepgraph.errors import ProcessorError
+from hepgraph.hist.histogram import Hist, settled_part
+from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
+from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.behavior import behaved, shown
+from hepgraph.plan.passes import title_of
+from hepgraph.plan.rows import Row
+from hepgraph.processor.accumulate import accumulate, check
+from hepgraph.processor.additive import MOST, amounts, certain
+from hepgraph.processor.chunk import EVENTS, Blueprint, Chunk, eager_events
+from hepgraph.processor.state import OutsideState, draws, fresh
+from hepgraph.runner.retry import Policy, attempt
+
+_SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
+FEW = 1000  # events on which a processor is tried
+_LEAST = 1000  # ... and never gets fewer events than this at a time
+
+
+@dataclass(frozen=True)
+class EagerSink:
+    """The whole output of a processor."""
+
+    def combine(self, a: Any, b: Any) -> Any:
+        """Two outputs added up."""
+        return accumulate(a, b)
+
+    def finish(self, partial: Any) -> Any:
+        """The output, with plain histograms, and arrays with the behavior of computed ones."""
+        return _changed(partial, _finished)
+
+
+class EagerPass:
+    """All events of one dataset through a processor, chunk by chunk."""
+
+    sinks = (EagerSink(),)
+
+    def __init__(self, events: Lazy, processor: Any, certain: frozenset[str] = frozenset()) -> None:
+        self.events, self.processor = events, processor
+        self.certain = certain  # the places of outputs that were seen to add up
+        self._looking, self._looked = threading.Lock(), False
+
+    def __reduce__(self) -> Any:
+        return EagerPass, (self.events, self.processor, self.certain)
+
+    @property
+    def title(self) -> str:
+        """The name of the dataset, or of its first file."""
+        return title_of(self.events.source)
+
+    @property
+    def origin(self) -> Origin:
+        """The dataset."""
+        return self.events._origin
+
+    def content(self) -> tuple[Any, ...]:
+        """Everything that the result of a range depends on (see `hepgraph.fingerprint`)."""
+        fields: Any = getattr(self.events._form, "fields", None)
+        schema = fields.layout.schema if hasattr(fields, "layout") else None
+        return "eager", self.processor, schema, self.events.metadata, list(self.origin.source.columns.values())
+
+    @cached_property
+    def blueprint(self) -> Blueprint:
+        """The events' form, worked out once."""
+        return Blueprint.of(self.events._form, EVENTS)
+
+    def partitions(self) -> tuple[Partition, ...]:
+        """The ranges to run over.
+
+        Where a step is an amount of memory, a tenth of it all is taken to be needed: which columns are is not known.
+        """
+        source = self.events.source
+        if source.npartitions is not None or not isinstance(source.step_size, str):
+            return source.partitions()
+        whole = sum(column.memory for column in source.columns.values()) / max(source.entries, 1)
+        entries = int(parse_bytes(source.step_size) / max(whole / _SHARE, 1.0))
+        return source.repartition(step_size=min(max(entries, _LEAST), STEP_SIZE)).partitions()
+
+    def ahead(self, partition: Partition) -> None:
+        """Nothing: what will be read is not known."""
+
+    def rehearse(self, policy: Policy) -> None:
+        """Runs the first events that can be read; raises the processor's errors."""
+        ranges = self.partitions()
+        for partition in [part for part in ranges if len(part)] or ranges[:1]:
+            few = replace(partition, stop=min(partition.stop, partition.start + FEW))
+            if attempt(self._made, few, policy, self.title).pieces:  # else its file is skipped
+                return
+
+    def unchanged(self) -> None:
+        """Raises ChangedError if the dataset is in memory and is not what it was."""
+        self.origin.source.unchanged(list(self.origin.source.columns))
+
+    def run(self, partition: Partition) -> tuple[list[Any], Row]:
+        """The output for one range, and what it took; raises ProcessorError if it does not add up."""
+        partials, row = self._made(partition)
+        if self._unsure(partials[0]):
+            around = self._around(partition)
+            with self._looking:  # once in each process, and closely
+                if not self._looked:
+                    self._looked = True
+                    self._look(around, partials[0] if around == partition else None, MOST)
+            if around != partition and self._unsure(partials[0]):
+                self._look(partition, partials[0], 1)
+        return partials, row
+
+    def _unsure(self, output: Any) -> bool:
+        """Whether there is something in an output that was not yet seen to add up."""
+        return any(np.any(value) for place, value in amounts(output).items() if place not in self.certain)
+
+    def _around(self, partition: Partition) -> Partition:
+        """A few events, beginning with those of a range: ranges may be too short to tell."""
+        same = [part.stop for part in self.partitions() if (part.path, part.tree) == (partition.path, partition.tree)]
+        return replace(partition, stop=min(partition.start + FEW, max([partition.stop, *same])))
+
+    def _look(self, partition: Partition, output: Any, most: int) -> None:
+        """Looks whether the output for a range adds up, with so many calls of the processor."""
+        random = draws(self.processor)
+        self.certain |= certain(lambda part: self._made(part)[0][0], partition, output, random, most)
+
+    def _made(self, partition: Partition) -> tuple[list[Any], Row]:
+        start = time.perf_counter()
+        chunk = Chunk(self.events, partition)
+        processor = fresh(self.processor)
+        process = getattr(processor, "process", processor)
+        outside = OutsideState(process, "chunk")
+        try:
+            output = process(chunk.array(self.blueprint))
+            if chunk.columns.failure is not None:  # process() caught it, and went on without the data
+                raise chunk.columns.failure
+            chunk.columns.prove()
+            check(output)
+            outside.check(output)
+            output = _changed(output, _settled)
+        except Exception as error:
+            error.add_note(f"in the range {partition}")
+            raise
+        columns = chunk.columns
+        return [output], Row(
+            dataset=str(self.events.metadata.get("dataset", "")),
+            path=partition.path,
+            start=partition.start,
+            stop=partition.stop,
+            events=len(partition),
+            names=tuple(columns.data[self.events._origin]),
+            bytes=columns.bytes,
+            cached=columns.cached,
+            read_seconds=columns.seconds,
+            compute_seconds=time.perf_counter() - start - columns.seconds,
+            how="eager",
+            tree=partition.tree,
+        )
+
+
+# outputs
+
+
+def _changed(output: Any, change: Callable[[Any], Any]) -> Any:
+    """A nest with its parts changed; containers keep their types."""
+    match output:
+        case Mapping():
+            made = {key: _changed(value, change) for key, value in output.items()}
+            if type(output) is dict:
+                return made
+            import copy
+
+            other: Any = copy.copy(output)
+            for key, value in made.items():
+                other[key] = value
+            return other
+        case tuple() if hasattr(output, "_fields"):
+            return type(output)(*(_changed(value, change) for value in output))
+        case list() | tuple():
+            return type(output)(_changed(value, change) for value in output)
+    return change(output)
+
+
+def _settled(value: Any) -> Any:
+    """A value that no longer holds on to the chunk: arrays are read, without behavior and hidden fields."""
+    match value:
+        case Lazy():
+            raise ProcessorError(
+                "process() returned a lazy array, but runs eagerly here; compute it, or return eager values."
+            )
+        case Hist() if value.fills:
+            raise ProcessorError("process() returned a histogram with lazy fills, but runs eagerly here.")
+        case ak.Record():
+            return ak.Record(_in_memory(value.layout.array[value.layout.at : value.layout.at + 1]), 0)
+        case ak.Array():
+            return ak.Array(_in_memory(value.layout))
+    return value
+
+
+def _in_memory(layout: Any) -> Any:
+    """A layout that is read, without its hidden fields."""
+    return ak.materialize(ak.to_packed(shown(layout), highlevel=False), highlevel=False)
+
+
+def _finished(value: Any) -> Any:
+    match value:
+        case Hist():
+            return settled_part(value)
+        case ak.Array():
+            return behaved(value.layout)
+        case ak.Record():
+            return behaved(value.layout.array)[value.layout.at]
+    return value
+
+
+def sizes(output: Any, events: int) -> tuple[int, int]:
+    """The bytes of an output of so many events: of what stays as large when more come, and of what grows with them.
+
+    Histograms and NumPy arrays are added up; awkward arrays, lists and sets become longer. Lists and sets of a few
+    things have them once a chunk, which is little.
+    """
+    stays, grows, waiting = 0, 0, [output]
+    while waiting:
+        match waiting.pop():
+            case Mapping() as part:
+                waiting += part.values()
+            case tuple() as part:
+                waiting += part
+            case bh.Histogram() as part:
+                stays += part.view(flow=True).nbytes
+            case ak.Array() as part:
+                grows += part.nbytes
+            case list() | set() as part if 10 * len(part) > events:
+                grows += len(pickle.dumps(list(part)))
+            case part:
+                stays += getattr(part, "nbytes", 0) or sys.getsizeof(part)
+    return stays, grows
+
+
+__all__ = ["EagerPass", "EagerSink", "eager_events", "sizes"]

@@ -1,0 +1,1 @@
+"""One run, from its tasks to its result."""

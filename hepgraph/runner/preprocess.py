@@ -1,0 +1,194 @@
+"""Preprocessing: looking at every file of a fileset once, so that runs need not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hepgraph.arguments import spoken
+from hepgraph.datasets.fileset import KNOWN, Dataset, Fileset, Place, datasets
+from hepgraph.disk.files import parsed
+from hepgraph.disk.trust import check, private, say, told, usable
+from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
+from hepgraph.executors import pick
+from hepgraph.io.access.store import Store, stamp
+from hepgraph.io.formats import column_of, column_told, file_of, file_told, kind_of
+from hepgraph.io.source import Source
+from hepgraph.runner.opening import Found, joined, look, places_of
+from hepgraph.runner.progress import progress_bar
+from hepgraph.runner.provenance import versions
+from hepgraph.runner.retry import Policy, said
+
+_FORMAT = 1
+
+
+@spoken()
+def preprocess(
+    fileset: Any,
+    *,
+    tree: str | None = None,
+    executor: Any = None,
+    cache: bool | str | os.PathLike[str] = True,
+    strict: bool = False,
+    on_error: str = "raise",
+    retries: int = 3,
+    progress: bool | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> Fileset:
+    """The fileset with all that a run needs to know of its files: identities, entries, edges of clusters, columns.
+
+    Nothing but metadata is read. The result is a dict that JSON takes (`.save`), and a fileset: `hg.run` opens none of
+    its files before it reads their events. Files of one dataset must be of one kind; where they disagree on a column,
+    a run that needs it raises, and with `strict=True` this does. With `on_error="skip"` files that cannot be opened are
+    left out, with a warning, and every run over the result names them as lost.
+
+    What is found out is kept in `cache`, a directory (True: the user's cache directory; False: nowhere), under the
+    path, size and time of each file, so that the next call opens only what is new.
+
+    Raises what opening files raises: MissingFileError, MissingTreeError, DamagedFileError, SourceError.
+
+    >>> import hepgraph as hg
+    >>> known = hg.preprocess({"a": ["data/sample.root"]}, executor="serial", cache=False)
+    >>> known.entries, known.first_events(100).entries
+    ({'a': 8000}, {'a': 100})
+    """
+    policy = Policy(on_error, retries)
+    named = datasets(fileset, tree)
+    runner = pick(executor)
+    kept = _Cache(cache, storage_options)
+    places = [_places(dataset, tree, policy, storage_options) for dataset in named]
+    tasks = list(dict.fromkeys(place for mine in places for place in mine))
+    found = {place: known for place in tasks if (known := kept.read(place)) is not None}
+    new = [place for place in tasks if place not in found]
+    with progress_bar(len(new), progress, f"preprocessing, {runner.name}") as tick:
+        for index, one in runner.run(Look(storage_options, policy), new):
+            found[new[index]] = one
+            kept.write(one)
+            tick(one.file.entries if one.file is not None else 0)
+    made: dict[str, Any] = {}
+    unread: list[SourceError] = []
+    for dataset, mine in zip(named, places, strict=True):
+        try:
+            source = joined(dataset.name, [found[place] for place in mine], None, dataset.metadata, storage_options)
+        except SourceError as error:
+            if not error.absent:
+                raise
+            unread.append(error)
+            nothing = {"kind": "", "entries": 0, "columns": [], "absent": [asdict(gone) for gone in error.absent]}
+            made[dataset.name] = {"files": {}, "metadata": dict(dataset.metadata), KNOWN: nothing}
+            continue
+        if strict:
+            _agree(source)
+        made[dataset.name] = described(source)
+    if len(unread) == len(named):
+        raise unread[0]
+    missing = [one for one in found.values() if one.error is not None]
+    if missing:
+        paths = ", ".join(one.place[0][0] for one in missing[:3]) + (", ..." if len(missing) > 3 else "")
+        warnings.warn(
+            IncompleteWarning(
+                f"{len(missing)} of {len(tasks)} files cannot be opened, and runs over this fileset will lack their "
+                f"events: {paths}. The first: {said(missing[0].error or OSError())}"
+            ),
+            stacklevel=3,
+        )
+    return Fileset(made)
+
+
+def described(source: Source) -> dict[str, Any]:
+    """A dataset of a fileset, with all that is known of a source."""
+    known: dict[str, Any] = {
+        "kind": kind_of(source),
+        "entries": source.entries,
+        "columns": [column_told(column) for column in source.columns.values()],
+    }
+    if source.absent:
+        known["absent"] = [asdict(gone) for gone in source.absent]
+    return {
+        "files": {file.path: file_told(file) for file in source.files},
+        "metadata": dict(source.metadata),
+        "format": "parquet" if known["kind"] == "Parquet" else "root",
+        KNOWN: known,
+    }
+
+
+class Look:
+    """What a worker does with one place: looks at the file there."""
+
+    def __init__(self, options: Mapping[str, Any] | None, policy: Policy) -> None:
+        self.options, self.policy = options, policy
+
+    def __call__(self, place: Place) -> Found:
+        return look(place, self.options, self.policy)
+
+
+def _places(dataset: Dataset, tree: str | None, policy: Policy, options: Mapping[str, Any] | None) -> Sequence[Place]:
+    return [(paths, own or dataset.tree or tree) for paths, own in places_of(dataset, options, policy)]
+
+
+def _agree(source: Source) -> None:
+    for file in source.files:
+        for name in file.differs:
+            source.check([name])
+    if source.absent:
+        raise DisagreementError(f"{source.absent[0].path} cannot be opened: {source.absent[0].error}")
+
+
+class _Cache:
+    """What was found out about files, by path, size and time; whatever is wrong with it, it is as if it were empty."""
+
+    def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
+        self.options = options
+        folder = usable("files", make=True) if where is True else None if where is False else where
+        self.store = None if folder is None else Store(os.fspath(folder))
+        if self.store is not None and self.store.local and where is not True:
+            try:
+                private(self.store.root)
+                check(self.store.root, shared=True)
+            except OSError as error:
+                self._unused("is not used", error)
+
+    def _unused(self, how: str, error: OSError) -> None:
+        assert self.store is not None
+        say(f"The cache {self.store.url} of preprocess {how}: {told(error)}.")
+        self.store = None
+
+    def _name(self, place: Place) -> str | None:
+        paths, tree = place
+        found = stamp(paths[0], self.options)
+        if found is None:
+            return None
+        text = json.dumps([_FORMAT, _version(), list(paths), tree, found])
+        return f"{hashlib.sha256(text.encode()).hexdigest()}.z"
+
+    def read(self, place: Place) -> Found | None:
+        if self.store is None or (name := self._name(place)) is None:
+            return None
+        try:
+            data = self.store.read(name)
+            if data is None:
+                return None
+            known = parsed(zlib.decompress(data))
+            columns = tuple(column_of(column) for column in known["columns"])
+            return Found(place, known["kind"], columns, file_of(place[0][0], known["file"]))
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, zlib.error):
+            return None
+
+    def write(self, one: Found) -> None:
+        if self.store is None or one.file is None or (name := self._name(one.place)) is None:
+            return
+        known = {"kind": one.kind, "columns": [column_told(c) for c in one.columns], "file": file_told(one.file)}
+        try:
+            self.store.write(name, zlib.compress(json.dumps(known).encode(), 3))
+        except OSError as error:
+            self._unused("cannot be written", error)
+
+
+def _version() -> str:
+    return dict(versions()).get("hepgraph", "")
