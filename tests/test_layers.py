@@ -156,9 +156,8 @@ def sentence(name):
 def plan(inside=""):
     """The rooms with their sentences, floor by floor, from the ground up."""
     prefix = f"{inside}." if inside else ""
-    lines = [
-        f"{inside or 'hepgraph'}: {len(rooms(inside))} rooms, {len(arrows(inside))} arrows, {len(floors(inside))} floors"
-    ]
+    counts = f"{len(rooms(inside))} rooms, {len(arrows(inside))} arrows, {len(floors(inside))} floors"
+    lines = [f"{inside or 'hepgraph'}: {counts}"]
     for number, names in enumerate(floors(inside), start=1):
         lines += [f"  {number:2d}  {name:13s} {sentence(prefix + name)}" for name in names]
     return "\n".join(lines)
