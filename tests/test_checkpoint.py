@@ -423,7 +423,7 @@ import os, signal, sys
 sys.path.insert(0, os.environ["TESTS"])
 import hepgraph as hg
 import test_checkpoint as t
-from hepgraph.io import store
+from hepgraph.io.access import store
 
 count = 0
 def killed(real, *args):

@@ -9,13 +9,14 @@ import pytest
 import uproot
 from baskets import COMPRESSIONS, as_uproot, first_payload, same, write
 
-from hepgraph.io import root, trees
+from hepgraph.io import trees
 from hepgraph.io.native.codecs import blocks_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.ttree import baskets
 from hepgraph.io.ttree.layouts import Layout, leaf_branches
 from hepgraph.io.ttree.leaves import FixedLeaf, Number, leaf_of
+from hepgraph.io.ttree.source import layouts
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -154,7 +155,7 @@ def test_threads_open_a_file_once(tmp_path):
     path = write(tmp_path / "a.root", uproot.ZSTD(1))
     source = open_root(path, step_size=10)
     trees.handles.clear()
-    root.layouts.clear()
+    layouts.clear()
     before = trees.handles.opened
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda part: source.read(part, {"run": Need.DATA}), source.partitions() * 5))

@@ -229,7 +229,7 @@ def test_a_file_that_is_replaced_between_its_layout_and_its_baskets(tmp_path, mo
     path = write(tmp_path / "a.root")
     source = open_root(path)
     read(source)
-    monkeypatch.setattr("hepgraph.io.root.stamp_of", lambda path: (0, 0, 0))
+    monkeypatch.setattr("hepgraph.io.ttree.source.stamp_of", lambda path: (0, 0, 0))
     with pytest.raises(errors.ChangedFileError) as caught:
         read(source, names=["run"])
     assert str(caught.value) == f"{source.files[0].path} changed while it was read. Open the dataset again."

@@ -24,7 +24,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.root"
 SCRIPT = """
 import json, os, signal, psutil
 import hepgraph as hg
-from hepgraph.io import store
+from hepgraph.io.access import store
 from hepgraph.processors import adl
 
 if __name__ == "__main__":
