@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 CONSTRAINTS := $(shell '$(PYTHON)' -c 'import sys; print("constraints.txt" if sys.version_info < (3, 14) else "")' 2>/dev/null)
 PINNED = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PINNED_BUILD = $(if $(CONSTRAINTS),--build-constraint $(CONSTRAINTS))
-SMOKE := tests/test_adl.py tests/test_cli.py tests/test_eager.py tests/test_lazy_dispatch.py tests/test_processor.py
+SMOKE := tests/test_adl.py tests/test_cli.py tests/test_processor_eager.py tests/test_lazy_dispatch.py tests/test_processor.py
 
 .DEFAULT_GOAL := help
 .PHONY: help adl test lint fuzz fresh newest lowest smoke constraints bench clean

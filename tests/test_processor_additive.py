@@ -262,7 +262,7 @@ def test_several_datasets(folder):
         with pytest.raises(ProcessorError, match=r"output\['v'\] does not add up: several datasets have it") as caught:
             run(lambda e, rule=rule: {"v": rule(e.x)}, fileset, **options)
         assert "events.metadata['dataset']" in str(caught.value)
-        assert "test_additive.py" in str(caught.value)
+        assert "test_processor_additive.py" in str(caught.value)
 
 
 def test_amounts():

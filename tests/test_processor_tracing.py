@@ -288,7 +288,7 @@ def test_a_library_that_wants_computed_arrays(path, order):
     text = str(told[0].message)
     assert "ValueError: " in text or "LazyError: " in text
     assert "selection.add" in text
-    assert "test_tracing.py" in text
+    assert "test_processor_tracing.py" in text
 
 
 def test_a_check_of_types(path):

@@ -319,7 +319,7 @@ def test_what_uproot_writes(tmp_path, data, codec):
     agrees(str(tmp_path / "n.root"), ranges_of(data.draw, sum(lengths)))
 
 
-def test_every_field_of_a_real_file():  # of the other one: test_schema_nano.py
+def test_every_field_of_a_real_file():  # of the other one: test_datasets_nanoaod.py
     if not DATA.exists():
         pytest.skip("the shared data are not here")
     agrees(str(DATA / "nano_dimuon_rntuple.root"), [(3, 40)])  # uproot takes a minute for 1900 fields

@@ -313,7 +313,7 @@ def test_explain(root_file):
     reading = next(i for i, line in enumerate(lines) if line.startswith("reads 3 of "))
     described = {line.split()[0]: line for line in lines[reading + 1 : reading + 4]}
     assert set(described) == {"Jet_eta", "Jet_pt", "nJet"}
-    assert "test_compute.py:" in described["Jet_eta"]
+    assert "test_runner_compute.py:" in described["Jet_eta"]
     assert "steps:" in lines
     assert hg.explain(h)._repr_html_().startswith("<pre>")
     assert str(hg.explain(h)) == repr(hg.explain(h))

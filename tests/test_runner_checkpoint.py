@@ -458,7 +458,7 @@ def test_a_killed_run_goes_on(folder, fileset, tmp_path, at, when, how):
     stored = len(parts(tmp_path / "cp"))
     assert stored == max(0, at - 2 + (when == "after"))
     plain, _ = run(fileset)
-    sys.modules.setdefault("test_checkpoint", sys.modules[__name__])
+    sys.modules.setdefault("test_runner_checkpoint", sys.modules[__name__])
     out, report = run(fileset, checkpoint=tmp_path / "cp", executor="threads")
     assert same(out, plain)
     assert sum(row.stored for row in report.rows) == stored
