@@ -1,6 +1,6 @@
 """Pages of a column in one native call: read from a local file, checked, decompressed, decoded, put in their place.
 
-What it does, and what it leaves to it, is defined by `pages`; see `straight`.
+What it does, and what it leaves to it, is defined by `pages`; see `native.fused`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """All baskets of a column in one native call: read from a local file, decompressed, checked, put in their place.
 
-What it does, and what it leaves to them, is defined by `baskets` and `leaves`; see `straight`.
+What it does, and what it leaves to them, is defined by `baskets` and `leaves`; see `native.fused`.
 """
 
 from __future__ import annotations
