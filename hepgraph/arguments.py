@@ -45,7 +45,7 @@ class Said(NamedTuple):
     more: str = ""
 
     def use(self, function: Sequence[str]) -> str:
-        """What to write, and where if the function with these arguments does not have it."""
+        """The advice on an argument, and on which function has it if the one with these arguments does not."""
         words = f"Use {self.argument}={self.value}" + (f", {self.more}" if self.more else "")
         if self.argument in function:
             return f"{words}."
@@ -129,7 +129,7 @@ def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
 
 
 def _advice(option: str, known: Sequence[str]) -> str:
-    """What to write instead of an argument that is not known."""
+    """The advice on an argument that is not known."""
     told = ELSEWHERE.get(option)
     if told is not None:
         return told if isinstance(told, str) else told.use(known)

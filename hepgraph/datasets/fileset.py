@@ -333,5 +333,5 @@ def _check_number(n: int) -> None:
 
 
 def iter_absent(known: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What preprocessing says of files that it could not open."""
+    """The message of preprocessing on files that it could not open."""
     yield from known.get("absent", ())

@@ -154,7 +154,7 @@ class Grouping:
         return [column for column in (*self.groups[1][collection].values(), *more) if is_list(column)]
 
     def lengths(self, collection: str) -> tuple[Any, ...]:
-        """What the space of the lists of a collection is known by: its count column, or else its first column.
+        """The key of the space of a collection's lists: its count column, or else its first column.
 
         Where the file does not itself read the lists by the count, one of these columns says whether it is right.
         """

@@ -57,7 +57,7 @@ class EventFields(Mapping[str, Form]):
 
     @property
     def title(self) -> str:
-        """What to call the events in a message."""
+        """The name of the events in a message."""
         return self.layout.origin.source.name
 
     @property
@@ -66,7 +66,7 @@ class EventFields(Mapping[str, Form]):
         return [*self.layout.home, *self.layout.counters]
 
     def advice(self, name: str) -> str:
-        """What there is instead of a field, where the columns of a collection were left as they are."""
+        """The alternative to a field, where the columns of a collection were left as they are."""
         layout = self.layout
         if layout.schema.separator is not None:
             return ""
@@ -212,7 +212,7 @@ def nested_form(origin: Origin, columns: Mapping[str, Column], path: str, at: Sp
 
 
 def _record_levels(columns: Mapping[str, Column], path: str, level: int) -> tuple[RecordLevel, ...]:
-    """What each of some columns says of the record that they are all in; empty if any of them is in none."""
+    """The levels of the record that some columns are all in; empty if any of them is in none."""
     key = (path, level)
     found = [[each for each in column.records if (each.name, each.level) == key] for column in columns.values()]
     return tuple(each for levels in found for each in levels) if all(found) else ()

@@ -39,7 +39,7 @@ from hepgraph.errors import SchemaError, suggestion
 
 @dataclass(frozen=True)
 class Collection:
-    """What a schema says of one collection."""
+    """The part of a schema on one collection."""
 
     counts: str | None = None
     record: str | None = None
@@ -74,7 +74,7 @@ class Schema:
     references: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
 
     def told(self, collection: str) -> Collection:
-        """What the schema says of a collection, if anything."""
+        """The part of the schema on a collection, if there is any."""
         return self.collections.get(collection, _NOTHING)
 
 

@@ -59,7 +59,7 @@ def _kind(package: str, name: str) -> Any:
 
 
 def _arguments(axis: Any, name: str) -> Any:
-    """What an axis may have been made with: its edges are rounded, so that several have to be tried."""
+    """Candidates for the arguments of an axis: its edges are rounded, so that several have to be tried."""
     match name:
         case "Boolean":
             return [[]]

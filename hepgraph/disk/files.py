@@ -54,7 +54,7 @@ def _no_file(path: str | os.PathLike[str], found: os.stat_result) -> Refused:
 
 
 def kind(found: os.stat_result) -> str:
-    """What something that is no file is called."""
+    """The name of a kind of thing that is no file."""
     return _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
 
 
@@ -102,7 +102,7 @@ def remove(path: str | os.PathLike[str]) -> int:
 
 
 def parsed(data: bytes | str) -> Any:
-    """What a text in JSON says; raises ValueError for one that is none, or is nested too deeply."""
+    """The value of a text in JSON; raises ValueError for one that is none, or is nested too deeply."""
     try:
         return json.loads(data)
     except RecursionError:

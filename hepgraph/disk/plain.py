@@ -72,7 +72,7 @@ def written(thing: Any, pickled: Callable[[Any], bytes] | None = None) -> tuple[
 
 
 def read(data: bytes, unpickled: Callable[[bytes], Any] | None = None) -> Any:
-    """What `written` wrote; raises ValueError for damaged bytes, and Pickled for what is pickled, and may not be."""
+    """Reads the bytes of `written`; raises ValueError if they are damaged, Pickled if they are pickled, and may not be."""
     if len(data) < _HEAD.size:
         raise ValueError("it is too short")
     magic, length = _HEAD.unpack_from(data)
@@ -187,7 +187,7 @@ class _Writer:
 
 
 class _Reader:
-    """What a header and its buffers say."""
+    """The value of a header and its buffers."""
 
     def __init__(self, buffers: memoryview, unpickled: Callable[[bytes], Any] | None) -> None:
         self._buffers, self._unpickled = buffers, unpickled

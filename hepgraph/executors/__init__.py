@@ -69,7 +69,7 @@ def _made(name: str, *args: Any) -> Executor:
 
 
 def _dask(question: str, *args: Any) -> Any:
-    """What `hepgraph.executors.dask` answers; None where nobody has imported distributed, so that nothing is of it."""
+    """The answer of `hepgraph.executors.dask`; None where nobody has imported distributed, so that nothing is of it."""
     if "distributed" not in sys.modules:
         return None
     from hepgraph.executors import dask

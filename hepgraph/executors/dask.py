@@ -1,6 +1,6 @@
 """A dask cluster: a scheduler's address, a Client, a Cluster of any kind, or one made on this machine for the run.
 
-What runs where, and how partial results come back, is in `dask_reduce.py`; how the workers get to know it, in `dask_plan.py`;
+What runs where, and how partial results come back, is in `dask_reduce.py`; how workers get the plan, in `dask_plan.py`;
 here is how to get at a cluster. dask is imported when it is used, and nowhere else.
 """
 

@@ -51,7 +51,7 @@ class WorkerPatience:
 
 @dataclass
 class _Below:
-    """What has come in below one place: (place, future), without a future where it has gone to this process."""
+    """Sums that have come in below one place: (place, future), without a future where it has gone to this process."""
 
     parts: list[tuple[Place, Any]] = field(default_factory=list)
     ranges: int = 0
@@ -246,7 +246,7 @@ class Fold:
         return sent
 
     def _forget(self) -> None:
-        """What a scheduler that was started anew knew is to be done again."""
+        """Has everything done again that a scheduler knew before it was started anew."""
         self.stale = True
         self._lose(lambda future: future.status != "finished")
 
@@ -292,7 +292,7 @@ class Fold:
         return []
 
     def _lost(self, place: Place, error: BaseException) -> PlaceSum:
-        """What stands for a range that ends its worker whenever it is tried; raises if nothing does."""
+        """A placeholder for a range that ends its worker whenever it is tried; raises if there is none."""
         number = self.trees[place.tree].first + place.index
         task = self.tasks[number]
         killed = KilledError(f"The range {described(task)} ended every dask worker that worked on it ({error}).")

@@ -1,4 +1,4 @@
-"""What an executor promises: one method; and what partial results look like on their way up a tree of sums."""
+"""The protocol of executors: one method; and partial results on their way up a tree of sums."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Tree:
 
 @dataclass(slots=True)
 class Part:
-    """What the tasks below one place of a tree gave: their sum, and the number and the row of each.
+    """The result of the tasks below one place of a tree: their sum, and the number and the row of each.
 
     A place is the `index`-th of its `level`; it stands above the tasks index * 2**level to (index + 1) * 2**level of
     the tree. `seconds` is the time that it took.

@@ -106,7 +106,7 @@ def failure(error: Exception) -> bytes:
 
 
 def result(answer: bytes) -> Any:
-    """What a message says: a value; or raises the exception that the other process had."""
+    """The value of a message; raises the exception that the other process had."""
     ok, value, *text = pickle.loads(answer)
     if ok:
         return value

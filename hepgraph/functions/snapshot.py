@@ -129,7 +129,7 @@ class _Whole:
 
 @dataclass
 class _Known:
-    """What was found out in earlier tries: objects to be held, and containers that some function reads."""
+    """Findings of earlier tries: objects to be held, and containers that some function reads."""
 
     whole: dict[int, _Whole] = field(default_factory=dict)
     read: set[int] = field(default_factory=set)
@@ -427,7 +427,7 @@ def _namespace(space: dict[str, Any]) -> Namespace:
 
 @dataclass(frozen=True)
 class _Reads:
-    """What code looks up: globals, any names (attributes, too), and the variables to which it does nothing but add."""
+    """The lookups of code: globals, any names (attributes, too), and the variables to which it does nothing but add."""
 
     globals: tuple[str, ...]
     names: frozenset[str]

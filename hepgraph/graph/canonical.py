@@ -199,7 +199,7 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
 
 
 def _kind(given: Literal) -> Literal | np.dtype[Any]:
-    """What decides the dtype that a literal leads to: of a NumPy scalar its dtype, of an integer what it fits in."""
+    """The key of a literal's dtype: of a NumPy scalar its dtype, of an integer the types that it fits in."""
     value = given.value
     if type(value) is float:
         return _FLOAT

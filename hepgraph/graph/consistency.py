@@ -1,4 +1,4 @@
-"""What a file says twice must agree: how long its lists are, and where its indices point. Interpreter, kernel and eager
+"""Consistency of a file: how long its lists are, and where its indices point. Interpreter, kernel and eager
 runs check it by the same functions, where columns are looked at.
 """
 
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 
 class Read(Protocol):
-    """What was read of one partition."""
+    """The columns that were read of one partition."""
 
     def place(self, origin: Any, entry: int) -> str:
         """Where an entry of the partition is, in words."""

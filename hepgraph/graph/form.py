@@ -93,11 +93,11 @@ class Record:
 
     @property
     def title(self) -> str:
-        """What to call the record in a message."""
+        """The name of the record in a message."""
         return getattr(self.fields, "title", None) or f"this {self.name or 'record'}"
 
     def hint(self, name: str, more: Iterable[str] = ()) -> str:
-        """What helps with a field that is not there: what the data say of it, or the nearest names."""
+        """Help with a field that is not there: a note of the data on it, or the nearest names."""
         advice = getattr(self.fields, "advice", None)
         said = "" if advice is None else advice(name)
         return said or suggestion(name, self.fields, [*getattr(self.fields, "hidden", ()), *more])
@@ -154,7 +154,7 @@ class Overlay(Mapping[str, "Form"]):
         return self.below.optional
 
     def advice(self, name: str) -> str:
-        """What the record below says of a field that is not there."""
+        """The note of the record below on a field that is not there."""
         said: str = getattr(self.below.fields, "advice", lambda _: "")(name)
         return said
 

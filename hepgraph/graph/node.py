@@ -61,7 +61,7 @@ class Space:
 
     @property
     def inputs(self) -> tuple[Item, ...]:
-        """What must be known before this."""
+        """The items that must be known before this one."""
         return self.args if self.parent is None else (self.parent, *self.args)
 
     def __reduce__(self) -> Any:
@@ -84,7 +84,7 @@ class Map:
 
     @property
     def inputs(self) -> tuple[Item, ...]:
-        """What must be known before this."""
+        """The items that must be known before this one."""
         return (self.src, self.dst, *self.args)
 
     @property
@@ -112,7 +112,7 @@ class Node:
 
     @property
     def inputs(self) -> tuple[Item, ...]:
-        """What must be known before this."""
+        """The items that must be known before this one."""
         return self.args if self.space is None else (self.space, *self.args)
 
     def __reduce__(self) -> Any:
@@ -377,7 +377,7 @@ def dumps(thing: Any) -> bytes:
 
 
 def loads(data: bytes) -> Any:
-    """What `dumps` wrote."""
+    """Reads the bytes of `dumps`."""
     rows, body = pickle.loads(data)
     return _Unpickler(io.BytesIO(body), thaw(rows)).load()
 

@@ -72,7 +72,7 @@ class Table:
         self._key = (str(self.values.dtype), self.values.shape, sha256(content).hexdigest())
 
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same table in another process."""
+        """Its content, the same in another process."""
         return self._key
 
     def __eq__(self, other: object) -> bool:

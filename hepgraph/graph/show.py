@@ -259,7 +259,7 @@ def picture(roots: Sequence[Item], labels: Sequence[str]) -> str:
 
 
 def _key(item: Item, names: dict[Item, str]) -> object:
-    """What an item is drawn together with: the reads of a collection, or its line of the user's code."""
+    """The group in which an item is drawn: the reads of a collection, or a line of the user's code."""
     if isinstance(item, Space) and item.kind == "leaf":
         return ("read", names[item])
     if isinstance(item, Node) and item.op in ("load", "load_valid", "list_valid", "record_valid"):

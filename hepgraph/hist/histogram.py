@@ -78,7 +78,7 @@ class Fill:
         add_entries(h, args, options)
 
     def arguments(self, value: Value) -> tuple[list[Any], dict[str, Any]]:
-        """What `hist.Hist.fill` is called with for one partition."""
+        """The arguments of `hist.Hist.fill` for one partition."""
         size = len(value(self.entries))
         for mask in self.must:
             missing = int(size - np.count_nonzero(value(mask)))

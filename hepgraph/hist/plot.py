@@ -185,7 +185,7 @@ def _ticks(axis: Any, side: Any, name: str) -> None:
 
 
 def label_of(axis: Any) -> str:
-    """What to write along an axis."""
+    """The label of an axis."""
     return str(axis.label or axis.name or "")
 
 
@@ -201,7 +201,7 @@ def errors(h: Any) -> Any:
 
 
 def _height(h: Any) -> str:
-    """What the height of a bin is, with the width of the bins where all have the same."""
+    """The label of bin heights, with the width of the bins where all have the same."""
     if h.kind != "COUNT":
         return "Mean"
     axis = h.axes[0]

@@ -16,7 +16,7 @@ _COLUMN = {each.name: each.default for each in fields(Column)}
 
 
 def kind_of(source: Source) -> str:
-    """What the files of a source are: `TTree`, `RNTuple` or `Parquet`."""
+    """The format of the files of a source: `TTree`, `RNTuple` or `Parquet`."""
     return {"RootSource": "TTree", "RNTupleSource": "RNTuple", "ParquetSource": "Parquet"}[type(source).__name__]
 
 

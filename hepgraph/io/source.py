@@ -1,4 +1,4 @@
-"""What a reader of any format promises: columns and partitions without reading data, then flat native buffers.
+"""The protocol of readers of any format: columns and partitions without reading data, then flat native buffers.
 
 A *column* is one leaf of numbers (or text) with its list levels; a branch of records gives several columns with dotted
 names (`Muon.pt`). A source knows the columns of its first file and how every other file differs; asking for a column
@@ -38,7 +38,7 @@ STEP_SIZE = 100_000  # entries in a range where the user says nothing
 
 
 class Need(Enum):
-    """What of a column is needed."""
+    """The need of a column."""
 
     DATA = "data"
     COUNTS = "counts"
@@ -265,10 +265,10 @@ def reads() -> Iterator[list[Reading]]:
 
 
 class Caching(Protocol):
-    """What stands between a source and those who read from it, and remembers what it gave."""
+    """A cache between a source and those who read from it."""
 
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        """What `source.read` gives."""
+        """The result of `source.read`."""
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
         """Whether all of it is likely to be there."""
@@ -397,7 +397,7 @@ class Source(ABC):
         return self._places[partition.path, partition.tree]
 
     def identity(self, file: File) -> str:
-        """What tells the content of a file from any other content, as far as is known without reading it all."""
+        """The identity of a file's content, as far as is known without reading it all."""
         return file.uuid
 
     def narrow(self, names: Iterable[str]) -> Source:

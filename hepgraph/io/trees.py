@@ -1,4 +1,4 @@
-"""What TTrees and RNTuples share: files opened through uproot, the choice of the tree, the course of a read."""
+"""Common parts of TTrees and RNTuples: files opened through uproot, the choice of the tree, the course of a read."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def same_kind(paths: Sequence[str], ntuple: Sequence[bool]) -> None:
 
 
 def file_of(opened: Opened, path: str, edges: Sequence[int]) -> File:
-    """What a source keeps of an opened tree."""
+    """The parts of an opened tree that a source keeps."""
     entries = int(opened.tree.num_entries)
     inside = sorted({int(edge) for edge in edges if 0 < edge < entries} | {0, entries})
     return File(path, opened.name, entries, opened.uuid, tuple(inside))

@@ -38,7 +38,7 @@ def parsed(text: str, level: int) -> tuple[Any, Any]:
 
 
 def name_of(text: str, how: str) -> str:
-    """What object code is kept under: the text, how it is made, the machine, and the versions of all that made it."""
+    """The key of object code: the text, how it is made, the machine, and the versions of all that made it."""
     kind, cpu, features = target()
     own = getattr(sys.modules.get("hepgraph"), "__version__", "")
     versions = f"{llvmlite.__version__} {'.'.join(map(str, llvm.llvm_version_info))} {own} {how}"
@@ -46,7 +46,7 @@ def name_of(text: str, how: str) -> str:
 
 
 def loaded(name: str, level: int, make: Callable[[], tuple[Any, Any]]) -> tuple[Any, bool]:
-    """What owns the code that is kept under a name, and whether it had to be made: of a module, by a machine."""
+    """The owner of the code under a key, and whether it had to be compiled: of a module, by a machine."""
     data = object_cache.read(name)
     fresh = data is None or not data.startswith(_BEGINS)
     if data is None or fresh:

@@ -149,7 +149,7 @@ class Streams:
             numbers[:] = 0
 
     def taken(self, item: Item) -> Any:
-        """What was written of an item: the values of a node, the extent of a space."""
+        """The output of an item: the values of a node, the extent of a space."""
         address, _, size, failed = (int(number) for number in self.array(item))
         if failed:
             raise MemoryError(f"no memory for more than {size} entries of a result")

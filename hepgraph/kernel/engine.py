@@ -245,7 +245,7 @@ class Kernel:
         return "".join(before) + "\n".join(texts)
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
-        """What the opaque functions returned for a partition, those whose arguments a kernel makes."""
+        """Results of the opaque functions for a partition, of those whose arguments a kernel makes."""
         found: dict[Item, Any] = {}
         for feeder in self.feeders:
             returned = feeder.fed(loaded, found)
@@ -324,7 +324,7 @@ class Kernel:
         ]
 
     def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
-        """What an argument of the kernel points to."""
+        """The memory that an argument of the kernel points to."""
         match slot.kind:
             case "offsets":
                 return offsets.of(slot.item)

@@ -1,4 +1,4 @@
-"""What the interpreter makes for a kernel: the parts of a graph that have no rule, as columns of their own.
+"""The kernel's fallback: parts of a graph that have no rule, made by the interpreter as columns of their own.
 
 A space comes as offsets, a map as positions, a node as values. All of them are numbered over the whole partition, so
 what leads to them must be numbered, too: `closed` says what comes along.

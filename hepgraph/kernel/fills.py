@@ -61,7 +61,7 @@ class Target:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """What is computed for each entry."""
+        """The values that are computed for each entry."""
         return tuple(part for part in (*self.values, self.weight, self.sample) if isinstance(part, Node))
 
     def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
@@ -138,7 +138,7 @@ def _width(axis: Any, low: float) -> float:
 
 
 def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
-    """What fills an axis: a node, a number, or the number of the bin for a string."""
+    """The filling of an axis: a node, a number, or the number of the bin for a string."""
     if axis.kind == "constant":
         if isinstance(value, Node):
             raise NotLowered("categories from columns are not compiled on such an axis")
@@ -316,7 +316,7 @@ def edge_table(e: Any, edges: Sequence[float]) -> str:
 
 @dataclass(frozen=True)
 class Filled:
-    """What a kernel makes of a histogram: its bins."""
+    """A histogram as a kernel makes it: its bins."""
 
     shape: tuple[int, ...]
     average: bool

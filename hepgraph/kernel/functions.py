@@ -78,7 +78,7 @@ class NumberFunction:
         self.taken.check(repr(self), seen)
 
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same function in another process (see `hepgraph.fingerprint`)."""
+        """Its content, the same in another process (see `hepgraph.fingerprint`)."""
         return "each", self.function.py_func, sorted(map(repr, self.function.targetoptions.items()))
 
     def dtype(self, kinds: Sequence[DType]) -> DType:
@@ -119,7 +119,7 @@ class NumberFunction:
         return numba.njit(self._written(len(kinds))["each"])
 
     def _native(self, kinds: tuple[DType, ...]) -> Any:
-        """What a kernel calls: `i32 f(place of the result, numbers...)`, whose `address` is public; 1 for an error."""
+        """The function that a kernel calls: `i32 f(place of the result, numbers...)`, with a public `address`; 1 is an error."""
         import numba
 
         out = numba.from_dtype(self.dtype(kinds))

@@ -19,7 +19,7 @@ def averages(storage: Any) -> bool:
 
 
 def start_of(part: int) -> float:
-    """What a part begins with: no bin has a pivot."""
+    """The initial moments: no bin has a pivot."""
     return math.nan if part == PARTS[-1] else 0.0
 
 

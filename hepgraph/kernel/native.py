@@ -24,7 +24,7 @@ QUICK = ("always_inliner", "sroa", "simplify_cfg", "instruction_combine", "loop_
 
 
 def name_of(text: str, level: int) -> str:
-    """What object code is kept under."""
+    """The key of object code in the cache."""
     return compiler.name_of(text, f"{level} plain loops, {QUICK}")
 
 

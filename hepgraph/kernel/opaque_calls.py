@@ -25,7 +25,7 @@ class Feeder:
     kernel: Any
 
     def fed(self, loaded: Loaded, seeds: dict[Item, Any]) -> Any | None:
-        """What the function returned for a partition; None where something is wrong with the arguments."""
+        """The result of the function for a partition; None where something is wrong with the arguments."""
         given = self.kernel.given
         values = dict(zip(given, Interpreter(loaded, seeds).run(given), strict=True))
         made = self.kernel.run(loaded, values)

@@ -1,4 +1,4 @@
-"""What a kernel is asked for, and what came of it; light, for those who may never need a kernel."""
+"""Outputs of a kernel: requests and results; light, for those who may never need a kernel."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Moments(NamedTuple):
         return self.weights, self.squares, first, second
 
     def fields(self) -> dict[str, Any]:
-        """What boost's bins have: sums of weights and of their squares, mean, sum of squared deviations."""
+        """The content of boost's bins: sums of weights and of their squares, mean, sum of squared deviations."""
         some = (self.weights != 0) | (self.squares != 0)
         with np.errstate(all="ignore"):
             away = np.where(some, self.first / self.weights, 0.0)

@@ -156,7 +156,7 @@ class Scheduler:
         return self.shape(s) in ("leaf", "concat")
 
     def _position_needs(self, s: Space) -> frozenset[LoopNeed]:
-        """What it takes to find an element of a space by its position."""
+        """The needs of finding an element of a space by its position."""
         match self.shape(s):
             case "leaf" | "concat" | "one":
                 return self._count_needs(s)
@@ -178,7 +178,7 @@ class Scheduler:
         raise NotLowered(f"looking up in {s.kind} is not compiled", s)
 
     def looked_up(self, m: Map, x: Node) -> frozenset[LoopNeed]:
-        """What it takes to have x at where a map leads."""
+        """The needs of x at where a map leads."""
         if self.in_scratch(m, x):
             return frozenset({LoopNeed("scratch", x)})
         return self.needs_of(x)
@@ -245,7 +245,7 @@ class Scheduler:
         return asked
 
     def route_needs(self, s: Space) -> frozenset[LoopNeed]:
-        """What the loops and conditions that lead to a space need."""
+        """The needs of the loops and conditions that lead to a space."""
         found: frozenset[LoopNeed] = frozenset()
         for step in self.route(s, frozenset({TOTAL})):
             if isinstance(step, If):
@@ -255,7 +255,7 @@ class Scheduler:
         return found
 
     def loop_needs(self, s: Space) -> frozenset[LoopNeed]:
-        """What a loop over a space needs before it starts."""
+        """The needs of a loop over a space before it starts."""
         match self.shape(s):
             case "leaf" | "events" | "one":
                 return frozenset()

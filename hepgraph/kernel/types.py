@@ -17,7 +17,7 @@ BOOL = np.dtype(bool)
 
 
 class Emitter(Protocol):
-    """What rules need of the code being written."""
+    """The interface of the code being written, for rules."""
 
     def emit(self, text: str) -> str:
         """Writes an instruction that gives a value; gives the value's name."""

@@ -196,7 +196,7 @@ class Values(Writer):
         return operation(self, node.op, args, node.param or (), node.dtype)
 
     def called(self, function: NumberFunction, args: list[tuple[Any, Any]], out: np.dtype[Any]) -> str:
-        """What a user's function gives for numbers; where it raises, the interpreter says so."""
+        """The result of a user's function of numbers; where it raises, the interpreter says so."""
         values = [number(*arg) for arg in args]
         kinds = tuple(dtype for _, dtype in values)
         place = self.variable(stored_type(out))

@@ -16,7 +16,7 @@ BOOL = np.dtype(bool)
 
 @dataclass(frozen=True)
 class StackSlot:
-    """What an argument of the kernel points to: a column, scratch, a sum, bins, a batch, a stream, a function..."""
+    """An argument of the kernel: a pointer to a column, scratch, a sum, bins, a batch, a stream, a function..."""
 
     kind: str
     item: Any
@@ -49,7 +49,7 @@ class Winner:
 
 
 class Shared:
-    """What the functions of a module have in common: arguments, constants, functions, and room for batches."""
+    """The shared state of a module's functions: arguments, constants, functions, and room for batches."""
 
     def __init__(self) -> None:
         self.declared: dict[str, None] = {}
@@ -115,11 +115,11 @@ class Writer(FunctionText):
         return name
 
     def one(self) -> str:
-        """What is added to a counter: 1, or 0 where what is under way does not count."""
+        """The increment of a counter: 1, or 0 where the current entry does not count."""
         return "1" if self.only is None else self.emit(f"zext i1 {self.only} to i64")
 
     def vector_loop(self) -> str:
-        """What is said at the end of a loop whose rounds LLVM is to make several of at a time."""
+        """The metadata at the end of a loop that LLVM may unroll or vectorise."""
         k = 2 * len(self.loops)
         self.loops.append(
             f'!{k} = distinct !{{!{k}, !{k + 1}}}\n!{k + 1} = !{{!"llvm.loop.vectorize.enable", i1 true}}'
@@ -170,7 +170,7 @@ class Writer(FunctionText):
         self.do(f"store {t} {value}, ptr {place}")
 
     def known(self, key: Any) -> Any:
-        """What was computed before, in this block or one around it."""
+        """A value that was computed before, in this block or one around it."""
         for scope in reversed(self.scopes):
             if key in scope:
                 return scope[key]

@@ -95,7 +95,7 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is known about the dataset: `dataset` and what the user put there."""
+        """Metadata of the dataset: `dataset` and what the user put there."""
         return self.source.metadata
 
     @property
@@ -350,7 +350,7 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         return f"<hepgraph.Lazy {text}>"
 
     def _repr(self, limit_cols: int) -> str:
-        """What awkward's error messages show."""
+        """The text in awkward's error messages."""
         return repr(self)
 
     def _repr_html_(self) -> str:
@@ -387,7 +387,7 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
 
 
 def _kind(x: Any) -> Any:
-    """What awkward's overloads of ufuncs go by: the name of a record, the type of a number."""
+    """The key of awkward's overloads of ufuncs: the name of a record, the type of a number."""
     if not isinstance(x, Lazy):
         return type(x)
     form = x._form
@@ -397,7 +397,7 @@ def _kind(x: Any) -> Any:
 
 
 def _handed_out(result: Any) -> Any:
-    """What a function gives, never one of the handles that it got: an assignment to the result is to no other array."""
+    """The result of a function, never one of the handles that it got: an assignment to it is to no other array."""
     if isinstance(result, Lazy):
         return result.__copy__()
     if type(result) in (list, tuple):
@@ -412,7 +412,7 @@ _REDUCTIONS = {
 
 
 class _NoLayout:
-    """What awkward finds in the place of a layout."""
+    """A stand-in for the layout that a lazy array does not have."""
 
     @property
     def backend(self) -> Any:

@@ -47,7 +47,7 @@ COMMON = (UNION, NAMELESS, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiE
 
 
 class Shown:
-    """What arrays of records, and records, have in common: their hidden fields are not shown, written or pickled."""
+    """Base of arrays of records, and of records: hidden fields are not shown, written or pickled."""
 
     _layout: Any
     behavior: Any
@@ -132,7 +132,7 @@ def _bared(arg: Any) -> Any:
 
 
 class _Particles(Shown):
-    """What arrays of records, and records, have in common: they may be vectors, and refer to others."""
+    """Base of arrays of records, and of records, that may be vectors, and refer to others."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -180,14 +180,14 @@ class _Particles(Shown):
 
 
 def in_memory(found: Any) -> Any:
-    """What was taken out of records: numbers are read at once, as compiled functions want them; records are not."""
+    """A field of records: numbers are read at once, as compiled functions want them; records are not."""
     if isinstance(found, ak.Array) and not found.layout.fields and not found.layout.is_all_materialized:
         return ak.materialize(found)
     return found
 
 
 def _ruled(v: Any, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
-    """What an operator gives by hepgraph's rules for vectors, else NotImplemented."""
+    """The result of an operator by hepgraph's rules for vectors, else NotImplemented."""
     rule = vectors.OPERATORS.get(ufunc.__name__) if method == "__call__" and not kwargs else None
     if rule is None or behaviors.overload(ufunc, [_kind(x) for x in inputs]) is not None:
         return NotImplemented

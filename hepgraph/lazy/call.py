@@ -55,7 +55,7 @@ class Call:
         return hash(self.key)
 
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same call in another process (see `hepgraph.fingerprint`)."""
+        """Its content, the same in another process (see `hepgraph.fingerprint`)."""
         setup = [] if self.setup is None else [self.setup.value]
         return *self.taken.value, self.forms, list(self.columns.values()), self.masked, *setup
 
@@ -119,7 +119,7 @@ class Call:
 
 
 def called(taken: Snapshot, setup: Snapshot | None, arrays: Sequence[Any], title: str) -> Any:
-    """What a function returns for some arrays in the places of the lazy ones."""
+    """The result of the function for some arrays in the places of the lazy ones."""
     function, template, more = taken.value
     args, kwargs = _fill(template, arrays), _fill(more, arrays)
     if setup is not None:
@@ -149,7 +149,7 @@ _making_one = threading.Lock()
 
 
 def once(setup: Snapshot, title: str) -> Any:
-    """What a function `setup` gives: it is called once in each process, and what it made is used from then on."""
+    """The result of a function `setup`: it is called once in each process, and its result is used from then on."""
     with _making_one:
         lock = _making.setdefault(setup.key, threading.Lock())
     with lock:
@@ -188,7 +188,7 @@ def _new_none(data: Data, found: str, column: Column) -> bool:
 
 @dataclass
 class Returned:
-    """What an opaque call returned in one partition, spread over all rows."""
+    """The result of an opaque call in one partition, spread over all rows."""
 
     data: dict[str, Data]
     columns: dict[str, Column]
@@ -276,7 +276,7 @@ def as_awkward(layout: Any) -> ak.Array:
 
 
 def as_array(result: Any, title: str) -> ak.Array:
-    """What a function returned, as an awkward array."""
+    """The result of a function, as an awkward array."""
     if isinstance(result, ak.Array):
         return result
     if isinstance(result, np.ndarray) and result.ndim > 0:

@@ -39,7 +39,7 @@ class DaskCollection:
 
 
 class Computed(DaskCollection):
-    """What `dask.persist` makes of a lazy thing: a result that lies on the workers; `.compute()` gets it."""
+    """A persisted lazy thing (`dask.persist`): a result that lies on the workers; `.compute()` gets it."""
 
     def __init__(self, graph: Any, key: str) -> None:
         self._graph, self._key = graph, key

@@ -1,4 +1,4 @@
-"""What is None: found, dropped, filled, and made by masks."""
+"""None: found, dropped, filled, and made by masks."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def drop_none(array: Lazy, axis: Any = None) -> Lazy:
 
 @function(ak.fill_none)
 def fill_none(array: Any, value: Any, axis: Any = -1) -> Any:
-    """What is None replaced by a number."""
+    """None replaced by a number."""
     if not isinstance(value, bool | int | float | complex | np.generic | str) and np.ndim(value) != 0:
         raise Opaque
     if isinstance(value, Lazy):

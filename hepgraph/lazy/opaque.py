@@ -89,7 +89,7 @@ def _emptied(part: Any, lazies: list[Lazy]) -> Any:
 
 
 def _example(taken: Snapshot, setup: Snapshot | None, forms: Sequence[Form], title: str) -> Any:
-    """What the function returns for three rows of empty lists and zeros."""
+    """The result of the function for three rows of empty lists and zeros."""
     arrays = [as_awkward(_zeros(form, 3)) for form in forms]
     with np.errstate(all="ignore"):
         try:
@@ -283,7 +283,7 @@ def _computed(part: Any) -> list[Any]:
 def _at_once(
     function: Any, args: Sequence[Any], kwargs: dict[str, Any], arrays: Sequence[Any], setup: Any = None
 ) -> Any:
-    """What a function returns for computed arrays, with the checks of a recorded call."""
+    """The result of a function for computed arrays, with the checks of a recorded call."""
     title = _title(function)
     if setup is not None:
         args = (once(Snapshot.of(setup), title), *args)

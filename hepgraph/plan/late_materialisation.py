@@ -117,7 +117,7 @@ class Late:
         return self._columns
 
     def load(self, part: Partition) -> Loaded:
-        """What is needed of a range; values are zeros where they were not read, as no event passes there."""
+        """The needed columns of a range; values are zeros where they were not read, as no event passes there."""
         turn = self.turns.take(part) if self.lists is not None and self._is_long(part) else Turn.NO
         if self.flat is None and turn is Turn.NO:
             return Loaded(self._origin, part, self._needs)

@@ -57,13 +57,13 @@ class Sink(Adds, Protocol):
         """The partial result of one partition."""
 
     def output(self) -> Output | str:
-        """What the kernel has to make, or why it cannot."""
+        """The outputs that the kernel has to make, or why it cannot."""
 
     def from_kernel(self, made: Any) -> Any:
         """The partial result out of what the kernel made."""
 
     def content(self) -> tuple[Any, ...]:
-        """What makes it the same in another process (see `hepgraph.fingerprint`)."""
+        """Its content, the same in another process (see `hepgraph.fingerprint`)."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +165,14 @@ class AnyPass(Protocol):
 
     @property
     def title(self) -> str:
-        """What a dashboard calls its tasks."""
+        """The name of its tasks on a dashboard."""
 
     @property
     def origin(self) -> Origin:
         """The dataset."""
 
     def content(self) -> tuple[Any, ...]:
-        """What makes the result of a range the same in another process (see `hepgraph.fingerprint`)."""
+        """The content that the result of a range depends on (see `hepgraph.fingerprint`)."""
 
     def partitions(self) -> tuple[Partition, ...]:
         """The ranges to run over."""
@@ -344,12 +344,12 @@ class Pass:
     def _values(
         self, sinks: Sequence[int], loaded: Loaded, seeds: dict[Item, Any], more: Sequence[Item] = ()
     ) -> dict[Item, Any]:
-        """What the interpreter makes of the items that these sinks look at, and of some more."""
+        """Values of the items that these sinks look at, and of some more, by the interpreter."""
         wants = list(dict.fromkeys([*more, *(item for i in sinks for item in self.sinks[i].wants)]))
         return dict(zip(wants, Interpreter(loaded, seeds).run(wants), strict=True))
 
     def content(self) -> tuple[Any, ...]:
-        """What makes the result of a range the same in another process (see `hepgraph.fingerprint`)."""
+        """The content that the result of a range depends on (see `hepgraph.fingerprint`)."""
         columns = self.columns()
         known = [self.origin.source.columns[name] for name in sorted(columns)]
         engine = "interpreter" if self.engine == "interpreter" else "kernel"

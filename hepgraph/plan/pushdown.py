@@ -113,7 +113,7 @@ class _Cuts:
     spaces: dict[Space, Passed] = field(default_factory=dict)
 
     def of(self, item: Item) -> Passed | None:
-        """What must be passed for a check of this item to fail; None if it has none. Spaces are noted on the way."""
+        """The cuts that an event passes if a check of this item can fail for it; None if it has no check."""
         match item:
             case Space():
                 self.spaces[item] = self._space(item)
@@ -126,7 +126,7 @@ class _Cuts:
         return None
 
     def where(self, item: Item) -> Passed:
-        """What an event passes that has a part in a value that is looked at."""
+        """The cuts that an event passes if it has a part in a value that is looked at."""
         match item:
             case Space():
                 return self.spaces[item]

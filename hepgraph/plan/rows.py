@@ -13,7 +13,7 @@ DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 @plain
 @dataclass(frozen=True)
 class Row:
-    """What became of one range, and what it took.
+    """The outcome of one range, and its cost.
 
     `status` is "done", "failed" (the run stopped there) or "skipped" (on request). `events` is the number that was read
     and is in the result. `names` are the columns, `bytes` their size in memory, of which `cached` came from the column
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
-    """What became of one task: the rows of the pieces that it was split into, most often one."""
+    """The outcome of one task: the rows of the pieces that it was split into, most often one."""
 
     rows: tuple[Row, ...]
 

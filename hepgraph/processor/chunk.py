@@ -147,7 +147,7 @@ class Chunk:
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
-        """What is known about the dataset; a processor may change it without others having that."""
+        """Metadata of the dataset; changes that a processor makes stay with it."""
         return fresh(self.events.metadata)  # type: ignore[no-any-return]
 
     def array(self, blueprint: Blueprint) -> Any:
@@ -177,7 +177,7 @@ class Chunk:
         return text.offsets.data if kind == "text" else text.content.data
 
     def value(self, item: Item) -> Any:
-        """What an item of the graph is in this range. Spaces and maps are kept, values are not."""
+        """The value of an item of the graph in this range. Spaces and maps are kept, values are not."""
         values = self.interpreter.values
         if item in values:
             return values[item]
@@ -198,7 +198,7 @@ class Chunk:
         return "" if fields is None else fields.advice(name)
 
     def referred(self, collection: str, name: str) -> Any:
-        """What each element of a collection refers to by this name."""
+        """The elements that a collection refers to by this name."""
         key = (collection, name)
         if key not in self._referred:
             form = _fields_of(self.events._form, collection)
@@ -298,13 +298,13 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
 
 
 class _Events(Shown):
-    """What events, and one event, have beside their fields."""
+    """Attributes of events, and of one event, beside their fields."""
 
     attrs: Any
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What is known about the dataset: `dataset` and what the user put there."""
+        """Metadata of the dataset: `dataset` and what the user put there."""
         found: dict[str, Any] = self._chunk.metadata
         return found
 

@@ -113,7 +113,7 @@ class KeptCollections:
         return "" if found is None else found.base.advice(name)
 
     def referred(self, collection: str, name: str) -> Any:
-        """What each element of a collection refers to by this name."""
+        """The elements that a collection refers to by this name."""
         found = self._collections[collection]
         reference = found.base.references[name]
         wrong = self._wrong(collection, reference)

@@ -56,7 +56,7 @@ class BudgetPart:
 
 @dataclass(frozen=True)
 class Trial:
-    """What a processor that runs eagerly gave for its first `events`: bytes that add up, that grow, that it reads."""
+    """A trial of a processor that runs eagerly on its first `events`: bytes that add up, that grow, that it reads."""
 
     events: int = 0
     stays: int = 0
@@ -97,7 +97,7 @@ def _outputs(trial: Trial, each: AnyPass, copies: int) -> list[BudgetPart]:
 
 
 def estimate(made: Sequence[AnyPass], workers: int, trials: Mapping[int, Trial] = _NONE) -> list[BudgetPart]:
-    """What takes memory in a run, the most first; with the `trials` of the passes that run eagerly, by number.
+    """Demands on memory in a run, the largest first; with the `trials` of the passes that run eagerly, by number.
 
     >>> import hepgraph as hg
     >>> from hepgraph.runner.compute import passes

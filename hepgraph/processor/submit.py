@@ -37,7 +37,7 @@ class Progress:
 
 
 class Watch:
-    """What a run tells about itself, and what it is asked, between two of its results."""
+    """Messages between a run and its handle, exchanged between two of its results."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()

@@ -163,7 +163,7 @@ class Checkpoint:
         return found
 
     def _file(self, number: int, source: Source, partition: Partition) -> str:
-        """What a file is called in the names of stored ranges: by what is in it, wherever it lies."""
+        """The name of a file among stored ranges: by what is in it, wherever it lies."""
         key = (number, partition.path, partition.tree)
         if key not in self._identities:
             file = source.file_of(partition)
@@ -314,7 +314,7 @@ def packed(thing: Any) -> bytes:
 
 
 def unpacked(data: bytes) -> Any:
-    """What `packed` made, in this process."""
+    """Reads the bytes of `packed`."""
     return _unpickled(zlib.decompress(data))
 
 
@@ -342,7 +342,7 @@ def _sum(name: str, data: bytes) -> bytes:
 
 
 def _other(where: str, changed: list[str], theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:
-    """What to say of a directory that holds another analysis."""
+    """The error for a directory that holds another analysis."""
     why = []
     if theirs.get("processor") != mine["processor"]:
         why.append(f"its processor is {theirs.get('processor')}, not {mine['processor']}")

@@ -94,7 +94,7 @@ def _split(leaf: Any) -> list[tuple[Origin, Sink]]:
 
 
 def finished(leaf: Any, values: list[Any]) -> Any:
-    """What a lazy thing becomes, from the finished results of its sinks."""
+    """The result of a lazy thing, from the finished results of its sinks."""
     if isinstance(leaf, Lazy):
         return values[0]
     for kind, finish in FINISH.items():

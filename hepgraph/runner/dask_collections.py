@@ -73,7 +73,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class Batch:
-    """What one task of a graph is about: a place of a tree, and what is below it; dask does not look inside."""
+    """The subject of one task of a graph: a place of a tree, and the ranges below it; dask does not look inside."""
 
     place: Place
     count: int

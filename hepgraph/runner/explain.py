@@ -1,4 +1,4 @@
-"""What a computation will do, in words and as a picture; and the same computation over other ranges."""
+"""The plan of a computation, in words and as a picture; and the same computation over other ranges."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Found:
 
 
 def look(place: Place, options: Options, policy: Policy) -> Found:
-    """What is at a place; an error is kept if files may be skipped, else raised."""
+    """A look at a place; an error is kept if files may be skipped, else raised."""
     tried = 0
     while True:
         tried += 1

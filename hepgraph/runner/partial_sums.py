@@ -129,7 +129,7 @@ class Gathered:
         self.leaves[leaf] = SumLeaf((*planned[:at], *new, *planned[at + 1 :]))
 
     def missing(self, number: int) -> Iterator[Task]:
-        """What is still to be done."""
+        """The ranges that are still to be done."""
         for i, leaf in enumerate(self.leaves):
             for partition in leaf.planned:
                 if (i, partition.start) not in self.done:

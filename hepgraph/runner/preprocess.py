@@ -119,7 +119,7 @@ def described(source: Source) -> dict[str, Any]:
 
 
 class Look:
-    """What a worker does with one place: looks at the file there."""
+    """The work on one place: a look at the file there."""
 
     def __init__(self, options: Mapping[str, Any] | None, policy: Policy) -> None:
         self.options, self.policy = options, policy
@@ -141,7 +141,7 @@ def _agree(source: Source) -> None:
 
 
 class _Cache:
-    """What was found out about files, by path, size and time; whatever is wrong with it, it is as if it were empty."""
+    """A cache of looks at files, by path, size and time; a damaged one is as if it were empty."""
 
     def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.options = options

@@ -1,4 +1,4 @@
-"""What made a result: hashes of plans and code, parameters, versions, and the state of the user's repository."""
+"""Provenance of a result: hashes of plans and code, parameters, versions, and the state of the user's repository."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("hepgraph", "awkward", "numpy", "uproot", "pyarrow", "hist", "boost-
 
 
 def provenance(processor: Any = None) -> dict[str, Any]:
-    """What can be told before a run: of a processor (an object with `process`, or a function), and of where it runs."""
+    """Provenance known before a run: of a processor (an object with `process`, or a function), and of where it runs."""
     about: dict[str, Any] = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),

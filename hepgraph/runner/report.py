@@ -19,7 +19,7 @@ Place = tuple[int, int, int]  # pass, leaf of its tree, first entry
 
 @dataclass
 class Report:
-    """What a run did: `rows` in the order of the data, `events`, `bytes`, `seconds`, `complete`, `failed`.
+    """The report of a run: `rows` in the order of the data, `events`, `bytes`, `seconds`, `complete`, `failed`.
 
     `provenance` tells what made the result: hashes of the plan of each dataset and of the processor's code, its
     parameters, the versions of packages, and the state of the git repository that the processor is in. `untracked`

@@ -36,7 +36,7 @@ Run = Callable[[Partition], tuple[list[Any], Row]]
 
 @dataclass(frozen=True)
 class Policy:
-    """What to do about a range that cannot be read: to raise or to skip, after so many further tries."""
+    """The policy for a range that cannot be read: to raise or to skip, after so many further tries."""
 
     on_error: str = "raise"
     retries: int = 3
@@ -71,7 +71,7 @@ class Policy:
 
 @dataclass
 class Outcome:
-    """What became of one range: the pieces of it that were read, with their partial results, and those that were not.
+    """The outcome of one range: the pieces of it that were read, with their partial results, and those that were not.
 
     A range is one piece, unless memory was short.
     """

@@ -37,7 +37,7 @@ COARSEST, FINEST = 8, 64  # parts that a deadly range is cut into at most, befor
 
 @dataclass
 class Course:
-    """What a user asks of a run beside its result: what to do about failures, and where to keep or find results.
+    """Options of a run: what to do about failures, and where to keep or find results.
 
     With `whole`, it is an error if nothing of a dataset could be read; else its results are None.
     """
@@ -82,7 +82,7 @@ class Coming:
 
 
 class Work:
-    """What a worker does with one task: runs one pass over one range; results are sums that can be joined.
+    """The work of one task: one pass over one range; results are sums that can be joined.
 
     In the process of the run it also knows what is `coming`: when a range is begun, the next one is fetched meanwhile.
     Elsewhere the executor says what comes next (`ahead`). If some of the data are `far` away, that should be so.
@@ -115,7 +115,7 @@ class Work:
         return lambda a, b: a.join(b, add)
 
     def lost(self, task: Task, error: Exception) -> tuple[Sum, Rows]:
-        """What stands for the result of a range that no worker survives: the run splits it, and tries the halves."""
+        """A placeholder for a range that no worker survives: the run splits it, and tries the halves."""
         row = failure(task.partition, dataset_of(self.passes[task.number]), error, 1, SKIPPED)
         return Sum(self.counts[task.number]), Rows((replace(row, cause=error),))
 
@@ -131,7 +131,7 @@ class Work:
 
 @dataclass
 class Held:
-    """What is there of an incomplete result: for each pass its key, its files, and what was gathered."""
+    """An incomplete result: for each pass its key, its files, and what was gathered."""
 
     keys: list[str]
     files: list[list[tuple[str, str, str]]]
@@ -156,7 +156,7 @@ class Running:
         ledger._replay = self._replay
 
     def work_on(self, numbers: Sequence[int], tasks: Sequence[Task]) -> Work:
-        """What the workers do with these tasks; each sum is of one pass: `numbers`, in the order of the sums."""
+        """The work on these tasks; each sum is of one pass: `numbers`, in the order of the sums."""
         counts = tuple(len(each.leaves) for each in self.gathered)
         work = Work(self.passes, counts, self.course.policy, tuple(numbers))
         work.far = any(is_remote(task.partition.path) for task in tasks)
@@ -454,7 +454,7 @@ class Running:
             error.report = self.ledger  # type: ignore[attr-defined]
 
     def _saved(self) -> str:
-        """What there is of the result, and how to go on from there."""
+        """A sentence on how much of the result is done, and how to go on from there."""
         done = f"{self.ledger.events:,} of {self.ledger.expected:,} events are done"
         if self.course.checkpoint is not None:
             where = self.course.checkpoint.where

@@ -1,4 +1,4 @@
-"""What users write for files, as a list of paths with trees; what kind a file is; and errors that name the file."""
+"""Files as users write them, as a list of paths with trees; the kind of a file; errors that name the file."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def once(places: Iterable[tuple[str, str | None]]) -> None:
 
 
 def _same_file(path: str) -> Any:
-    """What the paths of one local file have in common."""
+    """The identity of a local file, common to all of its paths."""
     try:
         status = os.stat(path)
     except OSError:
@@ -219,7 +219,7 @@ def edge(path: str, doing: str = "open") -> Iterator[None]:
 
 
 def _users_to_mend(error: BaseException, hidden: bool, path: str) -> str:
-    """What the user is to do about a trouble that is neither of the file nor of its server; empty if it is."""
+    """Advice on a trouble that is neither of the file nor of its server; empty if it is."""
     if isinstance(error, ImportError):
         install = "\nUse: pip install 'hepgraph[remote,s3,xrootd]', or whichever of them is needed."
         needed = f"Reading {path} needs a package that is not installed: {_first_lines(error)}"

@@ -115,7 +115,7 @@ def settings_of(options: Options) -> str:
 
 
 class Known(Generic[T]):
-    """What was found out about files, by key, with the stamp that they had; of the last `limit` that were asked for."""
+    """Findings about files, by key, with the stamp that they had; of the last `limit` that were asked for."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -128,7 +128,7 @@ class Known(Generic[T]):
         self._kept: OrderedDict[Hashable, tuple[T, Stamp]] = OrderedDict()
 
     def last(self, key: Hashable) -> tuple[T | None, Stamp]:
-        """What was kept under a key last, and the stamp of then; the file may have changed since."""
+        """The last finding under a key, and the stamp of then; the file may have changed since."""
         self._mine()
         with self._lock:
             found = self._kept.get(key)
@@ -138,7 +138,7 @@ class Known(Generic[T]):
             return found
 
     def of(self, key: Hashable, stamp: Stamp) -> T | None:
-        """What is known of a local file that has this stamp now; None of one that may have changed."""
+        """The finding about a local file that has this stamp now; None of one that may have changed."""
         found, then = self.last(key)
         return found if stamp is not None and stamp == then else None
 

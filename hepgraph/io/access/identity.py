@@ -1,4 +1,4 @@
-"""What tells the content of a file of data from any other that was ever there under its name."""
+"""Identity of a data file: mtime, size, inode; ETag if remote."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _asked: Known[tuple[float, Any]] = Known(4096)
 
 
 def state_of(path: str, options: Mapping[str, Any] | None = None) -> Any:
-    """What tells the content of a file from any other that was ever there; None if that cannot be told."""
+    """The identity of a file; None if it cannot be told."""
     if not is_remote(path):
         return stamp_of(path)
     key = path, settings_of(options)

@@ -1,4 +1,4 @@
-"""What will be read soon, fetched in the background: a few things at a time, which may never be asked for.
+"""Background prefetch, a few things at a time; unused results are dropped.
 
 Of local files the system does that itself, when it is told what.
 """
@@ -56,7 +56,7 @@ def _nothing(allowed: Callable[[int], bool]) -> None:
 
 
 class Ahead:
-    """What is fetched ahead, by key; the oldest is given up when there is too much."""
+    """Prefetched data, by key; the oldest are dropped when there is too much."""
 
     def __init__(self) -> None:
         self.most = MOST
@@ -87,7 +87,7 @@ class Ahead:
                 self._coming.pop(key, None)
 
     def take(self, key: Hashable) -> Any:
-        """What came, once and after it came; None if there is nothing."""
+        """The prefetched data, once and after they came; None if there are none."""
         if self._process != os.getpid():
             self._clear()
         with self._lock:
@@ -112,7 +112,7 @@ class Ahead:
 
     @property
     def bytes(self) -> int:
-        """What is on its way or there, as far as it is known."""
+        """The bytes on their way or there, as far as that is known."""
         with self._lock:
             return sum(fetch.size for fetch in self._coming.values())
 
@@ -211,7 +211,7 @@ def _is_there(file: int, place: int) -> bool:
 
 
 def _stretches(ranges: Iterable[Range]) -> Iterator[Range]:
-    """What some ranges in order cover, and short gaps between them, in stretches.
+    """The stretches that some ranges in order cover, with short gaps between them.
 
     >>> list(_stretches([(0, 5), (3, 9), (20, 30), (500_000, 700_000)]))
     [(0, 30), (500000, 631072), (631072, 700000)]

@@ -43,7 +43,7 @@ class Patience:
 
     @classmethod
     def of(cls, options: Mapping[str, Any] | None) -> Patience:
-        """What the user's options say; raises ValueError for one that there is not."""
+        """The user's options; raises ValueError for one that there is not."""
         told = dict((options or {}).get(OURS, {}))
         known = [each.name for each in fields(cls)]
         for name in told:
@@ -193,7 +193,7 @@ def _bound_xrootd(seconds: int) -> None:
 
 
 def beneath(error: BaseException) -> BaseException:
-    """What happened: of any trouble with an URL, be it of the network, fsspec says that there is no such file."""
+    """The cause of a trouble with an URL: even of the network's, fsspec says that there is no such file."""
     while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     return error

@@ -65,7 +65,7 @@ class ColumnCache:
         return int(self.size)
 
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        """What `source.read` gives, out of the cache as far as it is there; the rest is read, and kept."""
+        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept."""
         columns = source.checked(partition, needs)
         disk = _disk_of(self)
         where = _version(source, partition) if len(partition) and disk.usable() else None
@@ -137,7 +137,7 @@ def _nothing(column: Column, need: Need) -> bool:
 
 
 def _version(source: Source, partition: Partition) -> str | None:
-    """What tells the content of a file from any other that was ever there; None if that cannot be told."""
+    """The identity of a file; None if it cannot be told."""
     path, file = partition.path, source.file_of(partition)
     identity = source.identity(file)
     if not identity:
@@ -156,7 +156,7 @@ def _hash(text: str, size: int = 16) -> str:
 
 
 class _Folder:
-    """What the cache has of one range of one file."""
+    """The entries of the cache for one range of one file."""
 
     def __init__(self, disk: Folder, source: Source, partition: Partition, version: str) -> None:
         self.disk, self.partition, self.version = disk, partition, version
@@ -197,7 +197,7 @@ class _Folder:
         return [self.version, _kind(column), name]
 
     def _there(self, column: Column, need: Need) -> list[tuple[int, int, str]]:
-        """What overlaps the range: where it begins and ends, the longest first of those that begin together."""
+        """Entries that overlap the range: where they begin and end, the longest first of those that begin together."""
         try:
             names = os.listdir(self._of(column))
         except OSError:

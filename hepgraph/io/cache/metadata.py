@@ -1,4 +1,4 @@
-"""What was found out about files of data, kept on disk for other processes: types of columns, places of baskets.
+"""The metadata cache: types of columns and places of baskets, kept on disk for other processes.
 
 A file here is used only if it, and the directory it is in, belong to the user and cannot be written by others, and if
 its checksum is right. What is remembered is of one state of a file of data (when it was written, its
@@ -37,7 +37,7 @@ def directory() -> Path | None:
 
 
 def recall(path: str, state: Any, *what: Any) -> Any:
-    """What is remembered of a file in a state; None if nothing is."""
+    """Cached metadata of a file in a state; None if there is none."""
     disk = None if state is None or not _code() else _disk()
     if disk is None:
         return None

@@ -1,4 +1,4 @@
-"""What is inside a compressed ROOT object: blocks, each with a header of nine bytes, in any of ROOT's codecs.
+"""Compressed ROOT objects: blocks, each with a header of nine bytes, in any of ROOT's codecs.
 
 A header is two letters of the codec, one byte of its method, and the sizes of the block, compressed and not, in three
 bytes each, the lowest first. An LZ4 block starts with the xxhash64 of the rest, highest byte first.

@@ -24,14 +24,14 @@ PLACES = ("file", "packed")  # with these, the number of the open file and where
 def done(
     name: str, text: Callable[[], str], rows: Sequence[int], width: int, frame: Sequence[int], tools: Tools
 ) -> int:
-    """What the function `@one` of a text, called for each of the rows of this width, says; 0 if all went well."""
+    """The status of the function `@one` of a text, called for each row of this width; 0 if all went well."""
     call = compiled(name, lambda: COMMON + text() + _over(name, width), "i64(ptr, i64, ptr)", level=0)
     table, numbers = array("q", rows), array("q", (*tools.addresses, *frame))
     return int(call(table.buffer_info()[0], len(rows) // width, numbers.buffer_info()[0]))
 
 
 def getter(table: str, names: Sequence[str]) -> Callable[[str], str]:
-    """What writes the call that gets a number by its name, out of the frame or a row."""
+    """A writer of the call that gets a number by its name, out of the frame or a row."""
     order = [*NAMES, *names] if table == "frame" else [*names]
     return lambda name: f"call i64 @get(ptr %{table}, i64 {order.index(name)})"
 

@@ -116,7 +116,7 @@ def follower() -> Any:
 
 
 def slow_follows(table: Array, offsets: Array, width: int) -> bool:
-    """What `follows` does, by NumPy."""
+    """The definition of `follows`, by NumPy."""
     wanted = ((offsets - offsets[:1]) * width).astype(np.int32)
     return bool((table.astype(np.int32) - table[:1].astype(np.int32) == wanted).all())
 
@@ -173,7 +173,7 @@ done:
 
 
 def _to_line(place: str, width: int, line: int) -> str:
-    """What gives the `%numbers` of so many bytes from a place to where a line begins, and whether that is `%never`."""
+    """Text that loads the `%numbers` of so many bytes from a place to where a line begins, unless that is `%never`."""
     return f"""%address = ptrtoint ptr {place} to i64
   %negative = sub i64 0, %address
   %short = and i64 %negative, {line - 1}

@@ -1,4 +1,4 @@
-"""What several ranges have a part of, decoded once: row groups of Parquet, pages of RNTuples, baskets of TTrees."""
+"""Data of several ranges, decoded once: row groups of Parquet, pages of RNTuples, baskets of TTrees."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Promise:
         self._told.set()
 
     def wait(self) -> bytes | None:
-        """What came, after it came; None if nothing did for a long time."""
+        """The promised data, after they came; None if they did not for a long time."""
         self._told.wait(STAY)
         return self._data
 
@@ -44,7 +44,7 @@ class _Decoded:
 
 
 class Kept:
-    """What was decoded and is kept until all of it was asked for; at most so many bytes.
+    """Decoded data, kept until all of it was asked for; at most so many bytes.
 
     What goes where there are more is drawn by lot: ranges ask for columns in turn, so that what was not used for the
     longest time would be what is wanted next. `decoded` counts how often something was decoded, `bytes` are those that
@@ -62,7 +62,7 @@ class Kept:
         self._asked = 0.0
 
     def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any], most: int | None = None) -> Any:
-        """What has a key, and `nbytes`; `entries` are the number of those asked for, and of all that it has.
+        """The data under a key, of `nbytes`; `entries` are the number of those asked for, and of all that it has.
 
         No more than `most` bytes are kept after it; without, what was used last is kept however large it is.
         """
@@ -195,7 +195,7 @@ class Share:
 
 
 class Promises:
-    """What one range promises to fetch for others; what is not kept when this ends, by an error too, is taken back."""
+    """Promises of one range to fetch data for others; those not kept when this ends, even by an error, end."""
 
     def __init__(self, share: Share | None) -> None:
         self._share = share

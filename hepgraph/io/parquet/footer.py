@@ -1,4 +1,4 @@
-"""What the footer of a Parquet file says: row groups, columns with their types, sizes, and whether they have nulls."""
+"""Footers of Parquet files: row groups, columns with their types, sizes, and whether they have nulls."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _without_nulls(meta: Any, leaves: set[int]) -> set[int]:
 
 
 def _told(meta: Any, raw: bytes) -> list[list[ColumnChunk]]:
-    """What is said of each leaf, of the first row groups at least; refuses what ends the process in pyarrow 26."""
+    """Statistics of each leaf, of the first row groups at least; refuses files that end the process in pyarrow 26."""
     told = list(islice(chunks(raw), max(1, MOST_TOLD // max(1, meta.num_columns))))
     leaves = [meta.schema.column(leaf) for leaf in range(meta.num_columns)]
     kinds = [

@@ -139,7 +139,7 @@ class ParquetSource(Source):
     def _some(
         self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]
     ) -> tuple[Partition, tuple[str, ...]]:
-        """What is read of a range, and the paths to what is read."""
+        """The columns that are read of a range, and the paths to them."""
         part = self._trimmed(footer, partition, cuts) if cuts else partition
         return part, _paths(footer, _wanted([(self.columns[name], need) for name, need in needs.items()])[1])
 
@@ -328,7 +328,7 @@ class _Opened:
 
     @property
     def place(self) -> Hashable:
-        """What tells its content from that of another file, as far as that is told without the footer."""
+        """The identity of its content, as far as that is told without the footer."""
         return self.key, self.stamp
 
     def close(self) -> None:

@@ -23,7 +23,7 @@ def to_parquet(columns: Mapping[str, Sequence[Any]], texts: Mapping[str, str]) -
 
 
 def from_parquet(data: bytes) -> tuple[dict[str, list[Any]], dict[str, str]]:
-    """What `to_parquet` wrote. Raises ValueError if it is no Parquet file."""
+    """Reads a file of `to_parquet`. Raises ValueError if it is no Parquet file."""
     import pyarrow.parquet
 
     table = pyarrow.parquet.read_table(io.BytesIO(data))

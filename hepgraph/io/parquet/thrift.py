@@ -1,4 +1,4 @@
-"""What a Parquet footer says of its column chunks that pyarrow does not tell, or cannot bear.
+"""Column chunks in a Parquet footer, as far as pyarrow does not tell of them, or cannot bear them.
 
 How often each definition level occurs (in the footer since 2024): the null count of a column says how many values,
 lists and records are missing *or empty*; this histogram says how many of each. And what makes pyarrow end the process:

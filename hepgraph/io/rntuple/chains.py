@@ -101,7 +101,7 @@ Step: TypeAlias = Lists | Options | Fixed
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """What leads from entries to one leaf."""
+    """The chain of columns from entries to one leaf."""
 
     steps: tuple[Step, ...]
     leaf: Numbers | Text
@@ -319,7 +319,7 @@ def _key(chain: Chain, depth: int) -> tuple[str, ...]:
 
 
 def _same(reader: PageReader, stage: DecodeStage, step: Step) -> tuple[Any, ...]:
-    """What is equal for two steps only if they lead to the same stage; stages are kept, so that their ids differ."""
+    """A key that is equal for two steps only if they lead to the same stage; stages are kept, so that ids differ."""
     name = step.record if isinstance(step, Options) else ""
     what = step.size if isinstance(step, Fixed) else reader.same(step.column, stage.parts)
     return id(stage), type(step), name, what

@@ -44,7 +44,7 @@ class Rest(NamedTuple):
 
 
 class PageFrame(NamedTuple):
-    """What is the same for all pages: the number of the open file, and addresses of memory and of functions.
+    """The frame of all pages: the number of the open file, and addresses of memory and of functions.
 
     There is room to read the most into, and for the longest page when decompressed. `loop` puts numbers of `width`
     bytes in order, as `unsplit` does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it

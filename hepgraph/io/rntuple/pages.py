@@ -203,7 +203,7 @@ class PageReader:
         return out, inside
 
     def same(self, column: Physical, parts: Sequence[PagePart]) -> tuple[object, ...]:
-        """What is equal for two columns only if their elements are, because they are in the same pages of the file.
+        """A key that is equal for two columns only if they are in the same pages of the file.
 
         ROOT writes equal pages once: the offsets of `Jet_pt` and `Jet_eta` may be different columns in the same place.
         """

@@ -172,7 +172,7 @@ class RNTupleSource(UprootSource):
 
 @dataclass(slots=True)
 class NTupleLayout:
-    """What is known of an open RNTuple: its page lists, its columns, and how each field is put together."""
+    """The layout of an open RNTuple: its page lists, its columns, and how each field is put together."""
 
     ntuple: Any
     lists: PageList
@@ -190,14 +190,14 @@ class NTupleLayout:
         return self._fields
 
     def chain(self, name: str) -> Chain | None:
-        """What to read for a leaf; None if that is left to uproot."""
+        """The columns to read for a leaf; None if that is left to uproot."""
         top = self._top(name)
         if top not in self._chains:
             self._chains[top] = chains_of_form(top, self._form(top), self.columns)
         return self._chains[top].get(name)
 
     def chains(self, columns: Sequence[tuple[Column, Need]]) -> dict[str, tuple[Chain, Need]]:
-        """What to read for those of some leaves of which anything is to be read, and is not left to uproot."""
+        """The columns to read for some leaves, without those that need none or are left to uproot."""
         found = {}
         for column, need in columns:
             chain = self.chain(column.name) if need is Need.DATA or column.levels or column.records else None
@@ -234,14 +234,14 @@ class NTupleLayout:
         return found
 
     def share(self, path: str, tree: str, uuid: str, most: int | None) -> Share | None:
-        """What is shared of this very content, of which no more than so many bytes are kept."""
+        """The shared pages of this very content, of which no more than so many bytes are kept."""
         return None if most == 0 else Share((path, tree, uuid, self.stamp, self.lists.checksums), most)
 
     @contextmanager
     def reader(
         self, opened: Opened, partition: Partition, options: Options = None, most_shared: int | None = None
     ) -> Iterator[PageReader]:
-        """What reads the pages, from the same content that the page lists are of."""
+        """The reader of the pages, from the same content that the page lists are of."""
         path = partition.path
         share = self.share(path, opened.name, opened.uuid, most_shared)
         if is_remote(path):

@@ -43,7 +43,7 @@ def unsplitter(width: int, zigzag: bool) -> Any:
 
 
 def slow_unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:
-    """What `unsplit` does, by NumPy."""
+    """The definition of `unsplit`, by NumPy."""
     width = out.dtype.itemsize
     planes = split.reshape(width, -1)[:, first : first + len(out)]
     bytes_of = out.view(np.uint8).reshape(-1, width)

@@ -96,7 +96,7 @@ _LEAST = _START.size + _END.size
 
 
 def key_of(data: memoryview, entries: int) -> tuple[int, int, int, int]:
-    """What the key of a basket of so many entries says; raises BasketError if it cannot be right.
+    """The key of a basket of so many entries; raises BasketError if it cannot be right.
 
     That is: bytes of the key, bytes of the basket, bytes when decompressed without key, and where in these the data
     end.
@@ -116,7 +116,7 @@ def key_of(data: memoryview, entries: int) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is in a basket, decompressed: its data, up to a border, and the table behind them; the bytes of its key."""
+    """The content of a basket, decompressed: data up to a border, and the table behind them; the bytes of its key."""
 
     bytes: Array
     border: int
@@ -179,7 +179,7 @@ class Basket:
         return begin if check(table, offsets[: len(table)], width) else None
 
     def _stated(self) -> Array:
-        """What the table says of the wanted entries, in an array of one's own."""
+        """The table's part on the wanted entries, in an array of its own."""
         if self.table is None:
             raise BasketError("it does not tell where its entries start")
         stated: Array = self.table[self.first : self.last + 1].astype(np.int32)
@@ -254,7 +254,7 @@ class BasketColumn:
         return bool(self._passed[first] == self._passed[last])
 
     def promised(self, number: int) -> tuple[int, int]:
-        """What is shared of a basket in the file: its place there, by which it is known, and its entries."""
+        """The shared part of a basket in the file: its place there, by which it is known, and its entries."""
         return self.baskets.ranges[number][0], self.baskets.edges[number + 1] - self.baskets.edges[number]
 
     def all(self) -> None:
@@ -317,7 +317,7 @@ class BasketColumn:
         return wanted == 0
 
     def _rows(self, offsets: Array | None, items: int) -> tuple[list[int] | None, int, int]:
-        """What `placed` is told of the baskets, the bytes of the longest, and of those that are passed over.
+        """The rows of baskets for `placed`, the bytes of the longest, and of those that are passed over.
 
         None if the offsets of the entries are not those of so many items.
         """
@@ -367,7 +367,7 @@ class BasketColumn:
             yield basket
 
     def _content(self, number: int) -> Content:
-        """What is in a basket, which may be overwritten by that of the next unless it is shared."""
+        """The content of a basket, which may be overwritten by that of the next unless it is shared."""
         self.number = number
         entry, after = self.baskets.edges[number : number + 2]
         if self._share is None or not self.is_cut(number):

@@ -23,7 +23,7 @@ ROW = (
 
 
 class BasketFrame(NamedTuple):
-    """What is the same for all baskets: the number of the open file, and addresses of memory.
+    """The frame of all baskets: the number of the open file, and addresses of memory.
 
     There is room to read the longest into, and `room` bytes for what is decompressed. `number` and `item` are the
     bytes of one. `offsets` are those of all wanted entries, or 0 where an entry is one item.

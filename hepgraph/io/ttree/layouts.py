@@ -1,4 +1,4 @@
-"""What a reader works out about a tree once, and keeps for every later range of the same file, in any thread.
+"""Layouts of trees, worked out once and kept for every later range of the same file, in any thread.
 
 A layout holds, for each branch that was asked for, the places of its baskets and how they are laid out. With it, a
 local file is read without uproot and without a handle of uproot's.

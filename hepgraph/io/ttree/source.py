@@ -101,7 +101,7 @@ class RootSource(UprootSource):
             return layouts.of(key, data.stamp, wanted, borrow, _Remembered(partition, self.storage_options))
 
     def _share(self, partition: Partition, layout: Layout, data: Bytes) -> Share | None:
-        """What is shared of this very content."""
+        """The shared baskets of this very content."""
         return None if self.most_shared == 0 else Share((partition.path, layout.uuid, data.stamp), self.most_shared)
 
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
