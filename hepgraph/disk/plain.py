@@ -72,7 +72,7 @@ def written(thing: Any, pickled: Callable[[Any], bytes] | None = None) -> tuple[
 
 
 def read(data: bytes, unpickled: Callable[[bytes], Any] | None = None) -> Any:
-    """Reads the bytes of `written`; raises ValueError if they are damaged, Pickled if they are pickled, and may not be."""
+    """Reads the bytes of `written`; raises ValueError if damaged, Pickled if there are pickles that may not be read."""
     if len(data) < _HEAD.size:
         raise ValueError("it is too short")
     magic, length = _HEAD.unpack_from(data)

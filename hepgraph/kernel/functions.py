@@ -119,7 +119,7 @@ class NumberFunction:
         return numba.njit(self._written(len(kinds))["each"])
 
     def _native(self, kinds: tuple[DType, ...]) -> Any:
-        """The function that a kernel calls: `i32 f(place of the result, numbers...)`, with a public `address`; 1 is an error."""
+        """The function that a kernel calls: `i32 f(place of the result, numbers...)`, with a public `address`."""
         import numba
 
         out = numba.from_dtype(self.dtype(kinds))
