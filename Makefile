@@ -70,7 +70,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) $(VENV)/.created
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) $(VENV)/.created
-	$(PIP) install $(PINNED) $(PINNED_BUILD) --no-compile -e '.[batch,dask,remote,yaml]' --group test
+	$(PIP) install $(PINNED) $(PINNED_BUILD) --no-compile -e '.[batch,dask,remote,s3,yaml]' --group test
 	@touch $(VENV)/.installed $@
 
 # pip >= 25.3 knows dependency groups and build constraints.

@@ -55,3 +55,10 @@ def faults(monkeypatch):
 def nothing_remembered(monkeypatch):
     """Tests start with what is known of no file, whatever ran before on this machine."""
     monkeypatch.setattr(remembered, "directory", lambda: None)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How many tests of real files were skipped, in one line."""
+    skipped = [each for each in terminalreporter.stats.get("skipped", ()) if "shared" in str(each.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests of real files were skipped: ../shared/data is not there")
