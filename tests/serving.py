@@ -21,7 +21,8 @@ class Server:
     `trouble` is called with the number of each request for a range, from 0, and its (start, stop); it gives None or the
     name of a trouble: "503", "404", "403", "stall" (nothing comes until the server ends), "drop" (the connection ends
     before the answer), "cut" (after half of it), "whole" (the range is ignored), "later" (503 with Retry-After: 0),
-    "shifted" (the next byte on), "short" (all but the last byte, and says so), "416", "touched" (with another tag).
+    "shifted" (the next byte on), "short" (all but the last byte, and says so), "416", "touched" (with another tag),
+    "page" (a web page to log in by).
     """
 
     def __init__(self, files):
@@ -90,6 +91,10 @@ class Handler(BaseHTTPRequestHandler):
             case "touched":
                 self._begin(206, stop - start, {"Content-Range": f"bytes {start}-{stop - 1}/{len(content)}"}, '"two"')
                 self.wfile.write(content[start:stop])
+            case "page":
+                page = b"<html>Who are you?</html>"
+                self._begin(200, len(page), {"Content-Type": "text/html; charset=utf-8"})
+                self.wfile.write(page)
             case "whole":
                 self._begin(200, len(content))
                 self.wfile.write(content)

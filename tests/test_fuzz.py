@@ -45,6 +45,7 @@ REFUSALS = [
     ("ak.concatenate", "needs lists at that depth", "lists in the fields of records"),
     ("drop_none", "in the fields of a record", "records would be torn apart"),
     ("ak.where", "missing lists", "awkward looks at what is stored below a None"),
+    ("ak.where", "condition that may be None", "awkward makes None of each field and element, and not of the whole"),
 ]
 # Where a lazy array has an answer although eager awkward has none.
 PERMITTED: list[tuple[str, str, str]] = [

@@ -223,6 +223,8 @@ OTHER = {
     "416": "The server of {url} has no bytes {start} to {stop}: it has {size} (it answered 416). The file is "
     "shorter than it should be, or was replaced: open the dataset again, and if that does not help, copy the file to "
     "its server once more.",
+    "page": "The server of {url} answered with a web page where bytes {start} to {stop} were asked for, maybe one to "
+    "log in: fetch the file first, and give its path, or give what the server wants in storage_options.",
     "touched": '{url} changed while it was read: its tag was "one", and is "two" now. Open the dataset again.',
     "grown": "{url} changed while it was read: it had {size} bytes, and it has {size+9} bytes now. Open the dataset "
     "again.",
@@ -257,7 +259,7 @@ def test_an_answer_with_other_bytes_than_were_asked_for(server, table, name, tro
     assert Policy().tries(caught.value) == 1
 
 
-@pytest.mark.parametrize("trouble", ["whole", "shifted", "416"])
+@pytest.mark.parametrize("trouble", ["whole", "shifted", "416", "page"])
 @pytest.mark.parametrize("name", ["a.root", "n.root", "t.parquet"])
 def test_files_that_cannot_be_opened_for_the_answers_of_their_server(server, table, name, trouble):
     server.files["t.parquet"] = table.read_bytes()

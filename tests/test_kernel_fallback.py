@@ -187,3 +187,40 @@ def test_complex_literals() -> None:
                 abs(reduce(operator.mul, [f(e), 1j, np.complex64(1 - 1j)])) for e in (events, hg.from_awkward(events))
             ]
         same(*turned, "complex")
+
+
+FOUND: dict[str, Callable[[Any], Any]] = {
+    "largest": lambda x: ak.max(x, axis=-1),
+    "sum": lambda x: ak.sum(x, axis=-1),
+    "number": lambda x: ak.num(x, axis=-1),
+    "first": lambda x: ak.firsts(x, axis=-1),
+    "first above": lambda x: ak.firsts(x[x > 1], axis=-1),
+    "best": lambda x: x[ak.argmin(x, axis=-1, keepdims=True)],
+    "above": lambda x: x[x > 1],
+    "from the mean": lambda x: x - ak.mean(x, axis=-1),
+    "there": lambda x: ak.is_none(ak.max(x, axis=-1), axis=-1),
+}
+ROUTES: dict[str, Callable[[Any], Any]] = {
+    "all": lambda x: x,
+    "padded": lambda x: ak.pad_none(x, 2, axis=1),
+    "cut and padded": lambda x: ak.pad_none(x[:, :1], 2, axis=1),
+    "reversed and padded": lambda x: ak.pad_none(x[:, ::-1], 3, axis=1, clip=True),
+    "padded inside": lambda x: ak.pad_none(x, 2, axis=2),
+    "second": lambda x: ak.pad_none(x, 2, axis=1)[:, 1],
+}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 99), st.sampled_from(sorted(FOUND)), st.sampled_from(sorted(ROUTES)), st.integers(1, 3))
+def test_what_is_found_in_lists_of_lists_for_each_element_of_another(
+    seed: int, found: str, route: str, parts: int
+) -> None:
+    """The interpreter gives the lists, and with them all that is found in them, not their places alone."""
+    d = Draw(seed, np.array([0.0, 1.0]), 0.1)
+    data = ak.Array(d.records({"x": d.lists(d.flat("f8"), 3), "n": d.lists(d.lists(d.flat("f8"), 3), 3)})(5))
+
+    def program(e: Any) -> Any:
+        return ROUTES[route](FOUND[found](ak.cartesian([e.x, e.n], nested=True)["1"]))
+
+    got = hg.compute(program(hg.from_awkward(data, npartitions=parts)), executor="serial", progress=False)
+    assert got.to_list() == program(data).to_list()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import awkward as ak
@@ -286,3 +287,36 @@ def test_unflattened_lists_that_are_none() -> None:
     e = hg.from_awkward(ak.Array({"x": [[1, 2], None, [3]], "c": [[1, 1], [], [1]]}), npartitions=2)
     for counts in (e.c, ak.flatten(e.c)):
         assert ak.unflatten(e.x, counts, axis=1).compute().to_list() == [[[1], [2]], None, [[3]]]
+
+
+BEST: dict[str, Any] = {
+    "the best": lambda e: e.x[ak.argmax(e.x, axis=1, keepdims=True)],
+    "singletons": lambda e: ak.singletons(e.w),
+    "sums": lambda e: ak.sum(e.x, axis=1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("name", BEST)
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_lists_of_one_element_flattened_and_cut_into_lists_again(name: str, cut: bool, engine: str) -> None:
+    """A factor of the best of each event, by the flat numbers, goes beside it."""
+    data = ak.Array({"x": [[1.0, 4.0], [], [9.0], [16.0, 2.0]], "w": [1.0, -1.0, 4.0, 9.0]})
+
+    def factors(e: Any, root: Any) -> Any:
+        best = BEST[name](e[e.w > 0] if cut else e)
+        again = ak.unflatten(root(abs(ak.flatten(best))), ak.num(best))
+        return {"beside": best * again, "alone": again}
+
+    lazy = factors(hg.from_awkward(data, npartitions=2), functools.partial(hg.map_partitions, np.sqrt))
+    got = hg.compute(lazy, executor="serial", engine=engine, progress=False)
+    assert {k: x.to_list() for k, x in got.items()} == {k: x.to_list() for k, x in factors(data, np.sqrt).items()}
+
+
+def test_rows_cut_into_lists() -> None:
+    data = ak.Array({"w": [1.0, -1.0, 4.0, 9.0]})
+    e = hg.from_awkward(data, npartitions=2)
+    got = ak.unflatten(e.w[e.w > 0], ak.values_astype(e.w > 0, int)).compute(progress=False)
+    assert got.to_list() == [[1.0], [], [4.0], [9.0]]
+    with pytest.raises(ShapeError, match="do not add up"):
+        ak.unflatten(e.w, ak.values_astype(e.w > 0, int)).compute(progress=False)

@@ -452,3 +452,51 @@ def test_function_of_records_in_records_that_are_none(engine):
     same = hg.map_partitions(lambda x: x[:, ::-1][:, ::-1], e)
     assert hg.compute(same, executor="serial", engine=engine).to_list() == data.to_list()
     assert hg.compute(same.v.z, executor="serial", engine=engine).to_list() == data.v.z.to_list()
+
+
+CHOICES = {
+    "lists": lambda e: ak.where(e.x > 0, e.a, -e.a),
+    "other lists": lambda e: ak.where(e.x > 0, e.a, e.f),
+    "sums of lists": lambda e: ak.sum(ak.where(e.x > 0, e.f, e.a), axis=1),
+    "records": lambda e: ak.where(e.x > 0, ak.firsts(e.v), ak.firsts(e.u)),
+    "vectors": lambda e: ak.where(e.x > 0, ak.firsts(e.v), ak.firsts(e.u)).pt,
+    "ranges": lambda e: ak.ptp(e.a, axis=1, mask_identity=False),
+    "ranges in lists": lambda e: ak.ptp(e.a, axis=-1, mask_identity=False, keepdims=True),
+}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 500), st.sampled_from(sorted(CHOICES)), st.sampled_from([(1, "kernel"), (3, "interpreter")]))
+def test_choices_between_lists_that_are_none(seed, name, way):
+    """What is chosen from lists or records that may be None, and the ranges of such, are those of eager awkward."""
+    rng = np.random.default_rng(seed)
+
+    def lists(n=12):
+        counts = rng.integers(0, 4, n)
+        return ak.unflatten(np.round(rng.normal(1, 2, counts.sum()), 1), counts)
+
+    data = ak.zip({"x": rng.normal(0, 1, 12), "f": lists()}, depth_limit=1)
+    data["a"] = ak.mask(lists(), rng.random(12) > 0.3)
+    for field in "uv":
+        pt = lists()
+        data[field] = ak.zip({"pt": pt, "eta": pt * 2})
+    parts, engine = way
+    got = hg.compute(CHOICES[name](hg.from_awkward(data, parts)), executor="serial", engine=engine, progress=False)
+    expected = CHOICES[name](data)
+    assert got.to_list() == expected.to_list()
+    assert str(ak.with_name(got, None).type) == str(expected.type)
+
+
+def test_choices_that_are_refused():
+    x = ak.Array({"x": [1.0, -1.0, 0.5], "l": [[1.0], [], [2.0, 3.0]]})
+    e = hg.from_awkward(x)
+    with pytest.raises(errors.UnsupportedError, match=r"a condition that may be None; .* by ak\.fill_none\(condition"):
+        ak.where(ak.mask(e.x, e.x > 0) > 0.7, e.l, -e.l)
+
+
+def test_directions_of_sums_in_lists_that_are_none():
+    """The pseudorapidity of what has x, y and z, in lists that may be None, of lazy arrays and of chunks."""
+    vectors = ak.Array([[{"x": 1.0, "y": 2.0, "z": 3.0}, {"x": 1.0, "y": 0.0, "z": 0.0}], None, []])
+    e = hg.from_awkward(ak.zip({"v": vectors}, depth_limit=1), npartitions=2)
+    for eta in (compute(e.v.eta), e.compute(executor="serial", progress=False).v.eta):
+        assert eta.to_list() == [[pytest.approx(np.arcsinh(3 / np.sqrt(5))), 0.0], None, []]

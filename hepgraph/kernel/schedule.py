@@ -367,6 +367,7 @@ class Scheduler:
             groups.setdefault(key, []).append((action, way))
         now = self._now(live, direct, groups)
         done = self._provide(live, now, done, steps)
+        self._complete(direct, groups, done)
         steps.extend(direct)
         for (kind, item), members in groups.items():
             inside = [(action, way[1:]) for action, way in members if way is not None]
@@ -379,6 +380,23 @@ class Scheduler:
                 case _, Space() as s:
                     steps.append(Loop(s, self.build(live | {s}, inside, done)))
         return steps
+
+    def _complete(
+        self,
+        direct: Sequence[Action],
+        groups: Iterable[tuple[str, Item]],
+        done: frozenset[Need],
+    ) -> None:
+        """Raises NotLowered if something here needs what was not made: it is of lists that are not gone through."""
+        asked = {need for action in direct for need in self._asked(action)}
+        for kind, item in groups:
+            if kind == "if":
+                asked |= self.needs_of(as_node(item))
+            elif kind == "Loop":
+                asked |= self.loop_needs(as_space(item))
+        if missing := asked - done:
+            first = min(missing, key=lambda need: (need.kind, self.place(need.item)))
+            raise NotLowered("values of other lists than the current ones are not compiled", first.item)
 
     def _now(
         self,

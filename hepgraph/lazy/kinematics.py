@@ -20,7 +20,8 @@ import numpy as np
 
 from hepgraph.errors import FieldError
 from hepgraph.graph.form import Record, record_of
-from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.array import Lazy, together
+from hepgraph.lazy.broadcast import elementwise
 
 # What a coordinate may be called beside pt, or px and py; and beside x and y, or rho. A jet with pt may have a time t,
 # a lifetime tau or a rho, which are coordinates only in a record whose name says that it is a vector.
@@ -125,8 +126,22 @@ def need(v: Any, least: int, what: str) -> None:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """`ak.where`, for single numbers too."""
-    return ak.where(condition, a, b) if isinstance(condition, ak.Array | np.ndarray) else (a if condition else b)
+    """One number or the other, for single numbers too; None where one is, also whole lists.
+
+    `ak.where` of lists of which some are None raises, or gives lists of None of any length.
+    """
+    if isinstance(condition, Lazy):
+        forms, rows, guard = together([condition, a, b])
+        return Lazy(elementwise("where", forms, rows, guard), rows, guard)
+    if isinstance(condition, ak.Array):
+        return ak.transform(_where, condition, a, b)
+    return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)
+
+
+def _where(layouts: Any, **_: Any) -> Any:
+    if not all(layout.is_numpy for layout in layouts):
+        return None
+    return ak.contents.NumpyArray(np.where(*(np.asarray(layout.data) for layout in layouts)))
 
 
 def nan_to(value: float, x: Any) -> Any:

@@ -17,6 +17,7 @@ from hepgraph.graph.canonical import (
     conjuncts,
     filtered,
     flattened,
+    full,
     inc,
     lift,
     ordinal,
@@ -206,9 +207,14 @@ def unflatten(array: Any, counts: Any, axis: Any = 0) -> Lazy:
         rows = array._rows
         if n.op == "count" and n.args[0] is rows and set(array._guard) == {lift(g, array._rows) for g in counts._guard}:
             return Lazy(List(array._rows, array._form), counts._rows, counts._guard)
+        if n is full(1, rows) and set(array._guard) == set(counts._guard):  # the best of each event, flattened before
+            one = space("one", rows)
+            return Lazy(List(one, move(array._form, up(one))), rows, counts._guard)
         some = filtered(array._rows, conjunction(array._guard, array._rows))
         flat = flattened(some, TOTAL)
-        form = move(move(array._form, inc(some)) if some is not array._rows else array._form, inc(flat))
+        form = move(array._form, inc(some)) if some is not array._rows else array._form
+        if flat is not some:  # rows that are the events' are flat
+            form = move(form, inc(flat))
         if counts._guard:
             n = apply("where", [conjunction(counts._guard, counts._rows), n, literal(np.int64(0))])
         split = space("split", counts._rows, (flat, n))

@@ -344,10 +344,16 @@ _extreme("max", ak.max)
 @function(ak.ptp)
 def ptp(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = True) -> Lazy:
     """The largest minus the smallest."""
-    result: Lazy = ak.max(array, axis=axis, keepdims=keepdims) - ak.min(array, axis=axis, keepdims=keepdims)
+    kept = keepdims or not (
+        mask_identity or axis is None
+    )  # zeros are filled into lists of one, not where whole lists are None
+    result: Lazy = ak.max(array, axis=axis, keepdims=kept) - ak.min(array, axis=axis, keepdims=kept)
     if mask_identity:
         return result
-    return ak.fill_none(result, 0, axis=None if result._rows is TOTAL else -1)  # type: ignore[no-any-return]
+    if result._rows is TOTAL:
+        return ak.fill_none(result, 0, axis=None)  # type: ignore[no-any-return]
+    result = ak.fill_none(result, 0, axis=-1)
+    return result if keepdims else result[(*[slice(None)] * level_of(array, axis), 0)]
 
 
 @function(ak.nan_to_none)

@@ -59,20 +59,22 @@ def choose(condition: Form, a: Form, b: Form, at: Space, guard: tuple[Node, ...]
 
 def _chosen(valid: Node, yes: Node, first: Form, second: Form, at: Space) -> Form:
     (va, a), (vb, b) = unwrap(first), unwrap(second)
-    missing = not (valid is va is vb is TRUE)
+    sure = valid is TRUE  # where a condition is None, awkward makes None of each field, and of each element of a list
+    if not (va is TRUE and vb is TRUE):
+        valid = both(valid, apply("where", [yes, va, vb]))
+    valid = _everywhere(valid, at)
     if isinstance(a, Scalar) and isinstance(b, Scalar):
-        if missing and not (va is TRUE and vb is TRUE):
-            valid = both(valid, apply("where", [yes, va, vb]))
-        return option(_everywhere(valid, at), Scalar(apply("where", [yes, _strong(a.node), _strong(b.node)])))
-    if isinstance(a, List) and isinstance(b, List) and not missing:
+        return option(valid, Scalar(apply("where", [yes, _strong(a.node), _strong(b.node)])))
+    if isinstance(a, List) and isinstance(b, List) and sure:
         no = apply("logical_not", [yes])
-        return joined([_where_true(a, yes), _where_true(b, no)], at, booleans=True)
-    if isinstance(a, Record) and isinstance(b, Record) and not missing and set(a) == set(b) and a.tuple == b.tuple:
+        return option(valid, joined([_where_true(a, yes), _where_true(b, no)], at, booleans=True))
+    if isinstance(a, Record) and isinstance(b, Record) and sure and set(a) == set(b) and a.tuple == b.tuple:
         fields = {name: _chosen(TRUE, yes, a[name], b[name], at) for name in a}
-        return Record(fields, a.name if a.name == b.name else None, a.tuple)
+        return option(valid, Record(fields, a.name if a.name == b.name else None, a.tuple))
     raise UnsupportedError(
-        "ak.where would mix numbers, lists or records of different kinds (a union), or missing lists; choose between "
-        "arrays of the same type, field by field for records"
+        "ak.where would mix numbers, lists or records of different kinds (a union), or lists or records by a "
+        "condition that may be None; choose between arrays of the same type, field by field for records, by "
+        "ak.fill_none(condition, False)"
     )
 
 

@@ -119,6 +119,11 @@ def check_answer(url: str, asked: str, status: int, headers: Mapping[str, str]) 
     wanted, told = f"bytes {start} to {last + 1}", headers.get("Content-Range", "")
     given = re.fullmatch(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)", told.strip())
     size = int(given[3]) if given and given[3] != "*" else None
+    if status in (200, 206) and headers.get("Content-Type", "").strip().lower().startswith("text/html"):
+        raise AnswerError(
+            f"The server of {url} answered with a web page where {wanted} were asked for, maybe one to log in: fetch "
+            "the file first, and give its path, or give what the server wants in storage_options."
+        )
     if status == 200:
         length = headers.get("Content-Length", "")
         if start or not length.isdigit() or int(length) > last + 1:
