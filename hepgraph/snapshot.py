@@ -386,8 +386,10 @@ class _Pickler(byvalue.Pickler):
             if module is None or not users_own(whole) or self.known.within:
                 continue
 
-            def found(module: ModuleType = module) -> list[tuple[str, Any]]:
-                return sorted((each, vars(module)[each]) for each in reads.names & vars(module).keys())
+            names = sorted(reads.names & vars(module).keys())  # others may come when modules inside of it are imported
+
+            def found(module: ModuleType = module, names: list[str] = names) -> list[Any]:
+                return [vars(module).get(name) for name in names]
 
             content, title = _content_now(found()), f"Something in the module {whole}"
 

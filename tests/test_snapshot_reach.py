@@ -222,6 +222,28 @@ def test_a_module_imported_inside_is_looked_at_again(user_module, monkeypatch):
         before.compute()
 
 
+def test_a_module_that_is_imported_by_the_first_call(tmp_path, monkeypatch):
+    package = tmp_path / "their_package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "inner.py").write_text("K = 2.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def scaled(x):
+        from their_package import inner
+
+        return x * inner.K
+
+    importlib.import_module("their_package")
+    try:
+        made = hg.map_partitions(scaled, EVENTS.x)
+        for executor in ("serial", "processes"):
+            assert made.compute(executor=executor, progress=False).to_list() == (2 * X).tolist()
+    finally:
+        for name in ("their_package", "their_package.inner"):
+            sys.modules.pop(name, None)
+
+
 KEY = "FACTOR"
 
 
