@@ -24,7 +24,8 @@ from hepgraph.errors import FallbackWarning, HepgraphError, LazyError, Unsupport
 from hepgraph.fresh import Outside, fresh
 from hepgraph.lazy.array import Lazy
 
-_ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_module_names)
+_PASSING_ON = {"concurrent", "threading", "multiprocessing", "asyncio"}  # errors of what they call
+_ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_module_names) - _PASSING_ON
 
 
 def trace(process: Callable[[Any], Any], events: Any) -> tuple[Any, Exception | None]:
