@@ -8,12 +8,14 @@ Every class is also a builtin, so that `except KeyError` and `except OSError` do
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 _noted: ContextVar[list[HepgraphError] | None] = ContextVar("_noted", default=None)
+_elsewhere: list[tuple[set[int | None], list[HepgraphError]]] = []  # for threads that are started meanwhile
 
 
 class HepgraphError(Exception):
@@ -26,6 +28,10 @@ class HepgraphError(Exception):
         noted = _noted.get()
         if noted is not None:
             noted.append(self)
+            return
+        for before, found in tuple(_elsewhere):
+            if threading.get_ident() not in before:
+                found.append(self)
 
     def __str__(self) -> str:  # KeyError would show the message quoted
         return "\n".join(str(arg) for arg in self.args)
@@ -163,7 +169,7 @@ class CancelledError(ExecutorError):
 
 @contextmanager
 def noted() -> Iterator[list[HepgraphError]]:
-    """While inside, every error of hepgraph that is made, whether or not somebody catches it.
+    """While inside, every error of hepgraph that is made, here or in threads started meanwhile, even if it is caught.
 
     >>> with noted() as errors:
     ...     try:
@@ -174,11 +180,13 @@ def noted() -> Iterator[list[HepgraphError]]:
     [LazyError('not computed')]
     """
     found: list[HepgraphError] = []
-    token = _noted.set(found)
+    token, place = _noted.set(found), ({thread.ident for thread in threading.enumerate()}, found)
+    _elsewhere.append(place)
     try:
         yield found
     finally:
         _noted.reset(token)
+        _elsewhere[:] = [each for each in _elsewhere if each is not place]
 
 
 def nearest(name: str, names: Iterable[str], most: int = 6) -> list[str]:

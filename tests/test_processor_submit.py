@@ -12,6 +12,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.errors import CancelledError, FallbackWarning
+from hepgraph.processor import submit
 
 ARRAY = ak.Array({"x": np.arange(40.0), "n": np.arange(40)})
 
@@ -133,3 +134,46 @@ def test_a_processor(tmp_path, executor):
     assert handle.result() == {"twice": 40}
     assert handle._watch._partial() == {"twice": 40}
     assert handle.report.events == 20
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+@pytest.mark.parametrize("eager", [False, True])
+def test_what_is_changed_afterwards_changes_nothing(tmp_path, executor, eager):
+    pq.write_table(pa.table({"one": [1] * 10}), tmp_path / "ten.parquet")
+    fileset = {"a": {"files": [str(tmp_path / "ten.parquet")], "metadata": {"weight": 1}}}
+    options = {"schema": "base", "step_size": 3, "executor": executor, "eager": eager}
+
+    class Scaled(hg.Processor):
+        table = {"k": 1}
+
+        def process(self, events):
+            factor = self.k * self.table["k"] * events.metadata["weight"]
+            return {"sum": ak.sum(events.one) * factor}
+
+    one, handles = Scaled(), []
+    for k in (2, 3):
+        one.k = k
+        handles.append(hg.submit(one, fileset, **options))
+        handles.append(hg.submit(lambda events: {"sum": ak.sum(events.one) * k}, fileset, **options))
+    one.k, one.table["k"], fileset["a"]["metadata"]["weight"] = 5, 7, 9
+    k = 11
+    assert [handle.result() for handle in handles] == [{"sum": 20}, {"sum": 20}, {"sum": 30}, {"sum": 30}]
+
+
+def test_a_nest_that_is_changed_afterwards(monkeypatch):
+    events = hg.from_awkward(ak.Array({"x": [1.0, 2.0, 3.0]}), npartitions=3)
+    hist = hg.Hist.new.Reg(4, 0, 4).Double().fill(events.x)
+    nest = {"hist": hist, "events": events}
+    before = submit.Handle.__init__
+
+    def changed(self, call, executor):
+        events["x"] = events.x * 2
+        hist.fill(events.x)
+        nest["more"] = ak.sum(events.x)
+        before(self, call, executor)
+
+    monkeypatch.setattr(submit.Handle, "__init__", changed)
+    found = hg.submit(nest, executor="serial").result()
+    assert found["hist"].sum(flow=True) == 3
+    assert found["events"].x.to_list() == [1.0, 2.0, 3.0]
+    assert found.keys() == {"hist", "events"}

@@ -7,6 +7,7 @@ import pickle
 import sys
 import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import awkward as ak
 import hist
@@ -461,3 +462,13 @@ def test_functions_of_computed_arrays():
 def test_outputs_are_checked_as_ever(path):
     with pytest.raises(ProcessorError, match="returned None"):
         run(lambda events: None, path)
+
+
+def test_errors_that_a_thread_of_process_kept_to_itself(path):
+    def process(events):
+        with ThreadPoolExecutor(1) as pool:
+            doubled = pool.submit(lambda: np.asarray(events.x) * 2)
+        return {"s": ak.sum(events.x if doubled.exception() else doubled.result())}
+
+    with pytest.warns(FallbackWarning, match="A lazy array"):
+        assert run(process, path)["s"] == 2 * X.sum()

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import io
 import linecache
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import CodeType, FunctionType
@@ -17,6 +18,7 @@ from typing import Any
 
 import cloudpickle
 
+from hepgraph.functions.lookups import reads_of
 from hepgraph.functions.packages import users_own
 
 
@@ -32,7 +34,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             make, args = self.dispatch_table[CodeType](thing)
             return _restored, (make, args, "".join(thing.co_filename), thing.co_firstlineno, self._source(thing))
         found = special(thing)
-        return super().reducer_override(thing) if found is None else found
+        if found is None:
+            found = super().reducer_override(thing)
+            if type(thing) is FunctionType and found is not NotImplemented and (more := _made_up(thing)):
+                make, args, state, _, _, fill = found
+                return make, args, (fill, state, more), None, None, _fill_more
+        return found
 
     def _source(self, code: CodeType) -> dict[int, str]:
         """The lines of a function that this pickle does not have yet, by number."""
@@ -48,6 +55,21 @@ def dumps(thing: Any) -> bytes:
     body = io.BytesIO()
     Pickler(body).dump(thing)
     return body.getvalue()
+
+
+def _made_up(function: FunctionType) -> dict[str, Any]:
+    """The globals of a function that was copied, if it may look them up by names that are not in its code."""
+    space = function.__globals__
+    module = sys.modules.get(space.get("__name__", ""))
+    if not reads_of(function.__code__).evaluates or (module is not None and vars(module) is space):
+        return {}
+    return {name: value for name, value in space.items() if not name.startswith("__")}
+
+
+def _fill_more(function: FunctionType, state: tuple[Any, ...]) -> None:
+    fill, inner, more = state
+    fill(function, inner)
+    function.__globals__.update(more)
 
 
 def _last(code: CodeType) -> int:

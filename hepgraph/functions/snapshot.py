@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import abc
 import builtins
-import dis
 import hashlib
 import io
 import marshal
@@ -21,18 +20,21 @@ import secrets
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import EnumType
 from functools import lru_cache
+from importlib.util import resolve_name
 from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MemberDescriptorType, ModuleType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import awkward as ak
 import numpy as np
-import xxhash
 
 from hepgraph.errors import ChangedError
 from hepgraph.functions import pickling
+from hepgraph.functions.hashes import fingerprint, has_objects, seen_in
+from hepgraph.functions.lookups import Lookups, reads_of
 from hepgraph.functions.packages import users_own
 
 SMALL = 1 << 20  # bytes: a larger array is not copied, but its content hashed, in a hundredth of the time
@@ -46,11 +48,11 @@ _CODE = (FunctionType, BuiltinFunctionType, ModuleType, type, np.ufunc)
 # copies of these would give the same numbers
 _SOURCES = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 _LOGS = (list, set, dict, deque)
-_ADDING = {"append", "appendleft", "extend", "extendleft", "add", "update"}  # which tell nothing of what is there
 _OF_PYTHON = {  # what a class has of Python, not of its author
     "__dict__", "__weakref__", "__module__", "__qualname__", "__annotations__", "__annotate__", "__annotate_func__",
     "__annotations_cache__", "__firstlineno__", "__static_attributes__", "_abc_impl",
 }  # fmt: skip
+_SINCE_MADE = ("__slots__", "__orig_bases__")  # what cannot be set later
 
 
 class Snapshot:
@@ -80,7 +82,7 @@ class Snapshot:
             try:
                 value = _restored(body.getvalue(), pickler.held)
             except Exception as error:
-                if left and pickler.not_restored():
+                if left and (pickler.not_restored() or known.shares()):
                     continue
                 error.add_note("while copying what a recorded function uses, to run it as it is now")
                 raise
@@ -133,6 +135,30 @@ class _Known:
 
     whole: dict[int, _Whole] = field(default_factory=dict)
     read: set[int] = field(default_factory=set)
+    wanted: dict[int, set[str]] = field(default_factory=dict)  # names in globals of modules, by identity
+    classes: dict[int, bytes] = field(default_factory=dict)  # the contents of those that cannot be copied
+    within: bool = False  # whether it is the content of such a class that is written
+    kept: set[tuple[str, bool]] = field(
+        default_factory=set
+    )  # names of what the functions themselves change: caches, counts
+    share: bool = False  # whether classes are held that say how they are made of a pickle
+
+    def shares(self) -> bool:
+        """Holds such classes from now on, as one may be asked for that before it is made; False if that was so."""
+        before, self.share = self.share, True
+        return not before
+
+
+def _content_now(thing: Any) -> bytes:
+    """The hash of a class, or of what is in a module, with all that functions in it reach."""
+    known = _Known(within=True)
+    for left in reversed(range(_ROUNDS)):
+        body = io.BytesIO()
+        pickler = _Pickler(body, known)
+        pickler.dump(thing)
+        if not left or not pickler.learned(body.tell()):
+            break
+    return hashlib.sha256(b"\n".join([body.getvalue(), *pickler.marks])).digest()
 
 
 def _content(thing: Any) -> bytes:
@@ -183,6 +209,11 @@ class _Pickler(pickling.Pickler):
         self._called: dict[int, str] = {}  # how to speak of what is checked
         self._spaces: dict[int, _Space] = {}
         self._cells: dict[int, _Cell] = {}
+        self._taken: dict[int, set[str]] = {}  # names in globals of modules that are copied, by identity
+        self._modules: dict[int, tuple[dict[str, Any], bool]] = {}  # those met, and whether any name may be looked up
+        self._names: set[str] = set()  # that any function mentions
+        self._kept: set[tuple[str, bool]] = set()
+        self._asks = False  # whether one looks up names that it makes up
 
     def learned(self, size: int) -> bool:
         """Whether this try has shown that something must not be copied: then another one is made.
@@ -191,6 +222,8 @@ class _Pickler(pickling.Pickler):
         large one, which would be made again for each call. Nor must a list be held that some function reads.
         """
         before = len(self.known.whole) + len(self.known.read)
+        more = self._looks_up_more() or (self.known.within and not self._kept <= self.known.kept)
+        self.known.kept |= self._kept if self.known.within else set()
         self.known.read |= self._logs & self._read
         if self.stuck or size > SMALL:
             for each in self.objects[:_TRIED]:
@@ -198,7 +231,18 @@ class _Pickler(pickling.Pickler):
                     length, content = _size_and_content(each)
                     if length > SMALL or not content:
                         self.known.whole[id(each)] = _Whole(each, content)
-        return len(self.known.whole) + len(self.known.read) > before
+        return more or len(self.known.whole) + len(self.known.read) > before
+
+    def _looks_up_more(self) -> bool:
+        """Whether there are names in the modules met that functions may look up, beside those that are copied."""
+        more = False
+        for place, (space, anything) in self._modules.items():
+            names = space.keys() if anything else self._names & space.keys()
+            found = {name for name in names if not name.startswith("__")} - self._taken.get(place, set())
+            if found - self.known.wanted.setdefault(place, set()):
+                self.known.wanted[place] |= found
+                more = True
+        return more
 
     def not_restored(self) -> bool:
         """Whether there are objects that pickle, but cannot be made again of that: they are held in the next try."""
@@ -241,7 +285,7 @@ class _Pickler(pickling.Pickler):
         return self._object(thing, kind)
 
     def _object(self, thing: Any, kind: type) -> Any:
-        if isinstance(thing, np.ndarray | ak.Array) and thing.nbytes > SMALL and not _has_objects(thing):
+        if isinstance(thing, np.ndarray | ak.Array) and thing.nbytes > SMALL and not has_objects(thing):
             content = fingerprint(thing)
             name = self._called.get(id(thing), f"An array of {len(thing):,} entries")
             mark = content + f"{id(thing)} {_PROCESS}".encode()
@@ -279,12 +323,22 @@ class _Pickler(pickling.Pickler):
             return NotImplemented
         if (found := pickling.special(function)) is not None:
             return found
-        code, title, reads = function.__code__, function.__qualname__, _reads(function.__code__)
-        used = {name: function.__globals__[name] for name in reads.globals if name in function.__globals__}
+        code, title, reads = function.__code__, function.__qualname__, reads_of(function.__code__)
+        space = function.__globals__
+        self._names |= reads.names
+        self._asks |= reads.asks
+        self._kept |= reads.changed
+        wanted = {*reads.globals, *self.known.wanted.get(id(space), ())}
+        if reads.evaluates:
+            wanted |= {name for name, value in space.items() if name in reads.texts or _is_plain(value)}
+        self._imported(space, reads)
+        used = {name: space[name] for name in sorted(wanted) if name in space and not self._is_state(name, space[name])}
+        self._taken.setdefault(id(space), set()).update(used)
         cells = [self._cells.setdefault(id(cell), _Cell(cell)) for cell in function.__closure__ or ()]
         closed = {
             name: cell.cell.cell_contents for name, cell in zip(code.co_freevars, cells, strict=True) if cell.is_filled
         }
+        closed = {name: value for name, value in closed.items() if not self._is_state(name, value)}
         self._name(used, f"The global {{!r}} of {title}")
         self._name(closed, f"The variable {{!r}} of {title}")
         inside: dict[int, Any] = {}
@@ -298,6 +352,7 @@ class _Pickler(pickling.Pickler):
                     self._read.add(id(value))
                 elif type(value) is ModuleType:
                     self._looked_up(value, reads.names, inside)
+                    self._met(value, name in reads.bare and reads.asks)
         attributes: dict[str, Any] = {"__module__": function.__module__, "__qualname__": title}
         attributes |= {"__doc__": function.__doc__}
         attributes |= {"__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__}
@@ -306,13 +361,48 @@ class _Pickler(pickling.Pickler):
         made = (code, self._space(function.__globals__), function.__name__, tuple(cells))
         return _function_of, made, state, None, None, _fill_function
 
+    def _is_state(self, name: str, value: Any) -> bool:
+        """Whether a variable is changed by the functions themselves: then that it was changed tells nothing."""
+        return (name, False) in self.known.kept or ((name, True) in self.known.kept and type(value) in _LOGS)
+
     def _space(self, space: dict[str, Any]) -> _Space:
         return self._spaces.setdefault(id(space), _Space(space))
 
     def _module(self, module: ModuleType) -> Any:
         if not users_own(module.__name__):
             return self.ref(module, module.__name__).__reduce__()
-        return _namespace, (self._space(vars(module)),)
+        space = vars(module)
+        if id(space) not in self._modules:  # it is an attribute, an argument, in a dict
+            self._met(module, self._asks)
+        found = {name: space[name] for name in self.known.wanted.get(id(space), ()) if name in space}
+        self._taken.setdefault(id(space), set()).update(found)
+        return _namespace, (self._space(space),), found, None, None, _fill_namespace
+
+    def _imported(self, space: dict[str, Any], reads: Lookups) -> None:
+        """Sees to it that the modules that a function imports are looked at again: it gets them as they are."""
+        for level, name in reads.imports:
+            whole = resolve_name("." * level + name, space.get("__package__") or "") if level else name
+            module = sys.modules.get(whole)
+            if module is None or not users_own(whole) or self.known.within:
+                continue
+
+            names = sorted(reads.names & vars(module).keys())  # others may come when modules inside of it are imported
+
+            def found(module: ModuleType = module, names: list[str] = names) -> list[Any]:
+                return [vars(module).get(name) for name in names]
+
+            content, title = _content_now(found()), f"Something in the module {whole}"
+
+            def changed(_: Any, found: Any = found, content: bytes = content, title: str = title) -> str:
+                return "" if _content_now(found()) == content else title
+
+            self.marks.append(content)
+            self.checks.append(changed)
+
+    def _met(self, module: ModuleType, anything: bool) -> None:
+        if users_own(module.__name__):
+            space = vars(module)
+            self._modules[id(space)] = space, anything or self._modules.get(id(space), (space, False))[1]
 
     def _looked_up(self, module: ModuleType, names: frozenset[str], inside: dict[int, Any]) -> None:
         """Notes what a function may look up in a module of the user's own, and in those inside of it."""
@@ -321,6 +411,7 @@ class _Pickler(pickling.Pickler):
         found = {name: value for name, value in vars(module).items() if name in names and not name.startswith("__")}
         inside[id(module)] = (self._space(vars(module)), found)
         self.values = True
+        self._taken.setdefault(id(vars(module)), set()).update(found)
         self._name(found, f"The variable {{!r}} of the module {module.__name__}")
         for value in found.values():
             if type(value) is ModuleType:
@@ -330,12 +421,34 @@ class _Pickler(pickling.Pickler):
         if not users_own(kind.__module__):
             return NotImplemented if _importable(kind) else self.ref(kind).__reduce__()
         own = {name: value for name, value in vars(kind).items() if name not in _OF_PYTHON}
-        if not _can_be_copied(kind):
-            return self.ref(kind, check=lambda _: _other_attribute(kind, own)).__reduce__()
+        own = {name: value for name, value in own.items() if not self._is_state(name, value)}
+        if not _can_be_copied(kind) or (self.known.share and "__setstate__" in own):
+            return self._shared_class(kind, own)
         self._name(own, f"The attribute {{!r}} of {kind.__qualname__}")
         self.values = True
-        about = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        about = {name: own.pop(name) for name in _SINCE_MADE if name in own}
+        about |= {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        own = {name: value for name, value in own.items() if not isinstance(value, MemberDescriptorType)}
         return _class_of, (type(kind), kind.__name__, kind.__bases__, about), own, None, None, _fill_class
+
+    def _shared_class(self, kind: type, own: dict[str, Any]) -> Any:
+        """Holds a class that cannot be copied by reference, and looks at it again, with all that its methods use."""
+        self.values = True
+        if self.known.within:
+            if isinstance(kind, EnumType):  # which keeps what it looked up
+                own = {name: value for name, value in own.items() if name.startswith("__") or not name.startswith("_")}
+            return (*self.ref(kind).__reduce__(), own, None, None, _left)
+        if id(kind) not in self.known.classes:
+            self.known.classes[id(kind)] = _content_now(kind)
+        content = self.known.classes[id(kind)]
+
+        def changed(seen: dict[int, bytes]) -> str:
+            if id(kind) not in seen:
+                seen[id(kind)] = _content_now(kind)
+            other = f"The class {kind.__qualname__}, or what its methods use,"
+            return "" if seen[id(kind)] == content else _other_attribute(kind, own) or other
+
+        return self.ref(kind, content + f"{kind.__qualname__} {id(kind)} {_PROCESS}".encode(), changed).__reduce__()
 
 
 # how the copies are made
@@ -398,6 +511,10 @@ def _class_of(meta: type, name: str, bases: tuple[type, ...], about: dict[str, A
     return meta(name, bases, dict(about))  # type: ignore[no-any-return]
 
 
+def _left(kind: type, own: dict[str, Any]) -> None:
+    """Leaves a class as it is: that it is written out tells whether it was changed."""
+
+
 def _fill_class(kind: type, own: dict[str, Any]) -> None:
     for name, value in own.items():
         setattr(kind, name, value)
@@ -422,44 +539,11 @@ def _namespace(space: dict[str, Any]) -> Namespace:
     return made
 
 
+def _fill_namespace(made: Namespace, found: dict[str, Any]) -> None:
+    made.__dict__.update(found)
+
+
 # what there is to copy
-
-
-@dataclass(frozen=True)
-class _Reads:
-    """The lookups of code: globals, any names (attributes, too), and the variables to which it does nothing but add."""
-
-    globals: tuple[str, ...]
-    names: frozenset[str]
-    logs: frozenset[str] = field(default=frozenset())
-
-
-_LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
-_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
-
-
-@lru_cache(maxsize=4096)
-def _reads(code: CodeType) -> _Reads:
-    used, names, read, added = set[str](), set[str](), set[str](), set[str]()
-    for each in _codes(code):
-        names |= {*each.co_names, *(const for const in each.co_consts if isinstance(const, str))}
-        steps = [step for step in dis.get_instructions(each) if step.opname != "PRECALL"]
-        for step, after in zip(steps, [*steps[1:], None], strict=True):
-            if step.opname in _GLOBAL:
-                used.add(step.argval)
-            if step.opname in _LOADS:
-                adds = after is not None and after.opname in ("LOAD_METHOD", "LOAD_ATTR") and after.argval in _ADDING
-                (added if adds else read).add(step.argval)
-            elif step.opname.startswith(("STORE_GLOBAL", "STORE_DEREF", "DELETE_")):
-                read.add(step.argval)
-    return _Reads(tuple(sorted(used)), frozenset(names), frozenset(added - read))
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _codes(const)
 
 
 @lru_cache(maxsize=4096)
@@ -467,31 +551,12 @@ def _mark(code: CodeType) -> bytes:
     return hashlib.sha256(marshal.dumps(code)).digest()
 
 
-def fingerprint(array: Any) -> bytes:
-    """The hash of the content of an array of numbers, NumPy's or awkward's."""
-    made = xxhash.xxh3_128()
-    for part in _buffers(array):
-        made.update(f"{part.dtype} {part.shape}\n".encode())
-        made.update(np.ascontiguousarray(part).view(np.uint8).data if part.size else b"")
-    return made.digest()
-
-
-def seen_in(seen: dict[int, bytes], array: Any) -> bytes:
-    """The hash of the content of an array, made once while `seen` lasts."""
-    if id(array) not in seen:
-        seen[id(array)] = fingerprint(array)
-    return seen[id(array)]
-
-
-def _buffers(array: Any) -> Iterable[np.ndarray[Any, Any]]:
-    if isinstance(array, np.ndarray):
-        return [array]
-    _, _, found = ak.to_buffers(array)
-    return [np.asarray(found[name]) for name in sorted(found)]
-
-
-def _has_objects(array: Any) -> bool:
-    return isinstance(array, np.ndarray) and array.dtype.hasobject
+def _is_plain(value: Any) -> bool:
+    """Whether a global may be meant where names are made up: numbers, texts, arrays, and lists and dicts of such."""
+    if type(value) in (list, tuple, dict):
+        inner = value.values() if type(value) is dict else value
+        return len(value) <= _TRIED and all(map(_is_plain, inner))
+    return isinstance(value, bool | int | float | complex | str | np.generic | np.ndarray)
 
 
 def is_compiled(thing: Any) -> bool:
@@ -514,15 +579,9 @@ def _can_be_copied(kind: type) -> bool:
 
     Exceptions are caught by their class, enumerations are compared by identity, behaviors found by awkward.
     """
-    if type(kind) not in (type, abc.ABCMeta) or issubclass(kind, BaseException | ak.Array | ak.Record):
+    if type(kind) not in (type, abc.ABCMeta, type(Protocol)) or issubclass(kind, BaseException | ak.Array | ak.Record):
         return False
-    for each in kind.__mro__[:-1]:
-        own = vars(each)
-        if "__init_subclass__" in own or ("__slots__" in own and users_own(each.__module__)):
-            return False
-        if any(isinstance(value, MemberDescriptorType) for value in own.values()) and users_own(each.__module__):
-            return False
-    return True
+    return not any("__init_subclass__" in vars(each) for each in kind.__mro__[:-1] if each.__module__ != "typing")
 
 
 def _other_attribute(kind: type, before: dict[str, Any]) -> str:

@@ -13,8 +13,10 @@ from typing import Any
 
 from hepgraph.errors import CancelledError, ExecutorError
 from hepgraph.executors import pick
+from hepgraph.functions.snapshot import Snapshot
 from hepgraph.processor.processor import run
-from hepgraph.runner.compute import compute
+from hepgraph.processor.state import fresh
+from hepgraph.runner.compute import compute, leaves, rebuilt
 from hepgraph.runner.report import Report
 
 _NO_FILESET = object()
@@ -224,7 +226,8 @@ def _words(progress: Progress) -> str:
 def submit(what: Any, fileset: Any = _NO_FILESET, *, executor: Any = None, **options: Any) -> Handle:
     """Starts `hg.compute(what)`, or `hg.run(what, fileset)` if there is a fileset, and gives a handle at once.
 
-    `executor` and the options are theirs.
+    `executor` and the options are theirs. What is run is what there was at this line: changes that are made to a
+    processor, a histogram or a dict afterwards change nothing.
 
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=3)
@@ -234,5 +237,13 @@ def submit(what: Any, fileset: Any = _NO_FILESET, *, executor: Any = None, **opt
     """
     options = {"progress": False, **options, "report": True}
     if fileset is _NO_FILESET:
+        what = rebuilt(what, {id(leaf): copy.copy(leaf) for leaf in leaves(what)})
         return Handle(lambda runner: compute(what, executor=runner, **options), executor)
-    return Handle(lambda runner: run(what, fileset, executor=runner, **options), executor)
+    taken, fileset = Snapshot.of(what), fresh(fileset)
+
+    def call(runner: Any) -> Any:
+        found = run(taken.value, fileset, executor=runner, **options)
+        taken.check("the processor", {})
+        return found
+
+    return Handle(call, executor)

@@ -24,7 +24,8 @@ from hepgraph.runner.compute import leaves, rebuilt
 from hepgraph.runner.retry import Policy, user_line_of
 from hepgraph.runner.runner import users_level
 
-_ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_module_names)
+_PASSING_ON = {"concurrent", "threading", "multiprocessing", "asyncio"}  # errors of what they call
+_ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_module_names) - _PASSING_ON
 
 
 def trace(process: Callable[[Any], Any], events: Any) -> tuple[Any, Exception | None]:
