@@ -56,7 +56,7 @@ class Rules(dict[Any, Rule]):
         names = frozenset(name for name, p in known.items() if p.kind in _KEYWORDS)
         defaults = {
             name: wanted[name].default
-            for name in known
+            for name in known.keys() & wanted.keys()
             if isinstance(wanted[name].default, _PLAIN) and not _same(known[name].default, wanted[name].default)
         }
         places = {name: i for i, name in enumerate(wanted)}
