@@ -29,11 +29,11 @@ from hepgraph.graph.canonical import (
     lift,
     ordinal,
     pulled,
-    stays,
     take,
     up,
 )  # fmt: skip
 from hepgraph.graph.form import List, Record, Scalar
+from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Node, dumps, literal, loads, map_, ordered, space
 from hepgraph.lazy.array import Lazy
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import (
     Literal,
     Map,
@@ -145,7 +146,7 @@ def take(m: Map, x: Node) -> Node:
 
 def defined(m: Map) -> Node:
     """Whether a partial map leads anywhere, for each element of m.src."""
-    if not m.partial:
+    if not is_partial(m):
         return TRUE
     return node("defined", (m,), m.src, BOOL)
 
@@ -266,7 +267,7 @@ def _shared_map(args: Sequence[Node], at: Space) -> Map | None:
             return None
     if found is None:
         return up(at) if above else None
-    if above and (found.partial or found.dst.parent is not at.parent):
+    if above and (is_partial(found) or found.dst.parent is not at.parent):
         return None
     return found
 
@@ -299,7 +300,7 @@ def count(s: Space) -> Node:
     if s.kind == "pull":
         m = as_map(s.args[1])
         size = take(m, count(_base(s)))
-        return apply("where", [defined(m), size, literal(np.int64(0))]) if m.partial else size
+        return apply("where", [defined(m), size, literal(np.int64(0))]) if is_partial(m) else size
     assert s.parent is not None
     if s.kind == "one":
         return full(1, s.parent)
@@ -355,28 +356,6 @@ def conjuncts(mask: Node) -> tuple[Node, ...]:
         elif part not in found and part is not TRUE:
             found.append(part)
     return tuple(found)
-
-
-def stays(m: Map, top: Space) -> bool:
-    """Whether a map leads from each element to one of the same element of `top`, an ancestor of both ends."""
-    if top not in ancestors(m.src) or top not in ancestors(m.dst):
-        return False
-    match m.kind:
-        case "gather":
-            assert m.dst.parent is not None
-            return top in ancestors(m.dst.parent)
-        case "pick":
-            return top in ancestors(m.src)
-        case "inc" if m.src.kind == "pull":
-            return stays(as_map(m.src.args[1]), top)
-        case "inc" if m.src.kind == "split":
-            return m.dst.parent is not None and top in ancestors(m.dst.parent)
-        case "inc" if m.src.kind == "flat":
-            return m.src.parent is not None and top in ancestors(m.src.parent)
-        case "up":
-            return True
-        case _:
-            return m.src.parent is m.dst.parent or m.kind == "only"
 
 
 def _literal(item: Node) -> Literal:

@@ -16,6 +16,7 @@ import numpy as np
 
 from hepgraph.errors import FieldError, suggestion
 from hepgraph.graph.canonical import TRUE, both, count, defined, full, inc, pulled, take
+from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import Item, Map, Node, Space
 
 Maps: TypeAlias = tuple[Map, ...]
@@ -171,7 +172,7 @@ def move(form: Form, m: Map) -> Form:
             return option(take(m, valid), move(content, m))
         case List(s, content, size):
             below = pulled(s, m)
-            return List(below, move(content, inc(below)), None if m.partial else size)
+            return List(below, move(content, inc(below)), None if is_partial(m) else size)
         case Record():
             return form.moved(m)
 

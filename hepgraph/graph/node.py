@@ -5,28 +5,7 @@ space to elements of another. A `Node` is one scalar for each element of one spa
 same thing twice gives the same object, so a common sub-expression is one node by construction. Nothing here holds on to
 a graph that nobody uses any more.
 
-| space     | elements, per element of the parent                | own maps                         |
-|-----------|----------------------------------------------------|----------------------------------|
-| `total`   | one                                                |                                  |
-| `events`  | the entries of the partition                       |                                  |
-| `leaf`    | the list of a column                               |                                  |
-| `filter`  | those of `base` whose mask is true                 | `inc` to base                    |
-| `comb`    | i < j < ... of base                                | 0, 1, ... to base                |
-| `cart`    | the product of several spaces of the same parent   | 0, 1, ... to each                |
-| `pull`    | those of `base` that belong to where a map leads   | `inc` to base                    |
-| `one`     | exactly one                                        |                                  |
-| `concat`  | those of all parts, one part after the other       |                                  |
-| `perm`    | those of base, ordered by a key                    | `inc` to base                    |
-| `flat`    | those of base, under an earlier ancestor           | `inc` to base                    |
-| `pad`     | those of base, and empty places up to a length     | `inc` to base, partial           |
-| `split`   | those of base, cut into lists of given lengths     | `inc` to base                    |
-| `result`  | the list of what an opaque function returned       |                                  |
-| `table`   | the numbers of a table, one list for all (`total`) |                                  |
-
-Every space but `total` has the map `up` to its parent. Partial maps between existing spaces: `pick` (the minimum, the
-maximum, the k-th element of each list), `gather` (by index), `part` (from a concatenation to one of its parts). `align`
-goes between two lists that have the same lengths by construction, `match` between two whose lengths are compared while
-running (in the rows where its mask is true), `only` from a space to its lists of one.
+The kinds of spaces and maps are rows of a table (`kinds.py`).
 """
 
 from __future__ import annotations
@@ -86,11 +65,6 @@ class Map:
     def inputs(self) -> tuple[Item, ...]:
         """The items that must be known before this one."""
         return (self.src, self.dst, *self.args)
-
-    @property
-    def partial(self) -> bool:
-        """Whether some elements may lead nowhere."""
-        return self.kind in ("pick", "gather", "part", "match") or (self.kind == "inc" and self.src.kind == "pad")
 
     def __reduce__(self) -> Any:
         return thaw_one, (freeze([self]),)
@@ -393,10 +367,3 @@ def ancestors(of: Space) -> Iterator[Space]:
     while at is not None:
         yield at
         at = at.parent
-
-
-def returned_by(s: Space) -> str | None:
-    """The name of the function that lists come from, cut or not; None if they come from none."""
-    while s.kind in ("perm", "pull", "filter", "pad"):
-        s = as_space(s.args[0])
-    return as_node(s.args[0]).param.title if s.kind == "result" else None

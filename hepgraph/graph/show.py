@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hepgraph.graph.kinds import SPACES, map_kind
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.graph.ops import OPS
 
@@ -59,7 +60,7 @@ def names_of(order: Iterable[Item]) -> dict[Item, str]:
     for item in order:
         match item:
             case Space():
-                base = space_name(item, names)
+                base = SPACES[item.kind].name(item, lambda x: names.get(x, "?"))
                 used[base] = used.get(base, 0) + 1
                 names[item] = base if used[base] == 1 else f"{base}.{used[base]}"
             case Node() if item.op == "literal":
@@ -69,52 +70,8 @@ def names_of(order: Iterable[Item]) -> dict[Item, str]:
                 number += 1
                 names[item] = f"%{number}"
             case Map():
-                names[item] = map_name(item, names)
+                names[item] = map_kind(item).name(item, lambda x: names.get(x, "?"))
     return names
-
-
-def space_name(s: Space, names: dict[Item, str]) -> str:
-    """A short name for a space: the collection that it comes from, and what was done to it."""
-    match s.kind:
-        case "total" | "events":
-            return s.kind
-        case "leaf":
-            name = str(s.param[1])
-            counted = not isinstance(s.param[2], int) and name[:1] == "n"
-            return (name[1:] if counted else name) or "lists"
-        case "comb":
-            return f"{_root(s, names)}^{s.param[0]}"
-        case "cart":
-            return " x ".join(names.get(part, "?") for part in s.args)
-        case "concat":
-            return " + ".join(dict.fromkeys(names.get(part, "?") for part in s.args))
-        case "one":
-            return f"one a {names[s.parent] if s.parent else '?'}"
-        case _:
-            return f"{s.kind} {_root(s, names)}"
-
-
-def _root(s: Space, names: dict[Item, str]) -> str:
-    base = next((part for part in s.args if isinstance(part, Space)), None)
-    if base is None:
-        return ""
-    name = names.get(base, base.kind)
-    return name.removeprefix("filter ")
-
-
-def map_name(m: Map, names: dict[Item, str]) -> str:
-    """How a map is written behind a value."""
-    src = names.get(m.src, m.src.kind)
-    match m.kind:
-        case int():
-            return f"leg {m.kind} of {src}"
-        case "up" | "inc" | "only" | "align" | "part" | "match":
-            return f"{m.kind} from {src}"
-        case "pick":
-            kind, _, k = m.param
-            return f"element {k}" if kind == "at" else f"{kind} of {names.get(m.args[0], '?')}"
-        case _:
-            return f"index {names.get(m.args[0], '?')}"
 
 
 def words(item: Item, names: dict[Item, str]) -> str:
@@ -125,7 +82,7 @@ def words(item: Item, names: dict[Item, str]) -> str:
 
     match item:
         case Space():
-            return _space_words(item, n)
+            return SPACES[item.kind].step(item, n)
         case Map():
             return names[item]
         case Node("take", (m, x)):
@@ -166,31 +123,6 @@ def words(item: Item, names: dict[Item, str]) -> str:
     raise AssertionError
 
 
-def _space_words(s: Space, n: object) -> str:
-    name = n  # a function of items
-    assert callable(name)
-    match s.kind:
-        case "events":
-            return "the entries"
-        case "leaf":
-            return f"lists of {s.param[1]}"
-        case "filter":
-            return f"{name(s.args[0])} where {name(s.args[1])}"
-        case "comb":
-            k, again = s.param
-            return f"{k}-combinations of {name(s.args[0])}" + (", with replacement" if again else "")
-        case "cart":
-            return "all of " + " with all of ".join(name(part) for part in s.args)
-        case "pull":
-            return f"all of {name(s.args[0])} for each of {name(s.parent)}"
-        case "concat":
-            return " then ".join(name(part) for part in s.args)
-        case "perm":
-            return f"{name(s.args[0])} sorted by {name(s.args[1])}"
-        case _:
-            return ", ".join(name(part) for part in s.args) or s.kind
-
-
 # the picture
 
 
@@ -228,9 +160,9 @@ def picture(roots: Sequence[Item], labels: Sequence[str]) -> str:
     of: dict[Item, _Box] = {}
     by_key: dict[object, list[_Box]] = {}
     for item in order:
-        if isinstance(item, Space) and item.kind in ("total", "events", "one", "flat"):
+        if isinstance(item, Space) and not SPACES[item.kind].drawn:
             continue
-        if isinstance(item, Map) and item.kind not in ("pick", "gather"):
+        if isinstance(item, Map) and not map_kind(item).drawn:
             continue
         below = {id(of[i]): of[i] for i in item.inputs if i in of}
         key = _key(item, names)
@@ -283,7 +215,7 @@ def _label(box: _Box, key: object, names: dict[Item, str]) -> None:
     calls = [item for item in box.items if isinstance(item, Node) and item.op == "call"]
     box.kind = "call" if calls else "step"
     count = sum(isinstance(item, Node) for item in box.items)
-    spaces = [names[item] for item in box.items if isinstance(item, Space) and item.kind not in ("one", "flat")]
+    spaces = [names[item] for item in box.items if isinstance(item, Space)]
     summary = f"{count} operation{'s' * (count != 1)}" + (f"; makes {', '.join(spaces[:2])}" if spaces else "")
     line = box.items[0].line
     source = linecache.getline(line[0], line[1]).strip() if line else ""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import count
-from hepgraph.graph.interpreter import Extent
+from hepgraph.graph.kinds import Extent
 from hepgraph.graph.node import Item, Node, Space
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.kernel.types import known_type, stored_type

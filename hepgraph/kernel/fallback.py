@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from hepgraph.graph.canonical import TOTAL, stays
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space
 from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.scalar import literal, operation

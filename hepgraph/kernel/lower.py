@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.kernel.batches import BATCH, Batches, Push
 from hepgraph.kernel.reductions import combined, start_value, stored
@@ -287,7 +288,7 @@ class Lowered(Values):
     def pull(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
         """A loop over a list that belongs to where a map leads."""
         m = as_map(space.args[1])
-        if m.partial:  # where it leads nowhere, there is nothing
+        if is_partial(m):  # where it leads nowhere, there is nothing
             self.under(str(self.reach(m, env).found), lambda: self.pull_from(m, space, body, env))
         else:
             self.pull_from(m, space, body, env)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.graph.canonical import TOTAL, count, stays, up
+from hepgraph.graph.canonical import TOTAL, count, up
+from hepgraph.graph.kinds import is_partial, stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
 from hepgraph.kernel.fallback import is_rows, same_row
@@ -287,7 +288,7 @@ class Values(Writer):
     def _reached(self, m: Map, env: Env) -> Cursor:
         if self.located(m):
             at = self.load(self.slot(StackSlot("given", m, INT)), self.numbered(m.src, env), INT)
-            if not m.partial:
+            if not is_partial(m):
                 return Cursor(id=at)
             found = self.emit(f"icmp sge i64 {at}, 0")
             return self.safe(Cursor(id=at, found=found), m.dst)

@@ -15,7 +15,8 @@ from itertools import product
 from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TRUE, apply, both, conjunction, count, filtered, pulled, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
-from hepgraph.graph.node import Item, Line, Map, Node, Space, as_map, as_node, as_space, map_, returned_by, space
+from hepgraph.graph.kinds import SPACES, is_partial, returned_by, short_title
+from hepgraph.graph.node import Line, Map, Node, Space, as_map, as_node, as_space, map_, space
 from hepgraph.graph.ops import OPS
 
 Leaf = Callable[[list[Form], Space], Form]
@@ -125,7 +126,7 @@ def single(s: Space) -> bool:
         match s.kind, s.args:
             case "one", _:
                 return True
-            case "pull", (Space() as base, Map() as m) if not m.partial:
+            case "pull", (Space() as base, Map() as m) if not is_partial(m):
                 s = base
             case "perm", (Space() as base, *_):
                 s = base
@@ -241,42 +242,7 @@ def _in_place_of(s: Space) -> Iterator[Space]:
 
 def describe(s: Space) -> str:
     """A space in words, with the user's line."""
-    base = s.args[0] if s.args and isinstance(s.args[0], Space) else None
-    match s.kind:
-        case "events" | "total":
-            text = "the events"
-        case "leaf":
-            text = f"the lists of {_short(s)}"
-        case "filter":
-            text = f"a selection of {_short(base)}"
-        case "comb":
-            text = f"the combinations of {_short(base)}"
-        case "cart":
-            text = " times ".join(_short(part) for part in s.args)
-        case "perm":
-            text = f"{_short(base)}, sorted"
-        case "pull" | "flat" | "pad":
-            text = f"{_short(base)}, rearranged"
-        case "concat":
-            text = " and ".join(_short(part) for part in s.args)
-        case "one":
-            text = "lists of one element"
-        case "result":
-            text = f"the lists that {returned_by(s)} returned"
-        case _:
-            text = f"{_short(base)}, cut into lists"
-    return text + at_line(s.line)
-
-
-def _short(s: Item | None) -> str:
-    if not isinstance(s, Space):
-        return "?"
-    if s.kind == "leaf":
-        name = str(s.param[1])
-        return name[1:] if len(name) > 1 and name[0] == "n" and name[1].isupper() else name
-    names = {"filter": "selected {}", "comb": "combinations of {}", "perm": "sorted {}"}
-    below = next((arg for arg in s.args if isinstance(arg, Space)), None)
-    return names.get(s.kind, "{}").format(_short(below)) if below is not None else s.kind
+    return SPACES[s.kind].title(s, short_title) + at_line(s.line)
 
 
 def at_line(line: Line | None) -> str:

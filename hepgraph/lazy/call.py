@@ -14,7 +14,8 @@ import numpy as np
 from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.functions.snapshot import Snapshot
 from hepgraph.graph.form import Form, List, Option, Record
-from hepgraph.graph.interpreter import Extent, build
+from hepgraph.graph.interpreter import build
+from hepgraph.graph.kinds import Extent
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.forms import columns_of_form, data_of_layout
 from hepgraph.io.required import level_name, texts_of

@@ -24,10 +24,10 @@ from hepgraph.graph.canonical import (
     inc,
     lift,
     ordinal,
-    stays,
     up,
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, move, option, unwrap
+from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Map, Node, Space, literal, map_, space
 from hepgraph.lazy.array import HOOKS, Lazy, attached, different_masks, together
 from hepgraph.lazy.broadcast import broadcast, realigned

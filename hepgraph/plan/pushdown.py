@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hepgraph.graph.canonical import conjuncts
-from hepgraph.graph.node import Item, Literal, Map, Node, Space, ordered
+from hepgraph.graph.kinds import SPACES, map_kind
+from hepgraph.graph.node import Item, Literal, Map, Node, Space, as_space, ordered
 from hepgraph.graph.ops import OPS
 from hepgraph.io.source import Cut, Origin
 
@@ -58,9 +59,9 @@ def _is_plain(origin: Origin, item: Item) -> bool:
         case Space("leaf"):
             return bool(item.param[0] == origin)
         case Space():
-            return item.kind in ("events", "total", "filter", "flat")
+            return item.kind in ("events", "total") or SPACES[item.kind].selects
         case Map():
-            return item.kind == "up" or (item.kind == "inc" and item.src.kind in ("filter", "flat"))
+            return _to_own(item)
     return False
 
 
@@ -94,13 +95,18 @@ def shared_masks(origin: Origin, wants: Sequence[Item]) -> Passed:
     return shared or NONE
 
 
+def _to_own(m: Map) -> bool:
+    """Whether a map leads from an element to the one that it is, or that it is of."""
+    return m.kind == "up" or (m.kind == "inc" and SPACES[m.src.kind].selects)
+
+
 def _across_events(item: Item) -> bool:
     """Whether an item may depend on events together: a function of arrays, and lists cut out of others by lengths."""
     match item:
         case Node():
             return item.op in ("call", "output", "output_valid")
         case Space():
-            return item.kind in ("split", "result")
+            return SPACES[item.kind].across
         case _:
             return False
 
@@ -117,12 +123,8 @@ class _Cuts:
         match item:
             case Space():
                 self.spaces[item] = self._space(item)
-            case Map("pick") if item.param[0] == "at" and item.args[item.param[1] :]:
-                return self._checked(item, item.args[item.param[1] :])
-            case Map("gather") if item.args[1:]:
-                return self._checked(item, item.args[1:])
-            case Map("match"):
-                return self._checked(item, item.args)
+            case Map() if masks := map_kind(item).checks(item):
+                return self.spaces[item.src].union(*(self._mask(mask) for mask in masks))
         return None
 
     def where(self, item: Item) -> Passed:
@@ -139,18 +141,9 @@ class _Cuts:
 
     def _space(self, item: Space) -> Passed:
         above = NONE if item.parent is None else self.spaces[item.parent]
-        base = item.args[0] if item.args else None
-        match item.kind:
-            case "filter":
-                assert isinstance(base, Space)
-                return self.spaces[base] | self._mask(item.args[1])
-            case "flat" | "comb" | "perm":
-                assert isinstance(base, Space)
-                return above | self.spaces[base]
-        return above
-
-    def _checked(self, item: Map, masks: Sequence[Item]) -> Passed:
-        return self.spaces[item.src].union(*(self._mask(mask) for mask in masks))
+        kind = SPACES[item.kind]
+        below = self.spaces[as_space(item.args[0])] if kind.of_base else NONE
+        return above | below | (self._mask(item.args[1]) if kind.masked else NONE)
 
     def _mask(self, mask: Item) -> Passed:
         """The parts of a mask that are of the event alone."""
@@ -164,7 +157,7 @@ def _of_event(part: Node) -> Node | None:
         m, below = part.args
         assert isinstance(m, Map)
         assert isinstance(below, Node)
-        if m.kind != "up" and not (m.kind == "inc" and m.src.kind in ("filter", "flat")):
+        if not _to_own(m):
             return None
         part = below
     return part if part.space is not None and part.space.kind == "events" else None
