@@ -1,7 +1,7 @@
 """Kinds of spaces and maps: one row a kind, all its meanings side by side.
 
 A row says what a space or map is in one partition (offsets; positions), how it is called and described, and what of the
-data it passes over. What a kernel does with it is said by kind, too, in `kernel/kinds.py`.
+data it passes over. What a kernel does with it is said by kind, too, in `kernel/spaces.py` and `kernel/maps.py`.
 
 | space     | elements, per element of the parent                | own maps                         |
 |-----------|----------------------------------------------------|----------------------------------|

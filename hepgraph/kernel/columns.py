@@ -15,7 +15,7 @@ from hepgraph.graph.node import Item, Node, Space, ancestors, as_node, as_space,
 from hepgraph.graph.ops import OPS
 from hepgraph.io.required import Loaded
 from hepgraph.kernel.schedule import DEAR
-from hepgraph.kernel.tree import NotLowered
+from hepgraph.kernel.spaces import SPACE_RULES
 from hepgraph.kernel.within import within
 
 
@@ -48,15 +48,12 @@ class Offsets:
 
     def capacity(self, s: Space) -> int:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
-        if s.kind == "one":
-            return 1
         if s.kind == "leaf" or s in self.known:
             if s not in self.longest:
                 offsets = self.of(s)
                 self.longest[s] = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
             return self.longest[s]
-        most = sum(self.capacity(part) for part in _sources(s))
-        return max(most, s.param[0]) if s.kind == "pad" else most
+        return SPACE_RULES[s.kind].capacity(s, self.capacity)
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
@@ -67,12 +64,6 @@ class Offsets:
         return int(offsets[above[0]]), int(offsets[above[1]])
 
 
-def _sources(s: Space) -> list[Space]:
-    """The spaces whose lists together have the elements of a space."""
-    parts = s.args if s.kind == "concat" else s.args[:1]
-    return [part for part in parts if isinstance(part, Space)]
-
-
 def bounded(s: Space, given: Collection[Item]) -> list[Space]:
     """The given spaces that the length of a space is known from.
 
@@ -80,11 +71,7 @@ def bounded(s: Space, given: Collection[Item]) -> list[Space]:
     """
     if s in given:
         return [s]
-    if s.kind in ("leaf", "one"):
-        return []
-    if s.kind not in ("filter", "pull", "concat", "perm", "pad"):
-        raise NotLowered(f"scratch for {s.kind} is not compiled", s)
-    return [known for part in _sources(s) for known in bounded(part, given)]
+    return [known for part in SPACE_RULES[s.kind].sources(s) for known in bounded(part, given)]
 
 
 def ranks(rows: Space, given: Mapping[Item, Any], entries: int) -> Any:

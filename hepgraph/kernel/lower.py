@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
-from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.kernel.batches import BATCH, Batches, Push
 from hepgraph.kernel.reductions import combined, start_value, stored
@@ -160,7 +159,7 @@ class Lowered(Values):
                 continue
             if each in self.given or each.op in ("ordinal", "defined", "merge", "ufunc"):
                 return False
-            if each.op == "count" and self.shape(as_space(each.args[0])) not in ("leaf", "filter"):
+            if each.op == "count" and not self.rule(as_space(each.args[0])).at_hand:
                 return False
             if each.op == "take":
                 m = as_map(each.args[0])
@@ -202,25 +201,7 @@ class Lowered(Values):
 
     def each(self, space: Space, env: Env, inside: Callable[[Env], None]) -> None:
         """Code for each element of a space under the current element of its parent."""
-        match self.shape(space):
-            case "leaf" | "concat":
-                low, high = self.bounds(space, env)
-                self.range(low, high, lambda at: inside({**env, space: self.element(space, at, low)}))
-            case "comb":
-                self.combinations(space, inside, env)
-            case "cart":
-                k = self.variable("i64")
-                self.do(f"store i64 0, ptr {k}")
-                self.product(space, lambda inner: inside({**inner, space: self.counted(inner[space], k)}), env, 0, ())
-            case "pull":
-                self.pull(space, inside, env)
-            case "perm" | "pad":
-                size = self.length(space, env)
-                self.range("0", size, lambda at: inside({**env, space: self.by_position(space, at, env)}))
-            case "one":
-                inside({**env, space: self.by_position(space, "0", env)})
-            case _:
-                raise NotLowered(f"a loop over {space.kind} is not compiled", space)
+        self.rule(space).each(self, space, env, inside)
 
     def range(self, low: str, high: str, inside: Any, how: str = "") -> None:
         """A loop over numbers; `how` is what LLVM is told of it."""
@@ -246,99 +227,9 @@ class Lowered(Values):
         self.do(f"br label %{head}{how}")
         self.start(done)
 
-    def combinations(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
-        """Nested loops over i < j < ... ."""
-        n, again = space.param
-        base = as_space(space.args[0])
-        size = self.length(base, env)
-        k = self.variable("i64")
-        self.do(f"store i64 0, ptr {k}")
-
-        def level(depth: int, legs: tuple[Cursor, ...], low: str) -> None:
-            if depth == n:
-                body({**env, space: Cursor(None, self.up(k), legs)})
-                return
-
-            def inside(at: str) -> None:
-                leg = self.by_position(base, at, env)
-                level(depth + 1, (*legs, leg), at if again else self.emit(f"add nsw i64 {at}, 1"))
-
-            self.range(low, size, inside)
-
-        level(0, (), "0")
-
-    def product(
-        self, space: Space, body: Callable[[Env], None], env: Env, depth: int, legs: tuple[Cursor, ...]
-    ) -> None:
-        """Nested loops over the members of a product."""
-        if depth == len(space.args):
-            body({**env, space: Cursor(legs=legs)})
-            return
-        base = as_space(space.args[depth])
-
-        def inside(at: str) -> None:
-            self.product(space, body, env, depth + 1, (*legs, self.by_position(base, at, env)))
-
-        self.range("0", self.length(base, env), inside)
-
-    def counted(self, cursor: Cursor, k: str) -> Cursor:
-        """A cursor with its position, from a counter."""
-        return Cursor(cursor.id, self.up(k), cursor.legs)
-
-    def pull(self, space: Space, body: Callable[[Env], None], env: Env) -> None:
-        """A loop over a list that belongs to where a map leads."""
-        m = as_map(space.args[1])
-        if is_partial(m):  # where it leads nowhere, there is nothing
-            self.under(str(self.reach(m, env).found), lambda: self.pull_from(m, space, body, env))
-        else:
-            self.pull_from(m, space, body, env)
-
-    def pull_from(self, m: Map, space: Space, body: Callable[[Env], None], env: Env) -> None:
-        """A loop over the list at the end of a map that leads somewhere."""
-        base = as_space(space.args[0])
-        above = self.follow(m, env)
-        chain = []
-        while self.shape(base) == "filter" and not self.walked(base):
-            chain.append(base)
-            base = as_space(base.args[0])
-        k = self.variable("i64")
-        self.do(f"store i64 0, ptr {k}")
-
-        def inside(inner: Env) -> None:
-            self.selected(list(reversed(chain)), space, body, inner, env, k)
-
-        if self.shape(base) == "filter":
-            size = self.length(base, above)
-            self.range("0", size, lambda at: inside(self.placed(base, self.by_position(base, at, above), above)))
-        else:
-            self.each(base, above, inside)
-
-    def selected(
-        self, chain: Sequence[Space], space: Space, body: Callable[[Env], None], inner: Env, outer: Env, k: str
-    ) -> None:
-        """The code for an element of a pulled list, if it passes the filters on the way."""
-        if not chain:
-            at = self.up(k)
-            own = inner[as_space(space.args[0])]
-            body({**outer, space: Cursor(own.id, at, own.legs)})
-            return
-        first, *rest = chain
-        test = self.value(as_node(first.args[1]), inner)
-        passed = inner[as_space(first.args[0])]
-        below = {**inner, first: Cursor(passed.id, None, passed.legs)}
-        self.under(test, lambda: self.selected(rest, space, body, below, outer, k))
-
     def bind(self, space: Space, env: Env) -> Env:
         """The current element as one of a filter, or of a space with the same elements."""
-        if space.kind == "one":
-            return {**env, space: Cursor(id=env[as_space(space.parent)].id, ordinal="0")}
-        below = env[as_space(space.args[0])]
-        if self.chain(space)[-1].kind == "one":
-            return {**env, space: Cursor(below.id, "0", below.legs)}
-        if space.kind == "flat" or space not in self.counters:
-            return {**env, space: Cursor(below.id, None, below.legs)}
-        counter = self.counters[space]
-        return {**env, space: Cursor(below.id, self.up(counter), below.legs)}
+        return self.rule(space).bind(self, space, env)
 
     def begin(self, need: LoopNeed) -> None:
         """Sets a need to its starting value."""

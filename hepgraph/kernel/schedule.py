@@ -14,9 +14,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 
-from hepgraph.graph.canonical import TOTAL, conjuncts, count
+from hepgraph.graph.canonical import TOTAL
+from hepgraph.graph.kinds import SPACES
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
+from hepgraph.kernel.maps import map_rule
+from hepgraph.kernel.spaces import NONE, SPACE_RULES, Needs, SpaceRule, Way
 from hepgraph.kernel.tree import Action, Begin, Bind, Finish, If, Loop, LoopNeed, NotLowered, Step
 
 DEAR = frozenset({
@@ -25,7 +28,6 @@ DEAR = frozenset({
     "remainder", "fmod",
 })  # fmt: skip
 _CHEAP = 1
-_AWAY = ("leaf", "pull", "perm", "pad")  # the spaces whose elements are not the current ones of what they are made of
 _COLUMNS = ("load", "index", "load_valid", "list_valid", "ordinal")
 _AT_ONCE = ("literal", "full", *_COLUMNS)
 
@@ -68,6 +70,10 @@ class Scheduler:
         """The kind of a space; a given one is like the list of a column."""
         return "leaf" if s in self.given else s.kind
 
+    def rule(self, s: Space) -> SpaceRule:
+        """The rule of the kind of a space."""
+        return SPACE_RULES[self.shape(s)]
+
     def located(self, m: Map) -> bool:
         """Whether an array says where a map leads."""
         return m in self.given or (m.src in self.given and (m.kind == "inc" or isinstance(m.kind, int)))
@@ -75,109 +81,63 @@ class Scheduler:
     def chain(self, s: Space) -> tuple[Space, ...]:
         """A space and those that it is a selection of."""
         found = [s]
-        while self.shape(s) in ("filter", "flat"):
+        while SPACES[self.shape(s)].selects:
             s = as_space(s.args[0])
             found.append(s)
         return tuple(found)
 
     # what an expression needs
 
-    def _needs_of(self, node: Node) -> frozenset[LoopNeed]:
+    def _needs_of(self, node: Node) -> Needs:
         try:
             return self._own_needs(node)
         except NotLowered as reason:
             reason.item = reason.item or node
             raise
 
-    def _own_needs(self, node: Node) -> frozenset[LoopNeed]:
+    def _own_needs(self, node: Node) -> Needs:
         if node in self.staged or node in self.given or node.op in _AT_ONCE:
             return frozenset()
         match node.op:
             case "count":
-                return self._count_needs(as_space(node.args[0]))
+                return self.count_needs(as_space(node.args[0]))
             case "reduce":
                 return frozenset({LoopNeed("reduce", node)})
             case "merge":
                 return frozenset({LoopNeed("scratch", node)})
             case "defined":
-                return self._map_needs(as_map(node.args[0]))
+                return self.map_needs(as_map(node.args[0]))
             case "take":
                 m, x = as_map(node.args[0]), as_node(node.args[1])
-                needs = self._map_needs(m) | self.looked_up(m, x)
+                needs = self.map_needs(m) | self.looked_up(m, x)
                 pulled = m.kind == "inc" and self.shape(m.src) == "pull"
-                return self._around(m.src, needs) if pulled else needs
+                return self.around(m.src, needs) if pulled else needs
             case "call" | "output" | "output_valid" | "record_valid":
                 raise NotLowered(f"{node.op} is not compiled")
         return frozenset().union(*(self.needs_of(as_node(arg)) for arg in node.args))
 
-    def _count_needs(self, s: Space) -> frozenset[LoopNeed]:
-        match self.shape(s):
-            case "leaf" | "one":
-                return frozenset()
-            case "filter":
-                return frozenset({LoopNeed("count", s)})
-            case "comb" | "perm" | "pad":
-                return self._count_needs(as_space(s.args[0]))
-            case "pull":
-                return self._around(s, self.needs_of(count(s)))
-            case "cart" | "concat":
-                return frozenset().union(*(self._count_needs(as_space(part)) for part in s.args))
-        raise NotLowered(f"the length of {s.kind} is not compiled", s)
+    def count_needs(self, s: Space) -> Needs:
+        """The needs of the length of a space."""
+        return self.rule(s).count_needs(self, s)
 
-    def _map_needs(self, m: Map) -> frozenset[LoopNeed]:
-        if self.located(m):
-            return frozenset()
-        match m.kind:
-            case int() | "up" | "inc" | "only":
-                return frozenset()
-            case "pick":
-                must = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args[m.param[1] :]))
-                return must | (self._position_needs(m.dst) if self.direct(m) else {LoopNeed("pick", m)})
-            case "part":
-                whole = m.src
-                before = [self._count_needs(as_space(part)) for part in whole.args[: m.param]]
-                return self._position_needs(m.dst).union(*before)
-            case "align" | "match":
-                return self._position_needs(m.dst)
-            case "gather":
-                needs = frozenset().union(*(self.needs_of(as_node(a)) for a in m.args))
-                return needs | self._position_needs(m.dst)
-        raise NotLowered(f"a map of kind {m.kind} is not compiled", m)
+    def map_needs(self, m: Map) -> Needs:
+        """The needs of a map."""
+        return NONE if self.located(m) else map_rule(m).needs(self, m)
 
     def direct(self, m: Map) -> bool:
         """Whether a pick is found by a position, without a loop over the list."""
         kind, _, k = m.param
-        return kind == "at" and (k < -1 or self.shape(m.dst) in ("leaf", "concat", "perm", "pad", "one"))
+        return kind == "at" and (k < -1 or self.rule(m.dst).direct)
 
     def by_number(self, s: Space) -> bool:
         """Whether a number says which element one of a list is; else it is found by its position."""
-        if self.shape(s) in ("pull", "filter", "flat"):
-            return self.by_number(as_space(s.args[0]))
-        return self.shape(s) in ("leaf", "concat")
+        return self.rule(s).by_number(self, s)
 
-    def _position_needs(self, s: Space) -> frozenset[LoopNeed]:
+    def position_needs(self, s: Space) -> Needs:
         """The needs of finding an element of a space by its position."""
-        match self.shape(s):
-            case "leaf" | "concat" | "one":
-                return self._count_needs(s)
-            case "perm":
-                stable = s.param[1]
-                if not stable:
-                    raise NotLowered("sorting that is not stable is not compiled", s)
-                return self._position_needs(as_space(s.args[0])) | {LoopNeed("order", s)}
-            case "pad":
-                return self._position_needs(as_space(s.args[0]))
-            case "pull":
-                found = self._map_needs(as_map(s.args[1])) | self._position_needs(as_space(s.args[0]))
-                return self._around(s, found | self._count_needs(s))
-            case "filter":
-                root = self.chain(s)[-1]
-                if self.shape(root) in ("leaf", "concat", "perm", "pad", "pull"):
-                    return frozenset({LoopNeed("pos", s), LoopNeed("count", s)}) | self._position_needs(root)
-                raise NotLowered(f"looking up in a selection of {root.kind} is not compiled", s)
-        raise NotLowered(f"looking up in {s.kind} is not compiled", s)
+        return self.rule(s).position_needs(self, s)
 
-    def looked_up(self, m: Map, x: Node) -> frozenset[LoopNeed]:
+    def looked_up(self, m: Map, x: Node) -> Needs:
         """The needs of x at where a map leads."""
         if self.in_scratch(m, x):
             return frozenset({LoopNeed("scratch", x)})
@@ -189,14 +149,14 @@ class Scheduler:
 
     def in_scratch(self, m: Map, x: Node) -> bool:
         """Whether values that a map looks up at random are better stored first."""
-        near = m.kind in ("up", "only") or (m.kind == "inc" and self.shape(m.src) not in _AWAY)
+        near = map_rule(m).near or (m.kind == "inc" and not self.rule(m.src).away)
         if x.op in ("literal", "full") or near:
             return False
         own = self.chain(m.dst)
         local = any(need.at in own for need in self.needs_of(x))
         if local:
             return True
-        leg = isinstance(m.kind, int) or (m.kind == "inc" and self.shape(m.src) in ("perm", "pad"))
+        leg = isinstance(m.kind, int) or (m.kind == "inc" and self.rule(m.src).standing)
         return leg and self.cost(x) > _CHEAP
 
     def _cost(self, node: Node) -> int:
@@ -223,7 +183,7 @@ class Scheduler:
 
     # what an action needs, with the conditions on the way to it, and what those need in turn
 
-    def _closure(self, action: Action) -> frozenset[LoopNeed]:
+    def _closure(self, action: Action) -> Needs:
         found: set[LoopNeed] = set()
         stack = [*self._asked(action)]
         while stack:
@@ -234,19 +194,19 @@ class Scheduler:
                     stack.extend(self._asked(made))
         return frozenset(found)
 
-    def _asked(self, action: Action) -> frozenset[LoopNeed]:
+    def _asked(self, action: Action) -> Needs:
         asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
         asked |= self.route_needs(action.space)
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
             whole = as_space(as_node(action.need.item).space)
-            asked = asked.union(*(self._count_needs(as_space(p)) for p in whole.args[: action.part]))
+            asked = asked.union(*(self.count_needs(as_space(p)) for p in whole.args[: action.part]))
         if action.need is not None and action.need.kind == "order":
-            asked |= self._count_needs(action.space)
+            asked |= self.count_needs(action.space)
         return asked
 
-    def route_needs(self, s: Space) -> frozenset[LoopNeed]:
+    def route_needs(self, s: Space) -> Needs:
         """The needs of the loops and conditions that lead to a space."""
-        found: frozenset[LoopNeed] = frozenset()
+        found: Needs = frozenset()
         for step in self.route(s, frozenset({TOTAL})):
             if isinstance(step, If):
                 found |= self.needs_of(step.mask)
@@ -254,33 +214,11 @@ class Scheduler:
                 found |= self.loop_needs(step.space)
         return found
 
-    def loop_needs(self, s: Space) -> frozenset[LoopNeed]:
+    def loop_needs(self, s: Space) -> Needs:
         """The needs of a loop over a space before it starts."""
-        match self.shape(s):
-            case "leaf" | "events" | "one":
-                return frozenset()
-            case "concat":
-                return self._count_needs(s)
-            case "perm" | "pad":
-                return self._count_needs(s) | self._position_needs(s)
-            case "comb" | "cart":
-                bases = [as_space(arg) for arg in s.args]
-                return frozenset().union(*(self._position_needs(base) for base in bases))
-            case "pull":
-                return self._pull_needs(s)
-        raise NotLowered(f"a loop over {s.kind} is not compiled", s)
+        return self.rule(s).loop_needs(self, s)
 
-    def _pull_needs(self, s: Space) -> frozenset[LoopNeed]:
-        base, m = as_space(s.args[0]), as_map(s.args[1])
-        found = self._map_needs(m)
-        while self.shape(base) == "filter":
-            if self.walked(base):
-                return self._around(s, found | self._position_needs(base))
-            found |= self.needs_of(as_node(base.args[1]))
-            base = as_space(base.args[0])
-        return self._around(s, found | self.loop_needs(base))
-
-    def _around(self, pull: Space, needs: frozenset[LoopNeed]) -> frozenset[LoopNeed]:
+    def around(self, pull: Space, needs: Needs) -> Needs:
         """The needs of what is in a pulled list; raises NotLowered for those of other elements than the current."""
         around = {below for s in ancestors(pull) for below in self.chain(s)}
         if any(need.at not in around for need in needs):
@@ -311,29 +249,13 @@ class Scheduler:
 
     # the way to a space
 
-    def route(self, s: Space, live: frozenset[Space]) -> list[Loop | If | Bind]:
+    def route(self, s: Space, live: frozenset[Space]) -> Way:
         """The loops and conditions that lead from the current elements to one of a space."""
         if s in live:
             return []
-        match self.shape(s):
-            case "filter":
-                base = as_space(s.args[0])
-                steps = self.route(base, live)
-                masks = sorted(conjuncts(as_node(s.args[1])), key=self.dear)
-                for mask in masks:
-                    inner = mask
-                    while inner.op == "take" and as_map(inner.args[0]).kind == "up":
-                        inner = as_node(inner.args[1])
-                    self._insert(steps, inner, live)
-                return [*steps, Bind(s)]
-            case "flat" | "one":
-                below = as_space(s.args[0]) if s.kind == "flat" else as_space(s.parent)
-                return [*self.route(below, live), Bind(s)]
-            case "events" | "leaf" | "concat" | "comb" | "cart" | "pull" | "perm" | "pad":
-                return [*self.route(as_space(s.parent), live), Loop(s)]
-        raise NotLowered(f"{s.kind} is not compiled", s)
+        return self.rule(s).route(self, s, live)
 
-    def _insert(self, steps: list[Loop | If | Bind], mask: Node, live: frozenset[Space]) -> None:
+    def insert(self, steps: Way, mask: Node, live: frozenset[Space]) -> None:
         """Puts a condition where its space is first known, after the cheaper conditions there."""
         if mask.space in live:
             place = 0
@@ -350,13 +272,13 @@ class Scheduler:
     def build(
         self,
         live: frozenset[Space],
-        actions: Sequence[tuple[Action, list[Loop | If | Bind] | None]],
-        done: frozenset[LoopNeed],
+        actions: Sequence[tuple[Action, Way | None]],
+        done: Needs,
     ) -> list[Step]:
         """The steps for actions, given the spaces whose current elements are known and the needs that are there."""
         steps: list[Step] = []
         direct: list[Action] = []
-        groups: dict[tuple[str, Item], list[tuple[Action, list[Loop | If | Bind] | None]]] = {}
+        groups: dict[tuple[str, Item], list[tuple[Action, Way | None]]] = {}
         for action, route in actions:
             way = self.route(action.space, live) if route is None else route
             if not way:
@@ -402,7 +324,7 @@ class Scheduler:
         self,
         live: frozenset[Space],
         direct: Sequence[Action],
-        groups: dict[tuple[str, Item], list[tuple[Action, list[Loop | If | Bind] | None]]],
+        groups: dict[tuple[str, Item], list[tuple[Action, Way | None]]],
     ) -> set[LoopNeed]:
         """The needs to be made at this level: of what is done here, of conditions, of loops, of several branches."""
         now: set[LoopNeed] = set()
@@ -430,9 +352,7 @@ class Scheduler:
                     found.add(need)
         return found
 
-    def _provide(
-        self, live: frozenset[Space], now: Iterable[LoopNeed], done: frozenset[LoopNeed], steps: list[Step]
-    ) -> frozenset[LoopNeed]:
+    def _provide(self, live: frozenset[Space], now: Iterable[LoopNeed], done: Needs, steps: list[Step]) -> Needs:
         """Makes needs, those first that others rest on; each round shares its loops."""
         waiting = {need for need in now if need not in done}
         while True:

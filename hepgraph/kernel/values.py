@@ -6,17 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.graph.canonical import TOTAL, count, up
-from hepgraph.graph.kinds import is_partial, stays
+from hepgraph.graph.canonical import TOTAL, up
+from hepgraph.graph.kinds import SPACES, is_partial, stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
 from hepgraph.kernel.fallback import is_rows, same_row
 from hepgraph.kernel.functions import NumberFunction
+from hepgraph.kernel.maps import map_rule
 from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler
+from hepgraph.kernel.spaces import SPACE_RULES, without_position
 from hepgraph.kernel.tree import LoopNeed, NotLowered
-from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Winner, Writer
+from hepgraph.kernel.types import constant, llvm_type, stored_type
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Writer
 
 
 class Values(Writer):
@@ -26,19 +28,13 @@ class Values(Writer):
         super().__init__(shared, check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.cost = scheduler.cost
-        self.given, self.shape, self.located, self.chain = (
-            scheduler.given,
-            scheduler.shape,
-            scheduler.located,
-            scheduler.chain,
-        )
-        self.direct, self.by_number = scheduler.direct, scheduler.by_number  # fmt: skip
+        self.given, self.located = scheduler.given, scheduler.located
+        self.shape, self.rule, self.chain = scheduler.shape, scheduler.rule, scheduler.chain
+        self.direct, self.by_number = scheduler.direct, scheduler.by_number
         self.state: dict[Any, Any] = {}
 
     def bounds(self, space: Space, env: Env) -> tuple[str, str]:
         """The first element of a list, and the one past its last."""
-        if self.shape(space) == "concat":
-            return "0", self.length(space, env)
         key = ("bounds", space, self.cursor(as_space(space.parent), env))
         found = self.known(key)
         if found is None:
@@ -59,55 +55,14 @@ class Values(Writer):
             key, self.load(self.slot(StackSlot("rank", space, INT)), str(cursor.id), INT)
         )
 
-    def element(self, space: Space, at: str, low: str) -> Cursor:
-        """The cursor of an element of a leaf or concatenation."""
-        return Cursor(id=at, ordinal=at if low == "0" else self.emit(f"sub nsw i64 {at}, {low}"))
-
     def by_position(self, space: Space, k: str, env: Env) -> Cursor:
         """The cursor of the k-th element of a list."""
-        match self.shape(space):
-            case "leaf":
-                low, _ = self.bounds(space, env)
-                return Cursor(id=self.emit(f"add nsw i64 {low}, {k}"), ordinal=k)
-            case "concat":
-                return Cursor(id=k, ordinal=k)
-            case "one":
-                return Cursor(id=self.cursor(as_space(space.parent), env).id, ordinal="0")
-            case "pull":
-                above = self.follow(as_map(space.args[1]), env)
-                base = self.by_position(as_space(space.args[0]), k, above)
-                return Cursor(base.id, k, base.legs)
-            case "perm":
-                pointer = self.slot(StackSlot("scratch", LoopNeed("order", space), INT, 1))
-                base = self.by_position(as_space(space.args[0]), self.load(pointer, k, INT), env)
-                return Cursor(k, k, (base,))
-            case "pad":
-                of = as_space(space.args[0])
-                inside = self.emit(f"icmp slt i64 {k}, {self.length(of, env)}")
-                base = self.by_position(of, self.emit(f"select i1 {inside}, i64 {k}, i64 0"), env)
-                return Cursor(k, k, (self.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
-            case "filter":
-                pointer = self.slot(StackSlot("scratch", LoopNeed("pos", space), INT))
-                at = self.load(pointer, k, INT)
-                root = self.chain(space)[-1]
-                if not self.by_number(root):
-                    below = self.by_position(root, at, env)
-                    return Cursor(below.id, k, below.legs)
-                return Cursor(id=at, ordinal=k)
-        raise NotLowered(f"looking up in {space.kind} is not compiled", space)
+        return self.rule(space).by_position(self, space, k, env)
 
     def position(self, space: Space, env: Env) -> str:
         """The position of the current element in its list."""
         cursor = self.cursor(space, env)
-        if cursor.ordinal is None:
-            if self.shape(space) == "leaf":
-                low, _ = self.bounds(space, env)
-                cursor.ordinal = self.emit(f"sub nsw i64 {cursor.id}, {low}")
-                return cursor.ordinal
-            if self.shape(space) in ("concat", "perm", "pad") and cursor.id is not None:
-                return cursor.id
-            raise NotLowered(f"the position in {space.kind} is not known here", space)
-        return cursor.ordinal
+        return self.rule(space).position(self, space, cursor, env) if cursor.ordinal is None else cursor.ordinal
 
     def cursor(self, space: Space, env: Env) -> Cursor:
         """The current element of a space."""
@@ -209,69 +164,18 @@ class Values(Writer):
 
     def length(self, space: Space, env: Env) -> str:
         """The number of elements of a space under the current element of its parent."""
-        match self.shape(space):
-            case "leaf":
-                low, high = self.bounds(space, env)
-                key = ("length", space, self.cursor(as_space(space.parent), env))
-                return self.known(key) or self.remember(key, self.emit(f"sub nsw i64 {high}, {low}"))  # type: ignore[no-any-return]
-            case "one":
-                return "1"
-            case "perm":
-                return self.length(as_space(space.args[0]), env)
-            case "pull":
-                return self.value(count(space), env)
-            case "pad":
-                target, clip = space.param
-                if clip:
-                    return str(target)
-                size = self.length(as_space(space.args[0]), env)
-                more = self.emit(f"icmp sgt i64 {size}, {target}")
-                return self.emit(f"select i1 {more}, i64 {size}, i64 {target}")
-            case "filter":
-                return self.emit(f"load i64, ptr {self.state[LoopNeed('count', space)]}")
-            case "concat":
-                total = "0"
-                for part in space.args:
-                    total = self.emit(f"add nsw i64 {total}, {self.length(as_space(part), env)}")
-                return total
-            case "cart":
-                total = "1"
-                for part in space.args:
-                    total = self.emit(f"mul nsw i64 {total}, {self.length(as_space(part), env)}")
-                return total
-            case "comb":
-                n, again = space.param
-                size = self.length(as_space(space.args[0]), env)
-                total = size
-                for k in range(1, n):
-                    step = self.emit(f"add nsw i64 {size}, {k if again else -k}")
-                    total = self.emit(f"sdiv i64 {self.emit(f'mul nsw i64 {total}, {step}')}, {k + 1}")
-                few = self.emit(f"icmp slt i64 {size}, {1 if again else n}")
-                return self.emit(f"select i1 {few}, i64 0, i64 {total}")
-        raise NotLowered(f"the length of {space.kind} is not compiled", space)
+        return self.rule(space).length(self, space, env)
 
     def follow(self, m: Map, env: Env) -> Env:
         """The current elements as seen from where a map leads."""
         if self.located(m):
             return self.away(m, self.reach(m, env), env)
-        match m.kind:
-            case "up" | "only":
-                return env
-            case "inc" if self.shape(m.src) == "pull":
-                above = self.follow(as_map(m.src.args[1]), env)
-                return self.placed(m.dst, without_position(env[m.src]), above)
-            case "inc" if self.shape(m.src) in ("perm", "pad"):
-                return self.placed(m.dst, env[m.src].legs[0], env)
-            case "inc":
-                return env if m.dst in env else self.placed(m.dst, without_position(env[m.src]), env)
-            case int():
-                return self.placed(m.dst, env[m.src].legs[m.kind], env)
-        return self.placed(m.dst, self.reach(m, env), env)
+        return map_rule(m).follow(self, m, env)
 
     def placed(self, space: Space, cursor: Cursor, env: Env) -> Env:
         """The current elements with one more, and those that it is a selection of."""
         found = {**env, space: cursor}
-        while self.shape(space) in ("filter", "flat"):
+        while SPACES[self.shape(space)].selects:
             space = as_space(space.args[0])
             cursor = self.known(("base", cursor)) or self.remember(("base", cursor), without_position(cursor))
             found[space] = cursor
@@ -292,25 +196,7 @@ class Values(Writer):
                 return Cursor(id=at)
             found = self.emit(f"icmp sge i64 {at}, 0")
             return self.safe(Cursor(id=at, found=found), m.dst)
-        match m.kind:
-            case "pick":
-                return self.picked(m, env)
-            case "gather":
-                return self.gathered(m, env)
-            case "part":
-                index = self.position(m.src, env)
-                for part in m.src.args[: m.param]:
-                    index = self.emit(f"sub nsw i64 {index}, {self.length(as_space(part), env)}")
-                return self.indexed(m, index, env)
-            case "match":
-                return self.indexed(m, self.position(m.src, env), env)
-            case "align":
-                return self.by_position(m.dst, self.position(m.src, env), env)
-            case "inc":
-                inside = self.emit(f"icmp slt i64 {self.position(m.src, env)}, {self.length(m.dst, env)}")
-                base = env[m.src].legs[0]
-                return Cursor(base.id, base.ordinal, base.legs, inside)
-        raise NotLowered(f"a map of kind {m.kind} is not compiled", m)
+        return map_rule(m).reach(self, m, env)
 
     def away(self, m: Map, cursor: Cursor, env: Env) -> Env:
         """The current elements at the end of a map that comes as an array: nothing else is known to stay."""
@@ -335,31 +221,6 @@ class Values(Writer):
                 above = self.remember(key, Cursor(id=self.load(pointer, str(cursor.id), INT)))
             space, cursor = space.parent, above
         return {**kept, **found}
-
-    def picked(self, m: Map, env: Env) -> Cursor:
-        """The winner of a pick."""
-        _, _, k = m.param
-        if self.direct(m):
-            return self.indexed(m, str(k) if k >= 0 else self.emit(f"add nsw i64 {self.length(m.dst, env)}, {k}"), env)
-        winner: Winner = self.state[m]
-        seen = self.emit(f"load i1, ptr {winner.found}")
-        places = iter(winner.places)
-        if winner.shape is None:
-            raise NotLowered("a pick without candidates")
-        cursor = _rebuilt(winner.shape, lambda: self.emit(f"load i64, ptr {next(places)}"))
-        cursor.found = seen
-        return self.safe(cursor, m.dst)
-
-    def gathered(self, m: Map, env: Env) -> Cursor:
-        """The element that an index points to."""
-        index_node = as_node(m.args[0])
-        index = cast(self, self.value(index_node, env), index_node.dtype, INT)
-        if m.param:
-            size = self.length(m.dst, env)
-            negative = self.emit(f"icmp slt i64 {index}, 0")
-            wrapped = self.emit(f"add nsw i64 {index}, {size}")
-            index = self.emit(f"select i1 {negative}, i64 {wrapped}, i64 {index}")
-        return self.indexed(m, index, env)
 
     def indexed(self, m: Map, index: str, env: Env) -> Cursor:
         """The element at a position of the list that a map leads to, if there is one."""
@@ -391,20 +252,6 @@ class Values(Writer):
             ordinal = self.emit(f"select i1 {found}, i64 {ordinal}, i64 0")
         if not cursor.legs:
             return number, ordinal, ()
-        bases = (
-            [as_space(space.args[0])] * len(cursor.legs)
-            if space.kind in ("comb", "perm", "pad")
-            else [as_space(a) for a in space.args]
-        )
+        bases = SPACE_RULES[space.kind].members(space)
         legs = tuple(Cursor(*self._guarded(leg, base, found)) for leg, base in zip(cursor.legs, bases, strict=False))
         return number, ordinal, legs
-
-
-def _rebuilt(shape: Cursor, fresh: Any) -> Cursor:
-    number = None if shape.id is None else fresh()
-    ordinal = None if shape.ordinal is None else fresh()
-    return Cursor(number, ordinal, tuple(_rebuilt(leg, fresh) for leg in shape.legs))
-
-
-def without_position(cursor: Cursor) -> Cursor:
-    return Cursor(cursor.id, None, cursor.legs, cursor.found)
