@@ -14,7 +14,7 @@ from hepgraph.graph.ops import OPS, result_dtype
 from hepgraph.kernel import native, scalar
 from hepgraph.kernel.module import unique_lines
 from hepgraph.kernel.rules import RULES
-from hepgraph.kernel.scalar import literal, operation
+from hepgraph.kernel.scalar import TYPED_RULES, literal, operation
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import cast, stored_type
 
@@ -133,6 +133,26 @@ def agree(got: Any, wanted: Any, name: str = "") -> Any:
             near = abs(got - wanted) <= ulps * np.spacing(np.maximum(abs(got), abs(wanted)))
         same |= near
     return same
+
+
+_SEARCH = "searches a table: the interpreter does that for all values at once"
+_COMPLEX = "of complex numbers, which no kernel reads"
+WITHOUT_RULE = {
+    "digitize": _SEARCH, "searchsorted": _SEARCH, "isin": _SEARCH, "interp": _SEARCH, "real": _COMPLEX,
+    "imag": _COMPLEX, "angle": _COMPLEX, "m2": "of moments, once all of them are known",
+    "isclose": "of tolerances that depend on both numbers: left to the interpreter",
+    "ufunc": "is a user's function: numba compiles it where it can",
+}  # fmt: skip
+
+
+def test_every_operation_has_a_rule_or_a_reason() -> None:
+    rules = {*RULES, *TYPED_RULES}
+    assert rules <= set(OPS)
+    own = {name for name, op in OPS.items() if not isinstance(op.meaning, np.ufunc) and "." not in name}
+    assert own - rules == set(WITHOUT_RULE)
+    assert not set(RULES) & set(TYPED_RULES)
+    assert all(OPS[name].cost > 1 for name in TRANSCENDENTAL)
+    assert OPS["add"].cost == OPS["sqrt"].cost == 1
 
 
 @pytest.mark.parametrize("name", sorted(RULES))

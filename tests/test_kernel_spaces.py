@@ -12,10 +12,9 @@ from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.spaces import SPACE_RULES, SpaceRule
 from hepgraph.kernel.tree import NotLowered
 
-MEANINGS = ("count_needs", "length", "position_needs", "by_position", "loop_needs", "each", "bind", "sources")
+MEANINGS = ("count_needs", "length", "position_needs", "by_position", "loop_needs", "each", "bind")
 _LOOPED = "has a loop of its own: nothing is bound"
 _BOUND = "is walked as what it is a selection of: the step of the way to it is a condition, not a loop"
-_LONG = "may be longer than any list of a column: its values are not stored"
 _PLACE = "is not looked up: its elements are known by their members alone"
 _INTERPRETED = "comes from the interpreter, as offsets, whenever it is asked for"
 REASONS = {
@@ -23,13 +22,13 @@ REASONS = {
     "events": dict.fromkeys(MEANINGS, "the kernel's own loop is over them") | {"loop_needs": ""},
     "leaf": {"bind": _LOOPED},
     "filter": {"loop_needs": _BOUND, "each": _BOUND},
-    "comb": {"position_needs": _PLACE, "by_position": _PLACE, "bind": _LOOPED, "sources": _LONG},
-    "cart": {"position_needs": _PLACE, "by_position": _PLACE, "bind": _LOOPED, "sources": _LONG},
+    "comb": {"position_needs": _PLACE, "by_position": _PLACE, "bind": _LOOPED},
+    "cart": {"position_needs": _PLACE, "by_position": _PLACE, "bind": _LOOPED},
     "pull": {"bind": _LOOPED},
     "one": {},
     "concat": {"bind": _LOOPED},
     "perm": {"bind": _LOOPED},
-    "flat": dict.fromkeys(MEANINGS, _BOUND) | {"bind": "", "sources": _LONG},
+    "flat": dict.fromkeys(MEANINGS, _BOUND) | {"bind": ""},
     "pad": {"bind": _LOOPED},
     "split": dict.fromkeys(MEANINGS, _INTERPRETED),
     "result": dict.fromkeys(MEANINGS, _INTERPRETED),

@@ -7,24 +7,46 @@ use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import awkward as ak
 import numpy as np
 
 from hepgraph.errors import DisagreementError, ShapeError
 from hepgraph.graph.canonical import TEXT, TOTAL
-from hepgraph.graph.consistency import check_index, check_lists
+from hepgraph.graph.consistency import Read, check_index, check_lists
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
-from hepgraph.graph.kinds import SPACES, Extent, Provider, is_partial, lists_of, map_kind
+from hepgraph.graph.kinds import SPACES, Extent, is_partial, lists_of, map_kind
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.graph.ops import MOMENTS, OPS
 
 Array = np.ndarray[Any, Any]
+
+
+class Provider(Read, Protocol):
+    """Where the columns of one partition come from."""
+
+    def entries(self, origin: Any) -> tuple[int, int]:
+        """The number of entries of the partition, and how many of the dataset come before it."""
+
+    def offsets(self, origin: Any, column: str, level: Any) -> Array:
+        """The offsets of a list level of a column; without a number, from the column's values, which are lengths.
+
+        There may be names of columns in place of the number: the lists of one of them must have these lengths.
+        """
+
+    def values(self, origin: Any, column: str) -> Array:
+        """The flat values of a column."""
+
+    def record_valid(self, origin: Any, name: str) -> Array | None:
+        """Which records of this name are not None; None if all are."""
+
+    def levels(self, origin: Any, column: str) -> Sequence[Array]:
+        """The offsets of all list levels that the column itself has, outermost first."""
 
 
 class Interpreter:

@@ -1,7 +1,7 @@
 """Kinds of spaces and maps: one row a kind, all its meanings side by side.
 
 A row says what a space or map is in one partition (offsets; positions), how it is called and described, and what of the
-data it passes over. What a kernel does with it is said by kind, too, in `kernel/spaces.py` and `kernel/maps.py`.
+data it passes over. `kernel/spaces.py` and `kernel/maps.py` have the kernel's rule of each.
 
 | space     | elements, per element of the parent                | own maps                         |
 |-----------|----------------------------------------------------|----------------------------------|
@@ -31,39 +31,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import awkward as ak
 import numpy as np
 
 from hepgraph.errors import DisagreementError, RangeError, ShapeError
-from hepgraph.graph.consistency import Read
 from hepgraph.graph.node import Item, Map, Space, ancestors, as_map, as_node, as_space
 from hepgraph.graph.offsets import offsets_of
 
+if TYPE_CHECKING:
+    from hepgraph.graph.interpreter import Interpreter
+
 Array = np.ndarray[Any, Any]
-
-
-class Provider(Read, Protocol):
-    """Where the columns of one partition come from."""
-
-    def entries(self, origin: Any) -> tuple[int, int]:
-        """The number of entries of the partition, and how many of the dataset come before it."""
-
-    def offsets(self, origin: Any, column: str, level: Any) -> Array:
-        """The offsets of a list level of a column; without a number, from the column's values, which are lengths.
-
-        There may be names of columns in place of the number: the lists of one of them must have these lengths.
-        """
-
-    def values(self, origin: Any, column: str) -> Array:
-        """The flat values of a column."""
-
-    def record_valid(self, origin: Any, name: str) -> Array | None:
-        """Which records of this name are not None; None if all are."""
-
-    def levels(self, origin: Any, column: str) -> Sequence[Array]:
-        """The offsets of all list levels that the column itself has, outermost first."""
 
 
 @dataclass(slots=True)
@@ -90,31 +70,18 @@ class Extent:
         return self._parents
 
 
-class Evaluation(Protocol):
-    """What is known of one partition while a graph is evaluated."""
-
-    provider: Provider
-    values: dict[Item, Any]
-
-    def size(self, space: Space) -> int:
-        """The number of elements of a space."""
-
-    def up_to(self, space: Space, ancestor: Space) -> Array:
-        """For each element of a space, the position of the element of an ancestor that it belongs to."""
-
-
 # spaces in one partition
 
 
-def _total(_: Evaluation, item: Space) -> Extent:
+def _total(_: Interpreter, item: Space) -> Extent:
     return Extent(np.array([0, 1]))
 
 
-def _events(i: Evaluation, item: Space) -> Extent:
+def _events(i: Interpreter, item: Space) -> Extent:
     return Extent(np.array([0, i.provider.entries(item.param)[0]]))
 
 
-def _leaf(i: Evaluation, item: Space) -> Extent:
+def _leaf(i: Interpreter, item: Space) -> Extent:
     origin, column, level = item.param
     offsets = i.provider.offsets(origin, column, level)
     above = i.size(item.parent)  # type: ignore[arg-type]
@@ -123,7 +90,7 @@ def _leaf(i: Evaluation, item: Space) -> Extent:
     return Extent(offsets)
 
 
-def _filter(i: Evaluation, item: Space) -> Extent:
+def _filter(i: Interpreter, item: Space) -> Extent:
     base, mask = i.values[item.args[0]], i.values[item.args[1]]
     passed = offsets_of(mask)
     return Extent(passed[base.offsets], inc=np.flatnonzero(mask))
@@ -142,18 +109,18 @@ def _from_lists(lists: Any, fields: int) -> Extent:
     return Extent(offsets, legs=[ak.to_numpy(flat[str(k)]) for k in range(fields)])
 
 
-def _comb(i: Evaluation, item: Space) -> Extent:
+def _comb(i: Interpreter, item: Space) -> Extent:
     n, replacement = item.param
     lists = lists_of(i.values[item.args[0]])
     return _from_lists(ak.combinations(lists, n, replacement=replacement, axis=1), n)
 
 
-def _cart(i: Evaluation, item: Space) -> Extent:
+def _cart(i: Interpreter, item: Space) -> Extent:
     lists = [lists_of(i.values[part]) for part in item.args]
     return _from_lists(ak.cartesian(lists, axis=1), len(lists))
 
 
-def _pull(i: Evaluation, item: Space) -> Extent:
+def _pull(i: Interpreter, item: Space) -> Extent:
     base, where = i.values[item.args[0]], i.values[item.args[1]]
     counts = np.where(where < 0, 0, base.counts[where]) if len(base.counts) else np.zeros(len(where), np.int64)
     offsets = offsets_of(counts)
@@ -161,11 +128,11 @@ def _pull(i: Evaluation, item: Space) -> Extent:
     return Extent(offsets, inc=np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
 
 
-def _one(i: Evaluation, item: Space) -> Extent:
+def _one(i: Interpreter, item: Space) -> Extent:
     return Extent(np.arange(i.size(item.parent) + 1))  # type: ignore[arg-type]
 
 
-def _concat(i: Evaluation, item: Space) -> Extent:
+def _concat(i: Interpreter, item: Space) -> Extent:
     parts = [i.values[part] for part in item.args]
     offsets = np.sum([part.offsets for part in parts], axis=0)
     begin, places = offsets[:-1].copy(), []
@@ -175,7 +142,7 @@ def _concat(i: Evaluation, item: Space) -> Extent:
     return Extent(offsets, legs=places)
 
 
-def _perm(i: Evaluation, item: Space) -> Extent:
+def _perm(i: Interpreter, item: Space) -> Extent:
     base, key = i.values[item.args[0]], i.values[item.args[1]]
     ascending, stable = item.param
     content: Any = ak.Array(key)
@@ -186,7 +153,7 @@ def _perm(i: Evaluation, item: Space) -> Extent:
     return Extent(base.offsets, inc=local + np.repeat(base.offsets[:-1], base.counts))
 
 
-def _flat(i: Evaluation, item: Space) -> Extent:
+def _flat(i: Interpreter, item: Space) -> Extent:
     base = item.args[0]
     assert isinstance(base, Space)
     at: Space | None
@@ -197,7 +164,7 @@ def _flat(i: Evaluation, item: Space) -> Extent:
     return Extent(offsets, inc=np.arange(len(i.values[base])))
 
 
-def _pad(i: Evaluation, item: Space) -> Extent:
+def _pad(i: Interpreter, item: Space) -> Extent:
     target, clip = item.param
     base = i.values[item.args[0]]
     counts = np.full(len(base.counts), target) if clip else np.maximum(base.counts, target)
@@ -207,7 +174,7 @@ def _pad(i: Evaluation, item: Space) -> Extent:
     return Extent(offsets, inc=np.where(there, local + np.repeat(base.offsets[:-1], counts), -1))
 
 
-def _split(i: Evaluation, item: Space) -> Extent:
+def _split(i: Interpreter, item: Space) -> Extent:
     assert item.parent is not None
     base, counts = i.values[item.args[0]], i.values[item.args[1]]
     above = i.values[item.parent].offsets
@@ -217,22 +184,22 @@ def _split(i: Evaluation, item: Space) -> Extent:
     return Extent(offsets, inc=np.arange(len(base)))
 
 
-def _result(i: Evaluation, item: Space) -> Extent:
+def _result(i: Interpreter, item: Space) -> Extent:
     path, level = item.param
     return Extent(i.values[item.args[0]].offsets(path, level))
 
 
-def _table(_: Evaluation, item: Space) -> Extent:
+def _table(_: Interpreter, item: Space) -> Extent:
     return Extent(np.array([0, item.param.values.size]))
 
 
-def _positions(i: Evaluation, item: Space) -> Array:
+def _positions(i: Interpreter, item: Space) -> Array:
     extent: Extent = i.values[item]
     local: Array = np.arange(len(extent)) - np.repeat(extent.offsets[:-1], extent.counts)
     return local
 
 
-def _entry_numbers(i: Evaluation, item: Space) -> Array:
+def _entry_numbers(i: Interpreter, item: Space) -> Array:
     entries, first = i.provider.entries(item.param)
     return np.arange(first, first + entries)
 
@@ -240,19 +207,19 @@ def _entry_numbers(i: Evaluation, item: Space) -> Array:
 # maps in one partition
 
 
-def _up(i: Evaluation, item: Map) -> Array:
+def _up(i: Interpreter, item: Map) -> Array:
     return i.values[item.src].parents  # type: ignore[no-any-return]
 
 
-def _inc(i: Evaluation, item: Map) -> Array:
+def _inc(i: Interpreter, item: Map) -> Array:
     return i.values[item.src].inc  # type: ignore[no-any-return]
 
 
-def _leg(i: Evaluation, item: Map) -> Array:
+def _leg(i: Interpreter, item: Map) -> Array:
     return i.values[item.src].legs[item.kind]  # type: ignore[no-any-return]
 
 
-def _must(i: Evaluation, item: Map, masks: Sequence[Item], found: Array, message: str) -> None:
+def _must(i: Interpreter, item: Map, masks: Sequence[Item], found: Array, message: str) -> None:
     """Raises where something is missing in a row that passes all the masks."""
     wrong = ~found
     for mask in masks:
@@ -261,7 +228,7 @@ def _must(i: Evaluation, item: Map, masks: Sequence[Item], found: Array, message
         raise RangeError(message.format(int(np.count_nonzero(wrong))))
 
 
-def _pick(i: Evaluation, item: Map) -> Array:
+def _pick(i: Interpreter, item: Map) -> Array:
     kind, keys, k = item.param
     base = i.values[item.dst]
     if kind == "at":
@@ -279,7 +246,7 @@ def _pick(i: Evaluation, item: Map) -> Array:
     return np.where(local >= 0, base.offsets[:-1] + local, -1)
 
 
-def _gather(i: Evaluation, item: Map) -> Array:
+def _gather(i: Interpreter, item: Map) -> Array:
     index = i.values[item.args[0]].astype(np.int64)
     base = i.values[item.dst]
     assert item.dst.parent is not None
@@ -297,7 +264,7 @@ def _gather(i: Evaluation, item: Map) -> Array:
     return np.where(found, starts + local, -1)
 
 
-def _match(i: Evaluation, item: Map) -> Array:
+def _match(i: Interpreter, item: Map) -> Array:
     src, dst = i.values[item.src], i.values[item.dst]
     if np.array_equal(src.offsets, dst.offsets):
         return np.arange(len(src))
@@ -311,7 +278,7 @@ def _match(i: Evaluation, item: Map) -> Array:
     return np.where(local < dst.counts[src.parents], local + dst.offsets[:-1][src.parents], -1)
 
 
-def _other_lengths(i: Evaluation, item: Map, place: int, here: int, there: int) -> str:
+def _other_lengths(i: Interpreter, item: Map, place: int, here: int, there: int) -> str:
     """That two lists that were to go together have other lengths, with the function that one comes from, if any."""
     parent = item.src.parent
     assert parent is not None
@@ -329,11 +296,11 @@ def _other_lengths(i: Evaluation, item: Map, place: int, here: int, there: int) 
     )
 
 
-def _same_places(i: Evaluation, item: Map) -> Array:
+def _same_places(i: Interpreter, item: Map) -> Array:
     return np.arange(i.size(item.src))
 
 
-def _part_of(i: Evaluation, item: Map) -> Array:
+def _part_of(i: Interpreter, item: Map) -> Array:
     where = np.full(i.size(item.src), -1)
     places = i.values[item.src].legs[item.param]
     where[places] = np.arange(len(places))
@@ -444,19 +411,20 @@ def _below_source(m: Map, top: Space) -> bool:
 class SpaceKind:
     """A kind of space: its offsets in one partition, its words, and what is known of it by construction."""
 
-    extent: Callable[[Evaluation, Space], Extent]
+    extent: Callable[[Interpreter, Space], Extent]
     name: Words = _KIND_OF_BASE
     step: Words = _parts_or_kind  # as one step of a printed graph
     title: Words = _REARRANGED  # in a message
     short: Words = _base_or_kind
     drawn: bool = True  # whether the picture of a graph has it
-    positions: Callable[[Evaluation, Space], Array] = _positions  # of elements in their lists
+    positions: Callable[[Interpreter, Space], Array] = _positions  # of elements in their lists
     partial: bool = False  # whether its `inc` leads nowhere from some elements
     stays: Callable[[Map, Space], bool] = _with_siblings  # of its `inc`
     selects: bool = False  # whether its elements are those of its base, or some of them, in their order
     of_base: bool = False  # whether an event with an element of it has one of its base
     masked: bool = False  # whether its second part is true of all its elements
     arranged: bool = False  # whether each of its lists is made of one list of its base
+    positional: bool = False  # whether only places tell which elements its lists have
     across: bool = False  # whether one event's lists may depend on other events
 
 
@@ -466,7 +434,8 @@ SPACES: dict[str, SpaceKind] = {
         _events, _text("{x.kind}"), _text("the entries"), _text("the events"), drawn=False, positions=_entry_numbers
     ),
     "leaf": SpaceKind(
-        _leaf, _of_column, _text("lists of {x.param[1]}"), lambda s, name: f"the lists of {name(s)}", _collection
+        _leaf, _of_column, _text("lists of {x.param[1]}"), lambda s, name: f"the lists of {name(s)}", _collection,
+        positional=True,
     ),
     "filter": SpaceKind(
         _filter, step=_text("{parts[0]} where {parts[1]}"), title=_text("a selection of {base}"),
@@ -488,27 +457,25 @@ SPACES: dict[str, SpaceKind] = {
         short=_text("sorted {base}"), of_base=True, arranged=True,
     ),
     "flat": SpaceKind(_flat, drawn=False, stays=_below_source, selects=True, of_base=True),
-    "pad": SpaceKind(_pad, partial=True, arranged=True),
+    "pad": SpaceKind(_pad, partial=True, arranged=True, positional=True),
     "split": SpaceKind(_split, title=_text("{base}, cut into lists"), stays=_below_target, across=True),
-    "result": SpaceKind(_result, title=lambda s, _: f"the lists that {returned_by(s)} returned", across=True),
+    "result": SpaceKind(
+        _result, title=lambda s, _: f"the lists that {returned_by(s)} returned", across=True, positional=True
+    ),
     "table": SpaceKind(_table, title=_text("the numbers of a table")),
 }  # fmt: skip
-
-
-def _no_checks(_: Map) -> tuple[Item, ...]:
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
 class MapKind:
     """A kind of map: its positions in one partition, its words, and what is known of it by construction."""
 
-    positions: Callable[[Evaluation, Map], Array]
+    positions: Callable[[Interpreter, Map], Array]
     name: Words = _KIND_FROM
     drawn: bool = False  # whether the picture of a graph has it
     partial: bool = False  # whether it leads nowhere from some elements
     stays: Callable[[Map, Space], bool] = _with_siblings
-    checks: Callable[[Map], tuple[Item, ...]] = _no_checks  # masks of where it is an error that it leads nowhere
+    checks: Callable[[Map], tuple[Item, ...]] = lambda _: ()  # masks of where it is an error that it leads nowhere
 
 
 MAPS: dict[str, MapKind] = {

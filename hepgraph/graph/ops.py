@@ -1,7 +1,8 @@
-"""The table of scalar operations: one row an operation, all its meanings side by side.
+"""The table of scalar operations: one row an operation, with its meaning, its symbol and its cost.
 
 A row's `meaning` is what NumPy does with flat arrays; it is also what decides the dtype of the result, by being asked
-for it on empty arrays. Every NumPy ufunc has a row, made when it is first met.
+for it on empty arrays. Every NumPy ufunc has a row. `kernel/rules.py` and `kernel/scalar.py` have an operation's
+LLVM by its name, as text: no compiler is needed to record a graph.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from hepgraph.errors import UnsupportedError
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """A scalar operation: its name, what NumPy calls it, and how it is written."""
+    """A scalar operation: its name, its function of NumPy, how it is written, and its cost beside an addition."""
 
     name: str
     meaning: Callable[..., Any]
     symbol: str = ""
+    cost: int = 1
 
 
 def _where(condition: Any, yes: Any, no: Any) -> Any:
@@ -143,6 +145,13 @@ _SYMBOLS = {
     "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^", "left_shift": "<<", "right_shift": ">>",
 }  # fmt: skip
 
+_DEAR = 20
+_TRANSCENDENTAL = frozenset({
+    "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh",
+    "arctanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "hypot", "cbrt", "float_power",
+    "remainder", "fmod",
+})  # fmt: skip
+
 OPS: dict[str, Op] = {
     "where": Op("where", _where),
     "astype": Op("astype", _astype),
@@ -158,12 +167,13 @@ OPS: dict[str, Op] = {
     "real": Op("real", np.real),
     "imag": Op("imag", np.imag),
     "angle": Op("angle", np.angle),
-    "ufunc": Op("ufunc", _foreign),
+    "ufunc": Op("ufunc", _foreign, cost=_DEAR),
 }
 for _name, _ufunc in list(vars(np).items()):
     if isinstance(_ufunc, np.ufunc) and _ufunc.signature is None:
         if _ufunc.nout == 1:
-            OPS[_ufunc.__name__] = Op(_ufunc.__name__, _ufunc, _SYMBOLS.get(_ufunc.__name__, ""))
+            _name = _ufunc.__name__
+            OPS[_name] = Op(_name, _ufunc, _SYMBOLS.get(_name, ""), _DEAR if _name in _TRANSCENDENTAL else 1)
         else:
             for _i in range(_ufunc.nout):
                 OPS[f"{_ufunc.__name__}.{_i}"] = Op(f"{_ufunc.__name__}.{_i}", _part(_ufunc, _i))

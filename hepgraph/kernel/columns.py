@@ -14,8 +14,8 @@ from hepgraph.graph.interpreter import say_where
 from hepgraph.graph.node import Item, Node, Space, ancestors, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
 from hepgraph.io.required import Loaded
-from hepgraph.kernel.schedule import DEAR
 from hepgraph.kernel.spaces import SPACE_RULES
+from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.within import within
 
 
@@ -53,7 +53,7 @@ class Offsets:
                 offsets = self.of(s)
                 self.longest[s] = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
             return self.longest[s]
-        return SPACE_RULES[s.kind].capacity(s, self.capacity)
+        return max(SPACE_RULES[s.kind].least(s), sum(map(self.capacity, _sources(s))))
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
@@ -64,6 +64,11 @@ class Offsets:
         return int(offsets[above[0]]), int(offsets[above[1]])
 
 
+def _sources(s: Space) -> list[Space]:
+    """The spaces whose lists together have the elements of a space."""
+    return [part for part in s.args if isinstance(part, Space)]
+
+
 def bounded(s: Space, given: Collection[Item]) -> list[Space]:
     """The given spaces that the length of a space is known from.
 
@@ -71,7 +76,9 @@ def bounded(s: Space, given: Collection[Item]) -> list[Space]:
     """
     if s in given:
         return [s]
-    return [known for part in SPACE_RULES[s.kind].sources(s) for known in bounded(part, given)]
+    if not SPACE_RULES[s.kind].storable:
+        raise NotLowered(f"scratch for {s.kind} is not compiled", s)
+    return [known for part in _sources(s) for known in bounded(part, given)]
 
 
 def ranks(rows: Space, given: Mapping[Item, Any], entries: int) -> Any:
@@ -153,7 +160,7 @@ def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]
             arg in plain or (isinstance(arg, Node) and arg.op == "literal") for arg in item.args
         ):
             plain.add(item)
-            if item.op in DEAR:
+            if OPS[item.op].cost > 1 and item.op != "ufunc":  # which may be a user's own
                 found.add(item)
     return frozenset(found)
 

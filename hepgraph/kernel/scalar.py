@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,8 @@ from hepgraph.kernel.types import BOOL, DType, Emitter, cast, constant, llvm_typ
 
 def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple[Any, ...], out: DType) -> str:
     """The value of an operation: `args` are names with dtypes, or literals with `value`; raises NotLowered."""
-    if op == "astype":
-        name, dtype = args[0]
-        return cast(e, name, dtype, np.dtype(param[0]))
-    if op == "where":
-        (test, kind), *rest = args
-        yes, no = (_as(e, arg, out) for arg in rest)
-        return e.emit(f"select i1 {cast(e, test, kind, BOOL)}, {llvm_type(out)} {yes}, {llvm_type(out)} {no}")
-    if op == "clip":
-        return _clipped(e, args, param[0], out)
-    if op == "nan_to_num" and out.kind in "fiu":
-        return _without_nan(e, _as(e, args[0], out), param, out)
-    if op == "round" and param == (0,) and out.kind in "fiu":
-        return _as(e, args[0], out) if out.kind != "f" else RULES["rint"](e, [_as(e, args[0], out)], out)
+    if op in TYPED_RULES:
+        return TYPED_RULES[op](e, args, param, out)
     rule = RULES.get(op)
     ufunc = getattr(np, op, None)
     if rule is None or not isinstance(ufunc, np.ufunc):
@@ -55,8 +44,30 @@ def operation(e: Emitter, op: str, args: Sequence[tuple[str, Any]], param: tuple
     return cast(e, result, loop[-1], out)
 
 
-def _clipped(e: Emitter, args: Sequence[tuple[str, Any]], names: Sequence[str], out: DType) -> str:
+Arguments = Sequence[tuple[Any, Any]]
+
+
+def _converted(e: Emitter, args: Arguments, param: tuple[Any, ...], _: DType) -> str:
+    name, dtype = args[0]
+    return cast(e, name, dtype, np.dtype(param[0]))
+
+
+def _chosen(e: Emitter, args: Arguments, _: tuple[Any, ...], out: DType) -> str:
+    (test, kind), *rest = args
+    yes, no = (_as(e, arg, out) for arg in rest)
+    return e.emit(f"select i1 {cast(e, test, kind, BOOL)}, {llvm_type(out)} {yes}, {llvm_type(out)} {no}")
+
+
+def _rounded(e: Emitter, args: Arguments, param: tuple[Any, ...], out: DType) -> str:
+    if param != (0,) or out.kind not in "fiu":
+        raise NotLowered("round is not compiled")
+    value = _as(e, args[0], out)
+    return RULES["rint"](e, [value], out) if out.kind == "f" else value
+
+
+def _clipped(e: Emitter, args: Arguments, param: tuple[Any, ...], out: DType) -> str:
     """A number within bounds; NumPy leaves a Python integer out that is beyond the type of the number."""
+    (names,) = param
     value = _as(e, args[0], out)
     own = _weak(args[0])
     for arg, name in zip(args[1:], names, strict=True):
@@ -69,8 +80,11 @@ def _clipped(e: Emitter, args: Sequence[tuple[str, Any]], names: Sequence[str], 
     return value
 
 
-def _without_nan(e: Emitter, x: str, param: tuple[Any, ...], out: DType) -> str:
+def _without_nan(e: Emitter, args: Arguments, param: tuple[Any, ...], out: DType) -> str:
     """A number, or what stands for it where it is NaN or infinite."""
+    if out.kind not in "fiu":
+        raise NotLowered("nan_to_num is not compiled")
+    x = _as(e, args[0], out)
     if out.kind != "f":
         return x
     t, limit = llvm_type(out), np.finfo(out)
@@ -80,6 +94,12 @@ def _without_nan(e: Emitter, x: str, param: tuple[Any, ...], out: DType) -> str:
         here = e.emit(f"fcmp oeq {t} {x}, {constant(end, out)}")
         value = e.emit(f"select i1 {here}, {t} {constant(number, out)}, {t} {value}")
     return value
+
+
+# by the type of the result; the others, in `rules.py`, by that of NumPy's loop
+TYPED_RULES: dict[str, Callable[[Emitter, Arguments, tuple[Any, ...], DType], str]] = {
+    "astype": _converted, "where": _chosen, "round": _rounded, "clip": _clipped, "nan_to_num": _without_nan,
+}  # fmt: skip
 
 
 def _whole_power(e: Emitter, x: str, n: int, dtype: DType) -> str:

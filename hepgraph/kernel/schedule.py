@@ -22,11 +22,6 @@ from hepgraph.kernel.maps import map_rule
 from hepgraph.kernel.spaces import NONE, SPACE_RULES, Needs, SpaceRule, Way
 from hepgraph.kernel.tree import Action, Begin, Bind, Finish, If, Loop, LoopNeed, NotLowered, Step
 
-DEAR = frozenset({
-    "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "arccosh",
-    "arctanh", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "hypot", "cbrt", "float_power",
-    "remainder", "fmod",
-})  # fmt: skip
 _CHEAP = 1
 _COLUMNS = ("load", "index", "load_valid", "list_valid", "ordinal")
 _AT_ONCE = ("literal", "full", *_COLUMNS)
@@ -131,7 +126,8 @@ class Scheduler:
 
     def by_number(self, s: Space) -> bool:
         """Whether a number says which element one of a list is; else it is found by its position."""
-        return self.rule(s).by_number(self, s)
+        rule = self.rule(s)
+        return rule.numbered or (rule.through and self.by_number(as_space(s.args[0])))
 
     def position_needs(self, s: Space) -> Needs:
         """The needs of finding an element of a space by its position."""
@@ -167,7 +163,7 @@ class Scheduler:
         if node.op in ("reduce", "merge", "count", "defined"):
             return 1
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
-        return below if node.op == "take" else below + (20 if node.op in DEAR or node.op == "ufunc" else 1)
+        return below if node.op == "take" else below + OPS[node.op].cost
 
     def _dear(self, mask: Node) -> tuple[int, int]:
         """How dear a condition is: the loops that it needs, then its own operations."""

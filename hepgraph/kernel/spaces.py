@@ -38,6 +38,11 @@ def _base(s: Space) -> Space:
 class SpaceRule:
     """A kind of space in a kernel; what a kind does not say is not compiled."""
 
+    numbered = False  # whether a number says which element one of a list is; else it is found by its position
+    through = False  # whether its elements have the numbers, or the positions, of those of its base
+    storable = (
+        False  # whether values of it are stored: its lists are not longer than those that it is made of, or `least`
+    )
     standing = False  # whether each element stands for one of its base, as its one member
     away = False  # whether its elements are not the current ones of what it is made of
     direct = False  # whether the k-th element of a list is found without a loop over it
@@ -76,10 +81,6 @@ class SpaceRule:
         """The loops and conditions that lead from the current elements to one of the space."""
         return [*g.route(as_space(s.parent), live), Loop(s)]
 
-    def by_number(self, g: Scheduler, s: Space) -> bool:
-        """Whether a number says which element one of a list is; else it is found by its position."""
-        return False
-
     def included(self, e: Values, m: Map, env: Env) -> Env:
         """The current elements as seen from where `inc` leads."""
         return env if m.dst in env else e.placed(m.dst, without_position(env[m.src]), env)
@@ -88,17 +89,9 @@ class SpaceRule:
         """The current element of what it is a selection of, as one of the space."""
         raise NotLowered(f"{s.kind} is not compiled", s)
 
-    def sources(self, s: Space) -> Sequence[Space]:
-        """The spaces whose lists together have the elements of one of its lists, for room to store values in."""
-        raise NotLowered(f"scratch for {s.kind} is not compiled", s)
-
-    def capacity(self, s: Space, of: Callable[[Space], int]) -> int:
-        """The most elements that a list can have, given those of its sources."""
-        return sum(map(of, self.sources(s)))
-
-    def members(self, s: Space) -> Sequence[Space]:
-        """The spaces that the members of an element are of."""
-        return [as_space(part) for part in s.args]
+    def least(self, s: Space) -> int:
+        """The elements that a list may have even where those that it is made of have fewer."""
+        return 0
 
 
 def without_position(cursor: Cursor) -> Cursor:
@@ -119,7 +112,7 @@ class _Events(SpaceRule):
 
 
 class _Leaf(SpaceRule):
-    away = direct = findable = at_hand = True
+    numbered = storable = away = direct = findable = at_hand = True
 
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return NONE
@@ -148,15 +141,9 @@ class _Leaf(SpaceRule):
 
         e.range(low, high, element)
 
-    def by_number(self, g: Scheduler, s: Space) -> bool:
-        return True
-
-    def sources(self, s: Space) -> Sequence[Space]:
-        return []
-
 
 class _Filter(SpaceRule):
-    at_hand = True
+    through = storable = at_hand = True
 
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return frozenset({LoopNeed("count", s)})
@@ -187,9 +174,6 @@ class _Filter(SpaceRule):
             g.insert(steps, inner, live)
         return [*steps, Bind(s)]
 
-    def by_number(self, g: Scheduler, s: Space) -> bool:
-        return g.by_number(_base(s))
-
     def bind(self, e: Lowered, s: Space, env: Env) -> Env:
         below = env[_base(s)]
         if e.chain(s)[-1].kind == "one":
@@ -197,24 +181,17 @@ class _Filter(SpaceRule):
         counter = e.counters.get(s)
         return {**env, s: Cursor(below.id, None if counter is None else e.up(counter), below.legs)}
 
-    def sources(self, s: Space) -> Sequence[Space]:
-        return [_base(s)]
-
 
 class _Flat(SpaceRule):
+    through = True
+    bind = _Filter.bind
+
     def route(self, g: Scheduler, s: Space, live: frozenset[Space]) -> Way:
         return [*g.route(_base(s), live), Bind(s)]
 
-    def by_number(self, g: Scheduler, s: Space) -> bool:
-        return g.by_number(_base(s))
-
-    def bind(self, e: Lowered, s: Space, env: Env) -> Env:
-        below = env[_base(s)]
-        return {**env, s: Cursor(below.id, "0" if e.chain(s)[-1].kind == "one" else None, below.legs)}
-
 
 class _One(SpaceRule):
-    direct = True
+    storable = direct = True
 
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return NONE
@@ -236,20 +213,20 @@ class _One(SpaceRule):
     def bind(self, e: Lowered, s: Space, env: Env) -> Env:
         return {**env, s: Cursor(id=env[as_space(s.parent)].id, ordinal="0")}
 
-    def sources(self, s: Space) -> Sequence[Space]:
-        return []
-
-    def capacity(self, s: Space, of: Callable[[Space], int]) -> int:
+    def least(self, s: Space) -> int:
         return 1
 
 
-class _Concat(SpaceRule):
-    direct = findable = True
+class _Made(SpaceRule):
+    """A list of the elements of one or several, in another order or together."""
 
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
-        return together([g.count_needs(as_space(part)) for part in s.args])
+        return together([g.count_needs(part) for part in s.args if isinstance(part, Space)])
 
-    position_needs = loop_needs = count_needs
+
+class _Concat(_Made):
+    numbered = storable = direct = findable = True
+    position_needs = loop_needs = _Made.count_needs
 
     def length(self, e: Values, s: Space, env: Env) -> str:
         total = "0"
@@ -266,17 +243,13 @@ class _Concat(SpaceRule):
     def each(self, e: Lowered, s: Space, env: Env, inside: Callable[[Env], None]) -> None:
         e.range("0", e.length(s, env), lambda at: inside({**env, s: Cursor(id=at, ordinal=at)}))
 
-    def by_number(self, g: Scheduler, s: Space) -> bool:
-        return True
 
-    def sources(self, s: Space) -> Sequence[Space]:
-        return [as_space(part) for part in s.args]
+class _Tuples(_Made):
+    def loop_needs(self, g: Scheduler, s: Space) -> Needs:
+        return together([g.position_needs(as_space(part)) for part in s.args])
 
 
-class _Combinations(SpaceRule):
-    def count_needs(self, g: Scheduler, s: Space) -> Needs:
-        return g.count_needs(_base(s))
-
+class _Combinations(_Tuples):
     def length(self, e: Values, s: Space, env: Env) -> str:
         n, again = s.param
         size = total = e.length(_base(s), env)
@@ -285,9 +258,6 @@ class _Combinations(SpaceRule):
             total = e.emit(f"sdiv i64 {e.emit(f'mul nsw i64 {total}, {step}')}, {k + 1}")
         few = e.emit(f"icmp slt i64 {size}, {1 if again else n}")
         return e.emit(f"select i1 {few}, i64 0, i64 {total}")
-
-    def loop_needs(self, g: Scheduler, s: Space) -> Needs:
-        return g.position_needs(_base(s))
 
     def each(self, e: Lowered, s: Space, env: Env, inside: Callable[[Env], None]) -> None:
         """Nested loops over i < j < ... ."""
@@ -310,22 +280,13 @@ class _Combinations(SpaceRule):
 
         level(0, (), "0")
 
-    def members(self, s: Space) -> Sequence[Space]:
-        return [_base(s)] * int(s.param[0])
 
-
-class _Product(SpaceRule):
-    def count_needs(self, g: Scheduler, s: Space) -> Needs:
-        return together([g.count_needs(as_space(part)) for part in s.args])
-
+class _Product(_Tuples):
     def length(self, e: Values, s: Space, env: Env) -> str:
         total = "1"
         for part in s.args:
             total = e.emit(f"mul nsw i64 {total}, {e.length(as_space(part), env)}")
         return total
-
-    def loop_needs(self, g: Scheduler, s: Space) -> Needs:
-        return together([g.position_needs(as_space(part)) for part in s.args])
 
     def each(self, e: Lowered, s: Space, env: Env, inside: Callable[[Env], None]) -> None:
         """Nested loops over the members."""
@@ -344,7 +305,7 @@ class _Product(SpaceRule):
 
 
 class _Pull(SpaceRule):
-    away = findable = True
+    through = storable = away = findable = True
 
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return g.around(s, g.needs_of(count(s)))
@@ -408,24 +369,15 @@ class _Pull(SpaceRule):
         else:
             e.each(base, above, lambda inner: selected(chain, inner))
 
-    def by_number(self, g: Scheduler, s: Space) -> bool:
-        return g.by_number(_base(s))
-
     def included(self, e: Values, m: Map, env: Env) -> Env:
         above = e.follow(as_map(m.src.args[1]), env)
         return e.placed(m.dst, without_position(env[m.src]), above)
 
-    def sources(self, s: Space) -> Sequence[Space]:
-        return [_base(s)]
 
-
-class _OfOne(SpaceRule):
+class _OfOne(_Made):
     """A list whose elements each stand for one of a base, in places of their own."""
 
-    standing = away = direct = findable = True
-
-    def count_needs(self, g: Scheduler, s: Space) -> Needs:
-        return g.count_needs(_base(s))
+    storable = standing = away = direct = findable = True
 
     def position(self, e: Values, s: Space, cursor: Cursor, env: Env) -> str:
         return super().position(e, s, cursor, env) if cursor.id is None else cursor.id
@@ -439,12 +391,6 @@ class _OfOne(SpaceRule):
 
     def included(self, e: Values, m: Map, env: Env) -> Env:
         return e.placed(m.dst, env[m.src].legs[0], env)
-
-    def sources(self, s: Space) -> Sequence[Space]:
-        return [_base(s)]
-
-    def members(self, s: Space) -> Sequence[Space]:
-        return [_base(s)]
 
 
 class _Sorted(_OfOne):
@@ -480,8 +426,8 @@ class _Padded(_OfOne):
         base = e.by_position(of, e.emit(f"select i1 {inside}, i64 {k}, i64 0"), env)
         return Cursor(k, k, (e.safe(Cursor(base.id, base.ordinal, base.legs, inside), of),))
 
-    def capacity(self, s: Space, of: Callable[[Space], int]) -> int:
-        return max(super().capacity(s, of), int(s.param[0]))
+    def least(self, s: Space) -> int:
+        return int(s.param[0])
 
 
 SPACE_RULES: dict[str, SpaceRule] = {

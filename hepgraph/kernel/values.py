@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.maps import map_rule
 from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler
-from hepgraph.kernel.spaces import SPACE_RULES, without_position
+from hepgraph.kernel.spaces import without_position
 from hepgraph.kernel.tree import LoopNeed, NotLowered
 from hepgraph.kernel.types import constant, llvm_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Writer
@@ -237,7 +238,7 @@ class Values(Writer):
         return Cursor(*self._guarded(cursor, space, str(cursor.found)), cursor.found)
 
     def _guarded(self, cursor: Cursor, space: Space, found: str) -> tuple[str | None, str | None, tuple[Cursor, ...]]:
-        while self.shape(space) in ("filter", "flat", "pull"):
+        while self.rule(space).through:
             space = as_space(space.args[0])
         spare = "0"
         if space.kind == "leaf" and space not in self.given:
@@ -252,6 +253,6 @@ class Values(Writer):
             ordinal = self.emit(f"select i1 {found}, i64 {ordinal}, i64 0")
         if not cursor.legs:
             return number, ordinal, ()
-        bases = SPACE_RULES[space.kind].members(space)
+        bases = cycle(part for part in space.args if isinstance(part, Space))
         legs = tuple(Cursor(*self._guarded(leg, base, found)) for leg, base in zip(cursor.legs, bases, strict=False))
         return number, ordinal, legs

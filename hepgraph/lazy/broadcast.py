@@ -180,13 +180,9 @@ def _compared(a: Space, b: Space) -> bool:
 def _positional(s: Space) -> bool:
     """Whether only places tell which elements a list has: it is one of the data or of a function, or a slice of any."""
     s = shape(s)
-    match s.kind:
-        case "pull":
-            return _positional(as_space(s.args[0]))
-        case "filter":
-            return _of_places(as_node(s.args[1]), as_space(s.args[0]))
-        case _:
-            return s.kind in ("leaf", "result", "pad")
+    if s.kind == "filter":
+        return _of_places(as_node(s.args[1]), as_space(s.args[0]))
+    return _positional(as_space(s.args[0])) if s.kind == "pull" else SPACES[s.kind].positional
 
 
 def _of_places(mask: Node, base: Space) -> bool:
@@ -210,34 +206,45 @@ def origins(s: Space) -> frozenset[Space]:
     Lists that were made of such in the same way, say cut by one mask, are among them.
     """
     s = shape(s)
-    return frozenset({s, *_in_place_of(s)})
+    others = _IN_PLACE_OF.get(s.kind)
+    return frozenset({s, *(others(s) if others else ())})
 
 
-def _in_place_of(s: Space) -> Iterator[Space]:
-    match s.kind:
-        case "result":
-            call = as_node(s.args[0])
-            for number in call.param.lists(s.param[1]):
-                given = as_space(call.args[number])
-                yield from origins(as_space(given.args[0]) if call.param.masked else given)
-        case "filter":
-            base, mask = as_space(s.args[0]), as_node(s.args[1])
-            if mask.op == "take" and mask.args[0] is up(base):  # of whole lists
-                whole = as_node(mask.args[1])
-                yield from (filtered(o, take(up(o), whole)) for o in origins(base) if o.parent is base.parent)
-            while mask.op == "take" and as_map(mask.args[0]).kind in ("match", "align"):  # of other lists than these
-                base, mask = as_map(mask.args[0]).dst, as_node(mask.args[1])
-                yield filtered(base, mask)
-        case "pull":
-            base, m = as_space(s.args[0]), as_map(s.args[1])
-            others = origins(base)
-            yield from (pulled(o, m) for o in others if o.parent is m.dst)
-            if m.kind in ("match", "align"):
-                yield from others
-        case "comb" | "cart" | "pad":
-            for bases in product(*(origins(as_space(base)) for base in s.args)):
-                if all(base.parent is s.parent for base in bases):
-                    yield space(s.kind, s.parent, bases, s.param)
+def _of_result(s: Space) -> Iterator[Space]:
+    call = as_node(s.args[0])
+    for number in call.param.lists(s.param[1]):
+        given = as_space(call.args[number])
+        yield from origins(as_space(given.args[0]) if call.param.masked else given)
+
+
+def _of_filter(s: Space) -> Iterator[Space]:
+    base, mask = as_space(s.args[0]), as_node(s.args[1])
+    if mask.op == "take" and mask.args[0] is up(base):  # of whole lists
+        whole = as_node(mask.args[1])
+        yield from (filtered(o, take(up(o), whole)) for o in origins(base) if o.parent is base.parent)
+    while mask.op == "take" and as_map(mask.args[0]).kind in ("match", "align"):  # of other lists than these
+        base, mask = as_map(mask.args[0]).dst, as_node(mask.args[1])
+        yield filtered(base, mask)
+
+
+def _of_pull(s: Space) -> Iterator[Space]:
+    base, m = as_space(s.args[0]), as_map(s.args[1])
+    others = origins(base)
+    yield from (pulled(o, m) for o in others if o.parent is m.dst)
+    if m.kind in ("match", "align"):
+        yield from others
+
+
+def _of_bases(s: Space) -> Iterator[Space]:
+    for bases in product(*(origins(as_space(base)) for base in s.args)):
+        if all(base.parent is s.parent for base in bases):
+            yield space(s.kind, s.parent, bases, s.param)
+
+
+_IN_PLACE_OF: dict[str, Callable[[Space], Iterator[Space]]] = {  # all others are made of no lists but their own
+    "result": _of_result, "filter": _of_filter, "pull": _of_pull, "comb": _of_bases, "cart": _of_bases,
+    "pad": _of_bases,
+}  # fmt: skip
 
 
 def describe(s: Space) -> str:
