@@ -118,6 +118,19 @@ def test_every_kind_that_is_made_has_a_row(made: str, rows: dict[str, object]) -
     assert kinds == set(rows) - {"leg"}, "of legs, the kind is their number"
 
 
+def ladders(path: Path) -> Iterator[int]:
+    """The lines where code goes through several kinds of spaces or maps by their names."""
+    for found in ast.walk(ast.parse(path.read_text())):
+        if isinstance(found, ast.Match):
+            cases = [x.value for case in found.cases for x in ast.walk(case.pattern) if isinstance(x, ast.Constant)]
+            if len({*cases} & {*SPACES, *MAPS}) > 1:
+                yield found.lineno
+
+
+def test_kinds_are_told_apart_by_their_rows_alone() -> None:
+    assert not [f"{path}:{line}" for path in HEPGRAPH.rglob("*.py") for line in ladders(path)]
+
+
 def test_a_kind_without_a_row_is_told_at_once() -> None:
     with pytest.raises(KeyError, match="strange"):
         words(Space("strange", TOTAL, (), None, None), {})

@@ -303,7 +303,7 @@ class Scheduler:
         self,
         direct: Sequence[Action],
         groups: Iterable[tuple[str, Item]],
-        done: frozenset[LoopNeed],
+        done: Needs,
     ) -> None:
         """Raises NotLowered if something here needs what was not made: it is of lists that are not gone through."""
         asked = {need for action in direct for need in self._asked(action)}

@@ -223,6 +223,9 @@ class _Made(SpaceRule):
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return together([g.count_needs(part) for part in s.args if isinstance(part, Space)])
 
+    def position(self, e: Values, s: Space, cursor: Cursor, env: Env) -> str:
+        return super().position(e, s, cursor, env) if cursor.id is None else cursor.id
+
 
 class _Concat(_Made):
     numbered = storable = direct = findable = True
@@ -236,9 +239,6 @@ class _Concat(_Made):
 
     def by_position(self, e: Values, s: Space, k: str, env: Env) -> Cursor:
         return Cursor(id=k, ordinal=k)
-
-    def position(self, e: Values, s: Space, cursor: Cursor, env: Env) -> str:
-        return super().position(e, s, cursor, env) if cursor.id is None else cursor.id
 
     def each(self, e: Lowered, s: Space, env: Env, inside: Callable[[Env], None]) -> None:
         e.range("0", e.length(s, env), lambda at: inside({**env, s: Cursor(id=at, ordinal=at)}))
@@ -378,9 +378,6 @@ class _OfOne(_Made):
     """A list whose elements each stand for one of a base, in places of their own."""
 
     storable = standing = away = direct = findable = True
-
-    def position(self, e: Values, s: Space, cursor: Cursor, env: Env) -> str:
-        return super().position(e, s, cursor, env) if cursor.id is None else cursor.id
 
     def loop_needs(self, g: Scheduler, s: Space) -> Needs:
         return self.count_needs(g, s) | g.position_needs(s)

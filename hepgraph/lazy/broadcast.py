@@ -122,16 +122,9 @@ def common_lists(lists: Sequence[List], at: Space) -> Space:
 
 def single(s: Space) -> bool:
     """Whether each list of a space has exactly one element by construction."""
-    while True:
-        match s.kind, s.args:
-            case "one", _:
-                return True
-            case "pull", (Space() as base, Map() as m) if not is_partial(m):
-                s = base
-            case "perm", (Space() as base, *_):
-                s = base
-            case _:
-                return False
+    while s.kind == "perm" or (s.kind == "pull" and not is_partial(as_map(s.args[1]))):
+        s = as_space(s.args[0])
+    return s.kind == "one"
 
 
 def sole(s: Space, at: Space) -> Map:
