@@ -1,7 +1,7 @@
 """Kinds of spaces and maps: one row a kind, all its meanings side by side.
 
-A row says what a space or map is in one partition (offsets; positions), how it is called and described, and what of the
-data it passes over. `kernel/spaces.py` and `kernel/maps.py` have the kernel's rule of each.
+A row has the meaning of a space or map in one partition (offsets; positions), its names and descriptions, and what
+holds of it by construction. `kernel/spaces.py` and `kernel/maps.py` have the rule of each in a kernel.
 
 | space     | elements, per element of the parent                | own maps                         |
 |-----------|----------------------------------------------------|----------------------------------|
@@ -29,6 +29,7 @@ running (in the rows where its mask is true), `only` from a space to its lists o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -320,19 +321,29 @@ class _Parts(list[str]):
         return between.join(self)
 
 
+def _base_name(x: Space | Map, name: Naming) -> str:
+    return next((name(arg) for arg in x.args if isinstance(arg, Space)), "")
+
+
+def _above(x: Space | Map, name: Naming) -> str:
+    above = x.src if isinstance(x, Map) else x.parent
+    return "" if above is None else name(above)
+
+
+_FIELDS: dict[str, Callable[[Any, Naming], Any]] = {
+    "x": lambda x, _: x,
+    "parts": lambda x, name: _Parts(map(name, x.args)),
+    "unique": lambda x, name: _Parts(dict.fromkeys(map(name, x.args))),
+    "base": _base_name,
+    "root": lambda x, name: _base_name(x, name).removeprefix("filter "),
+    "up": _above,
+}
+
+
 def _text(template: str) -> Words:
-    """Words by a template: of `x` itself, `parts`, `unique` parts, `base` (the first that is a space), and `up`."""
-
-    def words(x: Space | Map, name: Naming) -> str:
-        parts = _Parts(map(name, x.args))
-        base = next((part for arg, part in zip(x.args, parts, strict=True) if isinstance(arg, Space)), "")
-        above = x.src if isinstance(x, Map) else x.parent
-        return template.format(
-            x=x, parts=parts, unique=_Parts(dict.fromkeys(parts)), base=base, root=base.removeprefix("filter "),
-            up="" if above is None else name(above),
-        )  # fmt: skip
-
-    return words
+    """Words by a template of `_FIELDS`; those that it has are looked up, and no others."""
+    used = {key: _FIELDS[key] for key in re.findall(r"{(\w+)", template)}
+    return lambda x, name: template.format(**{key: field(x, name) for key, field in used.items()})
 
 
 _KIND_OF_BASE, _KIND_FROM = _text("{x.kind} {root}"), _text("{x.kind} from {up}")
@@ -356,11 +367,11 @@ def _combinations(s: Space, name: Naming) -> str:
 
 
 def _base_or_kind(s: Space, name: Naming) -> str:
-    return _text("{base}")(s, name) or s.kind
+    return _base_name(s, name) or s.kind
 
 
 def _parts_or_kind(s: Space, name: Naming) -> str:
-    return _text("{parts:, }")(s, name) or s.kind
+    return ", ".join(map(name, s.args)) or s.kind
 
 
 def short_title(s: Item) -> str:
