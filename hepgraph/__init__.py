@@ -82,6 +82,7 @@ _PLACES = {
 _found = _later.getter(__name__, _PLACES)
 for _name in ("graph_of", "to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
     _HOOKS[_name] = _later.function("hepgraph.runner.dask_collections", _name)
+_HOOKS["page"] = _later.function("hepgraph.datasets.page", "page")
 _HOOKS["kept"] = _later.function("hepgraph.processor.crossrefs", "kept")
 
 

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
+from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
 from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOTAL, comparisons, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
@@ -345,7 +345,10 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         return str(self)
 
     def __repr__(self) -> str:
-        text = str(self.type)
+        try:
+            text = str(self.type)
+        except MissingColumnError:  # a column that cannot be read has no type
+            text = f"## * {{{len(self.fields)} fields}}"
         text = text if len(text) <= 100 else text[:97] + "..."
         return f"<hepgraph.Lazy {text}>"
 
@@ -354,12 +357,7 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         return repr(self)
 
     def _repr_html_(self) -> str:
-        import html
-
-        cuts, parts = len(self._guard), self.npartitions
-        cut = f", {cuts} cut{'s' * (cuts != 1)}" if cuts else ""
-        head = f"<b>lazy array</b> of {html.escape(self.source.name)}: {parts} partition{'s' * (parts != 1)}{cut}"
-        return f"{head}<pre>{html.escape(self.type.text())}</pre>"
+        return str(HOOKS["page"](self))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
