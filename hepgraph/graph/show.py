@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import linecache
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from hepgraph.functions.lines import code_at, place
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.graph.ops import OPS
 
@@ -17,13 +17,14 @@ from hepgraph.graph.ops import OPS
 def steps(roots: Iterable[Item]) -> str:
     """The graph as numbered steps, each after what it needs.
 
-    >>> from hepgraph.graph.canonical import TOTAL, apply, ordinal
-    >>> from hepgraph.graph.node import literal, space
-    >>> events = space("events", TOTAL, (), "doctest")
-    >>> print(steps([apply("multiply", [ordinal(events), literal(2)])]))
-    events     the entries
-    %1 int64   position in events
-    %2 int64   %1 * 2                    in events
+        >>> from hepgraph.graph.canonical import TOTAL, apply, ordinal
+        >>> from hepgraph.functions.lines import code_at, place
+    from hepgraph.graph.node import literal, space
+        >>> events = space("events", TOTAL, (), "doctest")
+        >>> print(steps([apply("multiply", [ordinal(events), literal(2)])]))
+        events     the entries
+        %1 int64   position in events
+        %2 int64   %1 * 2                    in events
     """
     order = ordered(roots)
     names = names_of(order)
@@ -286,11 +287,11 @@ def _label(box: _Box, key: object, names: dict[Item, str]) -> None:
     spaces = [names[item] for item in box.items if isinstance(item, Space) and item.kind not in ("one", "flat")]
     summary = f"{count} operation{'s' * (count != 1)}" + (f"; makes {', '.join(spaces[:2])}" if spaces else "")
     line = box.items[0].line
-    source = linecache.getline(line[0], line[1]).strip() if line else ""
+    source = code_at(line) if line else ""
     head = source or words(box.items[-1], names)
     box.lines = [*_folded(head), *(["function of arrays: " + calls[0].param.title] if calls else []), _cut(summary, 60)]
     detail = "\n".join(f"{names[item]} = {words(item, names)}" for item in box.items if not isinstance(item, Map))
-    box.title = (f"{line[0]}:{line[1]}\n" if line else "") + detail
+    box.title = (f"{place(line)}\n" if line else "") + detail
 
 
 def _wrapped(parts: Sequence[str], width: int = 34) -> list[str]:

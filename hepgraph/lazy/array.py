@@ -6,7 +6,6 @@ It holds a form, the space of its rows, and the masks that its rows must pass (t
 
 from __future__ import annotations
 
-import linecache
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,10 +16,11 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
+from hepgraph.functions.lines import code_at, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOTAL, comparisons, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
-from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads, user_code
+from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
 from hepgraph.graph.ops import is_numpys, names_of
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
@@ -582,7 +582,7 @@ def _chained() -> str:
 
 
 def _line_of(mask: Node) -> str:
-    code = linecache.getline(mask.line[0], mask.line[1]).strip() if mask.line else ""
+    code = code_at(mask.line) if mask.line else ""
     return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"
 
 
