@@ -27,7 +27,7 @@ from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
-from hepgraph.lazy.typed import LazyArrayType, LazyType
+from hepgraph.lazy.typed import LazyArrayType, LazyType, Listed
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -37,7 +37,7 @@ ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
 HOOKS: dict[str, Callable[..., Any]] = {}
 
 
-class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
+class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     """An awkward array that is not there yet: what is done to it is recorded, and runs on `.compute()`.
 
     >>> import hepgraph as hg, awkward as ak
@@ -161,7 +161,9 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         raise AttributeError(f"a lazy array has no attribute {name!r} that can be set")
 
     def __dir__(self) -> Iterable[str]:
-        return sorted({*object.__dir__(self), *self.fields, *ATTRIBUTES})
+        """Public names of what this array has; those that awkward has for computed arrays alone left aside."""
+        own = {name for name in dir(type(self)) if name[0] != "_"}
+        return sorted({*own, *self.fields, *HOOKS["attributes"](self)})
 
     def _ipython_key_completions_(self) -> list[str]:
         return self.fields
