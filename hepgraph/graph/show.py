@@ -17,14 +17,13 @@ from hepgraph.graph.ops import OPS
 def steps(roots: Iterable[Item]) -> str:
     """The graph as numbered steps, each after what it needs.
 
-        >>> from hepgraph.graph.canonical import TOTAL, apply, ordinal
-        >>> from hepgraph.functions.lines import code_at, place
-    from hepgraph.graph.node import literal, space
-        >>> events = space("events", TOTAL, (), "doctest")
-        >>> print(steps([apply("multiply", [ordinal(events), literal(2)])]))
-        events     the entries
-        %1 int64   position in events
-        %2 int64   %1 * 2                    in events
+    >>> from hepgraph.graph.canonical import TOTAL, apply, ordinal
+    >>> from hepgraph.graph.node import literal, space
+    >>> events = space("events", TOTAL, (), "doctest")
+    >>> print(steps([apply("multiply", [ordinal(events), literal(2)])]))
+    events     the entries
+    %1 int64   position in events
+    %2 int64   %1 * 2                    in events
     """
     order = ordered(roots)
     names = names_of(order)
