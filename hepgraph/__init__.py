@@ -82,6 +82,7 @@ _PLACES = {
 _found = _later.getter(__name__, _PLACES)
 for _name in ("graph_of", "to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
     _HOOKS[_name] = _later.function("hepgraph.runner.dask_collections", _name)
+_HOOKS["page"] = _later.function("hepgraph.datasets.page", "page")
 _HOOKS["kept"] = _later.function("hepgraph.processor.crossrefs", "kept")
 
 
@@ -91,7 +92,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return __all__
 
 
 __version__ = "0.1.0"

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 def _adl(args: argparse.Namespace) -> None:
     import hepgraph as hg
     from hepgraph.hist.plot import Panel, entries, grid, mean, save
-    from hepgraph.processors.adl import QUERIES
+    from hepgraph.processors.adl import QUERIES, WIDE, Query6
 
     wanted = _numbers(args.queries, len(QUERIES))
     step: int | str | None = int(args.step_size) if (args.step_size or "").isdigit() else args.step_size
@@ -69,14 +69,16 @@ def _adl(args: argparse.Namespace) -> None:
     recorded: dict[str, Any] = {}
     texts: dict[str, str] = {}
     for number in wanted:
-        query = QUERIES[number - 1]
+        query = QUERIES[number - 1]()
+        if isinstance(query, Query6):
+            query.pt = WIDE
         try:
-            found = query().process(events[:])
+            found = query.process(events[:])
         except HepgraphError as error:
             error.add_note(f"Query {number} needs columns as in NanoAOD; --queries 1,2 runs some of them.")
             raise
         recorded |= found
-        texts |= dict.fromkeys(found, " ".join((query.__doc__ or "").split()))
+        texts |= dict.fromkeys(found, " ".join((type(query).__doc__ or "").split()))
     needed = {name: len(hg.necessary_columns(h)) for name, h in recorded.items()}
     out, report = hg.compute(recorded, executor=args.executor, report=True)
     seconds = time.perf_counter() - start
@@ -88,6 +90,8 @@ def _adl(args: argparse.Namespace) -> None:
         f"{len(set(report.rows[0].names))} of {len(events.source.columns)} columns read, one pass, {seconds:.2f} s "
         f"({args.executor})"
     )
+    names = sorted({name for row in report.rows for name in row.names if "MET_pt" in name or "btag" in name})
+    print(f"missing transverse energy and b-tag: {', '.join(names) or 'in no query'}")
     if args.plot:
         panels = [Panel(h, f"{name}: {texts[name]}") for name, h in out.items()]
         save(grid(panels, title=f"ADL benchmark queries, {report.events:,} events"), args.plot)

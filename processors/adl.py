@@ -19,13 +19,43 @@ def histogram(bins: int, low: float, high: float, name: str, label: str) -> Any:
     return hg.Hist.new.Reg(bins, low, high, name=name, label=label).Double()
 
 
+# what the versions of NanoAOD call it, that of the published queries first
+MET = ("MET", "PFMET", "PuppiMET")
+BTAG = (
+    "btag",
+    "btagDeepFlavB",
+    "btagPNetB",
+    "btagUParTAK4B",
+    "btagRobustParTAK4B",
+    "btagDeepB",
+    "btagCSVV2",
+    "btagCMVA",
+)
+WIDE = (100, 0, 250, "pt", "Trijet $p_T$ [GeV]")  # for Query6: two thirds of the entries lie above the published axis
+
+
+def named(record: Any, names: tuple[str, ...]) -> Any:
+    """The first of these fields that there is.
+
+    Raises FieldError, which names all of them, where there is none.
+    """
+    for name in names:
+        if name in record.fields:
+            return record[name]
+    try:
+        return getattr(record, names[0])
+    except hg.errors.FieldError as error:
+        error.add_note(f"Other versions of NanoAOD call it {', '.join(names[1:])}; none of these is there.")
+        raise
+
+
 class Query1(hg.Processor):
     """Plot the missing transverse energy of all events."""
 
     met = (100, 0, 200, "met", "Missing $E_T$ [GeV]")
 
     def process(self, events: Any) -> Any:
-        return {"q1": histogram(*self.met).fill(events.MET.pt)}
+        return {"q1": histogram(*self.met).fill(named(events, MET).pt)}
 
 
 class Query2(hg.Processor):
@@ -51,7 +81,7 @@ class Query4(Query1):
     def process(self, events: Any) -> Any:
         hard = events.Jet[events.Jet.pt > 40]
         chosen = events[ak.num(hard) >= 2]
-        return {"q4": histogram(*self.met).fill(chosen.MET.pt)}
+        return {"q4": histogram(*self.met).fill(named(chosen, MET).pt)}
 
 
 class Query5(Query1):
@@ -61,7 +91,7 @@ class Query5(Query1):
         pair = ak.combinations(events.Muon, 2, fields=["a", "b"])
         mass = (pair.a + pair.b).mass
         good = (pair.a.charge != pair.b.charge) & (mass > 60) & (mass < 120)
-        return {"q5": histogram(*self.met).fill(events.MET.pt[ak.any(good, axis=1)])}
+        return {"q5": histogram(*self.met).fill(named(events, MET).pt[ak.any(good, axis=1)])}
 
 
 class Query6(hg.Processor):
@@ -74,7 +104,8 @@ class Query6(hg.Processor):
         jets = ak.combinations(events.Jet, 3, fields=["a", "b", "c"])
         top = jets.a + jets.b + jets.c
         best = ak.argmin(abs(top.mass - 172.5), axis=1, keepdims=True)
-        btag = np.maximum(np.maximum(jets.a.btag, jets.b.btag), jets.c.btag)
+        a, b, c = (named(jet, BTAG) for jet in (jets.a, jets.b, jets.c))
+        btag = np.maximum(np.maximum(a, b), c)
         return {
             "q6a": histogram(*self.pt).fill(top[best].pt),
             "q6b": histogram(*self.btag).fill(btag[best]),
@@ -116,7 +147,7 @@ class Query8(hg.Processor):
         other = ak.local_index(events.leptons)
         other = other[(other != pair.l1) & (other != pair.l2)]
         third = events.leptons[other[ak.argmax(events.leptons[other].pt, axis=1, keepdims=True)]][:, 0]
-        met = events.MET
+        met = named(events, MET)
         mt = np.sqrt(2 * third.pt * met.pt * (1 - np.cos(met.delta_phi(third))))
         return {"q8": histogram(*self.mt).fill(mt)}
 

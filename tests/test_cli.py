@@ -122,3 +122,58 @@ def test_a_wrong_option_is_said_by_argparse(capsys: pytest.CaptureFixture[str]) 
         main(["adl"])
     assert caught.value.code == 2
     assert "FILE" in capsys.readouterr().err
+
+
+def renamed(path: Path, names: dict[str, str]) -> str:
+    """The sample with columns called otherwise, as other versions of NanoAOD do; left out where the name is empty."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(ROOT / "data" / "sample.parquet").slice(0, 2000)
+    for name in table.column_names:
+        old = next((old for old in names if name == old or name.startswith(f"{old}_")), None)
+        if old is not None and not names[old]:
+            table = table.drop_columns(name)
+        elif old is not None:
+            table = table.rename_columns({name: names[old] + name.removeprefix(old)})
+    pq.write_table(table, path)
+    return str(path)
+
+
+@pytest.mark.parametrize(("met", "btag"), [("PFMET", "btagUParTAK4B"), ("PuppiMET", "btagPNetB"), ("MET", "btagCSVV2")])
+def test_any_version_of_nanoaod(met: str, btag: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = renamed(tmp_path / "plain.parquet", {})
+    other = renamed(tmp_path / "other.parquet", {"MET": met, "Jet_btag": f"Jet_{btag}"})
+    for path in (plain, other):
+        assert main(["adl", path, "--executor", "serial", "--json", f"{path}.json"]) == 0
+    assert f"missing transverse energy and b-tag: Jet_{btag}, {met}_pt" in capsys.readouterr().out
+    assert Path(f"{plain}.json").read_text() == Path(f"{other}.json").read_text()
+
+
+def test_a_version_that_nobody_knows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = renamed(tmp_path / "other.parquet", {"Jet_btag": "Jet_btagOfTomorrow"})
+    assert main(["adl", path]) == 2
+    err = capsys.readouterr().err
+    assert "No field or method 'btag'" in err
+    assert "Other versions of NanoAOD call it btagDeepFlavB, btagPNetB," in err
+    assert "Query 6 needs columns as in NanoAOD; --queries 1,2 runs some of them." in err
+    assert main(["adl", path, "--queries", "1,2,3,4,5,7,8"]) == 0
+
+
+@pytest.mark.parametrize("name", ["nano_tt_v12.root", "pfnano.root", "nano_dy.root", "nano_dy_rntuple.root"])
+def test_real_files_of_several_versions(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT.parent / "shared" / "data" / name
+    if not path.exists():
+        pytest.skip("needs ../shared/data")
+    assert main(["adl", str(path), "--executor", "serial"]) == 0
+    assert "Jet_btagDeepFlavB, MET_pt" in capsys.readouterr().out
+
+
+def test_the_picture_shows_the_entries_of_query_6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hepgraph.hist import plot
+
+    shown = []
+    monkeypatch.setattr(plot, "grid", lambda panels, title: shown.extend(panels))
+    monkeypatch.setattr(plot, "save", lambda figure, path: None)
+    assert main(["adl", SAMPLE, "--queries", "6", "--plot", str(tmp_path / "x.png"), "--executor", "serial"]) == 0
+    h = shown[0].hist
+    assert h.sum() > 0.95 * h.sum(flow=True)

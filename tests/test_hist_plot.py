@@ -15,7 +15,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.errors import LazyError
-from hepgraph.hist.plot import HEAD, Panel, draw, entries, errors, grid, mean, number, outside, save, summary
+from hepgraph.hist.plot import Panel, draw, entries, errors, grid, mean, number, outside, save, summary
 
 RNG = np.random.default_rng(5)
 VALUES = RNG.normal(91, 4, 500)
@@ -109,13 +109,16 @@ def test_nothing_is_written_outside_of_a_page_or_over_another_cell(kind):
         [Panel(KINDS[kind], title) for title in ("one line", "of two lines " * 6, "", "four")], "A page", ncols=2
     )
     figure.draw_without_rendering()
-    width, height = figure.bbox.width / 2, (figure.bbox.height - HEAD * figure.dpi) / 2
-    for ax in figure.axes:
-        inner, outer = ax.get_window_extent(), ax.get_tightbbox()
-        column, row = inner.x0 // width, inner.y0 // height
-        assert column * width <= outer.x0 < outer.x1 <= (column + 1) * width
-        assert row * height <= outer.y0 < outer.y1 <= (row + 1) * height
-    assert figure._suptitle.get_window_extent().y0 >= 2 * height
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    top = figure._suptitle.get_window_extent().y0
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+        assert 0 <= box.y0 < box.y1 <= top
+    middle, between = figure.bbox.width / 2, figure.axes[0].get_tightbbox().y0
+    upper = [box for box in boxes if box.y0 >= between]
+    assert len(upper) == len(boxes) / 2
+    assert all(box.y1 <= between for box in boxes if box not in upper)
+    assert sum(box.x1 <= middle for box in boxes) == sum(box.x0 >= middle for box in boxes) == len(boxes) / 2
 
 
 def test_a_long_title_is_folded():
@@ -177,3 +180,15 @@ def test_formats(ending, tmp_path):
     path = Path(tmp_path) / f"page.{ending}"
     save(grid({"Z": mass()}), path)
     assert path.stat().st_size > 1000
+
+
+def test_a_page_has_little_empty_room():
+    """Titles of one line and of four do not push each other's rows apart."""
+    titles = ["short", "short", "word " * 20, "word " * 40, "short", "short"]
+    figure = grid([Panel(mass(), title) for title in titles], "A page", ncols=2)
+    figure.draw_without_rendering()
+    page = figure.bbox.width * figure.bbox.height
+    drawn = [ax.get_tightbbox() for ax in figure.axes]
+    assert sum(box.width * box.height for box in drawn) / page > 0.8
+    heights = [ax.get_window_extent().height for ax in figure.axes]
+    assert max(heights) - min(heights) < 1e-6

@@ -34,6 +34,7 @@ from hepgraph.fingerprint.names import MODULES, Scope, module_called, name_of
 from hepgraph.fingerprint.outside import outside
 from hepgraph.fingerprint.parts import BUILTIN, VIEWS, is_cached, parts_of
 from hepgraph.fingerprint.untracked import BASE, CODE, MADE, OF_ALL, OF_MODULES, STATE, Member, Reach, Untracked, Way
+from hepgraph.functions.lines import place
 from hepgraph.functions.packages import installed_name, modules_in, users_own, version_of
 from hepgraph.functions.snapshot import Namespace
 from hepgraph.graph.form import List, Option, Record, Scalar
@@ -365,7 +366,7 @@ class Digester:
                 raise
             except Exception as error:  # whatever an import raises is told
                 self._tell(scope.title, f"imports what cannot be imported here: {type(error).__name__}: {error}", CODE,
-                           f"{scope.file}:{use.line}")  # fmt: skip
+                           place((scope.file, use.line, scope.title)))  # fmt: skip
 
     def _use(self, scope: Scope, use: Use) -> None:
         """Adds what a function reads from outside of it."""
@@ -378,7 +379,7 @@ class Digester:
         found = outside(steps, use, given, bool(steps) and _is_owned(steps, use))
         if found is None:
             return
-        line = f"{scope.file}:{use.line}"
+        line = place((scope.file, use.line, scope.title))
         if found.why:
             self._tell(scope.title, found.why, found.kind, line)
         elif found.files:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.functions.lines import user_code
 from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import (
     Literal,
@@ -28,7 +29,6 @@ from hepgraph.graph.node import (
     map_,
     node,
     space,
-    user_code,
 )
 from hepgraph.graph.ops import OPS, result_dtype
 

@@ -16,6 +16,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import DisagreementError, ShapeError
+from hepgraph.functions.lines import cell, code_at, place
 from hepgraph.graph.canonical import TEXT, TOTAL
 from hepgraph.graph.consistency import Read, check_index, check_lists
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
@@ -227,8 +228,8 @@ def reduced_dtype(kind: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
 def _merge(i: Interpreter, item: Node) -> Array:
     assert item.space is not None
     result = np.zeros(i.size(item.space), item.dtype)
-    for place, part in zip(i.values[item.space].legs, item.args, strict=True):
-        result[place] = i.values[part]
+    for leg, part in zip(i.values[item.space].legs, item.args, strict=True):
+        result[leg] = i.values[part]
     return result
 
 
@@ -296,12 +297,6 @@ def _number_layout(values: Any, size: int) -> Any:
 def say_where(error: BaseException, item: Item) -> None:
     """Notes the user's line that recorded an item, unless some line was noted."""
     if item.line is not None and not any("recorded at" in note for note in getattr(error, "__notes__", [])):
-        file, number, function = item.line
-        error.add_note(f"recorded at {file}:{number}, in {function}{_source_of(file, number)}")
-
-
-def _source_of(file: str, number: int) -> str:
-    import linecache
-
-    text = linecache.getline(file, number).strip()
-    return f"\n    {text}" if text else ""
+        code = code_at(item.line)
+        inside = "" if cell(item.line[0]) and item.line[2] == "<module>" else f", in {item.line[2]}"
+        error.add_note(f"recorded at {place(item.line)}{inside}" + (f"\n    {code}" if code else ""))

@@ -11,21 +11,17 @@ The kinds of spaces and maps are rows of a table (`kinds.py`).
 from __future__ import annotations
 
 import io
-import linecache
 import pickle
-import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from hepgraph.functions import pickling
-
-Line: TypeAlias = tuple[str, int, str]  # file, line number, function
+from hepgraph.functions.lines import Line, cell, user_line
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
@@ -130,6 +126,8 @@ def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: A
         found = _known.get(key)
         if found is None:
             found = _known[key] = Space(kind, parent, args, param, user_line())
+        else:
+            _again(found)
     return found
 
 
@@ -141,6 +139,8 @@ def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), p
         if found is None:
             line = None if kind in _PLAIN else user_line()
             found = _known[key] = Map(kind, src, dst, args, param, line)
+        elif found.line is not None:
+            _again(found)
     return found
 
 
@@ -152,7 +152,16 @@ def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[A
         if found is None:
             line = None if op == "literal" else user_line()
             found = _known[key] = Node(op, args, where, dtype, param, line)
+        elif op != "literal":
+            _again(found)
     return found
+
+
+def _again(found: Item) -> None:
+    """Something known is recorded once more: in another file or cell, its line is not that of an earlier analysis."""
+    line = user_line(recording=True)
+    if line is not None and (found.line is None or line[0] != found.line[0]):
+        object.__setattr__(found, "line", line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,36 +188,6 @@ def literal(value: Any) -> Node:
         dtype = np.dtype(type(value)) if isinstance(value, bool | int | float | complex) else np.dtypes.StringDType()
         key = (type(value).__name__, repr(value))
     return node("literal", (), None, dtype, Literal(value, key))
-
-
-def user_line() -> Line | None:
-    """Where the user's code called us: the nearest frame outside of hepgraph, awkward, NumPy and numba."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        code = frame.f_code
-        ours = _ours.get(code.co_filename)
-        if ours is None:
-            ours = _is_ours(frame.f_globals.get("__name__", ""))
-            if code.co_filename[:1] != "<":
-                _ours[code.co_filename] = ours
-        if not ours:
-            return code.co_filename, frame.f_lineno, code.co_name
-        frame = frame.f_back
-    return None
-
-
-def user_code() -> str:
-    """The line of the user's code that called us, as it is written; empty if it is not known."""
-    line = user_line()
-    return linecache.getline(line[0], line[1]).strip() if line else ""
-
-
-_OURS = frozenset({"hepgraph", "awkward", "numpy", "numba", "functools", "contextlib"})
-_ours: dict[str, bool] = {}  # by the file that code is in
-
-
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in _OURS and not module.startswith("hepgraph.processors")
 
 
 def ordered(roots: Iterable[Item], until: Callable[[Item], bool] = lambda item: False) -> list[Item]:
@@ -283,18 +262,29 @@ def freeze(roots: Sequence[Item]) -> Frozen:
     """The graph below the roots as a flat list, one row an item, that pickles however deep the graph is."""
     order = ordered(roots)
     number = {item: i for i, item in enumerate(order)}
+    cells: dict[str, str] = {}
+
+    def told(line: Line | None) -> Line | None:
+        """A line as another process may tell it, which does not know the cells of a notebook."""
+        if line is None:
+            return None
+        file = line[0]
+        if file not in cells:
+            cells[file] = cell(file) or file
+        return cells[file], *line[1:]
+
     rows: Frozen = []
     for item in order:
         args = tuple(number[arg] for arg in item.args)
         match item:
             case Space():
                 parent = None if item.parent is None else number[item.parent]
-                rows.append(("S", item.kind, parent, args, item.param, item.line))
+                rows.append(("S", item.kind, parent, args, item.param, told(item.line)))
             case Map():
-                rows.append(("M", item.kind, number[item.src], number[item.dst], args, item.param, item.line))
+                rows.append(("M", item.kind, number[item.src], number[item.dst], args, item.param, told(item.line)))
             case Node():
                 where = None if item.space is None else number[item.space]
-                rows.append(("N", item.op, args, where, item.dtype, item.param, item.line))
+                rows.append(("N", item.op, args, where, item.dtype, item.param, told(item.line)))
     return [*rows, tuple(number[root] for root in roots)]
 
 

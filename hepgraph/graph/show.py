@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import html
-import linecache
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from hepgraph.functions.lines import code_at, place
 from hepgraph.graph.kinds import SPACES, map_kind
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.graph.ops import OPS
@@ -218,11 +218,11 @@ def _label(box: _Box, key: object, names: dict[Item, str]) -> None:
     spaces = [names[item] for item in box.items if isinstance(item, Space)]
     summary = f"{count} operation{'s' * (count != 1)}" + (f"; makes {', '.join(spaces[:2])}" if spaces else "")
     line = box.items[0].line
-    source = linecache.getline(line[0], line[1]).strip() if line else ""
+    source = code_at(line) if line else ""
     head = source or words(box.items[-1], names)
     box.lines = [*_folded(head), *(["function of arrays: " + calls[0].param.title] if calls else []), _cut(summary, 60)]
     detail = "\n".join(f"{names[item]} = {words(item, names)}" for item in box.items if not isinstance(item, Map))
-    box.title = (f"{line[0]}:{line[1]}\n" if line else "") + detail
+    box.title = (f"{place(line)}\n" if line else "") + detail
 
 
 def _wrapped(parts: Sequence[str], width: int = 34) -> list[str]:

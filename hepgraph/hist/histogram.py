@@ -20,6 +20,7 @@ import numpy as np
 
 from hepgraph.disk.plain import plain
 from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
+from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.graph.canonical import (
     TEXT,
     TOTAL,
@@ -33,7 +34,7 @@ from hepgraph.graph.canonical import (
     take,
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
-from hepgraph.graph.node import Item, Line, Node, Space, dumps, loads, user_line
+from hepgraph.graph.node import Item, Node, Space, dumps, loads
 from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed
 from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Bins, Moments, Output
@@ -83,7 +84,7 @@ class Fill:
         for mask in self.must:
             missing = int(size - np.count_nonzero(value(mask)))
             if missing:
-                where = f"\nfilled at {self.line[0]}:{self.line[1]}" if self.line else ""
+                where = f"\nfilled at {place(self.line)}" if self.line else ""
                 raise FillError(
                     f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or "
                     f"drop the entries with a mask.{where}"

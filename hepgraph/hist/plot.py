@@ -41,9 +41,9 @@ STYLE: Mapping[str, Any] = {
     "legend.frameon": False,
     "axes.formatter.limits": (-3, 5),  # longer numbers do not fit beside a cell
 }
-WIDTH, HEIGHT = 4.7, 3.7  # of a cell with all that is written around it, in inches; below, what that takes on each side
-LEFT, RIGHT, BOTTOM, TOP = 0.95, 0.25, 0.6, 0.2
-LINE, HEAD = 0.2, 0.5  # a line of a title, and the title of the page
+WIDTH, HEIGHT = 4.7, 3.8  # of a cell with all that is written around it, in inches; below, what that takes on each side
+LEFT, RIGHT, BOTTOM, TOP = 0.95, 0.25, 0.52, 0.1
+LINE, HEAD = 0.18, 0.4  # a line of a title, and the title of the page
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,17 @@ def grid(panels: Sequence[Panel] | Mapping[str, Any], title: str = "", ncols: in
 
     ncols = min(ncols, len(panels))
     nrows = ceil(len(panels) / ncols)
-    lines = max(_title(panel).count("\n") + 1 if panel.title else 0 for panel in panels)
-    cell = (WIDTH, HEIGHT + LINE * max(0, lines - 1))
-    size = (cell[0] * ncols, cell[1] * nrows + (HEAD if title else 0))
+    lines = [_title(panel).count("\n") + 1 if panel.title else 0 for panel in panels]
+    most = [max(lines[row * ncols : (row + 1) * ncols]) for row in range(nrows)]  # of the titles of each row
+    heights = [HEIGHT + LINE * max(0, number - 1) for number in most]
+    size = (WIDTH * ncols, sum(heights) + (HEAD if title else 0))
     with mpl.rc_context(dict(STYLE)):
         figure = Figure(figsize=size)
         FigureCanvasAgg(figure)
         for i, panel in enumerate(panels):
             row, column = divmod(i, ncols)
-            left, bottom = cell[0] * column + LEFT, cell[1] * (nrows - 1 - row) + BOTTOM
-            width, height = cell[0] - LEFT - RIGHT, cell[1] - BOTTOM - TOP - LINE * lines
+            left, bottom = WIDTH * column + LEFT, sum(heights[row + 1 :]) + BOTTOM
+            width, height = WIDTH - LEFT - RIGHT, heights[row] - BOTTOM - TOP - LINE * most[row]
             box = (left / size[0], bottom / size[1], width / size[0], height / size[1])
             draw(panel, figure.add_axes(box), logy)
         if title:

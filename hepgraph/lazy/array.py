@@ -6,7 +6,6 @@ It holds a form, the space of its rows, and the masks that its rows must pass (t
 
 from __future__ import annotations
 
-import linecache
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,18 +15,19 @@ from typing import Any, NoReturn
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, HepgraphError, LazyError, ShapeError, UnsupportedError
+from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
+from hepgraph.functions.lines import code_at, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOTAL, comparisons, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
-from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads, user_code
+from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
 from hepgraph.graph.ops import is_numpys, names_of
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
-from hepgraph.lazy.typed import LazyArrayType, LazyType
+from hepgraph.lazy.typed import LazyArrayType, LazyType, Listed
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -37,7 +37,7 @@ ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
 HOOKS: dict[str, Callable[..., Any]] = {}
 
 
-class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
+class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     """An awkward array that is not there yet: what is done to it is recorded, and runs on `.compute()`.
 
     >>> import hepgraph as hg, awkward as ak
@@ -161,7 +161,9 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         raise AttributeError(f"a lazy array has no attribute {name!r} that can be set")
 
     def __dir__(self) -> Iterable[str]:
-        return sorted({*object.__dir__(self), *self.fields, *ATTRIBUTES})
+        """Public names of what this array has; those that awkward has for computed arrays alone left aside."""
+        own = {name for name in dir(type(self)) if name[0] != "_"}
+        return sorted({*own, *self.fields, *HOOKS["attributes"](self)})
 
     def _ipython_key_completions_(self) -> list[str]:
         return self.fields
@@ -345,7 +347,10 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         return str(self)
 
     def __repr__(self) -> str:
-        text = str(self.type)
+        try:
+            text = str(self.type)
+        except MissingColumnError:  # a column that cannot be read has no type
+            text = f"## * {{{len(self.fields)} fields}}"
         text = text if len(text) <= 100 else text[:97] + "..."
         return f"<hepgraph.Lazy {text}>"
 
@@ -354,12 +359,7 @@ class Lazy(DaskCollection, ak.Array):  # type: ignore[misc]
         return repr(self)
 
     def _repr_html_(self) -> str:
-        import html
-
-        cuts, parts = len(self._guard), self.npartitions
-        cut = f", {cuts} cut{'s' * (cuts != 1)}" if cuts else ""
-        head = f"<b>lazy array</b> of {html.escape(self.source.name)}: {parts} partition{'s' * (parts != 1)}{cut}"
-        return f"{head}<pre>{html.escape(self.type.text())}</pre>"
+        return str(HOOKS["page"](self))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
@@ -584,7 +584,7 @@ def _chained() -> str:
 
 
 def _line_of(mask: Node) -> str:
-    code = linecache.getline(mask.line[0], mask.line[1]).strip() if mask.line else ""
+    code = code_at(mask.line) if mask.line else ""
     return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"
 
 

@@ -48,6 +48,13 @@ def attribute(v: Any, record: str | None, name: str) -> Any:
     return found.__get__(v, type(v)) if hasattr(found, "__get__") else found
 
 
+def names(record: str) -> list[str]:
+    """The public attributes that the user registered for records of some name."""
+    known = class_of(record)
+    owners = [] if known is None else [each for each in known.__mro__ if _by_user(each)]
+    return [name for owner in owners for name in vars(owner) if name[0] != "_"]
+
+
 def overload(ufunc: np.ufunc, kinds: Sequence[Any]) -> Any:
     """The user's function for an operator on records, whose names (or types of numbers) are given; else None."""
     if not any(isinstance(kind, str) for kind in kinds):

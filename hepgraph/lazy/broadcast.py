@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
 from hepgraph.errors import ShapeError, UnsupportedError
+from hepgraph.functions.lines import Line, place
 from hepgraph.graph.canonical import TRUE, apply, both, conjunction, count, filtered, pulled, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
 from hepgraph.graph.kinds import SPACES, is_partial, returned_by, short_title
-from hepgraph.graph.node import Line, Map, Node, Space, as_map, as_node, as_space, map_, space
+from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space, map_, space
 from hepgraph.graph.ops import OPS
 
 Leaf = Callable[[list[Form], Space], Form]
@@ -247,9 +248,7 @@ def describe(s: Space) -> str:
 
 def at_line(line: Line | None) -> str:
     """Where something was recorded, for the end of a message."""
-    if line is None:
-        return ""
-    return f"  ({line[0]}:{line[1]})"
+    return "" if line is None else f"  ({place(line)})"
 
 
 def elementwise(

@@ -1,7 +1,8 @@
-"""The types of lazy arrays: types of awkward, but for the number of rows, which is not known."""
+"""The types of lazy arrays: those of awkward, but for the number of rows, which is not known; and their class's own."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -94,3 +95,15 @@ def _indented(text: str) -> str:
 
 def _balanced(text: str) -> bool:
     return all(text.count(a) == text.count(b) for a, b in ("{}", "[]", "()"))
+
+
+# what of awkward's arrays says nothing, or raises, before they are computed
+_COMPUTED = {"Mask", "attrs", "behavior", "cpp_type", "layout", "named_axis", "nbytes", "numba_type", "positional_axis",
+             "to_list", "to_numpy", "tolist"}  # fmt: skip
+
+
+class Listed(type(ak.Array)):  # type: ignore[misc]
+    """A class whose names are listed without those, for completion asks it as well."""
+
+    def __dir__(cls) -> Iterable[str]:
+        return set(super().__dir__()) - _COMPUTED

@@ -21,7 +21,8 @@ import numpy as np
 
 from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.graph.form import List, Option, record_of
-from hepgraph.lazy.array import ATTRIBUTES, UFUNCS, Lazy
+from hepgraph.lazy import behaviors
+from hepgraph.lazy.array import ATTRIBUTES, HOOKS, UFUNCS, Lazy
 from hepgraph.lazy.kinematics import (
     NAMES,
     beta,
@@ -385,6 +386,22 @@ def _need_record(v: Lazy, name: str) -> None:
     if not v.fields:
         raise FieldError(f".{name} needs records with coordinates; this is an array of numbers.")
 
+
+def attributes(v: Lazy) -> list[str]:
+    """The names of what an array has beside its fields: of vectors as far as its coordinates go, references, flags,
+    and what the user registered."""
+    record = record_of(v._form)
+    if record is None:
+        return []
+    known = dimension(v)
+    rows = [(max(least, 2), names) for _, least, names in (*PROPERTIES, *METHODS) if "has_flags" not in names]
+    found = [name for least, names in rows if least <= known for name in names]
+    if record.name is not None:  # of a collection, not of the events
+        found += [*getattr(record.fields, "hidden", ()), "has_flags", "hasFlags", *behaviors.names(record.name)]
+    return found
+
+
+HOOKS["attributes"] = attributes
 
 for _f, _least, _names in PROPERTIES:
     for _name in _names:

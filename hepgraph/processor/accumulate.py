@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import linecache
 import numbers
 import operator
 from collections.abc import Mapping, MutableMapping
@@ -15,9 +14,10 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.errors import ProcessorError
+from hepgraph.functions.lines import Line, code_at, place
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Option, Scalar, items
-from hepgraph.graph.node import Line, Node
+from hepgraph.graph.node import Node
 from hepgraph.hist.merge import merged
 from hepgraph.lazy.array import Lazy
 
@@ -75,8 +75,8 @@ class Apart:
 
     def error(self, where: str) -> ProcessorError:
         """The error for one that is to be added to that of another dataset."""
-        code = linecache.getline(self.line[0], self.line[1]).strip() if self.line else ""
-        told = f"\n  {self.line[0]}:{self.line[1]}: {code}" if self.line else ""
+        code = code_at(self.line) if self.line else ""
+        told = f"\n  {place(self.line)}: {code}" if self.line else ""
         return ProcessorError(
             f"output{where} does not add up: several datasets have it, and it is no sum, but a maximum, a mean or "
             f"what was calculated from sums.{told}\nReturn it by dataset, {{events.metadata['dataset']: ...}}; or "

@@ -7,7 +7,6 @@ events: what fails there alike is an error of the processor.
 
 from __future__ import annotations
 
-import linecache
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from hepgraph.errors import FallbackWarning, HepgraphError, LazyError, UnsupportedError, noted
+from hepgraph.functions.lines import code_at, line_of, place
 from hepgraph.lazy.array import Lazy
 from hepgraph.processor.accumulate import check
 from hepgraph.processor.eager import EagerPass
@@ -140,10 +140,8 @@ def _alike(one: Exception, other: Exception | None) -> bool:
 
 def _told(error: Exception) -> str:
     """An error, the user's line that led to it, and what to write instead."""
-    where = user_line_of(error)
-    file, _, number = where.rpartition(":")
-    code = linecache.getline(file, int(number)).strip() if where else ""
-    lines = [f"  {where}: {code}"] if where else []
+    line = line_of(error)
+    lines = [f"  {place(line)}: {code_at(line)}"] if line else []
     lines += [f"  {type(error).__name__}: {line}" for line in str(error).strip().splitlines()[:3]]
     if _swallowed(error) if isinstance(error, HepgraphError) else False:
         lines.append("  This error was caught in process(), so that what it does without would be missing.")

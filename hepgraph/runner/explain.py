@@ -13,8 +13,9 @@ from hepgraph.arguments import spoken
 from hepgraph.datasets.events import from_source, rewrite_form
 from hepgraph.datasets.schema import EventFields
 from hepgraph.errors import UnsupportedError, many
+from hepgraph.functions.lines import place
 from hepgraph.graph.form import Record
-from hepgraph.graph.node import Item, Node, Space, ordered, reparam
+from hepgraph.graph.node import Item, Map, Node, Space, ordered, reparam
 from hepgraph.graph.show import picture, steps
 from hepgraph.io.source import Need, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -78,7 +79,7 @@ def _pass_text(each: Pass, kernel: bool) -> str:
         lines.append(f"leaves out row groups in which, by their statistics, no event has {told}")
     calls = [item for item in order if isinstance(item, Node) and item.op == "call"]
     for call in calls:
-        where = f" ({call.line[0]}:{call.line[1]})" if call.line else ""
+        where = f" ({place(call.line)})" if call.line else ""
         lines.append(f"opaque: {call.param.title} gets awkward arrays; the graph is cut there{where}")
     lines.append("steps:")
     lines += ["  " + line for line in steps(each.wants).splitlines()]
@@ -120,18 +121,27 @@ def _reasons(each: Pass) -> dict[str, str]:
             name = param[1]  # type: ignore[index]
         else:
             continue
-        user: Item | None = users.get(item, item)
-        while isinstance(user, Node) and user.op == "take" and user in users:
+        user = users.get(item, item)
+        while user in users and _reads(user):
             user = users[user]
-        line = (user or item).line
-        if line is not None:
+        if _reads(user):  # the events know it since it was first named, perhaps by an earlier analysis
+            found.setdefault(name, "for a result")
+        elif user.line is not None:
             what = user.op if isinstance(user, Node) else getattr(user, "kind", "")
-            found.setdefault(name, f"for {what} at {Path(line[0]).name}:{line[1]}")
+            found.setdefault(name, f"for {what} at {place(user.line, short=True)}")
     for item in order:
         if isinstance(item, Space) and item.kind == "leaf" and not isinstance(item.param[2], int):
             for name in item.param[2] or ():
                 found.setdefault(name, f"to check {item.param[1]}")
     return found
+
+
+def _reads(item: Item) -> bool:
+    """Whether an item only brings a column to where it is used."""
+    return isinstance(item, Map) or getattr(item, "op", getattr(item, "kind", "")) in _READS
+
+
+_READS = ("load", "load_valid", "list_valid", "record_valid", "leaf", "events", "take")
 
 
 @dataclass(frozen=True)

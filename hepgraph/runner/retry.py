@@ -13,7 +13,6 @@ import os
 import socket
 import threading
 import time
-import traceback
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,7 +21,7 @@ from functools import cache
 from typing import Any
 
 from hepgraph.errors import AccessError, DamagedFileError, DisagreementError, HepgraphError, MissingColumnError
-from hepgraph.functions.packages import users_own
+from hepgraph.functions.lines import line_of, place
 from hepgraph.io.access.handles import opening_seconds
 from hepgraph.io.access.remote import AnswerError
 from hepgraph.io.source import Partition
@@ -187,12 +186,9 @@ def said(error: BaseException) -> str:
 
 
 def user_line_of(error: BaseException) -> str:
-    """The last line of the user's own in the traceback of an error, as file:number."""
-    found = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if users_own(frame.f_globals.get("__name__", "")):
-            found = f"{frame.f_code.co_filename}:{line}"
-    return found
+    """The last line of the user's own in the traceback of an error, as it is told."""
+    line = line_of(error)
+    return "" if line is None else place(line)
 
 
 def worker() -> str:
