@@ -24,7 +24,7 @@ from hepgraph.io.rntuple import fused_pages, pages
 from hepgraph.io.rntuple.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.rntuple.pagebytes import RemotePages
 from hepgraph.io.rntuple.source import layout_of
-from hepgraph.io.rntuple.unsplit import slow_unsplit, unsplit
+from hepgraph.io.rntuple.unsplit import unsplit
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source
 from hepgraph.io.trees import borrowed, handles
@@ -114,6 +114,15 @@ def cut(draw: st.DrawFn, values: np.ndarray) -> list[np.ndarray]:
 
 
 # bytes back in order
+
+
+def slow_unsplit(split: np.ndarray, first: int, out: np.ndarray, zigzag: bool) -> None:
+    """The definition of `unsplit`, by NumPy."""
+    planes = split.reshape(out.dtype.itemsize, -1)[:, first : first + len(out)]
+    out.view(np.uint8).reshape(-1, out.dtype.itemsize)[...] = planes.T
+    if zigzag:
+        numbers = out.view(f"u{out.dtype.itemsize}")
+        numbers[...] = (numbers >> 1) ^ (np.zeros_like(numbers) - (numbers & 1))
 
 
 @given(data=st.data(), width=st.sampled_from([2, 4, 8]), zigzag=st.booleans(), count=st.integers(0, 100))

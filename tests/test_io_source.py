@@ -127,11 +127,6 @@ def test_reads_are_recorded_in_every_thread():
     assert [(note.column, note.need) for note in seen] == [("x", Need.DATA), ("y", Need.COUNTS)]
 
 
-def test_narrow_keeps_the_counts():
-    columns = [Column("x", F4), Column("nJet", np.dtype("int32")), Column("Jet_pt", F4, (Level(),), counts="nJet")]
-    assert list(fake(1, columns=columns).narrow(["Jet_pt"]).columns) == ["nJet", "Jet_pt"]
-
-
 @pytest.mark.parametrize(
     ("text", "path", "tree"),
     [

@@ -400,14 +400,6 @@ class Source(ABC):
         """The identity of a file's content, as far as is known without reading it all."""
         return file.uuid
 
-    def narrow(self, names: Iterable[str]) -> Source:
-        """The same source, knowing only these columns and those they take their counts from: small to send along."""
-        other = copy.copy(self)
-        kept = {name: self.columns[name] for name in names if name in self.columns}
-        counts = {column.counts for column in kept.values() if column.counts}
-        other.columns = {name: column for name, column in self.columns.items() if name in kept or name in counts}
-        return other
-
     def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
         """The range without entries at its ends that are known, without reading them, to fail one of the cuts."""
         return partition

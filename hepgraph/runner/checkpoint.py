@@ -49,11 +49,6 @@ def print_of(each: AnyPass, depends: Mapping[str, str] | None = None) -> Fingerp
     return fingerprint(FORMAT, dict(versions()).get("hepgraph"), each.content(), code, more, main=each.origin)
 
 
-def plan_key(each: AnyPass) -> str:
-    """The hash of what the results of ranges depend on, but for the data: the same in another process."""
-    return print_of(each).key
-
-
 def uses_place(each: AnyPass) -> bool:
     """Whether the result of a range depends on how many entries of the dataset come before it."""
     if not isinstance(each, Pass):
