@@ -53,14 +53,16 @@ def once(places: Iterable[tuple[str, str | None]]) -> None:
     seen: dict[tuple[Any, str | None], set[str]] = {}
     for path, tree in places:
         name, _, cycle = (tree or "").strip("/").partition(";")
-        cycles = seen.setdefault((path if is_remote(path) else _same_file(path), name), set())
+        cycles = seen.setdefault((same_file(path), name), set())
         if cycles and (not cycle or cycle in cycles or "" in cycles):
             raise FilesetError(f"{path} is listed twice; its events would be counted twice.")
         cycles.add(cycle)
 
 
-def _same_file(path: str) -> Any:
-    """The identity of a local file, common to all of its paths."""
+def same_file(path: str) -> Any:
+    """The identity of a local file, common to all of its paths; an URL is its own."""
+    if is_remote(path):
+        return path
     try:
         status = os.stat(path)
     except OSError:
