@@ -245,7 +245,7 @@ def _fetch_whole(
 ) -> None:
     """Has the reader of a remote file get all pages of the clusters that are needed whole."""
     whole = [part.cluster for part in parts if len(part) == part.total]
-    if reader.bytes.remote:
+    if reader.bytes.together:
         every = [
             column for name, (chain, need) in chains.items()
             for column in chain.columns(Need.COUNTS if name in passed else need)
@@ -269,7 +269,7 @@ def _stages(
     for depth in range(deepest + 1):
         wanted: list[tuple[Physical, Sequence[PagePart], Passed | None]] = []
         for name, (chain, need) in chains.items():
-            if depth <= len(chain.steps) and reader.bytes.remote:
+            if depth <= len(chain.steps) and reader.bytes.together:
                 stage = stages[_key(chain, depth)]
                 if depth == len(chain.steps):
                     some = _passed(stage, chain.leaf, passed.get(name))
