@@ -15,8 +15,9 @@ from typing import Any
 
 from hepgraph.disk.files import parsed
 from hepgraph.errors import FilesetError, MissingFileError, suggestion
-from hepgraph.io.access.files import SUFFIXES, is_remote, once, resolve, same_file, split_tree
+from hepgraph.io.access.files import is_remote, once, resolve, same_file, split_tree
 from hepgraph.io.access.store import write_bytes
+from hepgraph.io.formats import SUFFIXES
 
 KNOWN = "hepgraph"  # the key of a dataset under which preprocessing keeps what it found
 
