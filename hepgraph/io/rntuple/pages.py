@@ -80,6 +80,10 @@ class Passed:
     skipped: int = 0
     _bounds: Array | None = None
 
+    def skip(self, ranges: Sequence[Range]) -> None:
+        """Counts the bytes of pages that are passed over."""
+        self.skipped += sum([stop - start for start, stop in ranges])
+
     def any(self, first: int, last: int) -> bool:
         """Whether anybody looks at any of the entries that the elements from `first` to `last` belong to."""
         if self.lists:
@@ -309,26 +313,20 @@ class PageReader:
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
             return None, None
-        index, pages, encoding = stored
+        _, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
         every = _between(pages, low, high)
         some = _looked_at(pages, every, low, high, passed, at)
         if passed is not None and len(some) < len(every):
             out[...] = 0
-            sizes = [_range(pages, page) for page in set(every).difference(some)]
-            passed.skipped += sum([stop - start for start, stop in sizes])
+            passed.skip([_range(pages, page) for page in set(every).difference(some)])
         rising, seams = True, set()
         cut = [page for page in some if self._is_cut(stored, page, low, high, again)]
         for page in cut:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
-            assert self.share is not None
-            data = self.share.get(
-                (part.cluster, index, page),
-                (last - max(first, low + again), stop - start),
-                partial(self._unpacked_page, column, part.cluster, page),
-            )
+            data = self._shared_page(column, part.cluster, page, last - max(first, low + again))
             rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
             seams |= {absent + first - low, absent + last - low}
         others = [page for page in some if page not in cut]
@@ -345,6 +343,18 @@ class PageReader:
         if self.share is None or (start >= low and stop <= high) or stop <= low + again:
             return False
         return bool((stop - start) * encoding.bits >= 8 * LARGE)
+
+    def _shared_page(self, column: Physical, cluster: int, page: int, asked: int) -> Array:
+        """The bytes of a page, of which so many elements are asked for, and the others by other ranges."""
+        stored = self._stored(column, cluster)
+        assert self.share is not None
+        assert stored is not None
+        index, pages, _ = stored
+        elements = int(pages.starts[page + 1] - pages.starts[page])
+        found: Array = self.share.get(
+            (cluster, index, page), (asked, elements), partial(self._unpacked_page, column, cluster, page)
+        )
+        return found
 
     def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
         """The bytes of a page, decompressed, in memory of their own."""
