@@ -352,7 +352,7 @@ def test_what_others_could_have_written_is_refused_with_one_note(data, place, wh
         found, stored, said = used(place, where / "a" / "c", data)
         assert found == plainly
         sticky = which == "above" and mode & 0o1000
-        if which == "file" and place not in ("objects", "known"):
+        if which == "file" and place not in OWN:
             fine = True
         elif place in OWN:
             fine = owner is None and (not mode & 0o022 or sticky)
