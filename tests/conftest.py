@@ -54,7 +54,7 @@ def faults(monkeypatch):
 @pytest.fixture(autouse=True)
 def nothing_remembered(monkeypatch):
     """Tests start with what is known of no file, whatever ran before on this machine."""
-    monkeypatch.setattr(remembered, "directory", lambda: None)
+    monkeypatch.setattr(remembered, "folder", lambda: None)
 
 
 def pytest_terminal_summary(terminalreporter):

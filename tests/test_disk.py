@@ -33,6 +33,8 @@ from hypothesis import strategies as st
 import hepgraph as hg
 from hepgraph.datasets.schemafile import load
 from hepgraph.disk import files, plain, trust
+from hepgraph.disk.files import sealed
+from hepgraph.disk.folder import LOOKED, _own_folders
 from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError, SourceError
 from hepgraph.io import root
 from hepgraph.io.cache import columnfile
@@ -48,7 +50,7 @@ from hepgraph.kernel import native
 from hepgraph.runner import checkpoint, preprocess
 
 OTHER = 12345  # another user
-KNOWN = remembered.directory
+KNOWN = remembered.folder
 ROOT = os.getuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can give files to other users")
 
@@ -85,15 +87,15 @@ def use_known(where, data):
     layouts.clear()
     handles.clear()
     root._seen.clear()
-    remembered._disks.clear()
-    remembered.directory = KNOWN
+    _own_folders.clear()
+    remembered.folder = KNOWN
     before = handles.opened
     try:
         source = open_root(data / "a.root")
         part = Partition(source.files[0].path, "Events", 0, 40)
         found = source.read(part, dict.fromkeys(["noise", "Jet_pt"], Need.DATA))
     finally:
-        remembered.directory = lambda: None
+        remembered.folder = lambda: None
     return found["noise"].values.tobytes() + found["Jet_pt"].offsets[0].tobytes(), handles.opened == before
 
 
@@ -162,7 +164,7 @@ PLACES = {
     "columns": use_columns, "checkpoint": use_checkpoint,
 }  # fmt: skip
 OWN = ("objects", "known", "own files")  # what others may not even share with a group
-PARTS = {"known": "known", "own files": "files"}
+PARTS = {"objects": "objects", "known": "known", "own files": "files"}
 
 
 @contextmanager
@@ -194,7 +196,7 @@ def kept(where, place):
     """The files that are kept, without those that only say who works there."""
     return sorted(
         path for path in where.rglob("*")
-        if path.is_file() and not path.is_symlink() and path.name not in ("lock", ".looked", "analysis.json")
+        if path.is_file() and not path.is_symlink() and path.name not in ("lock", LOOKED, "analysis.json")
     )  # fmt: skip
 
 
@@ -220,9 +222,9 @@ def hostile(place, path, where, touched):
     tagged = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-begin % 16) + body
     match place:
         case "objects":
-            return [object_cache.MAGIC + object_cache._sum(path.stem, body) + body]
+            return [b"".join(sealed(object_cache.MAGIC, path.stem, body))]
         case "known":
-            return [remembered.MAGIC + remembered._sum(name, each) + each for each in (body, tagged)]
+            return [b"".join(sealed(remembered.MAGIC, name, each)) for each in (body, tagged)]
         case "files" | "own files":
             return [body, zlib.compress(body), zlib.compress(tagged)]
         case "columns":
@@ -231,7 +233,7 @@ def hostile(place, path, where, touched):
             head = columnfile._HEAD.pack(columnfile.MAGIC, xxhash.xxh3_64_intdigest(body), len(body))
             return [body, head + body]
     packed = [zlib.compress(each, 1) for each in (b"P" + body, b"C" + body, body)]
-    return [checkpoint.MAGIC + checkpoint._sum(name, each) + each for each in packed]
+    return [b"".join(sealed(checkpoint.MAGIC, name, each)) for each in packed]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -350,7 +352,7 @@ def test_what_others_could_have_written_is_refused_with_one_note(data, place, wh
         found, stored, said = used(place, where / "a" / "c", data)
         assert found == plainly
         sticky = which == "above" and mode & 0o1000
-        if which == "file" and place not in ("objects", "known"):
+        if which == "file" and place not in OWN:
             fine = True
         elif place in OWN:
             fine = owner is None and (not mode & 0o022 or sticky)
@@ -505,7 +507,7 @@ def test_pickles_that_somebody_put_at_an_url_are_not_loaded(data, tmp_path):
         told = json.dumps(["pickle", "x.Y", 0, len(body)]).encode()
         packed = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-(16 + len(told)) % 16) + body
         packed = zlib.compress(packed)
-        system.pipe_file(path, checkpoint.MAGIC + checkpoint._sum(name, packed) + packed)
+        system.pipe_file(path, b"".join(sealed(checkpoint.MAGIC, name, packed)))
     out, report = run(data, "memory://put")
     assert out["sum"] == plainly["sum"]
     assert not (tmp_path / "touched").exists()

@@ -15,12 +15,12 @@ from hepgraph.errors import CheckpointError
 from hepgraph.fingerprint import digest
 from hepgraph.functions.packages import users_own
 from hepgraph.processor.eager import EagerPass
-from hepgraph.runner.checkpoint import plan_key, uses_place
+from hepgraph.runner.checkpoint import print_of, uses_place
 from hepgraph.runner.compute import passes
 
 HEAD = """
 import numpy as np, awkward as ak, hepgraph as hg
-from hepgraph.runner.checkpoint import plan_key
+from hepgraph.runner.checkpoint import print_of
 from hepgraph.runner.compute import passes
 from hepgraph.fingerprint import digest
 """
@@ -43,7 +43,7 @@ class Analysis(hg.Processor):
 TAIL = """
 events = hg.open("data/sample.root")
 (each,), _ = passes(Analysis(20).process(events))
-print(plan_key(each), digest(Analysis(20)))
+print(print_of(each).key, digest(Analysis(20)))
 """
 
 
@@ -65,7 +65,7 @@ def in_here(text):
     exec(HEAD + text, space)
     events = hg.open("data/sample.root")
     (each,), _ = passes(space["Analysis"](20).process(events))
-    return plan_key(each), digest(space["Analysis"](20))
+    return print_of(each).key, digest(space["Analysis"](20))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_another_parameter_is_another_plan():
     space = {"__name__": "__main__"}
     exec(HEAD + ANALYSIS, space)
     events = hg.open("data/sample.root")
-    keys = [plan_key(passes(space["Analysis"](cut).process(events))[0][0]) for cut in (20, 20.0, 20.5, 21)]
+    keys = [print_of(passes(space["Analysis"](cut).process(events))[0][0]).key for cut in (20, 20.0, 20.5, 21)]
     assert keys[0] == keys[1], "one mask"
     assert len(set(keys)) == 3
 
@@ -106,8 +106,8 @@ def test_another_parameter_is_another_plan():
 def test_other_files_and_other_ranges_are_the_same_plan():
     events = hg.open("data/sample.root")
     other = hg.open(["data/sample.root"], step_size=10, metadata={"dataset": "b"})
-    assert plan_key(passes(ak.sum(events.MET.pt))[0][0]) == plan_key(passes(ak.sum(other.MET.pt))[0][0])
-    keys = [plan_key(passes(ak.sum(events.MET.pt), engine)[0][0]) for engine in ("auto", "kernel", "interpreter")]
+    assert print_of(passes(ak.sum(events.MET.pt))[0][0]).key == print_of(passes(ak.sum(other.MET.pt))[0][0]).key
+    keys = [print_of(passes(ak.sum(events.MET.pt), engine)[0][0]).key for engine in ("auto", "kernel", "interpreter")]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -128,10 +128,10 @@ def test_eager_passes_go_by_the_code():
     def two(events):
         return {"n": len(events) + 1}
 
-    keys = [plan_key(EagerPass(events, each)) for each in (one, two, functools.partial(one))]
+    keys = [print_of(EagerPass(events, each)).key for each in (one, two, functools.partial(one))]
     assert len(set(keys)) == 3
     again = hg.open("data/sample.root", metadata={"year": 2018})
-    assert plan_key(EagerPass(again, one)) != keys[0]
+    assert print_of(EagerPass(again, one)).key != keys[0]
 
 
 def test_functions_of_other_modules_of_the_user_count(tmp_path, monkeypatch):

@@ -519,7 +519,6 @@ def test_a_dataset_with_a_cache_is_not_one_without(files, tmp_path):
 
 def test_it_travels_with_the_source(source):
     assert pickle.loads(pickle.dumps(source)).cache == source.cache
-    assert source.narrow(["run"]).cache == source.cache
 
 
 def test_threads_share_a_cache(files, tmp_path):

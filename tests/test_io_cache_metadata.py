@@ -12,6 +12,8 @@ import pytest
 import uproot
 from baskets import same, write
 
+from hepgraph.disk import trust
+from hepgraph.disk.folder import LOOKED, _own_folders
 from hepgraph.errors import CacheWarning
 from hepgraph.io import root
 from hepgraph.io.cache import metadata as remembered
@@ -20,14 +22,14 @@ from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
 from hepgraph.io.ttree.source import layouts
 
-PLACES = remembered.directory
+PLACES = remembered.folder
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
     """A file, written some time ago, and a place to remember what is in it."""
     (tmp_path / "home").mkdir(mode=0o700)
-    monkeypatch.setattr(remembered, "directory", PLACES)
+    monkeypatch.setattr(remembered, "folder", PLACES)
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "home"))
     found = write(tmp_path / "a.root", uproot.ZSTD(1))
     os.utime(found, (5, 5))
@@ -41,11 +43,11 @@ def forget():
     layouts.clear()
     handles.clear()
     root._seen.clear()
-    remembered._disks.clear()
+    _own_folders.clear()
 
 
 def kept(path):
-    return sorted(each for each in (Path(path).parent / "home").rglob("*") if each.is_file())
+    return sorted(each for each in (Path(path).parent / "home").rglob("*") if each.is_file() and each.name != LOOKED)
 
 
 def read(source):
@@ -163,12 +165,12 @@ def test_where_it_is_kept(monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("HEPGRAPH_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert PLACES() == Path("/somewhere/hepgraph/known")
+    assert trust.directory("known") == Path("/somewhere/hepgraph/known")
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
-    assert PLACES() == Path("/home/me/.cache/hepgraph/known")
+    assert trust.directory("known") == Path("/home/me/.cache/hepgraph/known")
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert PLACES() == Path("/home/me/Library/Caches/hepgraph/known")
+    assert trust.directory("known") == Path("/home/me/Library/Caches/hepgraph/known")
 
 
 def test_ntuples_are_remembered_too(path, tmp_path):

@@ -18,7 +18,7 @@ import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io.access import ranges
 from hepgraph.io.native.shared import Kept, Promises, Share, shared
-from hepgraph.io.rntuple import pagebytes, pages
+from hepgraph.io.rntuple import pages
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
 from hepgraph.io.trees import handles
@@ -164,7 +164,7 @@ def test_a_damaged_one_is_an_error_for_every_range(tmp_path, form):
 
 def test_a_page_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
     what = ntuple(tmp_path / "n.root")
-    asked = remote(tmp_path / "n.root", pagebytes.RemotePages, "read", monkeypatch)
+    asked = remote(tmp_path / "n.root", monkeypatch)
     pages_of_x = [(place, place + size + 8) for _, column, place, size in what.places if column == 0]
     assert sorted(asked) == sorted(pages_of_x)
 
@@ -174,15 +174,15 @@ def test_a_basket_of_a_remote_file_is_fetched_once(tmp_path, monkeypatch):
     with uproot.open(tmp_path / "t.root") as file:
         branch = file["Events"]["x"]
         places = [(int(branch.member("fBasketSeek")[i]), int(branch.member("fBasketBytes")[i])) for i in range(2)]
-    asked = remote(tmp_path / "t.root", ranges.RemoteBytes, "fetch", monkeypatch)
+    asked = remote(tmp_path / "t.root", monkeypatch)
     assert sorted(asked) == sorted((place, place + size) for place, size in places)
 
 
-def remote(path, kind, method, monkeypatch):
+def remote(path, monkeypatch):
     """What is asked of a remote file when all ranges of x are read, which are checked, after it was opened."""
     source, parts = far(path, "a", {"v": Need.DATA})
-    asked, ask = [], getattr(kind, method)
-    monkeypatch.setattr(kind, method, lambda self, ranges: asked.extend(ranges) or ask(self, ranges))
+    asked, ask = [], ranges.RemoteBytes.fetch
+    monkeypatch.setattr(ranges.RemoteBytes, "fetch", lambda self, some, *_: asked.extend(some) or ask(self, some))
     found = [source.read(part, {"x": Need.DATA})["x"].values for part in parts]
     assert np.array_equal(np.concatenate(found), VALUES["x"])
     return asked
@@ -205,7 +205,7 @@ def test_what_several_ranges_have_a_part_of_is_fetched_ahead_once(tmp_path, monk
     needs = dict.fromkeys(["x", "v"], Need.DATA)
     source, parts = far(tmp_path / "n.root", f"{form}{order}", needs)
     asked, ask = [], ranges.RemoteBytes.fetch
-    monkeypatch.setattr(ranges.RemoteBytes, "fetch", lambda self, some: asked.extend(some) or ask(self, some))
+    monkeypatch.setattr(ranges.RemoteBytes, "fetch", lambda self, some, *_: asked.extend(some) or ask(self, some))
     if order == "threads":
         for part in parts[:4]:
             source.ahead(part, needs)
@@ -231,7 +231,7 @@ def test_what_could_not_be_fetched_ahead_is_fetched_by_who_reads(tmp_path, monke
     source, parts = far(tmp_path / "n.root", form, needs)
     broken, ask = [], ranges.RemoteBytes.fetch
 
-    def fails(self, some):
+    def fails(self, some, *_):
         if threading.current_thread().name == "hepgraph-ahead":
             broken.append(some)
             raise OSError("lost")

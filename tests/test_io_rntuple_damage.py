@@ -12,7 +12,8 @@ from drawing import examples
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
-from hepgraph.io.rntuple import fused_pages, pagebytes, pages
+from hepgraph.io.access import ranges
+from hepgraph.io.rntuple import fused_pages, pages
 from hepgraph.io.rntuple.encodings import TRUNCATED
 from hepgraph.io.rntuple.source import layout_of
 from hepgraph.io.root import open_root
@@ -170,11 +171,21 @@ def test_a_page_whose_checksum_is_wrong(tmp_path):
 
 
 def test_a_page_that_the_file_does_not_have(tmp_path, monkeypatch):
-    path = one_column(tmp_path / "n.root", ColumnOf(BY_NAME["Int32"], 0, [[COUNTED], [COUNTED]]))
-    whole = pagebytes.LocalPages.read
-    monkeypatch.setattr(pagebytes.LocalPages, "read", lambda self, ranges: [data[:-3] for data in whole(self, ranges)])
+    what = Written(
+        [FieldOf("x")], [ColumnOf(BY_NAME["Int32"], 0, [[COUNTED], [COUNTED]])], [10, 10], CODECS["zstd"], True
+    )
+    path = write(tmp_path / "n.root", what)
+    *_, place, size = what.places[0]
+    made = ranges.LocalBytes.__init__
+
+    def shorter(self, file):
+        made(self, file)
+        self.size = place + 3
+
+    monkeypatch.setattr(ranges.LocalBytes, "__init__", shorter)
     monkeypatch.setattr(pages, "placed", lambda *_: False)
-    assert message(path).startswith(READING + "page 0 of cluster 0, column 0 (Int32): the file has only ")
+    wanted = f"bytes {place} to {place + size + 8} are wanted, and the file has {place + 3}"
+    assert message(path) == f"{READING}page 0 of cluster 0, column 0 (Int32): {wanted}"
 
 
 def test_a_page_that_cannot_be_unpacked(tmp_path):

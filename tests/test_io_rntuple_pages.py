@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
+from hepgraph.io.access.ranges import RemoteBytes
 from hepgraph.io.forms import to_awkward
 from hepgraph.io.native.loops import add_up
 from hepgraph.io.native.shared import shared
 from hepgraph.io.rntuple import fused_pages, pages
 from hepgraph.io.rntuple.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
-from hepgraph.io.rntuple.pagebytes import RemotePages
 from hepgraph.io.rntuple.source import layout_of
-from hepgraph.io.rntuple.unsplit import slow_unsplit, unsplit
+from hepgraph.io.rntuple.unsplit import unsplit
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition, Source
 from hepgraph.io.trees import borrowed, handles
@@ -114,6 +114,15 @@ def cut(draw: st.DrawFn, values: np.ndarray) -> list[np.ndarray]:
 
 
 # bytes back in order
+
+
+def slow_unsplit(split: np.ndarray, first: int, out: np.ndarray, zigzag: bool) -> None:
+    """The definition of `unsplit`, by NumPy."""
+    planes = split.reshape(out.dtype.itemsize, -1)[:, first : first + len(out)]
+    out.view(np.uint8).reshape(-1, out.dtype.itemsize)[...] = planes.T
+    if zigzag:
+        numbers = out.view(f"u{out.dtype.itemsize}")
+        numbers[...] = (numbers >> 1) ^ (np.zeros_like(numbers) - (numbers & 1))
 
 
 @given(data=st.data(), width=st.sampled_from([2, 4, 8]), zigzag=st.booleans(), count=st.integers(0, 100))
@@ -405,8 +414,8 @@ def test_a_remote_file_is_asked_once_for_whole_clusters_and_once_a_level_for_par
     url = "memory://pages/n.root"
     read(url)  # opened
     asked: list[list[tuple[int, int]]] = []
-    ask = RemotePages.read
-    monkeypatch.setattr(RemotePages, "read", lambda self, ranges: asked.append(list(ranges)) or ask(self, ranges))
+    ask = RemoteBytes._ask
+    monkeypatch.setattr(RemoteBytes, "_ask", lambda self, ranges: asked.append(list(ranges)) or ask(self, ranges))
     for start, stop, times in [(0, 20, 1), (0, 10, 1), (10, 20, 1), (3, 17, 3), (12, 13, 3), (5, 5, 0)]:
         del asked[:]
         found = read(url, start, stop)

@@ -15,6 +15,7 @@ from hepgraph import errors
 from hepgraph.io.access.files import edge, resolve, sniff, split_tree
 from hepgraph.io.access.handles import Handles
 from hepgraph.io.agreement import agreed
+from hepgraph.io.formats import FORMATS, PARQUET, ROOT, kind_of, rebuilt_source
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import STEP_SIZE, Column, File, Level, Need, Partition, Source, parse_bytes, reads
 
@@ -127,11 +128,6 @@ def test_reads_are_recorded_in_every_thread():
     assert [(note.column, note.need) for note in seen] == [("x", Need.DATA), ("y", Need.COUNTS)]
 
 
-def test_narrow_keeps_the_counts():
-    columns = [Column("x", F4), Column("nJet", np.dtype("int32")), Column("Jet_pt", F4, (Level(),), counts="nJet")]
-    assert list(fake(1, columns=columns).narrow(["Jet_pt"]).columns) == ["nJet", "Jet_pt"]
-
-
 @pytest.mark.parametrize(
     ("text", "path", "tree"),
     [
@@ -187,7 +183,7 @@ def test_resolve_remote(folder):
     memory.pipe("/hg/b.root", b"root")
     memory.pipe("/hg/a.root", b"root")
     assert resolve("memory://hg/*.root:T") == [("memory:///hg/a.root", "T"), ("memory:///hg/b.root", "T")]
-    assert sniff("memory://hg/a.root") == "root"
+    assert sniff("memory://hg/a.root") is ROOT
     with pytest.raises(errors.MissingFileError, match="No file matches"):
         resolve("memory://hg/*.none")
     with pytest.raises(errors.MissingFileError):
@@ -227,14 +223,27 @@ def test_resolve_says_what_is_wrong(folder, what, error, says):
 def test_sniff(tmp_path):
     for name, content in {"r": b"root123", "p": b"PAR1....", "e": b"", "h": b"<html>login"}.items():
         (tmp_path / name).write_bytes(content)
-    assert sniff(str(tmp_path / "r")) == "root"
-    assert sniff(str(tmp_path / "p")) == "parquet"
+    assert sniff(str(tmp_path / "r")) is ROOT
+    assert sniff(str(tmp_path / "p")) is PARQUET
     with pytest.raises(errors.DamagedFileError, match="is empty"):
         sniff(str(tmp_path / "e"))
     with pytest.raises(
         errors.DamagedFileError, match=r"neither a ROOT nor a Parquet file \(it starts with b'<html>lo'"
     ):
         sniff(str(tmp_path / "h"))
+
+
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_a_format_is_one_row(form):
+    """Its first bytes, suffixes, opener and classes are those of the sample in this format."""
+    path = next(path for path in (Path(__file__).parents[1] / "data").glob("sample*") if path.suffix in form.suffixes)
+    assert sniff(str(path)) is form
+    source = form.open([path], None, 100, {"year": 2018}, None)
+    assert kind_of(source) in form.kinds
+    again = rebuilt_source(kind_of(source), list(source.columns.values()), source.files)
+    assert (type(again), again.columns, again.files) == (type(source), source.columns, source.files)
+    with pytest.raises(errors.FilesetError, match="Files are of kind TTree, RNTuple or Parquet, not 'CSV'"):
+        rebuilt_source("CSV", [], [])
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from hepgraph.disk import trust
+from hepgraph.disk.folder import LOOKED, Folder, _own_folders
 from hepgraph.errors import CacheWarning
 from hepgraph.jit import object_cache
 from hepgraph.kernel import native
@@ -43,7 +44,7 @@ def run(number: int) -> tuple[int, int, int]:
 
 def test_compiled_once_then_loaded(folder: Path) -> None:
     assert run(100) == (1, 1, 0)
-    (file,) = folder.glob("*.o")
+    (file,) = folder.rglob("*.o")
     assert file.suffix == ".o"
     assert not file.stat().st_mode & 0o077
     assert not folder.stat().st_mode & 0o077
@@ -60,7 +61,7 @@ def test_one_module_serves_a_process(folder: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "foreign", "renamed"])
 def test_damaged_files_are_compiled_again_and_rewritten(folder: Path, damage: str) -> None:
     run(102)
-    (file,) = folder.glob("*.o")
+    (file,) = folder.rglob("*.o")
     good = file.read_bytes()
     match damage:
         case "cut":
@@ -73,7 +74,7 @@ def test_damaged_files_are_compiled_again_and_rewritten(folder: Path, damage: st
             file.write_bytes(b"\x7fELF" + good[4:])
         case "renamed":  # an object of another name is another's
             run(103)
-            (other,) = (each for each in folder.glob("*.o") if each != file)
+            (other,) = (each for each in folder.rglob("*.o") if each != file)
             file.write_bytes(other.read_bytes())
     assert run(102) == (1, 1, 0)
     assert file.read_bytes()[:18] == object_cache.MAGIC
@@ -83,14 +84,14 @@ def test_damaged_files_are_compiled_again_and_rewritten(folder: Path, damage: st
 @pytest.mark.parametrize("what", ["file", "folder", "parent"])
 def test_what_others_can_write_is_not_executed(folder: Path, what: str) -> None:
     run(104)
-    (file,) = folder.glob("*.o")
+    (file,) = folder.rglob("*.o")
     path = {"file": file, "folder": folder, "parent": folder.parent}[what]
     mode = path.stat().st_mode
     path.chmod(mode | 0o022)
     with nullcontext([]) if what == "file" else pytest.warns(CacheWarning) as seen:
         assert run(104) == (1, 1, 0)
         assert run(1104) == (1, 1, 0)
-    inside = ", which it is in" if what == "parent" else ""
+    inside = ", which it is in"
     assert [str(each.message) for each in seen] == [
         f"The cache {folder} is not used: others could write to {path}{inside} (mode {mode & 0o7777 | 0o022:04o}); "
         f"chmod go-w {path}. HEPGRAPH_CACHE=FOLDER names another folder, and an empty one keeps nothing."
@@ -109,7 +110,7 @@ def test_files_of_other_users_are_not_executed(folder: Path, monkeypatch: pytest
 
 def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     run(106)
-    (file,) = folder.glob("*.o")
+    (file,) = folder.rglob("*.o")
     moved = tmp_path / "elsewhere.o"
     file.rename(moved)
     file.symlink_to(moved)
@@ -133,7 +134,7 @@ def test_a_place_that_cannot_be_written_is_no_error(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "replace", full)
     with pytest.warns(CacheWarning, match=f"^The cache {tmp_path}/cache cannot be written: No space left on device."):
         assert run(107) == (1, 1, 0)
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()] == [LOOKED]
 
 
 def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +161,7 @@ def test_many_writers(folder: Path) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
-    assert [file.name for file in folder.glob("*.o")] == ["same.o"]
+    assert [file.name for file in folder.rglob("*.o")] == ["same.o"]
 
 
 SCRIPT = """
@@ -198,35 +199,34 @@ def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     """Objects are deleted in the order of their last use, until there are well under the limit."""
     size = len(object_cache.MAGIC) + 32 + 1000
     monkeypatch.setattr(object_cache, "MOST", 10 * size)
-    monkeypatch.setattr(object_cache, "FEWER", 6 * size)
-    monkeypatch.setattr(object_cache, "PAUSE", 0)
     for k in range(10):
         object_cache.write(f"{k}", bytes(1000))
-        os.utime(folder / f"{k}.o", ns=(k, k))
-    assert len(list(folder.glob("*.o"))) == 10
-    assert object_cache.read("2") == bytes(1000)  # was used just now
-    (folder / "notes.txt").write_text("is no object, and stays")
+        os.utime(folder / "objects" / f"{k}.o", ns=(k, k))
+    assert len(list(folder.rglob("*.o"))) == 10
+    assert object_cache.read("1") == bytes(1000)  # was used just now
+    (folder / "objects" / "notes.txt").write_text("is no object, and stays")
     object_cache.write("new", bytes(1000))
-    assert sorted(file.name for file in folder.glob("*.o")) == sorted(["2.o", "6.o", "7.o", "8.o", "9.o", "new.o"])
-    assert (folder / "notes.txt").exists()
+    kept = ["1.o", *(f"{k}.o" for k in range(3, 10)), "new.o"]
+    assert sorted(file.name for file in folder.rglob("*.o")) == kept
+    assert (folder / "objects" / "notes.txt").exists()
 
 
 def test_what_is_there_is_looked_at_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at each writing: it takes a tenth of a second where there are very many."""
-    looks: list[Path] = []
-    monkeypatch.setattr(object_cache, "prune", lambda where, most, fewer: looks.append(where))
-    for k in range(3):
+    looks: list[str] = []
+    monkeypatch.setattr(Folder, "_prune", lambda self, coming: looks.append(self.directory) or 0)
+    for k in range(3):  # each as another process
+        _own_folders.clear()
         object_cache.write(f"{k}", b"object")
-    assert looks == [folder]
-    os.utime(folder / object_cache.LOOKED, (0, 0))
+    assert looks == [str(folder / "objects")]
+    os.utime(folder / "objects" / LOOKED, (0, 0))
+    _own_folders.clear()
     object_cache.write("later", b"object")
-    assert looks == [folder] * 2
+    assert len(looks) == 2
 
 
 def test_deleting_does_not_mind_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_cache, "MOST", 3000)
-    monkeypatch.setattr(object_cache, "FEWER", 1500)
-    monkeypatch.setattr(object_cache, "PAUSE", 0)
 
     def work(k: int) -> bool:
         for i in range(40):
@@ -239,4 +239,4 @@ def test_deleting_does_not_mind_other_processes(folder: Path, monkeypatch: pytes
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
     object_cache.write("last", bytes(700))
-    assert sum(file.stat().st_size for file in folder.glob("*.o")) <= 3000
+    assert sum(file.stat().st_size for file in folder.rglob("*.o")) <= 3000

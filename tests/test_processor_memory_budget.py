@@ -11,7 +11,8 @@ import uproot
 
 import hepgraph as hg
 from hepgraph.errors import MemoryBudgetError
-from hepgraph.processor.memory_budget import amount, check_budget, estimate
+from hepgraph.io.source import parse_bytes
+from hepgraph.processor.memory_budget import check_budget, estimate
 from hepgraph.runner.compute import passes
 
 COLUMNS, ENTRIES = 60, 150_000
@@ -133,4 +134,4 @@ def test_the_budget_is_kept(path, tmp_path):
 @pytest.mark.parametrize("memory", [0, -1, True, float("nan"), float("inf"), Path("x"), None, "2 gigs", "0 GB"])
 def test_what_is_no_amount_of_memory(memory):
     with pytest.raises(ValueError, match=r"is not an amount of memory; write for example '50 MB'"):
-        amount(memory)
+        parse_bytes(memory)

@@ -186,6 +186,18 @@ def test_records_that_may_be_none(tmp_path):
     assert out == {"jets": 3.0, "none": 1, "no met": 1}
 
 
+def test_the_users_own_cache_is_bounded(fileset, tmp_path, monkeypatch):
+    monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path))
+    old = tmp_path / "files" / f"{0:064x}.z"
+    old.parent.mkdir(mode=0o700)
+    old.write_bytes(bytes(100_000))
+    os.utime(old, (5, 5))
+    monkeypatch.setattr(importlib.import_module("hepgraph.runner.preprocess"), "MOST", 100_000)
+    preprocess(fileset, cache=True)
+    assert not old.exists()
+    assert len(list(old.parent.glob("*.z"))) == 3
+
+
 def test_the_cache(fileset, tmp_path, monkeypatch):
     looks = []
     module = importlib.import_module("hepgraph.runner.preprocess")
@@ -209,7 +221,7 @@ def test_the_cache(fileset, tmp_path, monkeypatch):
     assert len(looks) == 7, "what is damaged is as if it were not there"
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "own"))
     assert preprocess(fileset, cache=True) == first
-    assert len(list((tmp_path / "own" / "files").iterdir())) == 3
+    assert len(list((tmp_path / "own" / "files").glob("*.z"))) == 3
     (tmp_path / "file").touch()
     with pytest.warns(CacheWarning) as seen:
         assert preprocess(fileset, cache=tmp_path / "file") == first, "a cache that cannot be written is no trouble"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import awkward as ak
 import numpy as np
 
-from hepgraph import imports
 from hepgraph.arguments import spoken
 from hepgraph.datasets.grouping import looks_like_nanoaod
 from hepgraph.datasets.schema import Schema, events_of, load
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
 from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
+from hepgraph.io import formats
 from hepgraph.io.access import files as io_files
 from hepgraph.io.cache.columns import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
@@ -25,10 +25,6 @@ from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import lost, record_names, shown
 
 Cache: TypeAlias = str | Path | ColumnCache | None
-
-# their libraries take as long to import as all of hepgraph
-_open_root: Callable[..., Source] = imports.function("hepgraph.io.root", "open_root")
-_open_parquet: Callable[..., Source] = imports.function("hepgraph.io.parquet.source", "open_parquet")
 
 
 def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
@@ -65,7 +61,7 @@ def from_root(
     <hepgraph.Lazy ## * var * float32>
     """
     _one_tree(files, tree)
-    source = _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source = formats.ROOT.open(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
     return from_source(source, schema)
 
@@ -90,7 +86,7 @@ def from_parquet(
     >>> events.MET.pt
     <hepgraph.Lazy ## * float32>
     """
-    source = _open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    source = formats.PARQUET.open(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
     source.cache = cache_of(cache)
     return from_source(source, schema)
 
@@ -136,9 +132,8 @@ def open_source(
 ) -> Source:
     """The source of ROOT or Parquet files, whichever they are."""
     found = io_files.resolve(files, storage_options=storage_options)
-    if io_files.sniff(found[0][0], storage_options=storage_options) == "root":
-        return _open_root(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    return _open_parquet(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
+    form = io_files.sniff(found[0][0], storage_options=storage_options)
+    return form.open(files, tree, step_size, metadata, storage_options)
 
 
 def usual_schema(source: Source) -> str:

@@ -15,8 +15,9 @@ from typing import Any
 
 from hepgraph.disk.files import parsed
 from hepgraph.errors import FilesetError, MissingFileError, suggestion
-from hepgraph.io.access.files import SUFFIXES, resolve, split_tree
+from hepgraph.io.access.files import is_remote, once, resolve, same_file, split_tree
 from hepgraph.io.access.store import write_bytes
+from hepgraph.io.formats import SUFFIXES
 
 KNOWN = "hepgraph"  # the key of a dataset under which preprocessing keeps what it found
 
@@ -51,26 +52,22 @@ class Dataset:
             else:
                 given = [file] if tree is None else {file: tree}
                 found += [((path,), own) for path, own in resolve(given, storage_options)]
-        seen: set[tuple[str, str | None]] = set()
-        for paths, tree in found:
-            for path in paths:
-                if (path, tree) in seen:
-                    raise FilesetError(f"{path} is listed twice; its events would be counted twice.")
-                seen.add((path, tree))
+        once((path, tree) for paths, tree in found for path in paths)
         return found
 
 
 def _replicas(name: str, file: Sequence[Any], tree: str | None) -> Place:
-    paths = []
+    paths: dict[Any, str] = {}
     for path in file:
         if not isinstance(path, str | os.PathLike):
             raise FilesetError(f"A replica of a file of dataset {name!r} must be given by its path, not by {path!r}.")
         path, own = split_tree(os.fspath(path))
         tree = tree or own
-        paths.append(path if "://" in path else os.path.abspath(os.path.expanduser(path)))
+        path = path if is_remote(path) else os.path.abspath(os.path.expanduser(path))
+        paths.setdefault(same_file(path), path)
     if not paths:
         raise FilesetError(f"A file of dataset {name!r} has an empty list of replicas.")
-    return tuple(dict.fromkeys(paths)), tree
+    return tuple(paths.values()), tree
 
 
 _KEYS = {"files", "treename", "tree", "metadata", "format", "form", KNOWN}

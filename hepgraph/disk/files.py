@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -81,6 +82,18 @@ def write(path: str | os.PathLike[str], parts: Sequence[bytes | memoryview], mod
     except BaseException:
         remove(temporary)
         raise
+
+
+def sealed(magic: bytes, name: str, data: bytes) -> list[bytes]:
+    """The parts of a file of such data under this name, with a checksum of both."""
+    return [magic, hashlib.sha256(name.encode() + data).digest(), data]
+
+
+def unsealed(magic: bytes, name: str, content: bytes) -> bytes | None:
+    """The data of a sealed file; None if it is damaged, or was not written under this name."""
+    head = len(magic) + 32
+    data = content[head:]
+    return data if content[:head] == b"".join(sealed(magic, name, data)[:2]) else None
 
 
 def made(folder: str | os.PathLike[str], mode: int = 0o700) -> None:

@@ -22,8 +22,10 @@ from typing import Any
 from hepgraph.disk import files
 from hepgraph.disk.files import PART, made, opened, remove
 from hepgraph.disk.mapped import content_of
-from hepgraph.disk.trust import check, private, say, say_unused, told
+from hepgraph.disk.trust import check, private, say, say_unused, told, usable
 
+PAUSE = 600.0  # seconds between two looks, by any process, at how much there is of the user's own files
+LOOKED = ".looked"  # a file that was touched at the last look
 ABANDONED = 3600.0  # seconds after which what a process has begun to write is not waited for
 
 
@@ -111,11 +113,24 @@ class Folder:
         with self._lock:
             if size > self.most // 2:
                 return False
+            if self._size is None and self._own and self._looked():
+                self._size = self.most - self.most // 8
             if self._size is None or self._size + size > self.most or self._added > self.most // 8:
                 self._size, self._added = self._prune(size), 0
             self._size += size
             self._added += size
             return True
+
+    def _looked(self) -> bool:
+        """Whether a process looked a moment ago how much there is, which is slow for many files; if not, this does."""
+        mark = os.path.join(self.directory, LOOKED)
+        with contextlib.suppress(OSError):
+            if abs(time.time() - os.stat(mark).st_mtime) < PAUSE:
+                return True
+        with contextlib.suppress(OSError):
+            os.close(os.open(mark, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.utime(mark)
+        return False
 
     def _prune(self, coming: int) -> int:
         """Deletes the files that were not used for longest, if there is no room; gives the bytes that are left."""
@@ -134,6 +149,15 @@ class Folder:
                 if time.time() - os.stat(folder).st_mtime > ABANDONED:
                     os.rmdir(folder)
         return size
+
+
+def own_folder(part: str, most: int, names: re.Pattern[str]) -> Folder | None:
+    """A bounded folder of the user's own; None if nothing is kept, or it is not to be trusted, which is said once."""
+    where = usable(part, make=True)
+    return None if where is None else _own_folders.setdefault(str(where), Folder(str(where), most, names))
+
+
+_own_folders: dict[str, Folder] = {}
 
 
 def _listed(directory: str, names: re.Pattern[str]) -> tuple[list[tuple[int, int, str]], list[str]]:

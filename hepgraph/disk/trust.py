@@ -17,8 +17,6 @@ from pathlib import Path
 
 from hepgraph.errors import CacheWarning
 
-OTHERS = 0o022  # the bits of a mode that let others write
-
 
 class Refused(OSError):
     """A file or folder that is not used: why, and what to do."""

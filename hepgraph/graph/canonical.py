@@ -8,7 +8,7 @@ jet; with hash-consing this is common sub-expression elimination and hoisting at
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -84,17 +84,6 @@ def pulled(base: Space, m: Map) -> Space:
 def flattened(base: Space, parent: Space) -> Space:
     """The elements of base, under an earlier ancestor."""
     return base if base.parent is parent else space("flat", parent, (base,))
-
-
-def nearest_common(spaces: Iterable[Space]) -> Space | None:
-    """The deepest of the spaces if all others are among its ancestors, else None."""
-    found: Space | None = None
-    for s in spaces:
-        if found is None or found in ancestors(s):
-            found = s
-        elif s not in ancestors(found):
-            return None
-    return found
 
 
 def lift(x: Node, to: Space) -> Node:

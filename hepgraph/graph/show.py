@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -250,6 +250,24 @@ def _arrange(boxes: list[_Box]) -> None:
     for box in boxes:
         for below in box.inputs.values():
             users.setdefault(id(below), []).append(box)
+    rows = _layers(boxes, users)
+    for row in rows:
+        _place(row, [sum(b.width for b in r) for r in rows])
+    for _ in range(6):
+        for row in rows:
+            _pull(row, lambda box: list(box.inputs.values()))
+        for row in reversed(rows):
+            _pull(row, lambda box: users.get(id(box), []))
+    left = min((box.x for box in boxes), default=0)
+    y = 20.0
+    for row in rows:
+        for box in row:
+            box.x, box.y = box.x + 20 - left, y
+        y += max(box.height for box in row) + 44
+
+
+def _layers(boxes: list[_Box], users: dict[int, list[_Box]]) -> list[list[_Box]]:
+    """The boxes by layer, from the top: each is below its inputs."""
     moving = True
     while moving:
         moving = False
@@ -259,29 +277,20 @@ def _arrange(boxes: list[_Box]) -> None:
     for box in reversed(boxes):
         if not box.inputs and users.get(id(box)):
             box.layer = min(user.layer for user in users[id(box)]) - 1
-    lowest = min((box.layer for box in boxes), default=0)
     layers: dict[int, list[_Box]] = {}
     for box in boxes:
-        layers.setdefault(box.layer - lowest, []).append(box)
-    for row in layers.values():
-        _place(row, [sum(b.width for b in r) for r in layers.values()])
-    for _ in range(6):
-        for down in (True, False):
-            for layer in sorted(layers, reverse=not down):
-                near = [(box, list(box.inputs.values()) if down else users.get(id(box), [])) for box in layers[layer]]
-                middle = {
-                    id(box): sum(o.x + o.width / 2 for o in others) / len(others) if others else box.x + box.width / 2
-                    for box, others in near
-                }
-                layers[layer].sort(key=lambda box: middle[id(box)])
-                _spread(layers[layer], middle)
-    left = min((box.x for box in boxes), default=0)
-    y = 20.0
-    for layer in sorted(layers):
-        for box in layers[layer]:
-            box.x += 20 - left
-            box.y = y
-        y += max(box.height for box in layers[layer]) + 44
+        layers.setdefault(box.layer, []).append(box)
+    return [layers[layer] for layer in sorted(layers)]
+
+
+def _pull(row: list[_Box], near: Callable[[_Box], Sequence[_Box]]) -> None:
+    """Orders a row by where the boxes near each one are, and moves each there as far as there is room."""
+    middle = {}
+    for box in row:
+        others = near(box) or [box]
+        middle[id(box)] = sum(o.x + o.width / 2 for o in others) / len(others)
+    row.sort(key=lambda box: middle[id(box)])
+    _spread(row, middle)
 
 
 def _place(row: list[_Box], widths: Sequence[float]) -> None:

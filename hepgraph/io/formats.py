@@ -1,23 +1,77 @@
-"""Sources as plain values that fit into JSON, and back, so that files need not be opened to know what is in them."""
+"""Formats of files, one row each; sources as plain values that fit into JSON, so that files need not be opened."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import astuple, dataclass, field, fields, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import FilesetError
-from hepgraph.io.access.files import once
+from hepgraph.errors import DamagedFileError, FilesetError
+from hepgraph.imports import together
 from hepgraph.io.source import Absent, Column, File, Level, RecordLevel, Source
 
 _COLUMN = {each.name: each.default for each in fields(Column)}
 
 
+@dataclass(frozen=True)
+class Format:
+    """A format of files: how its files are known, the function that opens them, and a class for each kind of content.
+
+    `refused` says of files with other first bytes why they are not read. Functions and classes are imported on first
+    use, from `hepgraph.io`: their libraries take as long to import as all of hepgraph.
+    """
+
+    name: str
+    magic: bytes
+    suffixes: tuple[str, ...]
+    opener: tuple[str, str]
+    kinds: Mapping[str, tuple[str, str]]
+    refused: Mapping[bytes, str] = field(default_factory=dict)
+
+    def open(self, files: Any, *options: Any, **more: Any) -> Source:
+        """The dataset of files of this format."""
+        return _imported(self.opener)(files, *options, **more)  # type: ignore[no-any-return]
+
+
+ROOT = Format(
+    "ROOT", b"root", (".root",), ("root", "open_root"),
+    {"TTree": ("ttree.source", "RootSource"), "RNTuple": ("rntuple.source", "RNTupleSource")},
+)  # fmt: skip
+PARQUET = Format(
+    "Parquet", b"PAR1", (".parquet", ".parq", ".pq"), ("parquet.source", "open_parquet"),
+    {"Parquet": ("parquet.source", "ParquetSource")},
+    {b"PARE": "is an encrypted Parquet file; write it anew without that"},
+)  # fmt: skip
+FORMATS = (ROOT, PARQUET)
+SUFFIXES = tuple(suffix for each in FORMATS for suffix in each.suffixes)
+KINDS = {kind: place for each in FORMATS for kind, place in each.kinds.items()}
+
+
+def _imported(place: tuple[str, str]) -> Any:
+    with together():
+        return getattr(import_module(f"hepgraph.io.{place[0]}"), place[1])
+
+
+def format_of(path: str, start: bytes) -> Format:
+    """The format of a file, by its first bytes; raises DamagedFileError for anything else."""
+    for each in FORMATS:
+        if start.startswith(each.magic):
+            return each
+        for magic, why in each.refused.items():
+            if start.startswith(magic):
+                raise DamagedFileError(f"{path} {why}.")
+    if not start:
+        raise DamagedFileError(f"{path} is empty.")
+    names = " nor a ".join(each.name for each in FORMATS)
+    raise DamagedFileError(f"{path} is neither a {names} file (it starts with {start!r}).")
+
+
 def kind_of(source: Source) -> str:
-    """The format of the files of a source: `TTree`, `RNTuple` or `Parquet`."""
-    return {"RootSource": "TTree", "RNTupleSource": "RNTuple", "ParquetSource": "Parquet"}[type(source).__name__]
+    """The kind of content of the files of a source: `TTree`, `RNTuple` or `Parquet`."""
+    return next(kind for kind, (_, name) in KINDS.items() if name == type(source).__name__)
 
 
 def column_told(column: Column) -> dict[str, Any]:
@@ -85,18 +139,10 @@ def rebuilt_source(
     absent: Sequence[Absent] = (),
 ) -> Source:
     """A source of files that are known already; opens none. Raises FilesetError for a kind that there is not."""
-    once((file.path, file.tree) for file in files)
-    made: Any
-    match kind:
-        case "TTree":
-            from hepgraph.io.ttree.source import RootSource as made
-        case "RNTuple":
-            from hepgraph.io.rntuple.source import RNTupleSource as made
-        case "Parquet":
-            from hepgraph.io.parquet.source import ParquetSource as made
-        case _:
-            raise FilesetError(f"Files are of kind TTree, RNTuple or Parquet, not {kind!r}.")
-    source: Source = made(columns, files, step_size, metadata)
+    if kind not in KINDS:
+        *others, last = KINDS
+        raise FilesetError(f"Files are of kind {', '.join(others)} or {last}, not {kind!r}.")
+    source: Source = _imported(KINDS[kind])(columns, files, step_size, metadata)
     source.storage_options = dict(storage_options or {})  # type: ignore[attr-defined]
     source.absent = tuple(absent)
     return source

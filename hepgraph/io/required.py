@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -34,40 +35,52 @@ def texts_of(data: Data) -> Array:
     return np.array(texts, dtype=TEXT)
 
 
+@dataclass
+class _Asked:
+    """Parts of a graph that have to be read: columns, and levels of lists and records, which several columns tell."""
+
+    columns: Needs = field(default_factory=dict)
+    lists: list[tuple[Origin, str, int]] = field(default_factory=list)
+    checks: list[tuple[Origin, Sequence[str]]] = field(default_factory=list)  # columns, one of which checks lengths
+    records: list[tuple[Origin, str]] = field(default_factory=list)
+
+    def add(self, item: Item) -> None:
+        """Adds what an item reads itself."""
+        if isinstance(item, Node) and item.op in ("load", "load_valid"):
+            self.columns.setdefault(item.param[0], {})[item.param[1]] = Need.DATA
+        elif isinstance(item, Node) and item.op == "list_valid":
+            self.lists.append(item.param)
+        elif isinstance(item, Node) and item.op == "record_valid":
+            self.records.append(item.param)
+        elif isinstance(item, Space) and item.kind == "leaf":
+            origin, name, level = item.param
+            if isinstance(level, int):
+                self.lists.append((origin, name, level))
+            else:
+                self.columns.setdefault(origin, {})[name] = Need.DATA
+                self.checks += [(origin, level)] if level else []
+        elif isinstance(item, Space) and item.kind == "events":
+            self.columns.setdefault(item.param, {})
+
+
 def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
     """The columns that the items of a graph read, by dataset: their data, or their lengths alone.
 
     Lengths are those of one of the columns `among` which some are read anyway, if these are told.
     """
-    found: Needs = {}
-    lists: list[tuple[Origin, str, int]] = []
-    told: list[tuple[Origin, Sequence[str]]] = []
-    records: list[tuple[Origin, str]] = []
+    asked = _Asked()
     for item in order:
-        if isinstance(item, Node) and item.op in ("load", "load_valid"):
-            found.setdefault(item.param[0], {})[item.param[1]] = Need.DATA
-        elif isinstance(item, Node) and item.op == "list_valid":
-            lists.append(item.param)
-        elif isinstance(item, Node) and item.op == "record_valid":
-            records.append(item.param)
-        elif isinstance(item, Space) and item.kind == "leaf":
-            origin, name, level = item.param
-            if isinstance(level, int):
-                lists.append((origin, name, level))
-            else:
-                found.setdefault(origin, {})[name] = Need.DATA
-                told += [(origin, level)] if level else []
-        elif isinstance(item, Space) and item.kind == "events":
-            found.setdefault(item.param, {})
-    for origin, name in records:  # before the lists, as a column of these records has the lists around them
+        asked.add(item)
+    found = asked.columns
+    for origin, name in asked.records:  # before the lists, as a column of these records has the lists around them
         have = found.setdefault(origin, {})
         if not any(_has_record(origin.source.columns[column], name) for column in have):
             have[record_holder(origin.source, name).name] = Need.DATA
-    for origin, name, level in lists:
+    for origin, name, level in asked.lists:
         have = found.setdefault(origin, {})
         if not any(_has_level(origin.source.columns[column], name, level) for column in have):
             have[holder(origin.source, name, level, None if among is None else among[origin]).name] = Need.COUNTS
-    for origin, names in told:
+    for origin, names in asked.checks:
         have = found[origin]
         if not any(name in have for name in names):
             have[witness(origin.source, names, None if among is None else among[origin])] = Need.COUNTS

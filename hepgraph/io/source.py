@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
+from numbers import Real
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -400,14 +401,6 @@ class Source(ABC):
         """The identity of a file's content, as far as is known without reading it all."""
         return file.uuid
 
-    def narrow(self, names: Iterable[str]) -> Source:
-        """The same source, knowing only these columns and those they take their counts from: small to send along."""
-        other = copy.copy(self)
-        kept = {name: self.columns[name] for name in names if name in self.columns}
-        counts = {column.counts for column in kept.values() if column.counts}
-        other.columns = {name: column for name, column in self.columns.items() if name in kept or name in counts}
-        return other
-
     def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
         """The range without entries at its ends that are known, without reading them, to fail one of the cuts."""
         return partition
@@ -531,16 +524,18 @@ def check_step_size(step_size: int | str | None) -> int | str | None:
     return step_size if isinstance(step_size, str) else int(step_size)
 
 
-def parse_bytes(text: str) -> int:
-    """The number of bytes in an amount of memory.
+def parse_bytes(amount: Any) -> int:
+    """The number of bytes in an amount of memory, or that number itself. Raises ValueError for anything else.
 
-    >>> parse_bytes("50 MB"), parse_bytes("1.5 GiB"), parse_bytes("100kB")
-    (50000000, 1610612736, 100000)
+    >>> parse_bytes("50 MB"), parse_bytes("1.5 GiB"), parse_bytes("100kB"), parse_bytes(1e9)
+    (50000000, 1610612736, 100000, 1000000000)
     """
+    if isinstance(amount, Real) and not isinstance(amount, bool) and 0 < float(amount) < float("inf"):
+        return int(float(amount))
     units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b\s*", amount.lower()) if isinstance(amount, str) else None
     if match is None or float(match[1]) <= 0:
-        raise ValueError(f"{text!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
+        raise ValueError(f"{amount!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
     return int(float(match[1]) * units[match[2]])
 
 

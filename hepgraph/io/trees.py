@@ -71,11 +71,11 @@ def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
             file = uproot.open({path: None}, array_cache=None, object_cache=None, **system_options(path, options))
     except DamagedFileError as error:
         try:
-            kind = sniff(path, options)
+            kind = sniff(path, options).name
         except DamagedFileError as better:
             raise better from error
-        if kind != "root":
-            raise DamagedFileError(f"{path} is a {kind.capitalize()} file, not a ROOT file.") from error
+        if kind != "ROOT":
+            raise DamagedFileError(f"{path} is a {kind} file, not a ROOT file.") from error
         raise
     try:
         with edge(path):

@@ -78,6 +78,34 @@ def lowered(origin: Any, outputs: Sequence[Output], events: Space, first: bool =
             asked[reason.item] = str(reason)
 
 
+class Arguments:
+    """The arguments of the loops: their addresses, and the first index and length of each."""
+
+    def __init__(self, count: int) -> None:
+        self.table = np.zeros(max(1, count), np.uintp)
+        sizes = np.zeros((1 + count, 2), np.int64)
+        self.report, self.slots = sizes[0], sizes[1:]  # the loops report what they looked at beyond a length
+        self.report[:] = -1
+        self._owners: list[Any] = []
+
+    def point(self, k: int, array: Any, shift: int = 0) -> None:
+        """An array that others keep, as an argument."""
+        self.table[k] = array.ctypes.data - shift * array.itemsize
+        self.slots[k] = shift, len(array)
+
+    def keep(self, k: int, array: Any, least: int = 1) -> None:
+        """An array as an argument; what is not there may be looked at, and is then not used."""
+        if array.size < least:
+            array = np.zeros(least, array.dtype)
+        self._owners.append(array)
+        self.point(k, array)
+
+    def point_to(self, k: int, function: Any) -> None:
+        """A native function as an argument."""
+        self._owners.append(function)  # which owns the code
+        self.table[k] = function.address
+
+
 class Kernel:
     """Some results of one dataset as a loop tree and LLVM text; `build` compiles it.
 
@@ -88,15 +116,36 @@ class Kernel:
     def __init__(self, origin: Any, outputs: Sequence[Output], events: Space, asked: dict[Item, str]) -> None:
         self.origin, self.outputs, self.events = origin, outputs, events
         self.check = bool(os.environ.get("HEPGRAPH_KERNEL_CHECK"))
-        actions: list[Action] = []
         self.items: dict[int, tuple[Item, ...]] = {}
         self.targets: list[Callable[[Lowered, Action, Env], None]] = []
         self.sizes: dict[int, int] = {}
         self.filled: dict[int, Filled] = {}
+        self.fills = sum(len(output.fills) for output in outputs)
+        self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
+        self._native: Any = None
+        actions, self.roots = self._outputs()
+        written = dict.fromkeys(item for items in self.items.values() for item in items)
+        self.roots += [root for item in written if not as_it_is(item) for root in (item, *place_of(item)[1])]
+        whole = ordered(self.roots)
+        self.asked = without_rule(whole) | asked
+        given = closed(self.asked, whole) if self.asked else frozenset()
+        order = ordered(self.roots, until=given.__contains__)
+        copied = [item for item in written if as_it_is(item) or item in given]
+        actions += [self._append_action(item) for item in written if not (as_it_is(item) or item in given)]
+        actions += self._guards(order, given)
+        self.staged = staged_of(order, given)
+        scheduler = Scheduler(self.staged, order, given)
+        self.trees: list[list[Step]] = [scheduler.schedule(part, events) for part in split(scheduler, actions)]
+        self.text, shared = module(self.trees, scheduler, self.targets, self.check)
+        self.slots, self.areas = list(shared.slots), shared.areas
+        self.given = self._needed(copied, given, scheduler)
+
+    def _outputs(self) -> tuple[list[Action], list[Item]]:
+        """The actions of results that are no arrays, and the items that they look at; `items` gets those of arrays."""
+        actions: list[Action] = []
         roots: list[Item] = []
         parts: set[Node] = set()
-        self.fills = sum(len(output.fills) for output in outputs)
-        for number, output in enumerate(outputs):
+        for number, output in enumerate(self.outputs):
             if output.kind == "array":
                 self.items[number] = output.items
             elif output.kind == "hist":
@@ -109,30 +158,25 @@ class Kernel:
                     actions.append(self._fill_action(number, fill, target))
                     roots += fill.wants
             else:
-                for part in output.parts:
-                    if part not in parts:  # several results may share it
-                        parts.add(part)
-                        actions.append(self._part_action(part))
-                        roots.append(part)
-        written = dict.fromkeys(item for items in self.items.values() for item in items)
-        roots += [root for item in written if not as_it_is(item) for root in (item, *place_of(item)[1])]
-        whole = ordered(roots)
-        self.asked = without_rule(whole) | asked
-        given = closed(self.asked, whole) if self.asked else frozenset()
-        order = ordered(roots, until=given.__contains__)
-        plain = [item for item in written if as_it_is(item) or item in given]
-        actions += [self._append_action(item) for item in written if not (as_it_is(item) or item in given)]
+                new = [part for part in output.parts if part not in parts]  # several results may share one
+                parts.update(new)
+                actions += map(self._part_action, new)
+                roots += new
+        return actions, roots
+
+    def _guards(self, order: Sequence[Item], given: frozenset[Item]) -> list[Action]:
+        """Where awkward would raise while running, so must we."""
+        actions: list[Action] = []
         for item in order:
             if isinstance(item, Map) and item.kind in ("pick", "gather") and item not in given:
                 actions += self._checks(item)
             elif isinstance(item, Map) and item.kind == "match" and item not in given:
                 actions.append(self._lengths(item))
-        self.staged = staged_of(order, given)
-        scheduler = Scheduler(self.staged, order, given)
-        self.trees: list[list[Step]] = [scheduler.schedule(part, events) for part in split(scheduler, actions)]
-        self.text, shared = module(self.trees, scheduler, self.targets, self.check)
-        self.slots, self.areas = list(shared.slots), shared.areas
-        needed = dict.fromkeys(item for item in plain if not (isinstance(item, Node) and item.op == "literal"))
+        return actions
+
+    def _needed(self, copied: Sequence[Item], given: frozenset[Item], scheduler: Scheduler) -> tuple[Item, ...]:
+        """The items that the interpreter makes before each run."""
+        needed = dict.fromkeys(item for item in copied if not (isinstance(item, Node) and item.op == "literal"))
         for slot in self.slots:
             if slot.kind == "scratch":
                 needed |= dict.fromkeys(bounded(_scratch_space(slot.item), given))
@@ -140,10 +184,7 @@ class Kernel:
                 needed |= dict.fromkeys(scheduler.chain(slot.item)[:-1])
             elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
                 needed[slot.item] = None
-        self.given = tuple(needed)
-        self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
-        self.roots = roots
-        self._native: Any = None
+        return tuple(needed)
 
     def build(self) -> None:
         """Compiles the text, if that was not done, and if there is anything to be done by it."""
@@ -261,60 +302,28 @@ class Kernel:
             return self._run(loaded, given, streams)
 
     def _run(self, loaded: Loaded, given: Mapping[Item, Any], streams: Streams) -> list[Any] | None:
-        entries, first = loaded.entries(self.origin)
         offsets = Offsets(loaded, given)
         bins: dict[tuple[int, int], Any] = {}
         totals: dict[Node, Any] = {}
-        table = np.zeros(max(1, len(self.slots)), np.uintp)
-        sizes = np.zeros((1 + len(self.slots), 2), np.int64)  # the report, then first index and length of each slot
-        sizes[0] = -1
-        keep: list[Any] = []
+        arguments = Arguments(len(self.slots))
         moving: list[tuple[int, StackSlot]] = []
-
-        def point(k: int, array: Any, shift: int = 0) -> None:
-            table[k] = array.ctypes.data - shift * array.itemsize
-            sizes[k + 1] = shift, len(array)
-
         for k, slot in enumerate(self.slots):
-            if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
-                moving.append((k, slot))
-                continue
-            if slot.kind == "function":
-                function, kinds = slot.item
-                keep.append(function.native(kinds))  # which owns the code
-                table[k] = keep[-1].address
-                continue
-            if slot.kind == "given":
-                array = np.ascontiguousarray(given[slot.item], slot.dtype)
-            elif slot.kind == "rank":
-                array = ranks(slot.item, given, entries)
-            elif slot.kind == "stream":
-                array = streams.array(slot.item)
-            else:
-                array = self._array(slot, loaded, offsets, bins, totals)
-            least = 2 if slot.kind == "offsets" else 1  # what is not there may be looked at, and is then not used
-            if array.size < least:
-                array = np.zeros(least, array.dtype)
-            keep.append(array)
-            point(k, array)
-        spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
-        stage = BlockStage(loaded, offsets, self.staged)
-        status = 0
-        for start in range(0, entries if self._native is not None else 0, BLOCK):
-            stop = min(start + BLOCK, entries)
-            stage.move(start, stop)
-            for k, slot in moving:
-                if slot.kind == "spare":
-                    spare[k][0] = stage.spare(slot.item)
-                    point(k, spare[k])
-                else:
-                    point(k, *stage.buffer(slot.item))
-            status |= self._native.kernel(start, stop, first, table.ctypes.data, sizes.ctypes.data + 16)
-        if sizes[0, 0] >= 0:
-            slot, at = self.slots[sizes[0, 0]], sizes[0, 1]
-            low, size = sizes[1 + sizes[0, 0]]
-            raise AssertionError(f"the kernel looked at {at} of {slot}, which has {size} from {low}\n{self}")
-        if status:
+            match slot.kind:
+                case "function":
+                    function, kinds = slot.item
+                    arguments.point_to(k, function.native(kinds))
+                case "given":
+                    arguments.keep(k, np.ascontiguousarray(given[slot.item], slot.dtype))
+                case "rank":
+                    arguments.keep(k, ranks(slot.item, given, len(loaded.partition)))
+                case "stream":
+                    arguments.keep(k, streams.array(slot.item))
+                case _ if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
+                    moving.append((k, slot))
+                case kind:
+                    least = 2 if kind == "offsets" else 1
+                    arguments.keep(k, self._array(slot, loaded, offsets, bins, totals), least)
+        if self._loop(loaded, BlockStage(loaded, offsets, self.staged), arguments, moving):
             return None
         return [
             collected(self.items[number], streams, given)
@@ -322,6 +331,29 @@ class Kernel:
             else self._result(number, output, bins, totals)
             for number, output in enumerate(self.outputs)
         ]
+
+    def _loop(
+        self, loaded: Loaded, stage: BlockStage, arguments: Arguments, moving: Sequence[tuple[int, StackSlot]]
+    ) -> int:
+        """Runs the loops block by block, for each of which some arguments move; gives 0 if nothing was wrong."""
+        entries, first = loaded.entries(self.origin)
+        spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
+        status = 0
+        for start in range(0, entries if self._native is not None else 0, BLOCK):
+            stop = min(start + BLOCK, entries)
+            stage.move(start, stop)
+            for k, slot in moving:
+                if slot.kind == "spare":
+                    spare[k][0] = stage.spare(slot.item)
+                    arguments.point(k, spare[k])
+                else:
+                    arguments.point(k, *stage.buffer(slot.item))
+            status |= self._native.kernel(start, stop, first, arguments.table.ctypes.data, arguments.slots.ctypes.data)
+        if arguments.report[0] >= 0:
+            slot, at = self.slots[arguments.report[0]], arguments.report[1]
+            low, size = arguments.slots[arguments.report[0]]
+            raise AssertionError(f"the kernel looked at {at} of {slot}, which has {size} from {low}\n{self}")
+        return status
 
     def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """The memory that an argument of the kernel points to."""

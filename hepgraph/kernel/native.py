@@ -45,13 +45,6 @@ def optimised(text: str, level: int = 2) -> Any:
     return module, maker
 
 
-def assembly(text: str, level: int = 2) -> str:
-    """The machine code to read."""
-    with _lock:
-        module, maker = optimised(text, level)
-        return maker.emit_assembly(module)  # type: ignore[no-any-return]
-
-
 def level_of(text: str) -> int:
     """How much LLVM optimises a text."""
     return LEVEL if text.count("\n") < LARGE else min(LEVEL, 1)

@@ -588,11 +588,6 @@ def _line_of(mask: Node) -> str:
     return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"
 
 
-def in_rows(x: Lazy, like: Lazy) -> Form:
-    """The form of x, checked to have the same rows as another array."""
-    return together([like, x])[0][1]
-
-
 def records(x: Lazy) -> Record | None:
     """The record at the heart of an array, None if there is none."""
     return record_of(x._form)

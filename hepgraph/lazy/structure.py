@@ -156,7 +156,7 @@ def from_regular(array: Lazy, axis: Any = 1) -> Lazy:
             case Option(valid, content):
                 return option(valid, loose(content))
             case List(s, content, _):
-                return List(s, loose(content) if axis is None else content)
+                return List(s, loose(content))
             case _:
                 return form
 

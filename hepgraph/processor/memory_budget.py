@@ -11,7 +11,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -188,22 +187,12 @@ def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mappi
             source.most_entries = max(LEAST, int(longest * room / ranges))
 
 
-def amount(memory: Any) -> int:
-    """The number of bytes that a user means by an amount of memory or a number. Raises ValueError for anything else."""
-    if isinstance(memory, str):
-        return parse_bytes(memory)
-    told = float(memory) if isinstance(memory, Real) and not isinstance(memory, bool) else 0.0
-    if not 0 < told < float("inf"):
-        raise ValueError(f"{memory!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
-    return int(told)
-
-
 def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
     """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it.
 
     Makes ranges shorter first, if that helps and the user did not say how long they are.
     """
-    allowed = amount(memory)
+    allowed = parse_bytes(memory)
     trials = tried(made, policy or Policy())
     shortened(made, workers, allowed, trials)
     if any(_shared(each, trials.get(number, Trial())) for number, each in enumerate(made)):

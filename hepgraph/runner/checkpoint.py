@@ -24,7 +24,7 @@ from itertools import pairwise
 from typing import Any
 
 from hepgraph.disk import plain
-from hepgraph.disk.files import opened, parsed
+from hepgraph.disk.files import opened, parsed, sealed, unsealed
 from hepgraph.disk.trust import Refused, check, told
 from hepgraph.errors import CheckpointError
 from hepgraph.fingerprint import Fingerprint, fingerprint
@@ -47,11 +47,6 @@ def print_of(each: AnyPass, depends: Mapping[str, str] | None = None) -> Fingerp
     more = () if not depends else sorted(depends.values())
     code = maker(each.origin.source)
     return fingerprint(FORMAT, dict(versions()).get("hepgraph"), each.content(), code, more, main=each.origin)
-
-
-def plan_key(each: AnyPass) -> str:
-    """The hash of what the results of ranges depend on, but for the data: the same in another process."""
-    return print_of(each).key
 
 
 def uses_place(each: AnyPass) -> bool:
@@ -198,12 +193,12 @@ class Checkpoint:
         if data is None:
             return None
         again = f"checkpoint {self.where}: the result of {partition} was damaged, and is computed again"
-        head = len(MAGIC) + 32
-        if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
+        body = unsealed(MAGIC, name, data)
+        if body is None:
             self.notes.append(again)
             return None
         try:
-            partials, row = plain.read(zlib.decompress(data[head:]), None if distrust else _unpickled)
+            partials, row = plain.read(zlib.decompress(body), None if distrust else _unpickled)
             if not isinstance(row, Row) or len(partials) != len(each.sinks):
                 raise ValueError("it is no result")
         except plain.Pickled as pickled:
@@ -233,7 +228,7 @@ class Checkpoint:
         body = zlib.compress(told, 1)
         with self._words("be written to"):
             try:
-                self.store.write(name, MAGIC + _sum(name, body) + body)
+                self.store.write(name, b"".join(sealed(MAGIC, name, body)))
             except BusyError as error:
                 raise CheckpointError(
                     f"Another run took over the checkpoint {self.where} ({error}), as this one was silent for too long."
@@ -335,10 +330,6 @@ def _unpickled(body: bytes) -> Any:
         return pickle.loads(body[1:]) if body[:1] == b"P" else loads(body[1:])
     except (AttributeError, ImportError, pickle.UnpicklingError) as error:
         raise _Unloadable(error) from error
-
-
-def _sum(name: str, data: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + data).digest()
 
 
 def _other(where: str, changed: list[str], theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> str:

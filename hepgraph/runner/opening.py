@@ -9,6 +9,7 @@ from typing import Any
 from hepgraph.datasets.events import open_source
 from hepgraph.datasets.fileset import Dataset, Place, iter_absent
 from hepgraph.errors import DisagreementError, MissingTreeError, SourceError
+from hepgraph.io.access.files import once, split_tree
 from hepgraph.io.agreement import agreed
 from hepgraph.io.formats import column_of, file_of, kind_of, rebuilt_source, scaled
 from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
@@ -106,8 +107,6 @@ def places_of(dataset: Dataset, options: Options, policy: Policy) -> list[Place]
         try:
             found += replace(dataset, files={file: own} if own else [file]).places(options)
         except SourceError:
-            from hepgraph.io.access.files import split_tree
-
             path, tree = (str(file), own) if own else split_tree(str(file))
             found.append(((path,), tree))
     return found
@@ -140,6 +139,7 @@ def joined(
             before += 1
             continue
         absent.append(_absent(one, before))
+    once((file.path, file.tree) for file in files)
     return rebuilt_source(sound[0][0].kind, columns, files, step_size, metadata, options, absent)
 
 
@@ -159,4 +159,5 @@ def _known(dataset: Dataset, step_size: int | str | None, options: Options) -> S
         error = SourceError(f"None of the files of dataset {dataset.name!r} could be opened: {absent[0].error}")
         error.absent = absent
         raise error
+    once((file.path, file.tree) for file in files)
     return rebuilt_source(known["kind"], columns, files, step_size, dataset.metadata, options, absent)

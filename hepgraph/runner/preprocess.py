@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,8 @@ from typing import Any
 from hepgraph.arguments import spoken
 from hepgraph.datasets.fileset import KNOWN, Dataset, Fileset, Place, datasets
 from hepgraph.disk.files import parsed
-from hepgraph.disk.trust import check, private, say, told, usable
+from hepgraph.disk.folder import own_folder
+from hepgraph.disk.trust import check, private, say, told
 from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
 from hepgraph.io.access.store import Store, stamp
@@ -26,6 +28,8 @@ from hepgraph.runner.provenance import versions
 from hepgraph.runner.retry import Policy, said
 
 _FORMAT = 1
+MOST = 256 << 20  # bytes of the user's own cache
+_NAMES = re.compile(r"[0-9a-f]{64}\.z")
 
 
 @spoken()
@@ -145,9 +149,9 @@ class _Cache:
 
     def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.options = options
-        folder = usable("files", make=True) if where is True else None if where is False else where
-        self.store = None if folder is None else Store(os.fspath(folder))
-        if self.store is not None and self.store.local and where is not True:
+        self.folder = own_folder("files", MOST, _NAMES) if where is True else None
+        self.store = None if isinstance(where, bool) else Store(os.fspath(where))
+        if self.store is not None and self.store.local:
             try:
                 private(self.store.root)
                 check(self.store.root, shared=True)
@@ -167,11 +171,16 @@ class _Cache:
         text = json.dumps([_FORMAT, _version(), list(paths), tree, found])
         return f"{hashlib.sha256(text.encode()).hexdigest()}.z"
 
+    def _bytes(self, name: str) -> bytes | None:
+        if self.folder is not None:
+            return self.folder.content(os.path.join(self.folder.directory, name))  # type: ignore[no-any-return]
+        return None if self.store is None else self.store.read(name)
+
     def read(self, place: Place) -> Found | None:
-        if self.store is None or (name := self._name(place)) is None:
+        if (self.folder or self.store) is None or (name := self._name(place)) is None:
             return None
         try:
-            data = self.store.read(name)
+            data = self._bytes(name)
             if data is None:
                 return None
             known = parsed(zlib.decompress(data))
@@ -181,13 +190,17 @@ class _Cache:
             return None
 
     def write(self, one: Found) -> None:
-        if self.store is None or one.file is None or (name := self._name(one.place)) is None:
+        if (self.folder or self.store) is None or one.file is None or (name := self._name(one.place)) is None:
             return
         known = {"kind": one.kind, "columns": [column_told(c) for c in one.columns], "file": file_told(one.file)}
-        try:
-            self.store.write(name, zlib.compress(json.dumps(known).encode(), 3))
-        except OSError as error:
-            self._unused("cannot be written", error)
+        data = zlib.compress(json.dumps(known).encode(), 3)
+        if self.folder is not None:
+            self.folder.write(self.folder.directory, name, [data])
+        if self.store is not None:
+            try:
+                self.store.write(name, data)
+            except OSError as error:
+                self._unused("cannot be written", error)
 
 
 def _version() -> str:

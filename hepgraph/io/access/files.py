@@ -24,11 +24,10 @@ from hepgraph.errors import (
     suggestion,
 )
 from hepgraph.io.access.remote import AnswerError, beneath, is_missing, met, system_options
+from hepgraph.io.formats import FORMATS, SUFFIXES, Format, format_of
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | None]
 Options: TypeAlias = Mapping[str, Any] | None
-
-SUFFIXES = (".root", ".parquet", ".parq", ".pq")
 
 
 def resolve(files: Files, storage_options: Options = None) -> list[tuple[str, str | None]]:
@@ -53,14 +52,16 @@ def once(places: Iterable[tuple[str, str | None]]) -> None:
     seen: dict[tuple[Any, str | None], set[str]] = {}
     for path, tree in places:
         name, _, cycle = (tree or "").strip("/").partition(";")
-        cycles = seen.setdefault((path if is_remote(path) else _same_file(path), name), set())
+        cycles = seen.setdefault((same_file(path), name), set())
         if cycles and (not cycle or cycle in cycles or "" in cycles):
             raise FilesetError(f"{path} is listed twice; its events would be counted twice.")
         cycles.add(cycle)
 
 
-def _same_file(path: str) -> Any:
-    """The identity of a local file, common to all of its paths."""
+def same_file(path: str) -> Any:
+    """The identity of a local file, common to all of its paths; an URL is its own."""
+    if is_remote(path):
+        return path
     try:
         status = os.stat(path)
     except OSError:
@@ -129,10 +130,11 @@ def _expand(path: str, options: Mapping[str, Any]) -> list[str]:
         return _expand_remote(path, options)
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.isdir(path):
-        names = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
-        if not names:
-            raise MissingFileError(f"The directory {path} has no ROOT or Parquet files in it.")
-        return [os.path.join(path, name) for name in names]
+        found = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+        if not found:
+            names = " or ".join(each.name for each in FORMATS)
+            raise MissingFileError(f"The directory {path} has no {names} files in it.")
+        return [os.path.join(path, name) for name in found]
     if os.path.isfile(path):
         return [path]
     if os.path.exists(path):
@@ -169,20 +171,12 @@ def _expand_remote(path: str, options: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def sniff(path: str, storage_options: Options = None) -> str:
-    """`"root"` or `"parquet"`, by the first bytes of the file; raises DamagedFileError for anything else."""
+def sniff(path: str, storage_options: Options = None) -> Format:
+    """The format of a file, by its first bytes; raises DamagedFileError for anything else."""
     met(path)
     with edge(path), fsspec.open(path, "rb", **system_options(path, storage_options)) as file:
         start = file.read(8)
-    if start[:4] == b"root":
-        return "root"
-    if start[:4] == b"PAR1":
-        return "parquet"
-    if start[:4] == b"PARE":
-        raise DamagedFileError(f"{path} is an encrypted Parquet file; write it anew without that.")
-    if not start:
-        raise DamagedFileError(f"{path} is empty.")
-    raise DamagedFileError(f"{path} is neither a ROOT nor a Parquet file (it starts with {start!r}).")
+    return format_of(path, start)
 
 
 _NETWORK = {"aiohttp", "requests", "urllib3", "XRootD", "fsspec_xrootd", "botocore", "s3fs"}

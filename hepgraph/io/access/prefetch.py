@@ -6,6 +6,7 @@ Of local files the system does that itself, when it is told what.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.io.access.handles import Stamp
-from hepgraph.io.access.ranges import LOCAL_GAP, Bytes, Range
+from hepgraph.io.access.ranges import LOCAL_GAP, REMOTE_GAP, Bytes, Place, Range, coalesced, nowhere
 
 MOST = 256 << 20  # bytes that are fetched and not yet asked for
 SAMPLE = 16  # ranges, of which it is looked whether they are in memory
@@ -134,8 +135,8 @@ class Allowed:
     def read(self, start: int, stop: int, room: np.ndarray[Any, Any]) -> memoryview:
         return self.fetch([(start, stop)])[0]
 
-    def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
-        self._size += sum(stop - start for start, stop in ranges)
+    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
+        self._size += sum(piece.stop - piece.start for piece in coalesced(ranges, REMOTE_GAP))
         if not self._allowed(self._size):
             raise NoRoom(f"{self._size} bytes")
         return self._data.fetch(ranges)
@@ -210,21 +211,12 @@ def _is_there(file: int, place: int) -> bool:
     return True
 
 
-def _stretches(ranges: Iterable[Range]) -> Iterator[Range]:
-    """The stretches that some ranges in order cover, with short gaps between them.
+def _stretches(ranges: Sequence[Range]) -> Iterator[Range]:
+    """The bytes of some ranges, and of short gaps between them, in stretches.
 
     >>> list(_stretches([(0, 5), (3, 9), (20, 30), (500_000, 700_000)]))
     [(0, 30), (500000, 631072), (631072, 700000)]
     """
-    begin = end = -LOCAL_GAP - 1
-    for start, stop in ranges:
-        if start > end + LOCAL_GAP:
-            if end > begin:
-                yield begin, end
-            begin = start
-        end = max(end, stop)
-        while end - begin >= STRETCH:
-            yield begin, begin + STRETCH
-            begin += STRETCH
-    if end > begin:
-        yield begin, end
+    for piece in coalesced(ranges, LOCAL_GAP, sys.maxsize):
+        for start in range(piece.start, piece.stop, STRETCH):
+            yield start, min(start + STRETCH, piece.stop)

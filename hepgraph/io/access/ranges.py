@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -24,6 +24,12 @@ LONGEST = 64 * 1024 * 1024
 
 
 NOWHERE: Array = np.empty(0, np.uint8)
+Place: TypeAlias = Callable[[int], Array]
+
+
+def nowhere(size: int) -> Array:
+    """No memory to be used again: each range gets its own."""
+    return NOWHERE
 
 
 class ShortFile(ValueError):
@@ -47,8 +53,11 @@ class Bytes(Protocol):
     def read(self, start: int, stop: int, room: Array) -> memoryview:
         """The bytes of one range, in `room` if there is enough; raises ShortFile if the file ends before."""
 
-    def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
-        """The bytes of each (start, stop), in order; raises ShortFile if the file ends before."""
+    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
+        """The bytes of each (start, stop), in order; raises ShortFile if the file ends before.
+
+        Those of a local file are where `place` says for so many bytes, if that is enough.
+        """
 
 
 def remote(path: str, options: Mapping[str, Any]) -> Bytes:
@@ -99,17 +108,20 @@ class LocalBytes:
         if not 0 <= start <= stop <= self.size:
             raise ShortFile(index, f"bytes {start} to {stop} are wanted, and the file has {self.size}")
 
-    def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
+    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
         for index, (start, stop) in enumerate(ranges):
             self._check(index, start, stop)
         found: list[memoryview] = [memoryview(b"")] * len(ranges)
-        for piece in coalesced(ranges, LOCAL_GAP):
+        pieces = coalesced(ranges, LOCAL_GAP)
+        room = place(sum([piece.stop - piece.start for piece in pieces]))
+        for piece in pieces:
             try:
-                data = self.read(piece.start, piece.stop, NOWHERE)
+                data = self.read(piece.start, piece.stop, room)
             except ShortFile as error:
                 raise ShortFile(piece.parts[-1][0], str(error)) from None
             for index, start, stop in piece.parts:
                 found[index] = data[start:stop]
+            room = room[len(data) :]
         return found
 
 
@@ -132,7 +144,7 @@ class RemoteBytes:
         found: Sequence[Any] = self._system.cat_ranges([self._inner] * len(ranges), starts, stops, on_error="return")
         return found
 
-    def fetch(self, ranges: Sequence[Range]) -> list[memoryview]:
+    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
         for index, (start, stop) in enumerate(ranges):
             if not 0 <= start <= stop:
                 raise ShortFile(index, f"bytes {start} to {stop} are wanted")

@@ -22,7 +22,7 @@ from hepgraph.errors import AccessError, ChangedFileError, MissingFileError, Sou
 T = TypeVar("T")
 
 OURS = "hepgraph"
-LONGEST_WAIT = 60.0
+LONGEST_PAUSE = 60.0
 PASSING = (408, 425, 429)  # answers below 500 of which another try may have a better one
 XROOTD = ("root://", "roots://", "xroot://", "xroots://")
 NOT_FOUND = 3011  # the numbers of XRootD's protocol
@@ -56,7 +56,7 @@ class Patience:
         asked = getattr(error, "headers", None)
         told = str(asked.get("Retry-After", "")) if asked is not None else ""
         wait = float(told) if told.isdigit() else self.wait * 3 ** (tried - 1)
-        time.sleep(min(wait, LONGEST_WAIT))
+        time.sleep(min(wait, LONGEST_PAUSE))
 
 
 def system_options(path: str, options: Mapping[str, Any] | None) -> dict[str, Any]:

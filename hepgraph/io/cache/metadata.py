@@ -17,8 +17,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hepgraph.disk import plain, trust
-from hepgraph.disk.folder import Folder
+from hepgraph.disk import plain
+from hepgraph.disk.files import sealed, unsealed
+from hepgraph.disk.folder import Folder, own_folder
 from hepgraph.io.access.identity import settled
 from hepgraph.io.source import Column, File, Level, RecordLevel
 
@@ -31,52 +32,36 @@ for _kind in (Column, File, Level, RecordLevel):
     plain.plain(_kind)
 
 
-def directory() -> Path | None:
+def folder() -> Folder | None:
     """Where things are kept; None if nowhere."""
-    return trust.directory("known")
+    return own_folder("known", MOST, _NAME)
 
 
 def recall(path: str, state: Any, *what: Any) -> Any:
     """Cached metadata of a file in a state; None if there is none."""
-    disk = None if state is None or not _code() else _disk()
+    disk = None if state is None or not _code() else folder()
     if disk is None:
         return None
     name = _name(path, state, what)
     where = os.path.join(disk.directory, name[:2], name)
-    data = bytes(disk.content(where) or b"")
-    head = len(MAGIC) + 32
-    if data[: len(MAGIC)] != MAGIC or data[len(MAGIC) : head] != _sum(name, data[head:]):
-        return None
+    data = unsealed(MAGIC, name, bytes(disk.content(where) or b""))
     try:
-        return plain.read(data[head:])
+        return None if data is None else plain.read(data)
     except (ValueError, plain.Pickled):
         return None
 
 
 def remember(value: Any, path: str, state: Any, *what: Any) -> None:
     """Keeps what was found out about a file that had this state, before and after."""
-    disk = _disk() if state is not None and _code() and settled(path) else None
+    keeps = state is not None and _code() and settled(path)
+    disk = folder() if keeps else None
     if disk is not None:
         name = _name(path, state, what)
         try:
             data, _ = plain.written(value)
         except TypeError:  # there is something in it that only uproot knows
             return
-        disk.write(os.path.join(disk.directory, name[:2]), name, [MAGIC, _sum(name, data), data])
-
-
-def _disk() -> Folder | None:
-    where = directory()
-    if where is None or trust.usable("known", make=True) is None:
-        return None
-    return _disks.setdefault(str(where), Folder(str(where), MOST, _NAME))
-
-
-_disks: dict[str, Folder] = {}
-
-
-def _sum(name: str, data: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + data).digest()
+        disk.write(os.path.join(disk.directory, name[:2]), name, sealed(MAGIC, name, data))
 
 
 def _name(path: str, state: Any, what: tuple[Any, ...]) -> str:

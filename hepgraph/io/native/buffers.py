@@ -18,6 +18,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 SMALLEST = 2**16
 MOST = 2**26
+LARGEST_ROOM = 2**25  # bytes of scratch that are kept
 COUNTED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
@@ -50,4 +51,25 @@ def _holders(owners: list[Array], index: int) -> int:
     return sys.getrefcount(owners[index])
 
 
+class Scratch(threading.local):
+    """Memory that a thread uses for one piece after the other, for each use: it grows to what was needed."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, Array] = {}
+
+    def room(self, use: str, size: int) -> Array:
+        """At least so many bytes, which hold anything; the same for every call with this use, unless they are many."""
+        found = self._rooms.get(use)
+        if found is None or len(found) < size:
+            found = np.empty(max(size, SMALLEST), np.uint8)
+            if size <= LARGEST_ROOM:
+                self._rooms[use] = found
+        return found
+
+    def place(self, use: str, size: int) -> Array:
+        """So many bytes of that room."""
+        return self.room(use, size)[:size]
+
+
 shelf = Shelf()
+scratch = Scratch()

@@ -184,24 +184,23 @@ def _to_line(place: str, width: int, line: int) -> str:
 
 def _sum(dtype: np.dtype[Any]) -> str:
     """One step at a time up to the first that is wanted, and to a line of the caches; then eight at a time."""
-    bits, many = 8 * dtype.itemsize, "<8 x i64>"
+    return _sum_up_to_a_line(dtype) + _sum_of_eights(dtype) + _sum_one_by_one(dtype)
 
-    def widened(new: str, stored: str, vector: str = "{}") -> str:
-        old, wide = vector.format(f"i{bits}"), vector.format("i64")
-        if bits == 64:
-            return f"%{new} = bitcast {old} %{stored} to {wide}"
-        return f"%{new} = {'sext' if dtype.kind == 'i' else 'zext'} {old} %{stored} to {wide}"
 
-    doubled, sums = [], "v"
-    for distance in (1, 2, 4):  # sums of the two, four and eight that end at each one
-        lanes = ", ".join(f"i32 {8 - distance + lane}" for lane in range(8))
-        new = f"d{distance}"
-        doubled.append(f"%{new}s = shufflevector {many} zeroinitializer, {many} %{sums}, <8 x i32> <{lanes}>")
-        doubled.append(f"%{new} = add {many} %{sums}, %{new}s")
-        sums = new
-    vectors = "\n  ".join(doubled)
+def _widened(dtype: np.dtype[Any], new: str, stored: str, vector: str = "{}") -> str:
+    """A number, or a vector of some, as 64 bits."""
+    bits = 8 * dtype.itemsize
+    old, wide = vector.format(f"i{bits}"), vector.format("i64")
+    if bits == 64:
+        return f"%{new} = bitcast {old} %{stored} to {wide}"
+    return f"%{new} = {'sext' if dtype.kind == 'i' else 'zext'} {old} %{stored} to {wide}"
+
+
+def _sum_up_to_a_line(dtype: np.dtype[Any]) -> str:
+    """What is skipped, the first number that is wanted, and how many come before the next line of the caches."""
+    bits = 8 * dtype.itemsize
     return f"""
-declare i64 @llvm.vector.reduce.or.v8i64({many})
+declare i64 @llvm.vector.reduce.or.v8i64(<8 x i64>)
 define i64 @add_up_{dtype.str[1:]}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop, i64 %begin) {{
 entry:
   %zero = sub i64 0, %skip
@@ -215,7 +214,7 @@ passed:
 pass:
   %from = getelementptr i{bits}, ptr %in, i64 %i
   %x = load i{bits}, ptr %from, align 1
-  {widened("w", "x")}
+  {_widened(dtype, "w", "x")}
   %new = add i64 %sum, %w
   %next = add i64 %i, 1
   br label %passed
@@ -227,7 +226,7 @@ none:
 one:
   %first.from = getelementptr i{bits}, ptr %in, i64 %i
   %first.x = load i{bits}, ptr %first.from, align 1
-  {widened("first.w", "first.x")}
+  {_widened(dtype, "first.w", "first.x")}
   %first.sum = add i64 %sum, %first.w
   store i64 %first.sum, ptr %out, align 1
   %second = add i64 %i, 1
@@ -241,6 +240,21 @@ one:
   %left = srem i64 %rest, 8
   %whole = sub i64 %stop, %left
   br label %tail
+"""
+
+
+def _sum_of_eights(dtype: np.dtype[Any]) -> str:
+    """Eight numbers at a time, from line to line."""
+    bits, many = 8 * dtype.itemsize, "<8 x i64>"
+    doubled, sums = [], "v"
+    for distance in (1, 2, 4):  # sums of the two, four and eight that end at each one
+        lanes = ", ".join(f"i32 {8 - distance + lane}" for lane in range(8))
+        new = f"d{distance}"
+        doubled.append(f"%{new}s = shufflevector {many} zeroinitializer, {many} %{sums}, <8 x i32> <{lanes}>")
+        doubled.append(f"%{new} = add {many} %{sums}, %{new}s")
+        sums = new
+    vectors = "\n  ".join(doubled)
+    return f"""\
 head:
   %j = phi i64 [%lead, %end], [%jnext, %body]
   %total = phi i64 [%now, %end], [%last, %body]
@@ -250,7 +264,7 @@ head:
 body:
   %vector.from = getelementptr i{bits}, ptr %in, i64 %j
   %stored = load <8 x i{bits}>, ptr %vector.from, align 1
-  {widened("v", "stored", "<8 x {}>")}
+  {_widened(dtype, "v", "stored", "<8 x {}>")}
   %seen = or {many} %signs, %v
   {vectors}
   %carry = insertelement {many} zeroinitializer, i64 %total, i32 0
@@ -265,6 +279,13 @@ reduce:
   %found = call i64 @llvm.vector.reduce.or.v8i64({many} %signs)
   %both = or i64 %found, %sign
   br label %tail
+"""
+
+
+def _sum_one_by_one(dtype: np.dtype[Any]) -> str:
+    """The numbers before the first line, and behind the last whole eight."""
+    bits = 8 * dtype.itemsize
+    return f"""\
 tail:
   %k = phi i64 [%second, %one], [%j, %reduce], [%knext, %keep]
   %now = phi i64 [%first.sum, %one], [%total, %reduce], [%larger, %keep]
@@ -275,7 +296,7 @@ tail:
 keep:
   %here = getelementptr i{bits}, ptr %in, i64 %k
   %y = load i{bits}, ptr %here, align 1
-  {widened("z", "y")}
+  {_widened(dtype, "z", "y")}
   %worse = or i64 %sign, %z
   %larger = add i64 %now, %z
   %to = getelementptr i64, ptr %start, i64 %k

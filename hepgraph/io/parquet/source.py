@@ -41,15 +41,19 @@ MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges th
 
 def open_parquet(
     files: Files,
+    tree: str | None = None,
     step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Options = None,
 ) -> Source:
-    """The dataset of these Parquet files; raises MissingFileError, DamagedFileError or SourceError, naming the file."""
+    """The dataset of these Parquet files; raises MissingFileError, DamagedFileError or SourceError, naming the file.
+
+    They have no trees, so that `tree`, which openers of all formats take, says nothing of them.
+    """
     places = resolve(files, storage_options)
-    for path, tree in places:
-        if tree is not None:
-            raise SourceError(f"{path} is taken for a Parquet file, which has no trees (asked for {tree!r}).")
+    for path, own in places:
+        if own is not None:
+            raise SourceError(f"{path} is taken for a Parquet file, which has no trees (asked for {own!r}).")
 
     def look(path: str) -> tuple[list[Column], File]:
         with _borrowed(path, storage_options) as opened, edge(path, "read the types of"):
@@ -364,8 +368,8 @@ def _open(key: Hashable, path: str, options: Options) -> _Opened:
     if known is not None and stamp is not None and stamp == when:  # another thread has it open
         with edge(path):
             return _Opened(path, stamp, _file(path, known.metadata), None, key, known)
-    if (kind := sniff(path, options)) != "parquet":
-        raise DamagedFileError(f"{path} is a {kind.upper()} file, not a Parquet file.")
+    if (kind := sniff(path, options).name) != "Parquet":
+        raise DamagedFileError(f"{path} is a {kind} file, not a Parquet file.")
     with edge(path), _whole(path):
         if is_remote(path):
             stream = fsspec.open(path, "rb", **system_options(path, options)).open()

@@ -129,41 +129,38 @@ def _walk(
     name: str, form: Any, columns: Physicals, steps: tuple[Step, ...] | None
 ) -> Iterator[tuple[str, Chain | None]]:
     """`steps` are None below what is not known."""
-    kind = form.parameter("__array__")
     if form.is_record:
         for field, content in zip(form.fields, form.contents, strict=True):
             yield from _walk(f"{name}.{field}" if name else field, content, columns, steps)
-    elif kind == "string" and form.is_list:
-        ends, letters = _column(form, columns), _column(form.content, columns)
-        if steps is None or ends is None or letters is None:
-            yield name, None
-        else:
-            yield name, Chain((*steps, Lists(form.form_key, ends)), Text(letters))
-    elif kind is not None:
-        yield name, None
-    elif form.is_numpy:
-        column = _column(form, columns)
-        if steps is None or column is None or form.inner_shape:
-            yield name, None
-        else:
-            lengths = str(form.form_key).endswith("-cardinality")
-            yield name, Chain(steps, Numbers(column, np.dtype(form.primitive), lengths))
-    elif form.is_regular:
-        step = Fixed(f"fixed-{form.size}", form.size)
-        yield from _walk(name, form.content, columns, None if steps is None else (*steps, step))
-    elif form.is_list or (form.is_option and str(form.form_key).endswith("-optional")):
-        column = _column(form, columns)
-        if steps is not None and column is not None:
-            record = name if form.content.is_record else ""
-            optional = Options(form.form_key, column, record)
-            steps = (*steps, optional if form.is_option else Lists(form.form_key, column))
-        else:
-            steps = None
-        yield from _walk(name, form.content, columns, steps)
-    elif hasattr(form, "content"):
-        yield from _walk(name, form.content, columns, None)
+    elif form.parameter("__array__") is None and hasattr(form, "content"):
+        yield from _walk(name, form.content, columns, None if steps is None else _deeper(name, form, columns, steps))
     else:
-        yield name, None
+        yield name, None if steps is None else _ended(form, columns, steps)
+
+
+def _deeper(name: str, form: Any, columns: Physicals, steps: tuple[Step, ...]) -> tuple[Step, ...] | None:
+    """The steps to the content of a form; None if it is not known here."""
+    if form.is_regular:
+        return (*steps, Fixed(f"fixed-{form.size}", form.size))
+    column = _column(form, columns)
+    optional = form.is_option and str(form.form_key).endswith("-optional")
+    if column is None or not (form.is_list or optional):
+        return None
+    record = name if form.content.is_record else ""
+    return (*steps, Options(form.form_key, column, record) if optional else Lists(form.form_key, column))
+
+
+def _ended(form: Any, columns: Physicals, steps: tuple[Step, ...]) -> Chain | None:
+    """The chain that ends with a form: numbers or text; None for what is not known here."""
+    kind, column = form.parameter("__array__"), _column(form, columns)
+    if kind == "string" and form.is_list:
+        letters = _column(form.content, columns)
+        if column is None or letters is None:
+            return None
+        return Chain((*steps, Lists(form.form_key, column)), Text(letters))
+    if kind is not None or not form.is_numpy or form.inner_shape or column is None:
+        return None
+    return Chain(steps, Numbers(column, np.dtype(form.primitive), str(form.form_key).endswith("-cardinality")))
 
 
 def _column(form: Any, columns: Physicals) -> Physical | None:
@@ -245,7 +242,7 @@ def _fetch_whole(
 ) -> None:
     """Has the reader of a remote file get all pages of the clusters that are needed whole."""
     whole = [part.cluster for part in parts if len(part) == part.total]
-    if reader.bytes.remote:
+    if reader.bytes.together:
         every = [
             column for name, (chain, need) in chains.items()
             for column in chain.columns(Need.COUNTS if name in passed else need)
@@ -269,7 +266,7 @@ def _stages(
     for depth in range(deepest + 1):
         wanted: list[tuple[Physical, Sequence[PagePart], Passed | None]] = []
         for name, (chain, need) in chains.items():
-            if depth <= len(chain.steps) and reader.bytes.remote:
+            if depth <= len(chain.steps) and reader.bytes.together:
                 stage = stages[_key(chain, depth)]
                 if depth == len(chain.steps):
                     some = _passed(stage, chain.leaf, passed.get(name))

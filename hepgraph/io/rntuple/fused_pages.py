@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from hepgraph.io.access.ranges import LOCAL_GAP
 from hepgraph.io.native.fused import done, getter
 from hepgraph.io.native.libraries import Tools
 from hepgraph.io.rntuple.encodings import Encoding
-from hepgraph.io.rntuple.pagebytes import BATCH, GAP
+from hepgraph.io.rntuple.pagebytes import BATCH
 from hepgraph.io.rntuple.pagelist import CHECKSUM, Pages
 
 ALONE = 64 << 10  # bytes of a page, from which it pays to read it without those beside it
@@ -84,7 +85,7 @@ def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
             after = place + stored + CHECKSUM * checked
             if plain and stored == size >= ALONE and (number == stop - start or not checked):
                 more, at, end = 0, DIRECT, NOWHERE
-            elif 0 <= place - end <= GAP[False] and after - run <= BATCH:
+            elif 0 <= place - end <= LOCAL_GAP and after - run <= BATCH:
                 rows[head] = after - run
                 more, at, end = 0, place - run, after
             else:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from io import FileIO
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.access import ranges as ranged
+from hepgraph.io.native.buffers import scratch
 from hepgraph.io.native.codecs import blocks_of, joined
 from hepgraph.io.native.loops import add_up
 from hepgraph.io.rntuple.encodings import Encoding, packed_reals
@@ -17,78 +15,8 @@ from hepgraph.io.rntuple.pagelist import PageError
 from hepgraph.io.rntuple.unsplit import unsplit
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Range: TypeAlias = tuple[int, int]
 
 BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
-GAP = {True: 256 << 10, False: 16 << 10}  # bytes between two ranges that are read rather than left out, by remoteness
-KEPT = 8 << 20  # bytes that a thread keeps for the next page; more is given back
-
-
-class PageBytes(Protocol):
-    """Where the bytes of a file come from."""
-
-    remote: bool
-
-    @property
-    def file(self) -> int | None:
-        """The number of the open file, if it is a local one."""
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        """The bytes of some ranges, for use until the next call; fewer if the file ends before."""
-
-
-class Scratch(threading.local):
-    """Memory that a thread uses for one page after the other: fresh memory costs as much as to unpack into it."""
-
-    def __init__(self) -> None:
-        self._places: dict[str, Array] = {}
-
-    def place(self, use: str, size: int) -> Array:
-        """So many bytes, which hold anything; the same for every call with this use."""
-        found = self._places.get(use)
-        if found is None or len(found) < size:
-            found = np.empty(max(size, 1 << 16), np.uint8)
-            if size <= KEPT:
-                self._places[use] = found
-        return found[:size]
-
-
-scratch = Scratch()
-
-
-class LocalPages:
-    """The bytes of a local file, into memory that is used again and again."""
-
-    remote = False
-
-    def __init__(self, file: FileIO, size: int) -> None:
-        self._file, self._size, self.file = file, size, file.fileno()
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        sizes = [max(0, min(stop, self._size) - start) for start, stop in ranges]
-        buffer = scratch.place("packed", sum(sizes)).data
-        found, at = [], 0
-        for (start, _), size in zip(ranges, sizes, strict=True):
-            place, filled = buffer[at : at + size], 0
-            self._file.seek(start)
-            while filled < size and (more := self._file.readinto(place[filled:])):
-                filled += more
-            found.append(place[:filled])
-            at += size
-        return found
-
-
-class RemotePages:
-    """The bytes of a remote file, all ranges of a call at once."""
-
-    remote = True
-    file = None
-
-    def __init__(self, data: ranged.Bytes) -> None:
-        self._data = data
-
-    def read(self, ranges: Sequence[Range]) -> Sequence[memoryview]:
-        return self._data.fetch(list(ranges))
 
 
 def room(target: Array | None, size: int) -> Array:

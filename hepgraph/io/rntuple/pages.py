@@ -6,7 +6,6 @@ several encodings (its *representations*), one in each cluster.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import xxhash
 
-from hepgraph.io.native.buffers import shelf
+from hepgraph.io.access.ranges import Bytes, Range, ShortFile
+from hepgraph.io.native.buffers import scratch, shelf
 from hepgraph.io.native.codecs import BlockError
 from hepgraph.io.native.fused import ENOUGH
 from hepgraph.io.native.libraries import tools
@@ -24,12 +24,11 @@ from hepgraph.io.native.loops import adder, address
 from hepgraph.io.native.shared import Promises, Share
 from hepgraph.io.rntuple.encodings import BYTE, Encoding
 from hepgraph.io.rntuple.fused_pages import PageFrame, Rest, placed, rows_of
-from hepgraph.io.rntuple.pagebytes import BATCH, GAP, PageBytes, ordered, room, scratch, unpacked
+from hepgraph.io.rntuple.pagebytes import BATCH, ordered, room, unpacked
 from hepgraph.io.rntuple.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.rntuple.unsplit import unsplitter
 
 Array: TypeAlias = np.ndarray[Any, Any]
-Range: TypeAlias = tuple[int, int]
 
 LARGEST = 32 << 20  # bytes of a page
 LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
@@ -81,6 +80,10 @@ class Passed:
     skipped: int = 0
     _bounds: Array | None = None
 
+    def skip(self, ranges: Sequence[Range]) -> None:
+        """Counts the bytes of pages that are passed over."""
+        self.skipped += sum([stop - start for start, stop in ranges])
+
     def any(self, first: int, last: int) -> bool:
         """Whether anybody looks at any of the entries that the elements from `first` to `last` belong to."""
         if self.lists:
@@ -105,7 +108,7 @@ class PageReader:
     """
 
     lists: PageList
-    bytes: PageBytes
+    bytes: Bytes
     share: Share | None = None
     fetched: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
@@ -115,7 +118,7 @@ class PageReader:
 
         Those that another range reads for all of them are left out.
         """
-        if not self.bytes.remote:
+        if not self.bytes.together:
             return
         ranges: set[Range] = set()
         promised: dict[PageKey, int] = {}
@@ -310,26 +313,20 @@ class PageReader:
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
             return None, None
-        index, pages, encoding = stored
+        _, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
         every = _between(pages, low, high)
         some = _looked_at(pages, every, low, high, passed, at)
         if passed is not None and len(some) < len(every):
             out[...] = 0
-            sizes = [_range(pages, page) for page in set(every).difference(some)]
-            passed.skipped += sum([stop - start for start, stop in sizes])
+            passed.skip([_range(pages, page) for page in set(every).difference(some)])
         rising, seams = True, set()
         cut = [page for page in some if self._is_cut(stored, page, low, high, again)]
         for page in cut:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
-            assert self.share is not None
-            data = self.share.get(
-                (part.cluster, index, page),
-                (last - max(first, low + again), stop - start),
-                partial(self._unpacked_page, column, part.cluster, page),
-            )
+            data = self._shared_page(column, part.cluster, page, last - max(first, low + again))
             rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
             seams |= {absent + first - low, absent + last - low}
         others = [page for page in some if page not in cut]
@@ -347,6 +344,18 @@ class PageReader:
             return False
         return bool((stop - start) * encoding.bits >= 8 * LARGE)
 
+    def _shared_page(self, column: Physical, cluster: int, page: int, asked: int) -> Array:
+        """The bytes of a page, of which so many elements are asked for, and the others by other ranges."""
+        stored = self._stored(column, cluster)
+        assert self.share is not None
+        assert stored is not None
+        index, pages, _ = stored
+        elements = int(pages.starts[page + 1] - pages.starts[page])
+        found: Array = self.share.get(
+            (cluster, index, page), (asked, elements), partial(self._unpacked_page, column, cluster, page)
+        )
+        return found
+
     def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
         """The bytes of a page, decompressed, in memory of their own."""
         stored = self._stored(column, cluster)
@@ -357,7 +366,7 @@ class PageReader:
         if size >= ENOUGH and self._straight([Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out):
             return out
         start = int(pages.offsets[page])
-        if self.bytes.remote and self.share is not None and start not in self.fetched:
+        if self.bytes.together and self.share is not None and start not in self.fetched:
             told = self.share.promised((cluster, stored[0], page))
             if told is not None:
                 self.fetched[start] = memoryview(told)
@@ -434,26 +443,27 @@ class PageReader:
         """Some pages, as they are in the file, each found to be as its checksum says."""
         for some in self._batches(pages, wanted):
             ranges = [_range(pages, page) for page in some]
-            for page, (start, stop), data in zip(some, ranges, self._fetch(ranges), strict=True):
-                where = f"page {page} of {self._name(column, cluster)}"
-                if len(data) < stop - start:
-                    raise PageError(f"{where}: the file has only {len(data)} of its {stop - start} bytes")
+            try:
+                found = self._fetch(ranges)
+            except ShortFile as error:
+                raise PageError(f"page {some[error.index]} of {self._name(column, cluster)}: {error}") from error
+            for page, data in zip(some, found, strict=True):
                 if pages.checked[page]:
                     data, checksum = data[:-CHECKSUM], data[-CHECKSUM:]
                     if xxhash.xxh3_64_intdigest(data) != int.from_bytes(checksum, "little"):
-                        raise PageError(f"{where}: its checksum is wrong")
+                        raise PageError(f"page {page} of {self._name(column, cluster)}: its checksum is wrong")
                 yield page, data
 
     def _batches(self, pages: Pages, some: Sequence[int]) -> Iterator[list[int]]:
         batch: list[int] = []
         size = 0
         for page in some:
-            if batch and page != batch[-1] + 1 and not self.bytes.remote:  # what is between them is passed over
+            if batch and page != batch[-1] + 1 and not self.bytes.together:  # what is between them is passed over
                 yield batch
                 batch, size = [], 0
             batch.append(page)
             size += int(pages.sizes[page])
-            if size >= BATCH and not self.bytes.remote:
+            if size >= BATCH and not self.bytes.together:
                 yield batch
                 batch, size = [], 0
         if batch:
@@ -463,23 +473,7 @@ class PageReader:
         """The bytes of some ranges, which may be the same or overlap (equal pages are written once)."""
         if all(start in self.fetched for start, _ in ranges):
             return [self.fetched[start][: stop - start] for start, stop in ranges]
-        runs = self._coalesced(ranges)
-        data = dict(zip((start for start, _ in runs), self.bytes.read(runs), strict=True))
-        begins = list(data)
-        found = []
-        for start, stop in ranges:
-            begin = begins[bisect_right(begins, start) - 1]
-            found.append(data[begin][start - begin : stop - begin])
-        return found
-
-    def _coalesced(self, ranges: Any) -> list[Range]:
-        runs: list[Range] = []
-        for start, stop in sorted(ranges):
-            if runs and start <= runs[-1][1] + GAP[self.bytes.remote]:
-                runs[-1] = runs[-1][0], max(stop, runs[-1][1])
-            else:
-                runs.append((start, stop))
-        return runs
+        return self.bytes.fetch(ranges, partial(scratch.place, "packed"))
 
 
 def _range(pages: Pages, page: int) -> Range:

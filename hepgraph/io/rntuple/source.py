@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import FileIO
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,6 @@ from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_d
 from hepgraph.io.native.loops import summed
 from hepgraph.io.native.shared import Share
 from hepgraph.io.rntuple.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
-from hepgraph.io.rntuple.pagebytes import LocalPages, RemotePages
 from hepgraph.io.rntuple.pagelist import PageList
 from hepgraph.io.rntuple.pages import PagePart, PageReader
 from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition
@@ -72,7 +70,7 @@ class RNTupleSource(UprootSource):
         nothing = [c for c, need in columns if need is Need.COUNTS and not (c.levels or c.records)]
         found = {column.name: Data(None) for column in nothing}
         with layout.reader(opened, partition, self.storage_options, self.most_shared) as reader:
-            if reader.bytes.remote:
+            if reader.bytes.together:
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
             chains = {} if self.plain else layout.chains(columns)
             passed = {}
@@ -133,7 +131,7 @@ class RNTupleSource(UprootSource):
             with edge(partition.path), opened_bytes(partition.path, self.storage_options) as data:
                 self._unchanged(partition, uuid, layout.lists.entries)
                 share = layout.share(partition.path, partition.tree, uuid, self.most_shared)
-                reader = PageReader(layout.lists, RemotePages(Allowed(data, allowed)), share)
+                reader = PageReader(layout.lists, Allowed(data, allowed), share)
                 fetch_chains(reader, layout.parts(partition), layout.chains(columns))
             return (uuid, layout.lists.checksums), reader.fetched
 
@@ -244,15 +242,10 @@ class NTupleLayout:
         """The reader of the pages, from the same content that the page lists are of."""
         path = partition.path
         share = self.share(path, opened.name, opened.uuid, most_shared)
-        if is_remote(path):
-            with edge(path, f"read the pages of tree {opened.name!r} in"), opened_bytes(path, options or {}) as data:
-                yield PageReader(self.lists, RemotePages(data), share)
-            return
-        with edge(path, f"read the pages of tree {opened.name!r} in"), FileIO(path) as file:
-            stamp = stamp_of(path)
-            if stamp is None or stamp != self.stamp:
+        with edge(path, f"read the pages of tree {opened.name!r} in"), opened_bytes(path, options or {}) as data:
+            if data.stamp != self.stamp:
                 raise ChangedFileError(f"{path} changed while it was read. Open the dataset again.")
-            yield PageReader(self.lists, LocalPages(file, stamp[1]), share)
+            yield PageReader(self.lists, data, share)
 
 
 _layouts: Known[tuple[str, NTupleLayout]] = Known(64)  # the last one of each remote file, and the file's UUID

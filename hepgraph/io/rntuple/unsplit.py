@@ -1,6 +1,6 @@
 """Bytes put back in order: RNTuple stores the first bytes of all numbers, then the second bytes of all, and so on.
 
-NumPy has only strided copies for it, four to six times as slow as native loops: `slow_unsplit`, the definition.
+NumPy has only strided copies for it, four to six times as slow as native loops.
 """
 
 from __future__ import annotations
@@ -40,18 +40,6 @@ def unsplitter(width: int, zigzag: bool) -> Any:
     """The function of `unsplit` for numbers of so many bytes; it is given their number in a page and that wanted."""
     name = f"{'zigzag' if zigzag else 'unsplit'}{width}"
     return compiled(name, lambda: _loop(name, width), "void(ptr, ptr, i64, i64)")
-
-
-def slow_unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:
-    """The definition of `unsplit`, by NumPy."""
-    width = out.dtype.itemsize
-    planes = split.reshape(width, -1)[:, first : first + len(out)]
-    bytes_of = out.view(np.uint8).reshape(-1, width)
-    for byte in range(width):
-        bytes_of[:, byte] = planes[byte]
-    if zigzag:
-        numbers = out.view(f"u{width}")
-        numbers[...] = (numbers >> 1) ^ (np.zeros_like(numbers) - (numbers & 1))
 
 
 def _loop(name: str, width: int) -> str:

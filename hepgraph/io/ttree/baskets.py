@@ -11,12 +11,14 @@ import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from hepgraph.disk.plain import plain
 from hepgraph.io.access.ranges import NOWHERE, Bytes, Range, ShortFile
+from hepgraph.io.native.buffers import LARGEST_ROOM, Scratch
 from hepgraph.io.native.codecs import blocks_of, unpacked
 from hepgraph.io.native.fused import ENOUGH
 from hepgraph.io.native.libraries import tools
@@ -28,7 +30,6 @@ Array: TypeAlias = np.ndarray[Any, Any]
 
 
 STORED = np.dtype(">i4")
-LARGEST_ROOM = 2**25
 LARGEST_BLOCK = 2**24
 LIKELY_ROOM = 2**20
 LIKELY_RATIO = 256
@@ -188,34 +189,10 @@ class Basket:
         return stated
 
 
-class Rooms:
-    """Memory for what is read from a file and for what that is decompressed to; it grows to what was needed."""
-
-    def __init__(self) -> None:
-        self.read = self._unpacked = NOWHERE
-
-    def unpacked(self, size: int) -> Array:
-        """Room for so many bytes, which was used before unless they are very many."""
-        if len(self._unpacked) < size <= LARGEST_ROOM:
-            self._unpacked = np.empty(size, np.uint8)
-        return self._unpacked[:size] if size <= LARGEST_ROOM else np.empty(size, np.uint8)
-
-    def for_native(self, packed: int, unpacked: int) -> tuple[int, int, int]:
-        """The addresses of room for so many bytes, not very many: to read into, and to decompress to; its size."""
-        self.grow(packed)
-        self.unpacked(unpacked)
-        return self.read.ctypes.data, self._unpacked.ctypes.data, len(self._unpacked)
-
-    def grow(self, size: int) -> None:
-        """Makes room for reading so many bytes, unless they are very many."""
-        if len(self.read) < size <= LARGEST_ROOM:
-            self.read = np.empty(size, np.uint8)
-
-
 class BasketColumn:
     """The baskets of one branch that overlap a range of entries: together they hold `entries` entries.
 
-    They are taken from those `fetched` before, by number, or read from `data`. `rooms` is used again for each basket.
+    They are taken from those `fetched` before, by number, or read from `data`. `scratch` is used again for each basket.
     `passed` tells how many of the wanted entries before each one anybody looks at, if not all; a basket in which nobody
     looks at any is passed over, and `skipped` counts its bytes. Large baskets that the range has only a part of are
     shared with other ranges if there is a `share`.
@@ -227,14 +204,14 @@ class BasketColumn:
         start: int,
         stop: int,
         data: Bytes,
-        rooms: Rooms,
+        scratch: Scratch,
         fetched: Mapping[int, memoryview] | None = None,
         passed: Array | None = None,
         share: Share | None = None,
     ) -> None:
         if baskets.edges[-1] < stop:
             raise BasketError(f"its baskets hold {baskets.edges[-1]} entries; {stop} are wanted")
-        self.baskets, self.start, self.stop, self._data, self._rooms = baskets, start, stop, data, rooms
+        self.baskets, self.start, self.stop, self._data, self._scratch = baskets, start, stop, data, scratch
         self.numbers = baskets.overlapping(start, stop)
         self.entries = baskets.edges[self.numbers.stop] - baskets.edges[self.numbers.start] if self.numbers else 0
         self.number = self.numbers.start  # the basket that is being read
@@ -310,7 +287,8 @@ class BasketColumn:
         places = 0 if offsets is None else offsets.ctypes.data, out.ctypes.data
         wanted = LIKELY_ROOM
         while 0 < wanted <= LARGEST_ROOM:
-            room = self._rooms.for_native(longest, wanted)
+            packed, inside = self._scratch.room("packed", longest), self._scratch.room("unpacked", wanted)
+            room = packed.ctypes.data, inside.ctypes.data, len(inside)
             wanted = placed(rows, BasketFrame(file, *room, width, width * many, *places), mine)
         if wanted == 0:
             self.skipped = skipped
@@ -346,10 +324,7 @@ class BasketColumn:
 
     def __iter__(self) -> Iterator[Basket]:
         """The content of each basket, in order."""
-        edges, ranges, rooms = self.baskets.edges, self.baskets.ranges, self._rooms
-        if self._fetched is None:
-            inside = ranges[self.numbers.start : self.numbers.stop]
-            rooms.grow(max([stop - start for start, stop in inside], default=0))
+        edges, ranges = self.baskets.edges, self.baskets.ranges
         for number in self.numbers:
             self.number = number
             entry, after = edges[number], edges[number + 1]
@@ -371,7 +346,9 @@ class BasketColumn:
         self.number = number
         entry, after = self.baskets.edges[number : number + 2]
         if self._share is None or not self.is_cut(number):
-            return _content(self._read(number, self._rooms.read), after - entry, self._rooms.unpacked)
+            start, stop = self.baskets.ranges[number]
+            data = self._read(number, self._scratch.place("packed", stop - start if self._fetched is None else 0))
+            return _content(data, after - entry, partial(self._scratch.place, "unpacked"))
         if number not in self._known:
             place = self.baskets.ranges[number][0]
 

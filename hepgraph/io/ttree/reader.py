@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -10,25 +9,16 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.access.ranges import Bytes, ShortFile
+from hepgraph.io.native.buffers import Scratch, scratch
 from hepgraph.io.native.codecs import BlockError
 from hepgraph.io.native.loops import summed
 from hepgraph.io.native.shared import Promises, Share
 from hepgraph.io.source import Data
-from hepgraph.io.ttree.baskets import BasketColumn, BasketError, Baskets, Rooms, fetch
+from hepgraph.io.ttree.baskets import BasketColumn, BasketError, Baskets, fetch
 from hepgraph.io.ttree.layouts import Branch
 from hepgraph.io.ttree.leaves import FixedLeaf, ListLeaf
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-
-class _Mine(threading.local):
-    """Memory that a thread uses again and again: new pages for every basket cost as much as decompressing some."""
-
-    def __init__(self) -> None:
-        self.rooms = Rooms()
-
-
-_mine = _Mine()
 
 
 class Reader:
@@ -112,7 +102,7 @@ class Reader:
         if not first <= start <= stop <= last:
             first = min(start, column.baskets.edges[column.numbers.start])
             last = max(stop, column.baskets.edges[column.numbers.stop])
-            whole = BasketColumn(counter.baskets, first, last, self._data, Rooms())
+            whole = BasketColumn(counter.baskets, first, last, self._data, Scratch())
             values = counter.leaf.read(whole, True).values
             assert values is not None
             offsets = summed(values)
@@ -124,5 +114,4 @@ class Reader:
     def _column(self, branch: Branch) -> BasketColumn:
         fetched = self._fetched.get(id(branch.baskets))
         passed = self._passed if branch.leaf.skips(branch.counter is not None) else None
-        rooms = _mine.rooms
-        return BasketColumn(branch.baskets, self._start, self._stop, self._data, rooms, fetched, passed, self._share)
+        return BasketColumn(branch.baskets, self._start, self._stop, self._data, scratch, fetched, passed, self._share)
