@@ -29,7 +29,7 @@ from hepgraph.graph.node import Space, literal, map_, space
 from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy, different_masks, different_rows
 from hepgraph.lazy.broadcast import single, sole
 from hepgraph.lazy.missing import drop_none
-from hepgraph.lazy.reduce import NotInnermost, at_level, function, level_of
+from hepgraph.lazy.reduce import NotInnermost, at_axis, at_level, function, level_of
 from hepgraph.lazy.rules import Opaque
 
 
@@ -76,14 +76,7 @@ def singletons(array: Lazy, axis: Any = 0) -> Lazy:
         moved = move(inner, up(one))
         return List(some, move(moved, inc(some)) if some is not one else moved)
 
-    level = level_of(array, axis)
-    if level == 0:
-        return Lazy(single(array._form, array._rows), array._rows, array._guard)
-
-    def lists(form: List, at: Space) -> Form:
-        return List(form.space, single(form.content, form.space), form.size)
-
-    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+    return at_axis(array, axis, single)
 
 
 @function(ak.flatten)

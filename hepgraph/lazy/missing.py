@@ -22,7 +22,7 @@ from hepgraph.graph.node import Node, Space, literal
 from hepgraph.lazy.array import Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.join import settled
-from hepgraph.lazy.reduce import at_level, function, level_of
+from hepgraph.lazy.reduce import at_axis, function, level_of
 from hepgraph.lazy.rules import Opaque
 
 
@@ -36,14 +36,7 @@ def is_none(array: Lazy, axis: Any = 0) -> Lazy:
             raise UnsupportedError("no record here is None; ask one of its fields: ak.is_none(x.pt, axis=...)")
         return Scalar(full(False, at) if valid is TRUE else apply("logical_not", [valid]))
 
-    level = level_of(array, axis)
-    if level == 0:
-        return Lazy(mark(array._form, array._rows), array._rows, array._guard)
-
-    def lists(form: List, at: Space) -> Form:
-        return List(form.space, mark(form.content, form.space), form.size)
-
-    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+    return at_axis(array, axis, mark)
 
 
 @function(ak.drop_none)

@@ -104,6 +104,18 @@ def at_level(form: Form, at: Space, level: int, change: Level) -> Form:
     return option(valid, List(inner.space, deeper, inner.size))
 
 
+def at_axis(array: Lazy, axis: Any, change: Callable[[Form, Space], Form]) -> Lazy:
+    """The array with `change` applied to its elements at an axis."""
+    level = level_of(array, axis)
+    if level == 0:
+        return Lazy(change(array._form, array._rows), array._rows, array._guard)
+
+    def lists(form: List, at: Space) -> Form:
+        return List(form.space, change(form.content, form.space), form.size)
+
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+
+
 def kept(form: Form, at: Space, keepdims: bool) -> Form:
     """A result for each list, as a list of one element if dimensions are kept."""
     if not keepdims:
