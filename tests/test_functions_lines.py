@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import awkward as ak
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
@@ -62,6 +64,17 @@ def test_the_newest_file_that_records_something_is_told() -> None:
     exec(compile("print(hg.explain(x)); x.compute(executor='serial', progress=False); str(x)", "third.py", "exec"),
          {"__name__": "__main__", "x": new, "hg": hg})  # fmt: skip
     assert "for multiply at second.py:3" in str(hg.explain(new))
+
+
+@pytest.mark.parametrize("code", ["v * 9", "9 * v", "v[v > 9]", "ak.num(v[v > 9], axis=0)", "np.add(v, 9)", "-v"])
+def test_whatever_way_into_an_array(code: str) -> None:
+    """With a variable that another file made."""
+    v = hg.from_root(ROOT / "data" / "sample.root", schema="nanoaod").MET.pt
+    kept = []
+    for name in ("one.py", "two.py", "three.py"):
+        exec(compile(f"\nx = {code}", name, "exec"), scope := {"__name__": "__main__", "v": v, "ak": ak, "np": np})
+        kept.append(scope["x"])
+        assert f"at {name}:2" in str(hg.explain(scope["x"]))
 
 
 def test_what_a_package_records_is_told_at_the_line_that_calls_it(tmp_path: Path) -> None:

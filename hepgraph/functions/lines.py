@@ -21,6 +21,7 @@ Line: TypeAlias = tuple[str, int, str]  # file, line number, function
 _RUNS = ("hepgraph.plan", "hepgraph.kernel", "hepgraph.runner", "hepgraph.executors", "hepgraph.datasets.page")
 _USER, _OURS, _RUNNING = 0, 1, 2
 _whose: dict[str, int] = {}  # by the file that code is in
+_recording = [""]  # the file or cell that entered a lazy array last
 _CELL = re.compile(r"[/\\]ipykernel_\d+[/\\]\d+\.py$|^<ipython-input-(\d+)-")
 _SCRIPTS = sysconfig.get_path("scripts") + os.sep
 _LIBRARIES = ("site-packages", "dist-packages")
@@ -44,6 +45,18 @@ def user_line(recording: bool = False) -> Line | None:
             return None
         frame = frame.f_back
     return None
+
+
+def enter() -> None:
+    """Notes which file or cell of the user's records something: lazy arrays say so where they are entered."""
+    line = user_line(recording=True)
+    if line is not None:
+        _recording[0] = line[0]
+
+
+def elsewhere(line: Line | None) -> bool:
+    """Whether a line is in another file or cell than the one that records something."""
+    return line is None or line[0] != _recording[0]
 
 
 def _looked_up(frame: FrameType) -> int:

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from hepgraph.functions import pickling
-from hepgraph.functions.lines import Line, cell, user_line
+from hepgraph.functions.lines import Line, cell, elsewhere, user_line
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
@@ -159,9 +159,10 @@ def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[A
 
 def _again(found: Item) -> None:
     """Something known is recorded once more: in another file or cell, its line is not that of an earlier analysis."""
-    line = user_line(recording=True)
-    if line is not None and (found.line is None or line[0] != found.line[0]):
-        object.__setattr__(found, "line", line)
+    if elsewhere(found.line):
+        line = user_line(recording=True)
+        if line is not None and (found.line is None or line[0] != found.line[0]):
+            object.__setattr__(found, "line", line)
 
 
 @dataclass(frozen=True, slots=True)

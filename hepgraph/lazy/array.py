@@ -16,7 +16,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
-from hepgraph.functions.lines import code_at, user_code
+from hepgraph.functions.lines import code_at, enter, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOTAL, comparisons, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
@@ -128,10 +128,12 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     # getting and setting
 
     def __getitem__(self, where: Any) -> Any:
+        enter()
         found = HOOKS["getitem"](self, where)
         return self.__copy__() if found is self else found
 
     def __setitem__(self, where: Any, what: Any) -> None:
+        enter()
         HOOKS["setitem"](self, where, what)
 
     def __delitem__(self, where: Any) -> None:
@@ -141,6 +143,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("__", "_repr_", "_ipython")):
             raise AttributeError(name)
+        enter()
         record = record_of(self._form)
         if record is not None:
             users = behaviors.attribute(self, record.name, name)
@@ -176,6 +179,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     # NumPy and awkward
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        enter()
         if method != "__call__":
             if method == "reduce" and ufunc in _REDUCTIONS:
                 return FUNCTIONS[_REDUCTIONS[ufunc]](*inputs, **{"axis": 0, **kwargs})
@@ -203,6 +207,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         return results[0] if len(results) == 1 else tuple(results)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        enter()
         found = NUMPY_FUNCTIONS.get(func)
         if found is not None:
             return _handed_out(found(*args, **kwargs))
@@ -212,6 +217,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         )
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
+        enter()
         found = FUNCTIONS.get(func)
         if found is None:
             return _handed_out(FUNCTIONS.without(func, args, kwargs))
