@@ -422,7 +422,7 @@ SCRIPT = """
 import os, signal, sys
 sys.path.insert(0, os.environ["TESTS"])
 import hepgraph as hg
-import test_checkpoint as t
+import test_runner_checkpoint as t
 from hepgraph.io.access import store
 
 count = 0
