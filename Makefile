@@ -13,6 +13,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 CONSTRAINTS := $(shell '$(PYTHON)' -c 'import sys; print("constraints.txt" if sys.version_info < (3, 14) else "")' 2>/dev/null)
 PINNED = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 PINNED_BUILD = $(if $(CONSTRAINTS),--build-constraint $(CONSTRAINTS))
+# What S3 is tested with holds back many packages, so that it is there with the tested versions alone.
+S3 = $(if $(filter constraints.txt,$(CONSTRAINTS)),$(comma)s3)
+comma := ,
 SMOKE := tests/test_adl.py tests/test_cli.py tests/test_processor_eager.py tests/test_lazy_dispatch.py tests/test_processor.py
 
 .DEFAULT_GOAL := help
@@ -52,6 +55,7 @@ smoke: fresh ## some tests with the newest version of everything
 	.venv-newest/bin/python -m pytest -q -n 2 $(SMOKE)
 
 constraints: fresh ## write constraints.txt anew, with the newest versions
+	.venv-newest/bin/python -m pip install --quiet -e '.[s3]' --group s3
 	.venv-newest/bin/python -m pip freeze --all --exclude-editable --exclude hepgraph >constraints.txt
 
 # "numpy>=2.1" of pyproject.toml becomes "numpy==2.1.*".
@@ -70,7 +74,7 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS) $(VENV)/.created
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(CONSTRAINTS) $(VENV)/.created
-	$(PIP) install $(PINNED) $(PINNED_BUILD) --no-compile -e '.[batch,dask,remote,s3,yaml]' --group test
+	$(PIP) install $(PINNED) $(PINNED_BUILD) --no-compile -e '.[batch,dask,remote$(S3),yaml]' --group test $(if $(S3),--group s3)
 	@touch $(VENV)/.installed $@
 
 # pip >= 25.3 knows dependency groups and build constraints.
