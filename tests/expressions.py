@@ -433,12 +433,12 @@ def rows_slice(p: Program) -> Made:
 
 
 def outside_of(f: Callable[..., Any], x: Any) -> Any:
-    """What a function of arrays gives: recorded for a lazy one."""
+    """The result of a function of arrays: recorded for a lazy one."""
     return hg.map_partitions(f, x) if isinstance(x, hg.Lazy) else f(x)
 
 
 def by_element(f: Callable[..., Any], x: Any) -> Any:
-    """What a function of NumPy's gives for each number, in whatever lists."""
+    """The result of a function of NumPy's for each number, in whatever lists."""
     if isinstance(x, hg.Lazy):
         return f(x)
     return ak.transform(lambda layout, **_: ak.contents.NumpyArray(f(layout.data)) if layout.is_numpy else None, x)

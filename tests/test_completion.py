@@ -1,4 +1,4 @@
-"""What a Tab or `dir()` offers: public names alone, and of physics what the array has."""
+"""Completion and `dir()`: public names alone, and of physics what the array has."""
 
 from __future__ import annotations
 

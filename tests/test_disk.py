@@ -1,4 +1,4 @@
-"""What is kept on disk: whatever umask, modes, owners and kinds of files, it is used, or refused with one note.
+"""Caches and checkpoints: whatever umask, modes, owners and kinds of files, it is used, or refused with one note.
 
 It never hangs, never runs code that others could have written, and the results are right. HEPGRAPH_FUZZ multiplies the
 number of examples.

@@ -296,7 +296,7 @@ hg.compute(ak.sum(x), executor=hg.executors.Dask(sys.argv[1], seconds=0.2), prog
 
 
 def look(client):
-    """What a scheduler holds: tasks, our plans and plugins, bytes of our plans."""
+    """The state of a scheduler: tasks, our plans and plugins, bytes of our plans."""
 
     def kept(dask_scheduler):
         known = dask_scheduler.get_metadata(keys=["hepgraph-plans"], default={})

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def told(*cells: str) -> list[str]:
-    """What each cell of a notebook says, shows, or fails with."""
+    """The output of each cell of a notebook: text, pictures, or its error."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
     NotebookClient(notebook, timeout=120, allow_errors=True, resources={"metadata": {"path": ROOT}}).execute()
     return [

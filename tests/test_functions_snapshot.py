@@ -1,4 +1,4 @@
-"""What is recorded is what was meant when the line ran: drawn programs that change things between their lines.
+"""Recorded code means what it meant when the line ran: drawn programs that change things between their lines.
 
 Eager awkward, which runs each line at once, is the oracle.
 """

@@ -1,4 +1,4 @@
-"""What a file says twice: references and counts of drawn files like NanoAOD, against slow loops."""
+"""Consistency of files: references and counts of drawn files like NanoAOD, against slow loops."""
 
 import awkward as ak
 import numpy as np
@@ -345,7 +345,7 @@ def test_what_was_not_read_is_not_checked(tmp_path, cut):
 
 
 def test_nested_and_nullable_indices(tmp_path):
-    """What is None points nowhere, whatever is stored in its place."""
+    """An index that is None points nowhere, whatever is stored in its place."""
     muon = pa.list_(pa.struct([("jetIdx", pa.int16())]))
     rows = [[{"jetIdx": 0}, None, {"jetIdx": None}], None, [{"jetIdx": 0}]]
     jets = pa.array([[{"pt": 1.0}], [], [{"pt": 2.0}]], pa.list_(pa.struct([("pt", pa.float64())])))

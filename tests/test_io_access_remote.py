@@ -290,7 +290,7 @@ def test_a_file_that_was_replaced_between_two_runs_is_opened_as_it_is(server, co
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 60), st.integers(0, 60), st.sampled_from([200, 206, 416]),
        st.integers(0, 60), st.booleans())  # fmt: skip
 def test_an_answer_is_taken_only_if_it_is_the_range(start, more, first, length, status, size, known):
-    """What is taken holds the bytes that were asked for, or all that there are of them."""
+    """An answer holds the bytes that were asked for, or all that there are of them."""
     asked, headers = (start, start + more), {"Content-Length": str(length)}
     if status == 206:
         headers["Content-Range"] = f"bytes {first}-{first + length}/{size if known else '*'}"

@@ -96,7 +96,7 @@ def computed(x: Any, engine: str) -> Any:
 
 
 def answer(f: Callable[[Any], Any], events: ak.Array, parts: int = 1) -> Any:
-    """What eager awkward gives; where it has no answer, None, and a lazy array has none either, or refuses in words."""
+    """The answer of eager awkward; where it has none, None, and a lazy array has none either, or refuses in words."""
     try:
         return f(events)
     except Exception:

@@ -69,7 +69,7 @@ REFUSED = {"ak.nan_to_num", "ak.broadcast_fields"}  # not recorded for records
 
 
 def outcome(make, way, change):
-    """What both arrays are after an assignment to one of them: values; or the error."""
+    """Both arrays after an assignment to one of them: values; or the error."""
     x = make()
     try:
         y = way(x)

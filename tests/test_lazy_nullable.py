@@ -446,7 +446,7 @@ def test_cuts_of_padded_lists_of_lists(engine):
 
 @pytest.mark.parametrize("engine", ["interpreter", "kernel"])
 def test_function_of_records_in_records_that_are_none(engine):
-    """What is in a record that is None is no new None."""
+    """A value in a record that is None is no new None."""
     data = ak.Array([[{"q": 1, "v": {"z": 1.0}}], [None], [None, {"q": 2, "v": {"z": 3.0}}]])
     e = hg.from_awkward(data, npartitions=3)
     same = hg.map_partitions(lambda x: x[:, ::-1][:, ::-1], e)
@@ -468,7 +468,7 @@ CHOICES = {
 @settings(deadline=None)
 @given(st.integers(0, 500), st.sampled_from(sorted(CHOICES)), st.sampled_from([(1, "kernel"), (3, "interpreter")]))
 def test_choices_between_lists_that_are_none(seed, name, way):
-    """What is chosen from lists or records that may be None, and the ranges of such, are those of eager awkward."""
+    """Choices from lists or records that may be None, and the ranges of such, are those of eager awkward."""
     rng = np.random.default_rng(seed)
 
     def lists(n=12):

@@ -24,7 +24,7 @@ QUIET = {"executor": "serial", "progress": False}
 
 
 def everywhere(program: Callable[[Any], Any], array: ak.Array, schema: str = "base") -> Iterator[tuple[str, Any]]:
-    """What a program of events gives by both engines, and on the awkward arrays of an eager run."""
+    """The results of a program of events by both engines, and on the awkward arrays of an eager run."""
     events = hg.from_awkward(array, schema=schema)
     for engine in ENGINES:
         yield engine, hg.compute(program(events), engine=engine, **QUIET)
@@ -188,7 +188,7 @@ def special(system: tuple[str, ...]) -> ak.Array:
 
 
 def quantities(v: Any, d: int) -> dict[str, Any]:
-    """What hepgraph and scikit-hep vector both know of a vector."""
+    """Properties that hepgraph and scikit-hep vector both have."""
     made = {}
     for _, least, names in PROPERTIES:
         for name in names:

@@ -24,7 +24,7 @@ QUIET = {"executor": "serial", "progress": False}
 
 
 def everywhere(program: Callable[[Any], Any], array: ak.Array) -> Iterator[tuple[str, Any]]:
-    """What a program of events gives by both engines, on the arrays of an eager run, and on computed events."""
+    """The results of a program of events by both engines, on the arrays of an eager run, and on computed events."""
     events = hg.from_awkward(array)
     for engine in ("kernel", "interpreter"):
         yield engine, hg.compute(program(events), engine=engine, **QUIET)

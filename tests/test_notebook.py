@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # Jupyter's own machinery wa
 
 
 def outputs_of(name: str) -> list[nbformat.NotebookNode]:
-    """What the cells of a notebook give, none of them an error, and as it is stored but for numbers.
+    """The outputs of a notebook's cells, none of them an error, and as it is stored but for numbers.
 
     With HEPGRAPH_UPDATE_SNAPSHOTS=1, stores it.
     """

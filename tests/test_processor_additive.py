@@ -1,4 +1,4 @@
-"""What a processor that runs eagerly returns adds up from chunk to chunk, or is refused."""
+"""Outputs of a processor that runs eagerly add up from chunk to chunk, or are refused."""
 
 import math
 
@@ -156,7 +156,7 @@ def test_what_is_said(folder):
 
 
 def test_what_to_write(folder):
-    """What the messages say is taken."""
+    """The advice of the messages works."""
     path = folder / "a.parquet"
 
     class Advised(hg.Processor):

@@ -102,7 +102,7 @@ def looked_up(data: ak.Array, of: str, index: str, to: str) -> Any:
 
 
 def result(make: Callable[[], Any]) -> Any:
-    """What something gives, or the error that it raises."""
+    """The result of a call, or the error that it raises."""
     try:
         return ak.to_list(make())
     except HepgraphError as error:
@@ -253,7 +253,7 @@ def test_arrays_of_several_computations() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(sorted(CHANGED)))
 def test_persisted_events_have_what_computed_ones_have(seed: int, name: str) -> None:
-    """What is computed and made lazy again counts in the lists of the file, or has no such reference."""
+    """An array that is computed and made lazy again counts in the lists of the file, or has no such reference."""
     events = hg.from_awkward(drawn(seed, 8), npartitions=2, schema="nanoaod")
     CHANGED[name][0](events)
     again = events.persist(**QUIET)

@@ -1,4 +1,4 @@
-"""What outlives a call of a processor is as it was before the run, or it is refused."""
+"""State that outlives a call of a processor is as it was before the run, or it is refused."""
 
 import functools
 import threading
@@ -216,7 +216,7 @@ OUTSIDE = [
 
 
 def expected(kind, derived, datasets, eager):
-    """What a run gives if each call begins anew: once a dataset, or once a chunk."""
+    """The result of a run if each call begins anew: once a dataset, or once a chunk."""
     calls = len(datasets) * (3 if eager else 1)
     total = X.sum() * len(datasets)
     match kind:

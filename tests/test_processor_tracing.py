@@ -1,4 +1,4 @@
-"""What cannot be recorded runs eagerly, whoever caught its error, and is told at once; real errors stay errors."""
+"""Processors that cannot be recorded run eagerly, whoever caught the error, and say so at once; real errors stay so."""
 
 import contextlib
 import copy
@@ -192,7 +192,7 @@ SWALLOWED = [
 
 
 class Shown:
-    """What notebooks and prompts do with a value that is shown."""
+    """The calls of notebooks and prompts on a value that is shown."""
 
     def ipython(x):
         formatters = pytest.importorskip("IPython.core.formatters")

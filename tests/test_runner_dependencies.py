@@ -1,4 +1,4 @@
-"""What cannot be tracked: a checkpoint asks, and takes trust= and depends= for an answer; the report tells it."""
+"""Dependencies that cannot be tracked: a checkpoint asks, trust= and depends= answer, and the report tells them."""
 
 import threading
 
@@ -184,7 +184,7 @@ def test_of_recorded_functions(files, monkeypatch):
 
 
 def test_nothing_is_asked_about_what_is_traced(files):
-    """What `process` reads while it is traced is in the graph, by its value."""
+    """A value that `process` reads while it is traced is in the graph, by its value."""
 
     class Traced(Corrected):
         def process(self, events):

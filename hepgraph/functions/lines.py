@@ -110,7 +110,7 @@ def place(line: Line, short: bool = False) -> str:
 
 
 def cell(file: str) -> str:
-    """What a notebook calls the cell that is compiled as this file; empty if it is none.
+    """The notebook's name of the cell that is compiled as this file; empty if it is none.
 
     The number is the one that the cell had when it ran last; another process does not know it.
     """

@@ -1,4 +1,4 @@
-"""What the code of a function looks up, as far as a snapshot has to know it: read from the bytecode."""
+"""Lookups of a function's code, as far as a snapshot has to know them: read from the bytecode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _ADDING = {"append", "appendleft", "extend", "extendleft", "add", "update"}  # w
 
 @dataclass(frozen=True)
 class Lookups:
-    """What code looks up: globals, any names (attributes, too), and the variables to which it does nothing but add.
+    """The lookups of code: globals, any names (attributes, too), and the variables to which it does nothing but add.
 
     `bare` are the variables that it uses otherwise than by their attributes, `texts` the words in its constants,
     `changed` the names that it assigns and, with True, those whose content it may change, `imports` the modules that it

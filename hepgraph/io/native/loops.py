@@ -197,7 +197,7 @@ def _widened(dtype: np.dtype[Any], new: str, stored: str, vector: str = "{}") ->
 
 
 def _sum_up_to_a_line(dtype: np.dtype[Any]) -> str:
-    """What is skipped, the first number that is wanted, and how many come before the next line of the caches."""
+    """The bytes skipped, the first number that is wanted, and how many come before the next line of the caches."""
     bits = 8 * dtype.itemsize
     return f"""
 declare i64 @llvm.vector.reduce.or.v8i64(<8 x i64>)
