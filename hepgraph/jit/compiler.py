@@ -37,6 +37,16 @@ def parsed(text: str, level: int) -> tuple[Any, Any]:
     return module, made
 
 
+def optimised(text: str, level: int) -> tuple[Any, Any]:
+    """As `parsed`, after all passes of LLVM for this level, which make vectors of loops."""
+    module, made = parsed(text, level)
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    options.loop_unrolling = options.loop_vectorization = options.loop_interleaving = True
+    builder = llvm.create_pass_builder(made, options)
+    builder.getModulePassManager().run(module, builder)
+    return module, made
+
+
 def name_of(text: str, how: str) -> str:
     """The key of object code: the text, how it is made, the machine, and the versions of all that made it."""
     kind, cpu, features = target()
