@@ -44,25 +44,6 @@ class Rest(NamedTuple):
         return slice(self.at + max(start, self.low) - self.low, self.at + min(stop, self.high) - self.low)
 
 
-class PageFrame(NamedTuple):
-    """The frame of all pages: the number of the open file, and addresses of memory and of functions.
-
-    There is room to read the most into, and for the longest page when decompressed. `loop` puts numbers of `width`
-    bytes in order, as `unsplit` does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it
-    adds up what that makes, for which there is room in `steps`, and begins with `begin`; what decreases is not placed.
-    """
-
-    file: int
-    packed: int
-    unpacked: int
-    out: int
-    width: int
-    loop: int
-    steps: int
-    add_up: int
-    begin: int
-
-
 def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
     """A row for each page of some parts of one encoding; the most that is read at once, and the longest page.
 
@@ -94,9 +75,15 @@ def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
     return rows, most, longest
 
 
-def placed(rows: list[int], frame: PageFrame, tools: Tools) -> bool:
-    """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there."""
-    return done("straight_pages", _ONE, rows, ROW, frame._asdict(), tools) == 0
+def placed(rows: list[int], frame: dict[str, int], tools: Tools) -> bool:
+    """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there.
+
+    The frame has the number of the open file; where the most that is read at once and the longest page when
+    decompressed can go to, and all elements in the end. `loop` puts numbers of `width` bytes in order, as `unsplit`
+    does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it adds up what that makes, for
+    which there is room in `steps`, and begins with `begin`; what decreases is not placed.
+    """
+    return done("straight_pages", _ONE, rows, ROW, frame, tools) == 0
 
 
 # As `PageReader._pages` and `PageReader._decode`.

@@ -6,7 +6,6 @@ What it does, and what it leaves to them, is defined by `baskets` and `leaves`; 
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
 
 from hepgraph.io.native.fused import done
 from hepgraph.io.native.libraries import Tools
@@ -22,30 +21,17 @@ ROW = (
 )  # fmt: skip
 
 
-class BasketFrame(NamedTuple):
-    """The frame of all baskets: the number of the open file, and addresses of memory.
-
-    There is room to read the longest into, and `room` bytes for what is decompressed. `number` and `item` are the
-    bytes of one. `offsets` are those of all wanted entries, or 0 where an entry is one item.
-    """
-
-    file: int
-    packed: int
-    unpacked: int
-    room: int
-    number: int
-    item: int
-    offsets: int
-    out: int
-
-
-def placed(rows: list[int], frame: BasketFrame, tools: Tools) -> int:
+def placed(rows: list[int], frame: dict[str, int], tools: Tools) -> int:
     """Places the numbers of some baskets, each told of as in ROW, one after the other.
+
+    The frame has the number of the open file; where the longest basket can be read to, what is decompressed can go to,
+    with `room` bytes, and all items go in the end; the bytes of one number and of one item; and the offsets of all
+    wanted entries, 0 where an entry is one item.
 
     Gives 0 if all are there, n > 0 if room for n bytes is needed, and -1 if it cannot be done.
     """
-    loops = _loops(frame.number, frame.offsets != 0)
-    return done("straight_baskets", _ONE, rows, ROW, {**frame._asdict(), **loops}, tools)
+    loops = _loops(frame["number"], frame["offsets"] != 0)
+    return done("straight_baskets", _ONE, rows, ROW, frame | loops, tools)
 
 
 @cache
