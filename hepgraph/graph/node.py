@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from hepgraph.functions import pickling
-from hepgraph.functions.lines import Line, cell, elsewhere, user_line
+from hepgraph.functions.lines import Line, cell, newer, recording, user_line
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
@@ -126,7 +126,7 @@ def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: A
         found = _known.get(key)
         if found is None:
             found = _known[key] = Space(kind, parent, args, param, user_line())
-        else:
+        elif found.line is None or found.line[0] is not recording[0]:
             _again(found)
     return found
 
@@ -139,7 +139,7 @@ def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), p
         if found is None:
             line = None if kind in _PLAIN else user_line()
             found = _known[key] = Map(kind, src, dst, args, param, line)
-        elif found.line is not None:
+        elif found.line is not None and found.line[0] is not recording[0]:
             _again(found)
     return found
 
@@ -152,17 +152,16 @@ def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[A
         if found is None:
             line = None if op == "literal" else user_line()
             found = _known[key] = Node(op, args, where, dtype, param, line)
-        elif op != "literal":
+        elif op != "literal" and (found.line is None or found.line[0] is not recording[0]):
             _again(found)
     return found
 
 
 def _again(found: Item) -> None:
     """Something known is recorded once more: in another file or cell, its line is not that of an earlier analysis."""
-    if elsewhere(found.line):
-        line = user_line(recording=True)
-        if line is not None and (found.line is None or line[0] != found.line[0]):
-            object.__setattr__(found, "line", line)
+    line = newer(found.line)
+    if line is not None:
+        object.__setattr__(found, "line", line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import numpy as np
 
 from hepgraph.disk.plain import plain
 from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
-from hepgraph.functions.lines import Line, place, user_line
+from hepgraph.functions.lines import Line, as_one, place, user_line
 from hepgraph.graph.canonical import (
     TEXT,
     TOTAL,
@@ -228,7 +228,7 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         ordered = _by_axis(self, args, kwargs)
         _check_storage(self, weight, sample)
         _check_kinds(self, ordered, weight, sample)
-        self.__dict__["_fills"] = (*self.fills, recorded(ordered, weight, sample))
+        self.__dict__["_fills"] = (*self.fills, as_one(recorded, ordered, weight, sample))
         return self
 
     def fill_flattened(

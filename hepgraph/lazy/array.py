@@ -16,7 +16,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
-from hepgraph.functions.lines import code_at, enter, user_code
+from hepgraph.functions.lines import as_one, begins, call_users, code_at, entered, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOTAL, comparisons, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
@@ -128,13 +128,16 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     # getting and setting
 
     def __getitem__(self, where: Any) -> Any:
-        enter()
-        found = HOOKS["getitem"](self, where)
-        return self.__copy__() if found is self else found
+        began = begins()
+        try:
+            found = HOOKS["getitem"](self, where)
+            return self.__copy__() if found is self else found
+        finally:
+            if began:
+                entered.at = False
 
     def __setitem__(self, where: Any, what: Any) -> None:
-        enter()
-        HOOKS["setitem"](self, where, what)
+        as_one(HOOKS["setitem"], self, where, what)
 
     def __delitem__(self, where: Any) -> None:
         new = FUNCTIONS[ak.without_field](self, where)
@@ -143,7 +146,14 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("__", "_repr_", "_ipython")):
             raise AttributeError(name)
-        enter()
+        began = begins()
+        try:
+            return self._attribute(name)
+        finally:
+            if began:
+                entered.at = False
+
+    def _attribute(self, name: str) -> Any:
         record = record_of(self._form)
         if record is not None:
             users = behaviors.attribute(self, record.name, name)
@@ -179,7 +189,14 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     # NumPy and awkward
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        enter()
+        began = begins()
+        try:
+            return self._operation(ufunc, method, inputs, kwargs)
+        finally:
+            if began:
+                entered.at = False
+
+    def _operation(self, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if method != "__call__":
             if method == "reduce" and ufunc in _REDUCTIONS:
                 return FUNCTIONS[_REDUCTIONS[ufunc]](*inputs, **{"axis": 0, **kwargs})
@@ -191,7 +208,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         if any(isinstance(x, Lazy) and record_of(x._form) is not None for x in inputs):
             custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
             if custom is not None:
-                return custom(*inputs)
+                return call_users(custom, *inputs)
         special = UFUNCS.get(ufunc.__name__)
         if special is not None:
             result = special(*inputs)
@@ -207,21 +224,19 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         return results[0] if len(results) == 1 else tuple(results)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        enter()
         found = NUMPY_FUNCTIONS.get(func)
         if found is not None:
-            return _handed_out(found(*args, **kwargs))
+            return _handed_out(as_one(found, *args, **kwargs))
         raise UnsupportedError(
             f"numpy.{func.__name__} cannot be recorded. Use the ak.* function that does the same, "
             "hg.map_partitions(function, ...) for any function of arrays, or .compute() first."
         )
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
-        enter()
         found = FUNCTIONS.get(func)
         if found is None:
-            return _handed_out(FUNCTIONS.without(func, args, kwargs))
-        return _handed_out(found(*args, **kwargs))
+            return _handed_out(as_one(FUNCTIONS.without, func, args, kwargs))
+        return _handed_out(as_one(found, *args, **kwargs))
 
     # what only a computed array can answer
 

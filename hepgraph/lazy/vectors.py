@@ -20,6 +20,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, UnsupportedError
+from hepgraph.functions.lines import as_one, call_users
 from hepgraph.graph.form import List, Option, record_of
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, UFUNCS, Lazy
@@ -270,12 +271,11 @@ def metric_table(
 ) -> Any:
     """For each of these, the distance to each of the others: lists of lists (delta R unless a metric is given)."""
     _collections("metric_table()", v, other)
-    measure = metric or delta_r
     if axis is None:
         a, b = v, other
     else:
         a, b = ak.unzip(ak.cartesian([v, other], axis=axis, nested=True))
-    distances = measure(a, b)
+    distances = delta_r(a, b) if metric is None else call_users(metric, a, b)
     return (distances, (a, b)) if return_combinations else distances
 
 
@@ -377,7 +377,7 @@ def _method(f: Callable[..., Any], least: int) -> Callable[[Lazy, str], Any]:
     def found(v: Lazy, name: str) -> Any:
         _need_record(v, name) if least == 0 else need(v, least, f".{name}")
         more = {"called_as": name} if f in _OF_TWO else {}
-        return lambda *args, **kwargs: f(v, *args, **more, **kwargs)
+        return lambda *args, **kwargs: as_one(f, v, *args, **more, **kwargs)
 
     return found
 
@@ -456,7 +456,7 @@ def _guarded(rule: Callable[..., Any]) -> Callable[..., Any]:
     def tried(*inputs: Any) -> Any:
         if not any(isinstance(a, Lazy) and record_of(a._form) is not None for a in inputs):
             return NotImplemented
-        return rule(*inputs)
+        return as_one(rule, *inputs)
 
     return tried
 
