@@ -272,7 +272,7 @@ def _before(m: Map, arg: Node) -> Node:
 
 def full(value: Any, at: Space) -> Node:
     """The same value, with the dtype that NumPy gives it, for each element of a space."""
-    fixed = value if isinstance(value, np.generic | str) else np.asarray(value)[()]
+    fixed = value if isinstance(value, (np.generic, str)) else np.asarray(value)[()]
     dtype = TEXT if isinstance(fixed, str) else np.dtype(fixed.dtype)
     return node("full", (), at, dtype, literal(fixed).param)
 

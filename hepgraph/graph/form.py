@@ -214,7 +214,7 @@ def deepest(form: Form) -> int:
 
 def record_of(form: Form) -> Record | None:
     """The record at the heart of a form: through lists and options, None if there is none."""
-    while isinstance(form, Option | List):
+    while isinstance(form, (Option, List)):
         form = form.content
     return form if isinstance(form, Record) else None
 

@@ -180,12 +180,12 @@ class Literal:
 
 def literal(value: Any) -> Node:
     """A literal: a Python number keeps its weak type, a NumPy scalar its dtype."""
-    if isinstance(value, np.generic | np.ndarray):
+    if isinstance(value, (np.generic, np.ndarray)):
         value = np.asarray(value)[()]
         dtype = np.dtype(value.dtype)
         key = (f"numpy.{dtype}", repr(value.item()))
     else:
-        dtype = np.dtype(type(value)) if isinstance(value, bool | int | float | complex) else np.dtypes.StringDType()
+        dtype = np.dtype(type(value)) if isinstance(value, (bool, int, float, complex)) else np.dtypes.StringDType()
         key = (type(value).__name__, repr(value))
     return node("literal", (), None, dtype, Literal(value, key))
 
@@ -318,7 +318,7 @@ class _Pickler(pickling.Pickler):
         self.roots: dict[Item, int] = {}
 
     def persistent_id(self, thing: Any) -> int | None:
-        if isinstance(thing, Space | Map | Node):
+        if isinstance(thing, (Space, Map, Node)):
             return self.roots.setdefault(thing, len(self.roots))
         return None
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NoReturn
 
 import awkward as ak
@@ -27,7 +26,7 @@ from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
-from hepgraph.lazy.typed import LazyArrayType, LazyType, Listed
+from hepgraph.lazy.typed import NO_LAYOUT, LazyArrayType, LazyType, Listed
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -209,9 +208,8 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
             custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
             if custom is not None:
                 return call_users(custom, *inputs)
-        special = UFUNCS.get(ufunc.__name__)
-        if special is not None:
-            result = special(*inputs)
+            special = UFUNCS.get(ufunc.__name__)
+            result = NotImplemented if special is None else special(*inputs)
             if result is not NotImplemented:
                 return result
         forms, rows, guard = together(inputs)
@@ -233,10 +231,13 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         )
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
-        found = FUNCTIONS.get(func)
-        if found is None:
-            return _handed_out(as_one(FUNCTIONS.without, func, args, kwargs))
-        return _handed_out(as_one(found, *args, **kwargs))
+        began = begins()
+        try:
+            found = FUNCTIONS.get(func)
+            return _handed_out(FUNCTIONS.without(func, args, kwargs) if found is None else found(*args, **kwargs))
+        finally:
+            if began:
+                entered.at = False
 
     # what only a computed array can answer
 
@@ -299,8 +300,8 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def layout(self) -> Any:
         """Nothing to use: awkward's error messages ask it for its backend; anybody else gets an error."""
         if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in ("awkward", "hepgraph"):
-            _LAYOUT.none("")
-        return _LAYOUT
+            NO_LAYOUT.none("")
+        return NO_LAYOUT
 
     @property
     def nbytes(self) -> Any:
@@ -412,7 +413,7 @@ def _kind(x: Any) -> Any:
     if not isinstance(x, Lazy):
         return type(x)
     form = x._form
-    while isinstance(form, Option | List):
+    while isinstance(form, (Option, List)):
         form = form.content
     return form.name if isinstance(form, Record) else form.node.dtype.type
 
@@ -430,31 +431,6 @@ _REDUCTIONS = {
     np.add: ak.sum, np.multiply: ak.prod, np.logical_and: ak.all, np.logical_or: ak.any, np.minimum: ak.min,
     np.maximum: ak.max,
 }  # fmt: skip
-
-
-class _NoLayout:
-    """A stand-in for the layout that a lazy array does not have."""
-
-    @property
-    def backend(self) -> Any:
-        return _typetracer()
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name == "__wrapped__":  # asked of any object by inspect.unwrap
-            raise AttributeError(name)
-        self.none(f" ({name})")
-
-    def none(self, name: str) -> NoReturn:
-        """Raises LazyError."""
-        raise LazyError(f"A lazy array has no layout{name} before it is computed; use .compute() first.")
-
-
-@lru_cache(maxsize=1)
-def _typetracer() -> Any:
-    return ak.to_layout(ak.to_backend(ak.Array([0]), "typetracer")).backend
-
-
-_LAYOUT = _NoLayout()
 
 
 class _Mask:
@@ -487,6 +463,9 @@ def origin_of(rows: Space, form: Form | None = None) -> Origin:
     raise LazyError("this value does not come from any dataset")
 
 
+_NUMBERS = (bool, int, float, complex, str, np.generic)
+
+
 def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]]:
     """The forms of several arguments of one operation, and the rows that they share.
 
@@ -504,14 +483,12 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
             raise different_rows(lazy[0], other)
         if other._guard is not guard and set(other._guard) != set(guard):
             raise different_masks(lazy[0], other)
-    forms = []
+    forms: list[Form] = []
     for arg in inputs:
-        if isinstance(arg, Lazy):
-            forms.append(moved.get(id(arg), arg)._form)
-        elif isinstance(arg, bool | int | float | complex | str | np.generic) or (
-            isinstance(arg, np.ndarray) and arg.ndim == 0
-        ):
+        if isinstance(arg, _NUMBERS) or (isinstance(arg, np.ndarray) and arg.ndim == 0):
             forms.append(Scalar(literal(arg)))
+        elif isinstance(arg, Lazy):
+            forms.append(moved.get(id(arg), arg)._form)
         else:
             forms.append(attached(arg, lazy[0])._form)
     return forms, rows, guard
@@ -537,7 +514,7 @@ def _of_whole_lists(mask: Node) -> bool:
 
 def attached(arg: Any, like: Lazy) -> Lazy:
     """An eager array beside the events of a lazy one."""
-    if not isinstance(arg, ak.Array | np.ndarray | list | tuple):
+    if not isinstance(arg, (ak.Array, np.ndarray, list, tuple)):
         raise UnsupportedError(
             f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays "
             "with one "

@@ -97,7 +97,7 @@ def _fixed_beside_none(forms: Sequence[Form]) -> bool:
 def _regular(form: Form) -> int | None:
     """The depth of an array whose lists all have a fixed length, else None."""
     depth = 0
-    while isinstance(form, Option | List):
+    while isinstance(form, (Option, List)):
         if isinstance(form, List):
             if form.size is None:
                 return None

@@ -60,7 +60,7 @@ def getitem(x: Lazy, where: Any) -> Any:
         case e if e is Ellipsis:
             return x
         case _:
-            if isinstance(where, list | np.ndarray) and len(where) and np.asarray(where).dtype.kind in "iu":
+            if isinstance(where, (list, np.ndarray)) and len(where) and np.asarray(where).dtype.kind in "iu":
                 raise UnsupportedError(
                     "Rows cannot be picked by their numbers: which partition holds them depends on the whole "
                     "dataset. Cut "
@@ -213,14 +213,14 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
         where = where[:-1]
     if not where:
         return x
-    if Ellipsis in [part for part in where if not isinstance(part, ak.Array | np.ndarray)]:
+    if Ellipsis in [part for part in where if not isinstance(part, (ak.Array, np.ndarray))]:
         i = next(i for i, part in enumerate(where) if part is Ellipsis)
         used = sum(part is not None for part in where) - 1
         fill = (slice(None),) * max(0, x.ndim - used)
         where = (*where[:i], *fill, *where[i + 1 :])
     _plain_axes(where)
     first, *rest = where
-    if isinstance(first, Lazy | ak.Array | np.ndarray | list | slice):
+    if isinstance(first, (Lazy, ak.Array, np.ndarray, list, slice)):
         x = getitem(x, first)
     else:
         getitem(x, first)  # raises with the right words
@@ -231,12 +231,12 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
 
 def _plain_axes(where: tuple[Any, ...]) -> None:
     """Refuses what NumPy pairs up: an axis picked by a list or array, and others beside it."""
-    arrays = [part for part in where if isinstance(part, ak.Array | np.ndarray | list)]
+    arrays = [part for part in where if isinstance(part, (ak.Array, np.ndarray, list))]
     if not arrays:
         return
     if len(arrays) > 1 or (isinstance(arrays[0], Lazy) and deepest(arrays[0]._form) > 0 and len(where) > 1):
         raise UnsupportedError("a slice can hold only one array or list, in two steps: x[a][:, b]")
-    picks = [i for i, part in enumerate(where) if isinstance(part, int | np.integer | ak.Array | np.ndarray | list)]
+    picks = [i for i, part in enumerate(where) if isinstance(part, (int, np.integer, ak.Array, np.ndarray, list))]
     if picks[-1] - picks[0] >= len(picks) or (isinstance(arrays[0], Lazy) and any(part is None for part in where)):
         raise UnsupportedError("indices on both sides of a slice cannot be recorded; slice in two steps, x[a][:, b]")
 
@@ -368,7 +368,7 @@ def _rows_slice(x: Lazy, cut: slice) -> Lazy:
 def setitem(x: Lazy, where: Any, what: Any) -> None:
     """`x[where] = what`: a new field, or another value for one, of this handle alone."""
     path = (where,) if isinstance(where, str) else where
-    if not (isinstance(path, tuple | list) and path and all(isinstance(name, str) for name in path)):
+    if not (isinstance(path, (tuple, list)) and path and all(isinstance(name, str) for name in path)):
         raise LazyError(
             "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some "
             "elements, use "

@@ -50,7 +50,7 @@ def system(v: Any) -> dict[str, str]:
         return coordinates(record)
     if isinstance(v, dict):  # a single vector of numbers
         return {c: c for c in v}
-    if not isinstance(v, ak.Array | ak.Record):
+    if not isinstance(v, (ak.Array, ak.Record)):
         return {}
     layout = v.layout.array if isinstance(v, ak.Record) else v.layout
     return _system(set(ak.fields(v)).__contains__, layout.purelist_parameter("__record__") in VECTORS)
@@ -92,7 +92,7 @@ def dimension(v: Any) -> int:
 
 def constant(v: Any) -> Any:
     """A single vector of scikit-hep vector (`vector.obj`) as its coordinates; anything else as it is."""
-    if isinstance(v, ak.Array | ak.Record) or not hasattr(type(v), "azimuthal"):
+    if isinstance(v, (ak.Array, ak.Record)) or not hasattr(type(v), "azimuthal"):
         return v
     parts: list[Any] = [getattr(v, name, None) for name in ("azimuthal", "longitudinal", "temporal")]
     found = {c: value for part in parts if hasattr(part, "_asdict") for c, value in part._asdict().items()}
@@ -106,7 +106,7 @@ def need(v: Any, least: int, what: str) -> None:
     wanted = f"{what} needs {NAMES[least]}{' (pt and phi, or x and y)' * (least == 2)}"
     if isinstance(v, dict):
         raise FieldError(f"{wanted}; this vector has the coordinates {', '.join(v)}.")
-    if not isinstance(v, ak.Array | ak.Record):
+    if not isinstance(v, (ak.Array, ak.Record)):
         raise FieldError(
             f"{wanted}, not {v!r} ({type(v).__name__}). One vector for all is vector.obj(pt=..., eta=..., phi=...), "
             "one for each event or object ak.zip({'pt': ..., 'eta': ..., 'phi': ...})."

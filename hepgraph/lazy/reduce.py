@@ -67,7 +67,7 @@ def record_name(parameters: Any, with_name: str | None) -> str | None:
 
 def level_of(x: Lazy, axis: Any) -> int:
     """The axis counted from the rows (0), for a lazy array; raises if there is no such axis."""
-    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise UnsupportedError(f"axis={axis!r} is not supported for lazy arrays; give a number")
     if axis < 0 and uneven(x._form):
         raise UnsupportedError(
@@ -83,7 +83,7 @@ def level_of(x: Lazy, axis: Any) -> int:
 
 def uneven(form: Form) -> bool:
     """Whether there are records whose fields have different depths."""
-    while isinstance(form, Option | List):
+    while isinstance(form, (Option, List)):
         form = form.content
     if not isinstance(form, Record):
         return False
@@ -300,7 +300,7 @@ def _begun(kind: str, found: Node, initial: Any) -> Node:
     whole, dtype = found.space is TOTAL, found.dtype
     if dtype == BOOL and not whole:
         return found  # awkward begins with none
-    if not isinstance(initial, bool | int | float | np.number | np.bool_) or (
+    if not isinstance(initial, (bool, int, float, np.number, np.bool_)) or (
         dtype.kind in "iu" and not (np.iinfo(dtype).min <= initial <= np.iinfo(dtype).max and initial == int(initial))
     ):
         raise UnsupportedError(f"ak.{kind}: initial={initial!r} is no number of the type of these, {dtype}")

@@ -1,12 +1,14 @@
-"""The types of lazy arrays: those of awkward, but for the number of rows, which is not known; and their class's own."""
+"""The types of lazy arrays, which are those of awkward without the number of rows; their class's own; no layout."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import awkward as ak
+
+from hepgraph.errors import LazyError
 
 
 class LazyType:
@@ -107,3 +109,28 @@ class Listed(type(ak.Array)):  # type: ignore[misc]
 
     def __dir__(cls) -> Iterable[str]:
         return set(super().__dir__()) - _COMPUTED
+
+
+class NoLayout:
+    """A stand-in for the layout that a lazy array does not have."""
+
+    @property
+    def backend(self) -> Any:
+        return _typetracer()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name == "__wrapped__":  # asked of any object by inspect.unwrap
+            raise AttributeError(name)
+        self.none(f" ({name})")
+
+    def none(self, name: str) -> NoReturn:
+        """Raises LazyError."""
+        raise LazyError(f"A lazy array has no layout{name} before it is computed; use .compute() first.")
+
+
+@lru_cache(maxsize=1)
+def _typetracer() -> Any:
+    return ak.to_layout(ak.to_backend(ak.Array([0]), "typetracer")).backend
+
+
+NO_LAYOUT = NoLayout()

@@ -450,21 +450,9 @@ def _absolute(a: Any) -> Any:
     return {2: rho, 3: p, 4: tau}[dimension(a)](a)
 
 
-def _guarded(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule, tried only where a record is among the inputs."""
-
-    def tried(*inputs: Any) -> Any:
-        if not any(isinstance(a, Lazy) and record_of(a._form) is not None for a in inputs):
-            return NotImplemented
-        return as_one(rule, *inputs)
-
-    return tried
-
-
 OPERATORS: dict[str, Callable[..., Any]] = {
     "add": _add, "subtract": _subtract, "multiply": _multiply, "divide": _divide, "negative": _negative,
     "absolute": _absolute,
 }  # fmt: skip
 
-for _name, _rule in OPERATORS.items():
-    UFUNCS[_name] = _guarded(_rule)
+UFUNCS.update(OPERATORS)
