@@ -6,7 +6,6 @@ interpreter, which reads the columns below it, one by one, and checks that their
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,8 +21,8 @@ from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
-from hepgraph.io.required import Loaded, holder, level_name, record_holder, witness
-from hepgraph.io.source import Data, Need, Origin, Partition
+from hepgraph.io.required import Loaded
+from hepgraph.io.source import Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import (
     CONTEXT,
@@ -47,75 +46,7 @@ def eager_events(events: Lazy, partition: Partition) -> Any:
     return Chunk(events, partition).array(Blueprint.of(events._form, EVENTS))
 
 
-# reading
-
-
-class OnDemand(Loaded):
-    """The columns of one partition, each read when it is asked for."""
-
-    def __init__(self, main: Origin, partition: Partition) -> None:
-        super().__init__(main, partition, {main: {}})
-        self.main, self.bytes, self.cached, self.seconds = main, 0, 0, 0.0
-        self._told: dict[tuple[Origin, str], Any] = {}  # columns of lengths, and those whose lists must have them
-        self.failure: OSError | MemoryError | None = None  # a read that failed, whatever became of the error
-        self._beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
-
-    def _read(self, origin: Origin, column: str, need: Need = Need.DATA) -> Data:
-        have = self.data.setdefault(origin, {})
-        found = have.get(column)
-        if found is None or (found.values is None and need is Need.DATA):
-            start = time.perf_counter()
-            place = self.partition if origin == self.main else self._beside
-            try:
-                found = have[column] = origin.source.fetch(place, {column: need})[column]
-            except (OSError, MemoryError) as error:
-                if hasattr(error, "read_from"):
-                    self.failure = error
-                raise
-            self.seconds += time.perf_counter() - start
-            self.cached += found.cached
-            self.bytes += (0 if found.values is None else found.values.nbytes) + sum(o.nbytes for o in found.offsets)
-        return found
-
-    def _holder(self, origin: Origin, name: str, level: int) -> Data:
-        for column, data in self.data.setdefault(origin, {}).items():
-            levels = origin.source.columns[column].levels
-            if len(levels) > level and level_name(origin.source.columns[column], level) == name:
-                return data
-        return self._read(origin, holder(origin.source, name, level).name, Need.COUNTS)
-
-    def offsets(self, origin: Origin, column: str, level: Any) -> Any:
-        """The offsets of a list level."""
-        if not isinstance(level, int):
-            self._read(origin, column)
-            if level:
-                self._told[origin, column] = level
-        return super().offsets(origin, column, level)
-
-    def prove(self) -> None:
-        """Raises if lengths that were read are not those of the lists, where no list was looked at since."""
-        for (origin, column), names in self._told.items():
-            if not any(name in self.data[origin] for name in names):
-                self._read(origin, witness(origin.source, names), Need.COUNTS)
-            super().offsets(origin, column, names)
-
-    def values(self, origin: Origin, column: str) -> Any:
-        """The flat values of a column."""
-        self._read(origin, column)
-        return super().values(origin, column)
-
-    def valid(self, origin: Origin, column: str, level: int | None) -> Any:
-        """Which values or lists are not None."""
-        if level is None:  # also where no more than its lengths were read before
-            self._read(origin, column)
-        return super().valid(origin, column, level)
-
-    def record_valid(self, origin: Origin, name: str) -> Any:
-        """Which records of this name are not None."""
-        have = self.data.setdefault(origin, {})
-        if not any(record.name == name for column in have for record in origin.source.columns[column].records):
-            self._read(origin, record_holder(origin.source, name).name)
-        return super().record_valid(origin, name)
+# evaluating
 
 
 class _Evaluator(Interpreter):
@@ -136,7 +67,7 @@ class Chunk:
     def __init__(self, events: Lazy, partition: Partition, serial: int | None = None) -> None:
         self.events, self.partition = events, partition
         self.serial = new_serial() if serial is None else serial
-        self.columns = OnDemand(events._origin, partition)
+        self.columns = Loaded(events._origin, partition, {events._origin: {}}, on_demand=True)
         self.interpreter = _Evaluator(self.columns)
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}

@@ -151,21 +151,8 @@ class EagerPass:
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise
-        columns = chunk.columns
-        return [output], Row(
-            dataset=str(self.events.metadata.get("dataset", "")),
-            path=partition.path,
-            start=partition.start,
-            stop=partition.stop,
-            events=len(partition),
-            names=tuple(columns.data[self.events._origin]),
-            bytes=columns.bytes,
-            cached=columns.cached,
-            read_seconds=columns.seconds,
-            compute_seconds=time.perf_counter() - start - columns.seconds,
-            how="eager",
-            tree=partition.tree,
-        )
+        names, read = chunk.columns.data[self.origin], chunk.columns.seconds
+        return [output], Row.of(chunk.columns, partition, names, read, time.perf_counter() - start - read, "eager")
 
 
 # outputs
