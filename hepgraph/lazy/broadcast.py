@@ -39,33 +39,47 @@ def broadcast(
     last lists stay. `depth` ends it after so many list levels, `stop` where it says so of the forms of a level. The
     lengths of lists are compared only in rows that pass the guard.
     """
+
+    def again(inner: Sequence[Form], at: Space, depth: int | None, guard: tuple[Node, ...]) -> Form:
+        return broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=guard)
+
     if depth == 0 or (stop is not None and stop(forms)):
         return leaf(list(forms), at)
-    deep = optional = False
-    for form in forms:
-        if isinstance(form, Option):
-            optional = True
-            deep = deep or isinstance(form.content, List)
-        elif isinstance(form, List):
-            deep = True
+    deep, optional = _has_lists(forms), any(isinstance(form, Option) for form in forms)
     if optional and (options or deep):
-        pairs = [unwrap(form) for form in forms]
-        valid = TRUE
-        for mask, _ in pairs:
-            valid = both(valid, mask)
-        inner = [form for _, form in pairs]
-        return option(
-            valid,
-            broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=(*guard, valid)),
-        )
+        valid, inner = _without_none(forms)
+        return option(valid, again(inner, at, depth, (*guard, valid)))
     if not deep:
         return leaf(list(forms), at)
+    target, size, contents = matched(forms, at, guard)
+    return List(target, again(contents, target, None if depth is None else depth - 1, guard), size)
+
+
+def _has_lists(forms: Sequence[Form]) -> bool:
+    return any(isinstance(unwrap(form)[1], List) for form in forms)
+
+
+def _without_none(forms: Sequence[Form]) -> tuple[Node, list[Form]]:
+    """Where none of some forms is None, and what they are there."""
+    valid, pairs = TRUE, [unwrap(form) for form in forms]
+    for mask, _ in pairs:
+        valid = both(valid, mask)
+    return valid, [form for _, form in pairs]
+
+
+def matched(forms: Sequence[Form], at: Space, guard: tuple[Node, ...]) -> tuple[Space, int | None, list[Form]]:
+    """The lists of one level matched: the space of their elements, their length if it is fixed, and what each holds.
+
+    What is no list has one value for all elements of each.
+    """
     lists = [form for form in forms if isinstance(form, List)]
     target = common_lists(lists, at)
     size = next((form.size for form in lists if form.space is target), None)
-    contents = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
-    below = None if depth is None else depth - 1
-    return List(target, broadcast(contents, target, leaf, options=options, depth=below, stop=stop, guard=guard), size)
+    return (
+        target,
+        size,
+        [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms],
+    )
 
 
 def not_as_numpy(forms: Sequence[Form]) -> None:
