@@ -6,16 +6,17 @@ interpreter, which reads the columns below it, one by one, and checks that their
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
 
 from hepgraph.datasets.grouping import matched
 from hepgraph.datasets.schema import RecordFields
+from hepgraph.datasets.schemafile import Reference
 from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
@@ -61,7 +62,30 @@ class _Evaluator(Interpreter):
         return super().value(item)
 
 
-class Chunk:
+class Referring:
+    """Base of what an array asks for the references of its collections; positions are counted in its `serial`."""
+
+    serial: int
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def fields_of(self, collection: str) -> RecordFields | None:
+        """The fields of a collection; None for what is none."""
+        raise NotImplementedError
+
+    def references(self, collection: str) -> Mapping[str, Reference]:
+        """The references of a collection, by name, whether what they lead to is there or not."""
+        fields = self.fields_of(collection)
+        return {} if fields is None else fields.references
+
+    def unclear(self, collection: str, name: str) -> str:
+        """Why a collection has no reference of this name, if one could be meant; else nothing."""
+        fields = self.fields_of(collection)
+        return "" if fields is None else fields.advice(name)
+
+
+class Chunk(Referring):
     """One range of a dataset, evaluated as far as it is looked at."""
 
     def __init__(self, events: Lazy, partition: Partition, serial: int | None = None) -> None:
@@ -72,9 +96,6 @@ class Chunk:
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}
         self._referred: dict[tuple[str, str], Any] = {}
-
-    def __deepcopy__(self, memo: Any) -> Chunk:
-        return self
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -118,33 +139,30 @@ class Chunk:
             values.pop(item, None)
         return found
 
-    def references(self, collection: str) -> Any:
-        """The references of a collection, by name."""
-        form = _fields_of(self.events._form, collection)
-        return form.references if form is not None else {}
-
-    def unclear(self, collection: str, name: str) -> str:
-        """Why a collection has no reference of this name, if one could be meant; else nothing."""
-        fields = _fields_of(self.events._form, collection)
-        return "" if fields is None else fields.advice(name)
+    def fields_of(self, collection: str) -> RecordFields | None:
+        """The fields of a collection; None for what is none."""
+        form = self.events._form
+        if not isinstance(form, Record) or collection not in form.fields:
+            return None
+        record = record_in(form.fields[collection])
+        return record.fields if record is not None and isinstance(record.fields, RecordFields) else None
 
     def referred(self, collection: str, name: str) -> Any:
         """The elements that a collection refers to by this name."""
         key = (collection, name)
         if key not in self._referred:
-            form = _fields_of(self.events._form, collection)
+            form = self.fields_of(collection)
             assert form is not None
             size = self.interpreter.size(form.at) if self.value(form.at) is not None else 0
             self._referred[key] = self.layout(Blueprint.of(form[name]), size)
         return self._referred[key]
 
 
-def _fields_of(form: Form, collection: str) -> RecordFields | None:
-    if not isinstance(form, Record) or collection not in form.fields:
-        return None
-    inner = unwrap(form.fields[collection])[1]
+def record_in(collection: Form) -> Record | None:
+    """The records of a collection, which is a list of records, or one; None of anything else."""
+    inner = unwrap(collection)[1]
     inner = unwrap(inner.content)[1] if isinstance(inner, List) else inner
-    return inner.fields if isinstance(inner, Record) and isinstance(inner.fields, RecordFields) else None
+    return inner if isinstance(inner, Record) else None
 
 
 # from forms of the schema to forms of awkward
@@ -175,7 +193,8 @@ class Blueprint:
         self.recipes[f"{key}-{attribute}"] = (kind, item)
         return key
 
-    def _form(self, form: Form, name: str | None = None) -> Any:
+    def _form(self, form: Form, name: str | None = None, whole: bool = True) -> Any:
+        """The form of awkward; not `whole` where lists of a fixed length may be None, which have no elements."""
         match form:
             case Scalar(x) if x.dtype == TEXT:
                 chars = ak.forms.NumpyForm(
@@ -189,21 +208,21 @@ class Blueprint:
                 )
             case Option(valid, content):
                 return ak.forms.IndexedOptionForm(
-                    "i64", self._form(content), form_key=self._key("index", "index", valid)
+                    "i64", self._form(content, None, False), form_key=self._key("index", "index", valid)
                 )
-            case List(space, content, None):
+            case List(space, content, size) if size is None or not whole:
                 return ak.forms.ListOffsetForm(
                     "i64", self._form(content), form_key=self._key("offsets", "offsets", space)
                 )
             case List(_, content, size):
                 return ak.forms.RegularForm(self._form(content), size)
             case Record():
-                return self._record(form, name)
+                return self._record(form, name, whole)
 
-    def _record(self, form: Record, name: str | None) -> Any:
+    def _record(self, form: Record, name: str | None, whole: bool) -> Any:
         forms, names = [], []
         for each, made in _readable(form):
-            forms.append(self._form(made))
+            forms.append(self._form(made, None, whole))
             names.append(each)
         name = form.name or name or (NAMELESS if coordinates(form) else None)
         parameters = {"__record__": name} if name else None
