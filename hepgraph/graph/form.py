@@ -242,8 +242,9 @@ def uneven(form: Form) -> bool:
 
 def record_of(form: Form) -> Record | None:
     """The record at the heart of a form, None if there is none."""
-    found = innermost(form)
-    return found if isinstance(found, Record) else None
+    while isinstance(form, Option | List):
+        form = form.content
+    return form if isinstance(form, Record) else None
 
 
 def leaves(form: Form, at: Callable[[Scalar], Form]) -> Form:

@@ -258,36 +258,39 @@ def freeze(roots: Sequence[Item]) -> Frozen:
 
     rows: Frozen = []
     for item in order:
-        args, last = tuple(number[arg] for arg in item.args), (item.param, told(item.line))
+        args = tuple(number[arg] for arg in item.args)
         match item:
             case Space():
-                rows.append(("S", item.kind, number.get(item.parent), args, *last))
+                rows.append(("S", item.kind, number.get(item.parent), args, item.param, told(item.line)))
             case Map():
-                rows.append(("M", item.kind, number[item.src], number[item.dst], args, *last))
+                rows.append(("M", item.kind, number[item.src], number[item.dst], args, item.param, told(item.line)))
             case Node():
-                rows.append(("N", item.op, args, number.get(item.space), item.dtype, *last))
+                rows.append(("N", item.op, args, number.get(item.space), item.dtype, item.param, told(item.line)))
     return [*rows, tuple(number[root] for root in roots)]
 
 
 def thaw(rows: Frozen) -> list[Item]:
     """The roots of a frozen graph, sharing what this process already knows."""
-    made: list[Any] = []
-    for kind, *row, line in rows[:-1]:
-        match kind, row:
-            case "S", (name, parent, args, param):
+    made: list[Item] = []
+    for row in rows[:-1]:
+        key: tuple[Any, ...]
+        match row:
+            case ("S", kind, parent, args, param, line):
                 above = None if parent is None else made[parent]
-                parts: tuple[Any, ...] = name, above, tuple(made[i] for i in args), param
-            case "M", (name, src, dst, args, param):
-                parts = name, made[src], made[dst], tuple(made[i] for i in args), param
-            case "N", (name, args, where, dtype, param):
-                parts = name, tuple(made[i] for i in args), None if where is None else made[where], dtype, param
-        of, tag = _FROZEN[kind]
+                below = tuple(made[i] for i in args)
+                key = ("space", kind, above, below, param)
+                fresh: Any = Space(kind, above, below, param, line)  # type: ignore[arg-type]
+            case ("M", kind, src, dst, args, param, line):
+                below = tuple(made[i] for i in args)
+                key = ("map", kind, made[src], made[dst], below, param)
+                fresh = Map(kind, made[src], made[dst], below, param, line)  # type: ignore[arg-type]
+            case ("N", op, args, where, dtype, param, line):
+                below, at = tuple(made[i] for i in args), None if where is None else made[where]
+                key = ("node", op, below, at, dtype, param)
+                fresh = Node(op, below, at, dtype, param, line)  # type: ignore[arg-type]
         with _lock:
-            made.append(_known.setdefault((tag, *parts), of(*parts, line)))
+            made.append(_known.setdefault(key, fresh))
     return [made[i] for i in rows[-1]]
-
-
-_FROZEN: dict[str, tuple[Callable[..., Any], str]] = {"S": (Space, "space"), "M": (Map, "map"), "N": (Node, "node")}
 
 
 class _Pickler(pickling.Pickler):

@@ -39,24 +39,28 @@ def broadcast(
     last lists stay. `depth` ends it after so many list levels, `stop` where it says so of the forms of a level. The
     lengths of lists are compared only in rows that pass the guard.
     """
-
-    def again(inner: Sequence[Form], at: Space, depth: int | None, guard: tuple[Node, ...]) -> Form:
-        return broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=guard)
-
     if depth == 0 or (stop is not None and stop(forms)):
         return leaf(list(forms), at)
-    deep, optional = _has_lists(forms), any(isinstance(form, Option) for form in forms)
+    deep, optional = _nested(forms)
     if optional and (options or deep):
         valid, inner = _without_none(forms)
-        return option(valid, again(inner, at, depth, (*guard, valid)))
+        guard = (*guard, valid)
+        return option(valid, broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=guard))
     if not deep:
         return leaf(list(forms), at)
     target, size, contents = matched(forms, at, guard)
-    return List(target, again(contents, target, None if depth is None else depth - 1, guard), size)
+    depth = None if depth is None else depth - 1
+    return List(target, broadcast(contents, target, leaf, options=options, depth=depth, stop=stop, guard=guard), size)
 
 
-def _has_lists(forms: Sequence[Form]) -> bool:
-    return any(isinstance(unwrap(form)[1], List) for form in forms)
+def _nested(forms: Sequence[Form]) -> tuple[bool, bool]:
+    """Whether there are lists among some forms, None or not, and whether some may be None."""
+    deep = optional = False
+    for form in forms:
+        if isinstance(form, Option):
+            optional, form = True, form.content
+        deep = deep or isinstance(form, List)
+    return deep, optional
 
 
 def _without_none(forms: Sequence[Form]) -> tuple[Node, list[Form]]:

@@ -26,7 +26,7 @@ from hepgraph.graph.canonical import (
     ordinal,
     up,
 )
-from hepgraph.graph.form import Form, List, Record, Scalar, change, deepest, move, option, unwrap
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, move, option, unwrap
 from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, literal, map_, space
 from hepgraph.lazy.array import HOOKS, Lazy, attached, different_masks, together
@@ -38,7 +38,7 @@ def getitem(x: Lazy, where: Any) -> Any:
     """`x[where]`."""
     match where:
         case str():
-            return Lazy(change(x._form, lambda form: _field(form, where)), x._rows, x._guard)
+            return Lazy(_field(x._form, where), x._rows, x._guard)
         case list() if where and all(isinstance(name, str) for name in where):
             return Lazy(change(x._form, lambda form: _project(form, where)), x._rows, x._guard)
         case tuple():
@@ -68,9 +68,13 @@ def getitem(x: Lazy, where: Any) -> Any:
 
 
 def _field(form: Form, name: str) -> Form:
-    if not isinstance(form, Record):
-        raise FieldError(f"No field {name!r}: this is an array of numbers, without fields.")
-    return form[name]
+    if isinstance(form, Option):
+        return option(form.valid, _field(form.content, name))
+    if isinstance(form, List):
+        return List(form.space, _field(form.content, name), form.size)
+    if isinstance(form, Record):
+        return form[name]
+    raise FieldError(f"No field {name!r}: this is an array of numbers, without fields.")
 
 
 def _project(form: Form, names: Sequence[str]) -> Form:
