@@ -21,19 +21,8 @@ import numpy as np
 from hepgraph.disk.plain import plain
 from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
 from hepgraph.functions.lines import Line, as_one, place, user_line
-from hepgraph.graph.canonical import (
-    TEXT,
-    TOTAL,
-    TRUE,
-    conjunction,
-    count,
-    filtered,
-    flattened,
-    inc,
-    lift,
-    take,
-)
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
+from hepgraph.graph.canonical import TEXT, TOTAL, TRUE, conjunction, count, filtered, flattened, inc, lift, take
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, unwrap
 from hepgraph.graph.node import Item, Node, Space, dumps, loads
 from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed
 from hepgraph.io.source import Origin
@@ -391,9 +380,7 @@ _SAFE = {
 
 def _guard_all() -> None:
     """Makes every public member of hist.Hist that would show the content refuse while fills are waiting."""
-    operators = ["__getitem__", "__setitem__", "__array__", "__mul__", "__rmul__", "__truediv__", "__itruediv__",
-                 "__imul__", "__sub__", "__isub__", "__rsub__", "__rtruediv__"]  # fmt: skip
-    operators += ["_to_uhi_", "_to_boost_histogram_", "_compute_uhi_"]
+    operators = [*_SPELLED, "_to_uhi_", "_to_boost_histogram_", "_compute_uhi_"]
     names = [name for name in dir(hist.Hist) if not name.startswith("_") and name not in _SAFE]
     for name in [*names, *(op for op in operators if hasattr(hist.Hist, op))]:
         member = getattr_static(hist.Hist, name)
@@ -481,9 +468,7 @@ def _dtype(name: str, value: Any) -> np.dtype[Any] | None:
     if isinstance(value, Lazy):
         if value.fields:
             raise FillError(f"{name} was given records ({', '.join(value.fields[:6])}); fill with one of their fields.")
-        form: Form = value._form
-        while isinstance(form, (Option, List)):
-            form = form.content
+        form = innermost(value._form)
         return form.node.dtype if isinstance(form, Scalar) else None
     return None
 

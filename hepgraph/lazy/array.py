@@ -17,8 +17,8 @@ import numpy as np
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
 from hepgraph.functions.lines import as_one, begins, call_users, code_at, entered, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
-from hepgraph.graph.canonical import TOTAL, comparisons, take, up
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
+from hepgraph.graph.canonical import TOO_EARLY, TOTAL, comparisons, take, up
+from hepgraph.graph.form import Form, Record, Scalar, deepest, innermost, items, move, record_of, type_of
 from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
 from hepgraph.graph.ops import is_numpys, names_of
 from hepgraph.io.source import Origin, Source
@@ -254,9 +254,8 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
 
     def __iter__(self) -> NoReturn:
         raise LazyError(
-            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at "
-            ".head(), or use "
-            ".compute() first."
+            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at .head(), or "
+            "use .compute() first."
         )
 
     def __contains__(self, element: object) -> NoReturn:
@@ -412,10 +411,8 @@ def _kind(x: Any) -> Any:
     """The key of awkward's overloads of ufuncs: the name of a record, the type of a number."""
     if not isinstance(x, Lazy):
         return type(x)
-    form = x._form
-    while isinstance(form, (Option, List)):
-        form = form.content
-    return form.name if isinstance(form, Record) else form.node.dtype.type
+    found = innermost(x._form)
+    return found.name if isinstance(found, Record) else found.node.dtype.type
 
 
 def _handed_out(result: Any) -> Any:
@@ -494,6 +491,12 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
     return forms, rows, guard
 
 
+def each(op: str, inputs: Sequence[Any], *param: Any) -> Lazy:
+    """An operation of the table on arrays and numbers, element by element."""
+    forms, rows, guard = together(inputs)
+    return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
+
+
 def _beside(x: Lazy, like: Lazy) -> Lazy:
     """A flat array of elements, beside one of elements of other lists, if those lists go together."""
     rows = like._rows
@@ -516,9 +519,8 @@ def attached(arg: Any, like: Lazy) -> Lazy:
     """An eager array beside the events of a lazy one."""
     if not isinstance(arg, (ak.Array, np.ndarray, list, tuple)):
         raise UnsupportedError(
-            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays "
-            "with one "
-            "entry for each event do"
+            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays with "
+            "one entry for each event do"
         )
     try:
         return HOOKS["attach"](arg, like)  # type: ignore[no-any-return]
@@ -532,16 +534,11 @@ def different_rows(a: Lazy, b: Lazy) -> Exception:
     """The error for two arrays whose rows are not the same things."""
     if a._rows is b._rows is TOTAL:
         return UnsupportedError(
-            "These are reductions over different datasets, which are known only after each was read. Compute "
-            "them first: "
-            "a, b = hg.compute([a, b]), then combine a and b."
+            "These are reductions over different datasets, which are known only after each was read. Compute them "
+            "first: a, b = hg.compute([a, b]), then combine a and b."
         )
     if TOTAL in (a._rows, b._rows):
-        return UnsupportedError(
-            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in "
-            "the same "
-            "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
-        )
+        return UnsupportedError(TOO_EARLY)
     if a._rows.kind == b._rows.kind == "events":
         one, two = origin_of(a._rows).source, origin_of(b._rows).source
         if one.name == two.name:
