@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from hepgraph.errors import nearest
@@ -118,14 +118,23 @@ def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
                 rest = ", ".join(f"{each}=" for each in known[most:])
                 said = f"{its}() takes {most} by position, not {given}; the others have names: {rest}. {more}"
                 raise TypeError(said.rstrip())
-            for option in options:
-                if option not in known:
-                    raise TypeError(f"{its}() has no argument {option}=. {_advice(option, known)}")
+            _known_only(its, known, options)
             return function(*args, **options)
 
         return called  # type: ignore[return-value]
 
     return wrapped
+
+
+def known_only(function: Callable[..., Any], options: Iterable[str]) -> None:
+    """Raises TypeError for options that a public function does not have, saying what to write instead."""
+    _known_only(function.__name__, list(inspect.signature(function).parameters), options)
+
+
+def _known_only(name: str, known: Sequence[str], options: Iterable[str]) -> None:
+    for option in options:
+        if option not in known:
+            raise TypeError(f"{name}() has no argument {option}=. {_advice(option, known)}")
 
 
 def _advice(option: str, known: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import letters, level_by_level, paired
 
-from hepgraph.executors.interface import Part, Tree
+from hepgraph.executors.interface import Part, Tree, Work
 from hepgraph.executors.serial import Serial
 from hepgraph.executors.tree import Merger, Place, height_of, width_of
 
@@ -65,9 +65,7 @@ def test_places(count, level, step):
 
 
 def test_folding_without_help_gives_one_part_a_task():
-    parts = list(
-        Serial().fold(lambda task: (task * 10, f"row {task}"), [1, 2, 3], [Tree(0, 2), Tree(2, 1)])  # type: ignore[arg-type]
-    )
+    parts = list(Serial().fold(Work.of(lambda task: (task * 10, f"row {task}")), [1, 2, 3], [Tree(0, 2), Tree(2, 1)]))
     assert parts == [
         Part(0, 0, 0, 10, [(0, "row 1")]),
         Part(0, 0, 1, 20, [(1, "row 2")]),

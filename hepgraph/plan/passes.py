@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -196,11 +196,18 @@ class _Nothing:
 
 @dataclass(frozen=True)
 class Pass:
-    """All results of one dataset."""
+    """All results of one dataset, or of some `ranges` of it alone."""
 
     origin: Origin
     sinks: tuple[Sink, ...]
     engine: str = "auto"
+    ranges: tuple[Partition, ...] | None = None
+
+    def over(self, ranges: tuple[Partition, ...]) -> Pass:
+        """The same results of some ranges alone."""
+        other = replace(self, ranges=ranges)
+        other.__dict__["compiled"] = self.compiled  # it does not depend on them
+        return other
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -281,7 +288,7 @@ class Pass:
         self._check_calls()
         columns = self.columns()
         self.origin.source.check(columns)
-        return self.origin.source.partitions(list(columns))
+        return self.origin.source.partitions(list(columns)) if self.ranges is None else self.ranges
 
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need."""
@@ -356,7 +363,7 @@ class Pass:
         return "pass", engine, [sink.content() for sink in self.sinks], known
 
     def __reduce__(self) -> Any:
-        return _thawed, (dumps((self.origin, self.sinks, self.engine)),)
+        return _thawed, (dumps((self.origin, self.sinks, self.engine, self.ranges)),)
 
 
 _building = threading.Lock()

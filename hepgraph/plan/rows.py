@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hepgraph.disk.plain import plain
+from hepgraph.io.source import Absent
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
@@ -47,6 +48,12 @@ class Row:
     cached: int = 0
     skipped: int = 0
     cause: Any = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def absent(cls, dataset: str, file: Absent) -> Row:
+        """The row of a file that could not be opened."""
+        return cls(dataset, file.path, 0, 0, 0, how="", status=SKIPPED, tries=file.tries, error=file.error,
+                   tree=file.tree)  # fmt: skip
 
     @property
     def range(self) -> str:

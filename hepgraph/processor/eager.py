@@ -6,7 +6,7 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -26,6 +26,7 @@ from hepgraph.processor.accumulate import accumulate, check
 from hepgraph.processor.additive import MOST, amounts, certain
 from hepgraph.processor.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.processor.state import OutsideState, draws, fresh
+from hepgraph.runner.compute import mapped
 from hepgraph.runner.retry import Policy, attempt
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
@@ -43,7 +44,7 @@ class EagerSink:
 
     def finish(self, partial: Any) -> Any:
         """The output, with plain histograms, and arrays with the behavior of computed ones."""
-        return _changed(partial, _finished)
+        return mapped(partial, _finished)
 
 
 class EagerPass:
@@ -147,7 +148,7 @@ class EagerPass:
             chunk.columns.prove()
             check(output)
             outside.check(output)
-            output = _changed(output, _settled)
+            output = mapped(output, _settled)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise
@@ -169,26 +170,6 @@ class EagerPass:
 
 
 # outputs
-
-
-def _changed(output: Any, change: Callable[[Any], Any]) -> Any:
-    """A nest with its parts changed; containers keep their types."""
-    match output:
-        case Mapping():
-            made = {key: _changed(value, change) for key, value in output.items()}
-            if type(output) is dict:
-                return made
-            import copy
-
-            other: Any = copy.copy(output)
-            for key, value in made.items():
-                other[key] = value
-            return other
-        case tuple() if hasattr(output, "_fields"):
-            return type(output)(*(_changed(value, change) for value in output))
-        case list() | tuple():
-            return type(output)(_changed(value, change) for value in output)
-    return change(output)
 
 
 def _settled(value: Any) -> Any:

@@ -23,7 +23,7 @@ from hepgraph.io.source import parse_bytes
 from hepgraph.plan.passes import AnyPass, ArraySink, Pass
 from hepgraph.processor.eager import FEW, EagerPass, sizes
 from hepgraph.runner.retry import Policy, attempt
-from hepgraph.runner.runner import FAR
+from hepgraph.runner.work import FAR
 
 _NONE: Mapping[int, Any] = MappingProxyType({})
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on

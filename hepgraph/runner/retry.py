@@ -30,7 +30,7 @@ from hepgraph.plan.rows import FAILED, SKIPPED, Row
 WAIT = 0.25  # seconds before the second try; four times as long before each later one, up to
 LONGEST_WAIT = 30.0
 
-Run = Callable[[Partition], tuple[list[Any], Row]]
+Ranges = Callable[[Partition], tuple[list[Any], Row]]  # what runs one range
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Outcome:
         return sum(row.events for _, _, row in self.pieces)
 
 
-def attempt(run: Run, partition: Partition, policy: Policy, dataset: str = "") -> Outcome:
+def attempt(run: Ranges, partition: Partition, policy: Policy, dataset: str = "") -> Outcome:
     """The outcome of one range; raises the user's errors, and what cannot be read unless that is to be skipped."""
     outcome = Outcome()
     waiting = [partition]
@@ -125,11 +125,11 @@ def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, ou
     if tries > 1:
         error.add_note(f"after {tries} tries")
     with suppress(AttributeError):
-        error.ledger_row = row  # type: ignore[attr-defined]
+        error.report_row = row  # type: ignore[attr-defined]
     raise error
 
 
-def _tried(run: Run, part: Partition, policy: Policy) -> tuple[list[Any], Row]:
+def _tried(run: Ranges, part: Partition, policy: Policy) -> tuple[list[Any], Row]:
     tried = 0
     while True:
         tried += 1
