@@ -147,9 +147,14 @@ def run_report(plan: Shipped, parts: Sequence[tuple[Any, Rows]]) -> Report:
 
 
 @lru_cache(maxsize=32)
-def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
-    """The graph of a pickled lazy thing with its options, and the key of its result."""
-    work = Collected(*pickle.loads(packed))
+def _usual(packed: bytes) -> tuple[dict[Any, Any], str]:
+    """The graph of a pickled lazy thing without options: dask asks for it several times."""
+    return _graph(pickle.loads(packed), _options("to_dask", {}))
+
+
+def _graph(x: Any, options: Options) -> tuple[dict[Any, Any], str]:
+    """The graph of a lazy thing, and the key of its result."""
+    work = Collected(x, options)
     plan = Shipped.of(work)
     token = f"0{plan.key[:24]}"
     held = f"hepgraph-plan-{token}"
@@ -183,7 +188,7 @@ def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
 
 def graph_of(x: Any, **options: Any) -> tuple[dict[Any, Any], str]:
     """The graph of a lazy thing, with options of `hg.compute`, and the key of its result there."""
-    return _graph(packed((x, _options("to_dask", options))))
+    return _graph(x, _options("to_dask", options)) if options else _usual(packed(x))
 
 
 # by parts
@@ -201,25 +206,28 @@ def to_delayed(x: Lazy, **options: Any) -> Any:
     """
     import dask
 
+    work, plan, parts = _parts("to_delayed", x, options)
+    if not work.run.options.report:
+        return parts
+    return [part[0] for part in parts], dask.delayed(run_report)(plan, parts, dask_key_name=f"{plan.key}-report")
+
+
+def _parts(name: str, x: Lazy, options: dict[str, Any]) -> tuple[Collected, Any, list[Any]]:
+    """The work on an array, its delayed plan, and its delayed parts; with their rows, for a report."""
+    import dask
+
     if not isinstance(x, Lazy) or x.ndim == 0:
         raise UnsupportedError("Only a lazy array has partitions; use dask.delayed(x) for a number or a histogram.")
-    wanted = _options("to_delayed", options)
-    work = Collected(x, wanted)
+    if options.get("report") and name != "to_delayed":  # dask would read for the collection, and once more for that
+        raise UnsupportedError(f"{name}() has no report=; to_delayed(report=True) has one.")
+    work = Collected(x, _options(name, options))
     shipped = Shipped.of(work)
     token = f"0{shipped.key[:24]}"
     plan = dask.delayed(shipped, name=f"hepgraph-plan-{token}", traverse=False)
     make = dask.delayed(run_part, pure=True, traverse=False)
-    title = work.trees[0].name
-    parts = [make(plan, i, wanted.report, dask_key_name=f"{title}-part-{token}-{i}") for i in range(len(work.tasks))]
-    if not wanted.report:
-        return parts
-    return [part[0] for part in parts], dask.delayed(run_report)(plan, parts, dask_key_name=f"{title}-report-{token}")
-
-
-def _of_parts(x: Lazy, options: dict[str, Any], made: Callable[[list[Any]], Any]) -> Any:
-    """A collection made of the delayed parts of an array; with its delayed report, if the options ask for it."""
-    found = to_delayed(x, **options)
-    return (made(found[0]), found[1]) if options.get("report") else made(found)
+    rows, title = work.run.options.report, work.trees[0].name
+    keys = [f"{title}-part-{token}-{i}" for i in range(len(work.tasks))]
+    return work, plan, [make(plan, i, rows, dask_key_name=key) for i, key in enumerate(keys)]
 
 
 def to_dask_array(x: Lazy, **options: Any) -> Any:
@@ -232,18 +240,15 @@ def to_dask_array(x: Lazy, **options: Any) -> Any:
         raise UnsupportedError(
             f"A dask.array holds plain numbers, not {x.type}; use ak.flatten, ak.fill_none, or fields."
         )
-    wanted = _options("to_dask_array", options)
-    whole = not x._guard and x._rows.kind == "events" and not wanted.policy.skips
-    lengths = [len(task.partition) if whole else np.nan for task in Collected(x, wanted).tasks]
-
-    def made(parts: list[Any]) -> Any:
-        chunks = [
-            dask.array.from_delayed(dask.delayed(ak.to_numpy)(part), shape=(length,), dtype=form.node.dtype)
-            for part, length in zip(parts, lengths, strict=True)
-        ]
-        return dask.array.concatenate(chunks, allow_unknown_chunksizes=True)
-
-    return _of_parts(x, options, made)
+    whole = not x._guard and x._rows.kind == "events"
+    work, _, parts = _parts("to_dask_array", x, options)
+    chunks = [
+        dask.array.from_delayed(
+            dask.delayed(ak.to_numpy)(part), (len(task.partition) if whole else np.nan,), form.node.dtype
+        )
+        for part, task in zip(parts, work.tasks, strict=True)
+    ]
+    return dask.array.concatenate(chunks, allow_unknown_chunksizes=True)
 
 
 def to_dask_bag(x: Lazy, **options: Any) -> Any:
@@ -251,9 +256,7 @@ def to_dask_bag(x: Lazy, **options: Any) -> Any:
     import dask
     import dask.bag
 
-    return _of_parts(
-        x, options, lambda parts: dask.bag.from_delayed([dask.delayed(ak.to_list)(part) for part in parts])
-    )
+    return dask.bag.from_delayed([dask.delayed(ak.to_list)(part) for part in _parts("to_dask_bag", x, options)[2]])
 
 
 def to_dask_dataframe(x: Lazy, **options: Any) -> Any:
@@ -264,11 +267,8 @@ def to_dask_dataframe(x: Lazy, **options: Any) -> Any:
     if not isinstance(x._form, Record) or any(isinstance(x._form[name], List | Record) for name in x._form):
         raise UnsupportedError(f"A data frame has columns of numbers, not {x.type}; choose fields without lists.")
 
-    def made(parts: list[Any]) -> Any:
-        frames = [dask.delayed(_frame)(part) for part in parts]
-        return dask.dataframe.from_delayed(frames, meta=_frame(x.head(0)), verify_meta=False)
-
-    return _of_parts(x, options, made)
+    frames = [dask.delayed(_frame)(part) for part in _parts("to_dask_dataframe", x, options)[2]]
+    return dask.dataframe.from_delayed(frames, meta=_frame(x.head(0)), verify_meta=False)
 
 
 def _frame(array: Any) -> Any:
