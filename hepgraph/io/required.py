@@ -14,7 +14,7 @@ from hepgraph.errors import DamagedFileError, MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.consistency import check_lengths
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source, marked
+from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition, Source, marked
 
 Array = np.ndarray[Any, Any]
 
@@ -132,8 +132,8 @@ def _lacks(data: Data, need: Need) -> bool:
 class Loaded:
     """The needed columns of one partition, as an interpreter asks for them (see `interpret.Provider`)."""
 
-    def __init__(self, main: Origin, partition: Partition, needs: Needs) -> None:
-        self.main, self.partition = main, partition
+    def __init__(self, main: Origin, partition: Partition, needs: Needs, access: Access | None = None) -> None:
+        self.main, self.partition, self.access = main, partition, access or main.access
         self.data: dict[Origin, dict[str, Data]] = {}
         self.numbers: Array | None = None  # of the entries in the file, where they are not one after the other
         self._alive: dict[str, Array] = {}
@@ -147,7 +147,7 @@ class Loaded:
             have = self.data.setdefault(origin, {})
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             if wanted and origin == self.main:
-                have |= origin.source.fetch(self.partition, wanted, alive, have)
+                have |= origin.source.fetch(self.partition, wanted, alive, have, self.access)
                 if alive is not None:
                     self._alive |= dict.fromkeys(wanted, alive)
             elif wanted:

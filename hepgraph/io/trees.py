@@ -146,10 +146,8 @@ def each(work: Callable[[T], Any], items: Sequence[T], most: int = 8) -> list[An
 class UprootSource(Source):
     """A dataset of trees whose metadata uproot reads; `read_where` is for each kind of them to define."""
 
-    storage_options: dict[str, Any]
-
     def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        return self.read_where(partition, needs, None)
+        return self.read_where(partition, needs)
 
     def _same(self, partition: Partition, opened: Opened) -> None:
         self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))

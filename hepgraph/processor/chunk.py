@@ -23,7 +23,7 @@ from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.io.required import Loaded, holder, level_name, record_holder, witness
-from hepgraph.io.source import Data, Need, Origin, Partition
+from hepgraph.io.source import Access, Data, Need, Origin, Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import (
     CONTEXT,
@@ -53,8 +53,8 @@ def eager_events(events: Lazy, partition: Partition) -> Any:
 class OnDemand(Loaded):
     """The columns of one partition, each read when it is asked for."""
 
-    def __init__(self, main: Origin, partition: Partition) -> None:
-        super().__init__(main, partition, {main: {}})
+    def __init__(self, main: Origin, partition: Partition, access: Access | None = None) -> None:
+        super().__init__(main, partition, {main: {}}, access)
         self.main, self.bytes, self.cached, self.seconds = main, 0, 0, 0.0
         self._told: dict[tuple[Origin, str], Any] = {}  # columns of lengths, and those whose lists must have them
         self.failure: OSError | MemoryError | None = None  # a read that failed, whatever became of the error
@@ -65,9 +65,9 @@ class OnDemand(Loaded):
         found = have.get(column)
         if found is None or (found.values is None and need is Need.DATA):
             start = time.perf_counter()
-            place = self.partition if origin == self.main else self._beside
+            place, access = (self.partition, self.access) if origin == self.main else (self._beside, origin.access)
             try:
-                found = have[column] = origin.source.fetch(place, {column: need})[column]
+                found = have[column] = origin.source.fetch(place, {column: need}, access=access)[column]
             except (OSError, MemoryError) as error:
                 if hasattr(error, "read_from"):
                     self.failure = error
@@ -133,10 +133,12 @@ class _Evaluator(Interpreter):
 class Chunk:
     """One range of a dataset, evaluated as far as it is looked at."""
 
-    def __init__(self, events: Lazy, partition: Partition, serial: int | None = None) -> None:
+    def __init__(
+        self, events: Lazy, partition: Partition, serial: int | None = None, access: Access | None = None
+    ) -> None:
         self.events, self.partition = events, partition
         self.serial = new_serial() if serial is None else serial
-        self.columns = OnDemand(events._origin, partition)
+        self.columns = OnDemand(events._origin, partition, access)
         self.interpreter = _Evaluator(self.columns)
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}

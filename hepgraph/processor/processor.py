@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from hepgraph.datasets.events import Cache, from_source, usual_schema
 from hepgraph.datasets.fileset import Dataset, datasets
 from hepgraph.datasets.schema import Schema
 from hepgraph.errors import ProcessorError, SourceError
+from hepgraph.io.source import Access
 from hepgraph.lazy.array import Lazy
 from hepgraph.plan.passes import AnyPass
 from hepgraph.plan.rows import Row
@@ -148,7 +148,7 @@ def processed(processor: Any, fileset: Any, run: Run) -> Any:
         for i, gone in enumerate(missing.absent):
             run.report.add((number, i, 0), Row.absent(dataset.name, gone))
     if options.memory is not None:
-        needed = check_budget(every, getattr(run.executor, "n", 1), options.memory, options.policy)
+        every, needed = check_budget(every, getattr(run.executor, "n", 1), options.memory, options.policy)
         run.report.provenance["memory"] = {"estimated": needed, "allowed": options.memory}
 
     def summed(finished: list[Any]) -> Any:
@@ -182,9 +182,8 @@ def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Data
                 raise
             absent.append((dataset, error))
             continue
-        source.cache = options.columns
-        source.run = "" if options.memory is None else secrets.token_hex(8)
-        opened.append((dataset, from_source(source, options.schema or usual_schema(source))))
+        access = Access(options.columns)
+        opened.append((dataset, from_source(source, options.schema or usual_schema(source), access=access)))
     if absent and not opened:
         raise absent[0][1]
     return opened, absent

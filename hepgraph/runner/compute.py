@@ -182,7 +182,8 @@ def head(x: Lazy, n: int = 5, **options: Any) -> Any:
     size = n if not x._guard and x._rows.kind == "events" else max(200, 20 * n)
     while True:
         run, part = Run(wanted), replace(whole, stop=min(whole.start + size, whole.stop))
-        ((found,),) = run.results([each.over((part,))])
+        each = each.over((part,))
+        ((found,),) = run.results([each])
         if len(found) >= n or part.stop == whole.stop:
             return run.given(found[:n])
         size *= 10

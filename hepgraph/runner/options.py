@@ -9,11 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hepgraph.arguments import known_only
+from hepgraph.arguments import check_step_size, known_only
 from hepgraph.datasets.schema import Schema
 from hepgraph.errors import CheckpointError, ResumeError
 from hepgraph.io.cache.columns import ColumnCache, cache_of
-from hepgraph.io.source import check_step_size
 from hepgraph.runner.dependencies import Dependencies
 from hepgraph.runner.report import Report
 from hepgraph.runner.retry import Policy

@@ -20,7 +20,7 @@ from hepgraph.io.access.ranges import opened as opened_bytes
 from hepgraph.io.cache.metadata import known
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
-from hepgraph.io.source import Column, Cut, Data, Level, Need, Partition
+from hepgraph.io.source import USUAL, Access, Column, Cut, Data, Level, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 from hepgraph.io.ttree.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ttree.reader import Reader
@@ -40,14 +40,19 @@ class RootSource(UprootSource):
         return bool(column.levels) or column.dtype.kind not in "iu"
 
     def read_where(
-        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
+        self,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        alive: Any = None,
+        known: Mapping[str, Data] | None = None,
+        access: Access = USUAL,
     ) -> dict[str, Data]:
         """As `read`, without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
-        found = self._read(partition, wanted, alive, known or {})
+        found = self._read(partition, wanted, alive, known or {}, access.shared)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             for column, need in columns:
                 if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
@@ -55,7 +60,7 @@ class RootSource(UprootSource):
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
     def _read(
-        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, before: Mapping[str, Data]
+        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, before: Mapping[str, Data], most: int | None
     ) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
@@ -67,7 +72,7 @@ class RootSource(UprootSource):
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            share = self._share(partition, layout, data)
+            share = _share(partition, layout, data, most)
             reader = Reader(data, partition.start, partition.stop, alive, share)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
@@ -105,14 +110,12 @@ class RootSource(UprootSource):
                 lambda make: known(make, path, options, "layout", tree, columns),
             )
 
-    def _share(self, partition: Partition, layout: Layout, data: Bytes) -> Share | None:
-        """The shared baskets of this very content."""
-        return None if self.most_shared == 0 else Share((partition.path, layout.uuid, data.stamp), self.most_shared)
-
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
         return partition, settings_of(self.storage_options), frozenset(wanted)
 
-    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
+    def ahead(
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+    ) -> None:
         """Begins to fetch the baskets of a range, which will soon be read."""
         wanted = _wanted([(self.columns[name], need) for name, need in needs.items()])
         if len(partition) == 0 or not wanted:
@@ -125,19 +128,19 @@ class RootSource(UprootSource):
             return layout, [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
 
         def work(allowed: Callable[[int], bool]) -> Any:
-            if self.cache is not None and self.cache.holds(self, partition, needs):
+            if access.holds(self, partition, needs):
                 return None
             with opened_bytes(partition.path, self.storage_options) as data:
                 layout, branches = branches_of(data)
                 if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
                     return None
-                share = self._share(partition, layout, data)
+                share = _share(partition, layout, data, access.shared)
                 reader = Reader(data, partition.start, partition.stop, None, share)
                 reader.fetch(branches)
                 return layout, reader
 
         def where() -> list[Range]:
-            if self.cache is not None and self.cache.holds(self, partition, needs):
+            if access.holds(self, partition, needs):
                 return []
             with opened_bytes(partition.path, self.storage_options) as data:
                 baskets = [branch.baskets for branch in branches_of(data)[1]]
@@ -183,6 +186,11 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
+
+
+def _share(partition: Partition, layout: Layout, data: Bytes, most: int | None) -> Share | None:
+    """The shared baskets of this very content, of which no more than so many bytes are kept."""
+    return None if most == 0 else Share((partition.path, layout.uuid, data.stamp), most)
 
 
 def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
