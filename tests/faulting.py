@@ -67,8 +67,8 @@ class Faults:
 
     def __init__(self, monkeypatch):
         self.plan, self.calls, self.at, self.lock = {}, [], {}, threading.Lock()
-        for kind, name in ((ParquetSource, "read"), (RootSource, "read_where"), (RNTupleSource, "read_where")):
-            monkeypatch.setattr(kind, name, self.wrapped(getattr(kind, name)))
+        for kind in (ParquetSource, RootSource, RNTupleSource):
+            monkeypatch.setattr(kind, "read", self.wrapped(kind.read))
 
     def wrapped(self, real):
         def read(source, partition, needs, *how):

@@ -83,7 +83,7 @@ class Cached:
         return getattr(self.source, name)
 
     def fetch(self, partition, needs):
-        return self.source.fetch(partition, needs, access=Access(self.cache))
+        return self.source.fetch(partition, needs, Access(self.cache))
 
 
 def cached(source, where, **more):
@@ -181,12 +181,12 @@ def test_ranges_are_put_together_and_only_gaps_are_read(source):
     source.fetch(part_of(source, 10, 20), names)
     source.fetch(part_of(source, 15, 30), {"run": Need.DATA})
     asked = []
-    read = source.read_where
-    source.source.read_where = lambda part, needs, **how: (
-        asked.append((part.start, part.stop, part.first, list(needs))) or read(part, needs, **how)
+    read = source.read
+    source.source.read = lambda part, needs, *how: (
+        asked.append((part.start, part.stop, part.first, list(needs))) or read(part, needs, *how)
     )
     found = source.fetch(part_of(source, 5, 40), names)
-    del source.source.read_where
+    del source.source.read
     assert sorted(asked) == [
         (5, 10, 5, ["Jet_pt", "run", "Jet_id"]), (20, 40, 20, ["Jet_pt", "Jet_id"]), (30, 40, 30, ["run"])
     ]  # fmt: skip
@@ -277,14 +277,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(tmp_path):
     path = tmp_path / "a.root"
     rewritten(path, 1)
     source = cached(open_root(path), tmp_path / "cache")
-    read = source.read_where
+    read = source.read
 
-    def slow(part, needs, **how):
-        found = read(part, needs, **how)
+    def slow(part, needs, *how):
+        found = read(part, needs, *how)
         os.utime(path, (7, 7))
         return found
 
-    source.source.read_where = slow
+    source.source.read = slow
     with pytest.raises(ChangedFileError) as caught:
         source.fetch(part_of(source), {"noise": Need.DATA})
     assert str(caught.value) == f"{path} changed while it was read. Open the dataset again."

@@ -18,13 +18,13 @@ from hepgraph.io.access.handles import Handles
 from hepgraph.io.agreement import agreed
 from hepgraph.io.formats import FORMATS, PARQUET, ROOT, kind_of, rebuilt_source
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import STEP_SIZE, Access, Column, File, Level, Need, Partition, Source, reads
+from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, File, Level, Need, Partition, Source, reads
 
 F8, F4 = np.dtype("float64"), np.dtype("float32")
 
 
 class Fake(Source):
-    def read(self, partition, needs):
+    def read(self, partition, needs, access=USUAL):
         self.begin(partition, needs)
         return {}
 

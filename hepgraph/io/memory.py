@@ -12,7 +12,7 @@ import numpy as np
 from hepgraph.errors import ChangedError
 from hepgraph.functions.snapshot import SMALL, fingerprint
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
-from hepgraph.io.source import Data, File, Need, Partition, Source
+from hepgraph.io.source import USUAL, Access, Data, File, Need, Partition, Source
 
 PATH = "<memory>"
 
@@ -88,7 +88,7 @@ class MemorySource(Source):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffers": {}, "_content": {}}  # elsewhere nobody changes it
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -147,7 +147,7 @@ class Loaded:
             have = self.data.setdefault(origin, {})
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             if wanted and origin == self.main:
-                have |= origin.source.fetch(self.partition, wanted, alive, have, self.access)
+                have |= origin.source.fetch(self.partition, wanted, replace(self.access, alive=alive, known=have))
                 if alive is not None:
                     self._alive |= dict.fromkeys(wanted, alive)
             elif wanted:

@@ -273,17 +273,20 @@ class Caching(Protocol):
         """Whether all of it is likely to be there."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Access:
     """How a dataset is read: through a cache of columns, and with how much memory, where that is limited.
 
     `entries`: at most in a range, where the user says nothing of them; `shared`: bytes at most that are kept of what
-    several ranges have a part of.
+    several ranges have a part of. Of one range: nobody looks at values of entries that are not `alive`, which may be
+    any, in lists that fit; `known` are other columns of it, which were read before.
     """
 
     cache: Caching | None = None
     entries: int | None = None
     shared: int | None = None
+    alive: Any = None
+    known: Mapping[str, Data] = field(default_factory=dict)
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
         """Whether the columns of a range are likely to be in the cache."""
@@ -311,7 +314,7 @@ class Source(ABC):
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
     ties = False  # whether lists are read by what `counts` names, which then cannot be wrong; else it is but a name
-    skips = False  # whether `read_where` reads less than `read`
+    skips = False  # whether `read` reads less where entries are not alive
 
     def __init__(
         self,
@@ -340,41 +343,18 @@ class Source(ABC):
         )
 
     @abstractmethod
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        """The needed columns of one partition.
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """The needed columns of one partition; the cache is not looked at.
 
         Raises MissingColumnError, DisagreementError or DamagedFileError, each naming file and column.
         """
 
     def may_skip(self, column: Column) -> bool:
-        """Whether `read_where` may leave out something of a column."""
+        """Whether `read` may leave out something of a column where entries are not alive."""
         return False
 
-    def read_where(
-        self,
-        partition: Partition,
-        needs: Mapping[str, Need],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-        access: Access = USUAL,
-    ) -> dict[str, Data]:
-        """`read`, where nobody looks at values of entries that are not `alive`: these may be any, in lists that fit.
-
-        `known` are other columns of the same range, which were read before.
-        """
-        return self.read(partition, needs)
-
-    def fetch(
-        self,
-        partition: Partition,
-        needs: Mapping[str, Need],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-        access: Access = USUAL,
-    ) -> dict[str, Data]:
-        """`read`, from the next replica where a file cannot be read; checks that all entries came.
-
-        With `alive`, a boolean for each entry, or `known`, columns that were read before, it is `read_where`.
+    def fetch(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """`read`, through the cache, and from the next replica where a file cannot be read; checks that all is there.
 
         An error carries `read_from`, the path, which tells it from errors of the user's code.
         """
@@ -386,7 +366,7 @@ class Source(ABC):
                 if access.cache is not None:
                     found = access.cache.fetch(self, place, needs, access)
                 else:
-                    found = self.read_where(place, needs, alive, known, access)
+                    found = self.read(place, needs, access)
                 _check_entries(place, needs, found)
             except (MissingColumnError, DisagreementError):
                 raise

@@ -67,7 +67,7 @@ class OnDemand(Loaded):
             start = time.perf_counter()
             place, access = (self.partition, self.access) if origin == self.main else (self._beside, origin.access)
             try:
-                found = have[column] = origin.source.fetch(place, {column: need}, access=access)[column]
+                found = have[column] = origin.source.fetch(place, {column: need}, access)[column]
             except (OSError, MemoryError) as error:
                 if hasattr(error, "read_from"):
                     self.failure = error

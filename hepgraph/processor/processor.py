@@ -217,21 +217,10 @@ class Runner:
         """The result over the fileset (and the metrics)."""
         if processor_instance is None:
             raise ProcessorError("Runner needs processor_instance=, the processor to run.")
-        options = {**self.options, **kwargs}
+        mine = {name: getattr(self, name) for name in ("schema", "executor", "strict", "eager", "progress")}
+        options = {"tree": treename, "step_size": self.chunksize, **mine, **self.options, **kwargs}
         wanted = options.pop("report", False)
-        out, report = run(
-            processor_instance,
-            fileset,
-            tree=treename,
-            schema=self.schema,
-            executor=self.executor,
-            step_size=self.chunksize,
-            strict=self.strict,
-            eager=self.eager,
-            progress=self.progress,
-            report=True,
-            **options,
-        )
+        out, report = run(processor_instance, fileset, **options, report=True)
         if wanted:
             return out, report
         if not self.savemetrics:

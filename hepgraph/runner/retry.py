@@ -76,12 +76,7 @@ class Outcome:
     """
 
     pieces: list[tuple[Partition, list[Any], Row]] = field(default_factory=list)
-    failures: list[tuple[Partition, Row]] = field(default_factory=list)
-
-    @property
-    def events(self) -> int:
-        """The number of events that were read."""
-        return sum(row.events for _, _, row in self.pieces)
+    failures: list[Row] = field(default_factory=list)
 
 
 def attempt(run: Ranges, partition: Partition, policy: Policy, dataset: str = "") -> Outcome:
@@ -117,7 +112,7 @@ def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, ou
     skipped = policy.skips and (short or (cause is not None and can_skip(cause)))
     row = failure(part, dataset, error, tries, SKIPPED if skipped else FAILED)
     if skipped:
-        outcome.failures.append((part, row))
+        outcome.failures.append(row)
         return
     where = f"in the range {part}"
     if not any(note.startswith("in the range") for note in getattr(error, "__notes__", ())):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 from hepgraph.executors.interface import Work
 from hepgraph.io.access.files import is_remote
@@ -46,21 +46,11 @@ class Coming:
             hint(each)
 
 
-class Waiting(Protocol):
-    """A run that waits for results."""
-
-    def wait(self) -> None:
-        """Called now and then; what it raises ends the run."""
-
-    def note(self, text: str) -> None:
-        """Says something about the run, and keeps it for the report."""
-
-
 class RangeWork(Work):
     """One pass over one range for each task; results are sums that can be joined.
 
     In the process of the run it also knows what is `coming`: when a range is begun, the next one is fetched meanwhile.
-    Elsewhere the executor says what comes next (`ahead`).
+    Elsewhere the executor says what comes next (`ahead`). `run` is told while it waits for results.
     """
 
     def __init__(
@@ -70,7 +60,7 @@ class RangeWork(Work):
         policy: Policy,
         numbers: tuple[int, ...],
         tasks: Sequence[Task],
-        run: Waiting | None = None,
+        run: Any = None,
     ) -> None:
         self.passes, self.counts, self.policy, self.numbers, self.run = passes, counts, policy, numbers, run
         self.coming: Coming | None = Coming(tasks)
@@ -85,8 +75,7 @@ class RangeWork(Work):
             self.coming.begun(task, self.ahead)
         outcome = attempt(each.run, task.partition, self.policy, dataset_of(each))
         count = self.counts[task.number]
-        rows = [row for _, _, row in outcome.pieces] + [row for _, row in outcome.failures]
-        rows.sort(key=lambda row: row.start)
+        rows = sorted([row for _, _, row in outcome.pieces] + outcome.failures, key=lambda row: row.start)
         if task.whole and len(rows) == 1 and outcome.pieces:
             return Sum.of(count, task.leaf, outcome.pieces[0][1]), Rows(tuple(rows))
         pieces = {(part.start, part.stop): partials for part, partials, _ in outcome.pieces}

@@ -66,12 +66,12 @@ class ColumnCache:
         return int(self.size)
 
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
-        """The result of `source.read_where`, out of the cache as far as it is there; the rest is read, and kept."""
-        columns = source.checked(partition, needs)
+        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept."""
+        columns, access = source.checked(partition, needs), Access(shared=access.shared)  # what is kept is whole
         disk = _disk_of(self)
         where = _version(source, partition) if len(partition) and disk.usable() else None
         if where is None:
-            return source.read_where(partition, needs, access=access)
+            return source.read(partition, needs, access)
         folder = _Folder(disk, source, partition, where)
         found: dict[str, list[tuple[int, int, Data, bool]]] = {}
         gaps: dict[tuple[int, int], dict[str, Need]] = {}
@@ -88,7 +88,7 @@ class ColumnCache:
                 at = stop
         for (start, stop), missing in gaps.items():
             piece = replace(partition, start=start, stop=stop, first=partition.first + start - partition.start)
-            read = source.read_where(piece, missing, access=access)
+            read = source.read(piece, missing, access)
             if _version(source, partition) != where:
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             for name, data in read.items():

@@ -71,7 +71,7 @@ class ParquetSource(Source):
     by_edges = True
     has_statistics = True
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}

@@ -43,15 +43,8 @@ class RNTupleSource(UprootSource):
         """Pages of numbers are passed over, but for what may be the lengths of lists."""
         return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
 
-    def read_where(
-        self,
-        partition: Partition,
-        needs: Mapping[str, Need],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-        access: Access = USUAL,
-    ) -> dict[str, Data]:
-        """As `read`, without the pages that have no entry that is `alive`."""
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """Without the pages that have no entry that is `alive`."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
@@ -59,30 +52,26 @@ class RNTupleSource(UprootSource):
             ahead.take(("open", _key_of(partition.path, partition.tree, self.storage_options)))
         with borrowed(partition.path, partition.tree, self.storage_options) as opened:
             self._same(partition, opened)
-            found = self._fetch(opened, partition, columns, alive, known or {}, access.shared)
+            found = self._fetch(opened, partition, columns, access)
         with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found[column.name], need) for column, need in columns}
 
     def _fetch(
-        self,
-        opened: Opened,
-        partition: Partition,
-        columns: Sequence[tuple[Column, Need]],
-        alive: Any,
-        known: Mapping[str, Data],
-        most: int | None,
+        self, opened: Opened, partition: Partition, columns: Sequence[tuple[Column, Need]], access: Access
     ) -> dict[str, Data]:
         uuid, layout = _kept(opened, partition.path, self.storage_options)
         nothing = [c for c, need in columns if need is Need.COUNTS and not (c.levels or c.records)]
         found = {column.name: Data(None) for column in nothing}
-        with layout.reader(opened, partition, self.storage_options, most) as reader:
+        with layout.reader(opened, partition, self.storage_options, access.shared) as reader:
             if reader.bytes.together:
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
             chains = {} if self.plain else layout.chains(columns)
             passed = {}
-            if alive is not None:
-                passed = dict.fromkeys([name for name in chains if self.may_skip(self.columns[name])], summed(alive))
-            before = [(chain, data) for name, data in known.items() if (chain := layout.chain(name)) is not None]
+            if access.alive is not None:
+                passed = dict.fromkeys(
+                    [name for name in chains if self.may_skip(self.columns[name])], summed(access.alive)
+                )
+            before = [(chain, data) for name, data in access.known.items() if (chain := layout.chain(name)) is not None]
             parts = layout.parts(partition)
             found |= read_chains(
                 reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before

@@ -39,29 +39,20 @@ class RootSource(UprootSource):
             return column.counts is not None
         return bool(column.levels) or column.dtype.kind not in "iu"
 
-    def read_where(
-        self,
-        partition: Partition,
-        needs: Mapping[str, Need],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-        access: Access = USUAL,
-    ) -> dict[str, Data]:
-        """As `read`, without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """Without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
-        found = self._read(partition, wanted, alive, known or {}, access.shared)
+        found = self._read(partition, wanted, access)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             for column, need in columns:
                 if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
                     found[column.name] = from_counts(found[column.counts], column)
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
-    def _read(
-        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, before: Mapping[str, Data], most: int | None
-    ) -> dict[str, Data]:
+    def _read(self, partition: Partition, wanted: Mapping[str, bool], access: Access) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
 
@@ -72,15 +63,15 @@ class RootSource(UprootSource):
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            share = _share(partition, layout, data, most)
-            reader = Reader(data, partition.start, partition.stop, alive, share)
+            share = _share(partition, layout, data, access.shared)
+            reader = Reader(data, partition.start, partition.stop, access.alive, share)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
             elif data.together and branches:
                 with self._reading(partition, f"branches {', '.join(branches)}"):
                     reader.fetch(branches.values())
             for name, branch in branches.items():
-                if branch.counter is not None and (offsets := self._offsets(name, before)) is not None:
+                if branch.counter is not None and (offsets := self._offsets(name, access.known)) is not None:
                     reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [name for name in wanted if name not in branches]:
