@@ -132,7 +132,8 @@ def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
 
 def known_only(function: Callable[..., Any], options: Iterable[str]) -> None:
     """Raises TypeError for options that a public function does not have, saying what to write instead."""
-    _known_only(function.__name__, list(inspect.signature(function).parameters), options)
+    parameters = inspect.signature(function).parameters.values()
+    _known_only(function.__name__, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY], options)
 
 
 def _known_only(name: str, known: Sequence[str], options: Iterable[str]) -> None:

@@ -290,6 +290,15 @@ def test_parts_that_dask_puts_together(fileset, faults, tmp_path):
     assert other.compute(scheduler="synchronous").tolist() == WHOLE
 
 
+@pytest.mark.parametrize("face", ["array.compute", "persist", "head", "to_dask", "to_delayed", "submit"])
+def test_arguments_of_other_functions(face, fileset):
+    with pytest.raises(TypeError, match="tree"):
+        computed(face, fileset["data"], tree="Events")
+    if face != "array.compute":
+        with pytest.raises(TypeError, match=r"compute\(\) has no argument memory=\. It is an argument of hg\.run\."):
+            computed(face, fileset["data"], memory="1 GB")
+
+
 def test_options_are_a_value():
     options = Options(retries=2)
     with pytest.raises(AttributeError):
