@@ -173,7 +173,7 @@ def processed(processor: Any, fileset: Any, run: Run) -> Any:
 
 def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Dataset, Lazy]], list[Any]]:
     """The events of each dataset; and those of which no file could be opened, if these may be skipped."""
-    opened, absent = [], []
+    opened, absent, access = [], [], Access(options.columns)
     for dataset in named:
         try:
             source = open_dataset(dataset, options.tree, options.step_size, options.storage_options, options.policy)
@@ -182,7 +182,6 @@ def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Data
                 raise
             absent.append((dataset, error))
             continue
-        access = Access(options.columns)
         opened.append((dataset, from_source(source, options.schema or usual_schema(source), access=access)))
     if absent and not opened:
         raise absent[0][1]
