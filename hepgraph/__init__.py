@@ -5,7 +5,7 @@ runs over files in partitions. The rooms, from the ground up (each imports only 
 
     errors        The tree of errors
     imports       Modules that are imported on first use
-    arguments     Arguments that a public function does not have, by the names of other libraries
+    arguments     Arguments of public functions: words of other libraries, amounts of data
     disk          Files that are kept for later: caches, checkpoints
     functions     The user's functions, as they were when they were recorded
     graph         The typed graph: spaces, maps, nodes, their meaning

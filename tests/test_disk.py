@@ -42,7 +42,7 @@ from hepgraph.io.cache import columns as columncache
 from hepgraph.io.cache import metadata as remembered
 from hepgraph.io.cache.columns import ColumnCache
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition
+from hepgraph.io.source import Access, Need, Partition
 from hepgraph.io.trees import handles
 from hepgraph.io.ttree.source import layouts
 from hepgraph.jit import object_cache
@@ -120,9 +120,9 @@ def use_own_files(where, data):
 def use_columns(where, data):
     columncache._disks.clear()
     source = open_root(data / "a.root")
-    source.cache = ColumnCache(str(where))
+    access = Access(ColumnCache(str(where)))
     part = Partition(source.files[0].path, "Events", 0, 40)
-    found = source.fetch(part, {"noise": Need.DATA})["noise"]
+    found = source.fetch(part, {"noise": Need.DATA}, access=access)["noise"]
     return found.values.tobytes(), found.cached > 0
 
 

@@ -18,7 +18,7 @@ from hepgraph.processors import adl
 import hepgraph as hg
 from hepgraph.errors import ExecutorError, KilledError, ShippingError, UnreachableError, VersionError
 from hepgraph.executors import Dask, dask_reduce, pick
-from hepgraph.executors.interface import Tree
+from hepgraph.executors.interface import Tree, Work
 
 distributed = pytest.importorskip("distributed")
 
@@ -127,7 +127,7 @@ def test_names_for_the_dashboard(client):
     assert {key_split(name) for name in names} == {"SingleMu_2012-ranges", "SingleMu_2012-merge"}
 
 
-class Numbers:
+class Numbers(Work):
     """Work that adds up to text which shows how."""
 
     def __call__(self, task):
@@ -346,7 +346,7 @@ def test_what_dask_may_be_called(client, cluster):
 
 
 def test_plain_tasks(client):
-    assert dict(Dask(client).run(lambda task: -task, range(9))) == {i: -i for i in range(9)}
+    assert dict(Dask(client).run(Work.of(lambda task: -task), range(9))) == {i: -i for i in range(9)}
 
 
 # bad input, word for word

@@ -30,7 +30,7 @@ from hepgraph.io.access import identity
 from hepgraph.io.cache.columns import ColumnCache
 from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition, reads
+from hepgraph.io.source import Access, Need, Partition, reads
 
 ENTRIES = 60
 
@@ -71,10 +71,23 @@ def source(files, tmp_path):
     return cached(files["tree"], tmp_path / "cache")
 
 
+class Cached:
+    """A source that is read through a cache."""
+
+    def __init__(self, source, cache):
+        self.source, self.cache = source, cache
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def fetch(self, partition, needs):
+        return self.source.fetch(partition, needs, Access(self.cache))
+
+
 def cached(source, where, **more):
-    other = source.repartition(step_size=source.step_size)
-    other.cache = ColumnCache(str(where), **more)
-    return other
+    return Cached(source, ColumnCache(str(where), **more))
 
 
 def part_of(source, start=0, stop=ENTRIES):
@@ -169,11 +182,11 @@ def test_ranges_are_put_together_and_only_gaps_are_read(source):
     source.fetch(part_of(source, 15, 30), {"run": Need.DATA})
     asked = []
     read = source.read
-    source.read = lambda part, needs: (
-        asked.append((part.start, part.stop, part.first, list(needs))) or read(part, needs)
+    source.source.read = lambda part, needs, *how: (
+        asked.append((part.start, part.stop, part.first, list(needs))) or read(part, needs, *how)
     )
     found = source.fetch(part_of(source, 5, 40), names)
-    del source.read
+    del source.source.read
     assert sorted(asked) == [
         (5, 10, 5, ["Jet_pt", "run", "Jet_id"]), (20, 40, 20, ["Jet_pt", "Jet_id"]), (30, 40, 30, ["run"])
     ]  # fmt: skip
@@ -266,12 +279,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(tmp_path):
     source = cached(open_root(path), tmp_path / "cache")
     read = source.read
 
-    def slow(part, needs):
-        found = read(part, needs)
+    def slow(part, needs, *how):
+        found = read(part, needs, *how)
         os.utime(path, (7, 7))
         return found
 
-    source.read = slow
+    source.source.read = slow
     with pytest.raises(ChangedFileError) as caught:
         source.fetch(part_of(source), {"noise": Need.DATA})
     assert str(caught.value) == f"{path} changed while it was read. Open the dataset again."
@@ -545,17 +558,17 @@ def test_processes_share_a_cache(files, tmp_path):
         "import sys, random, numpy as np\n"
         "from hepgraph.io.root import open_root\n"
         "from hepgraph.io.cache.columns import ColumnCache\n"
-        "from hepgraph.io.source import Need, Partition\n"
+        "from hepgraph.io.source import Access, Need, Partition\n"
         "path, where, seed = sys.argv[1:]\n"
         "source = open_root(path)\n"
         "names = dict.fromkeys(source.columns, Need.DATA)\n"
         "whole = source.read(Partition(path, 'Events', 0, 60), names)\n"
-        "source.cache = ColumnCache(where, 6_000)\n"
+        "access = Access(ColumnCache(where, 6_000))\n"
         "rng = random.Random(int(seed))\n"
         "for _ in range(60):\n"
         "    start = rng.randrange(0, 60, 5)\n"
         "    stop = rng.randrange(start, 60, 5) + 5\n"
-        "    found = source.fetch(Partition(path, 'Events', start, stop), names)\n"
+        "    found = source.fetch(Partition(path, 'Events', start, stop), names, access=access)\n"
         "    for name in ('noise', 'run', 'good'):\n"
         "        assert np.array_equal(found[name].values, whole[name].values[start:stop])\n"
     )

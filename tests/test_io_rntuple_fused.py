@@ -12,7 +12,7 @@ from hepgraph.io.rntuple import fused_pages, pages
 from hepgraph.io.rntuple.encodings import ENCODINGS
 from hepgraph.io.rntuple.fused_pages import DIRECT, ROW, placed
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition
+from hepgraph.io.source import Access, Need, Partition
 from hepgraph.io.trees import handles
 
 NEEDS = {"none": [], "zstd": ["zstd"], "lz4": ["lz4", "xxhash"], "zlib": ["deflate"], "lzma": ["nothing"]}
@@ -78,7 +78,7 @@ def test_pages_that_nobody_looks_at_are_passed_over(tmp_path, asked):
     path, values, what = numbers(tmp_path / "n.root", "SplitReal32")
     source, alive = open_root(path), np.zeros(4000, bool)
     alive[[1900, 2800]] = True
-    found = source.read_where(Partition(source.files[0].path, "Events", 0, 4000), {"x": Need.DATA}, alive)["x"]
+    found = source.read(Partition(source.files[0].path, "Events", 0, 4000), {"x": Need.DATA}, Access(alive=alive))["x"]
     assert found.values.tolist() == [0] * 1800 + values[1800:].tolist()
     assert found.skipped == what.places[0][3] + 8
     assert asked == [possible("none", True)]

@@ -22,11 +22,11 @@ from programs import array, fill, total
 
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
-from hepgraph.executors import pick
 from hepgraph.kernel import batches, engine, lower
 from hepgraph.kernel import native as compiler
-from hepgraph.runner.compute import finished, passes, run_passes
-from hepgraph.runner.report import Report
+from hepgraph.runner.compute import finished, passes
+from hepgraph.runner.options import Options
+from hepgraph.runner.run import Run
 
 EXAMPLES = examples(100)
 made: Counter[str] = Counter()
@@ -70,7 +70,7 @@ def computed(sinks: list[Any], how: str) -> tuple[Any, int, int]:
     """The results, and how many of them a kernel made."""
     passes_, places = passes(sinks, how)
     try:
-        results = run_passes(passes_, pick("serial"), False, Report())
+        results = Run(Options(executor="serial", progress=False)).results(passes_)
     except Exception as error:
         if how == "kernel" and not isinstance(error, HepgraphError | ValueError | KeyError | MemoryError):
             raise

@@ -19,7 +19,7 @@ from hepgraph.io import formats
 from hepgraph.io.access import files as io_files
 from hepgraph.io.cache.columns import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import Origin, Source
+from hepgraph.io.source import USUAL, Access, Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import lost, record_names, shown
@@ -27,9 +27,9 @@ from hepgraph.lazy.behavior import lost, record_names, shown
 Cache: TypeAlias = str | Path | ColumnCache | None
 
 
-def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
+def from_source(source: Source, schema: str | Path | Schema = "base", *, access: Access = USUAL) -> Lazy:
     """Lazy events of any `Source`."""
-    return events_of(Origin.of(source), load(schema))
+    return events_of(Origin.of(source, access), load(schema))
 
 
 @spoken()
@@ -62,8 +62,7 @@ def from_root(
     """
     _one_tree(files, tree)
     source = formats.ROOT.open(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    source.cache = cache_of(cache)
-    return from_source(source, schema)
+    return from_source(source, schema, access=Access(cache_of(cache)))
 
 
 @spoken()
@@ -87,8 +86,7 @@ def from_parquet(
     <hepgraph.Lazy ## * float32>
     """
     source = formats.PARQUET.open(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    source.cache = cache_of(cache)
-    return from_source(source, schema)
+    return from_source(source, schema, access=Access(cache_of(cache)))
 
 
 @spoken()
@@ -112,8 +110,7 @@ def open(
     """
     _one_tree(files, tree)
     source = open_source(files, tree, step_size, metadata, storage_options)
-    source.cache = cache_of(cache)
-    return from_source(source, schema or usual_schema(source))
+    return from_source(source, schema or usual_schema(source), access=Access(cache_of(cache)))
 
 
 def _one_tree(files: Any, tree: str | None) -> None:
@@ -162,9 +159,7 @@ def from_awkward(
     if not isinstance(array, ak.Array):
         array = ak.Array(array)
     behaviors.check(array, record_names(array.layout.form))
-    source = open_awkward(ak.Array(shown(array.layout)), npartitions=npartitions, metadata=metadata)
-    source.lost = lost(array)
-    return from_source(source, schema)
+    return from_source(open_awkward(ak.Array(shown(array.layout)), npartitions, metadata, lost(array)), schema)
 
 
 def attach(array: Any, like: Lazy) -> Lazy:

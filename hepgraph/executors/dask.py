@@ -18,7 +18,7 @@ from hepgraph.errors import ExecutorError, UnreachableError
 from hepgraph.executors.dask_plan import Plan, call
 from hepgraph.executors.dask_reduce import Fold, WorkerPatience
 from hepgraph.executors.futures import windowed
-from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
+from hepgraph.executors.interface import Executor, Part, Tree, Work
 from hepgraph.executors.shipped import Shipped
 
 LOG = logging.getLogger("hepgraph")
@@ -76,14 +76,13 @@ class Dask(Executor):
         shipped = Shipped.of(work)
         with self.connected() as there, Plan(there.client, shipped) as plan:
             window = 3 * max(1, sum(there.client.nthreads().values()))
-            yield from windowed(there.client.get_executor(pure=False), call(plan.name), tasks, window, self.on_wait)
+            yield from windowed(there.client.get_executor(pure=False), call(plan.name), tasks, window, work.wait)
 
-    def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
+    def fold(self, work: Work, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
         shipped = Shipped.of(work)  # before anything is started: it is here that mistakes are found
         with self.connected() as there, Plan(there.client, shipped) as plan:
             patience = WorkerPatience(self.patience, self.comeback, there.expects, there.revive)
             fold = Fold(plan, work, tasks, trees, self.seconds, patience)
-            fold.on_wait, fold.note = self.on_wait, self.note
             try:
                 yield from fold.parts()
             finally:

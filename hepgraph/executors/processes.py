@@ -48,7 +48,7 @@ class Processes(Executor):
             thread.start()
         try:
             for _ in tasks:
-                index, answer, error = crew.next(self.on_wait)
+                index, answer, error = crew.next(work.wait)
                 crew.room.release()
                 if error is not None:
                     raise error
@@ -68,7 +68,6 @@ class _Crew:
 
     def __init__(self, body: bytes, work: Work, tasks: Sequence[Any]) -> None:
         self.body, self.work, self.tasks = body, work, tasks
-        self.far, self.hints = bool(getattr(work, "far", False)), hasattr(work, "ahead")
         self.waiting = deque(range(len(tasks)))
         self.next_to: dict[int, int] = {}  # by the thread that drives the child
         self.open = len(tasks)
@@ -107,10 +106,10 @@ class _Crew:
         if child is not None:
             self._bury(child)
 
-    def next(self, on_wait: Callable[[], None]) -> tuple[int, Any, Exception | None]:
+    def next(self, wait: Callable[[], None]) -> tuple[int, Any, Exception | None]:
         """The next result: its number, and an answer or an error."""
         while True:
-            on_wait()
+            wait()
             with contextlib.suppress(queue.Empty):
                 return self.results.get(timeout=0.5)
 
@@ -124,9 +123,9 @@ class _Crew:
             mine = self.next_to.pop(me, None)
             if mine is None:
                 mine = self.waiting.popleft() if self.waiting else self.next_to.popitem()[1]
-            if not self.waiting or not self.hints:
+            if not self.waiting:
                 return mine, None
-            if not self.far:
+            if not self.work.far:
                 return mine, self.waiting[0]
             self.next_to[me] = self.waiting.popleft()
             return mine, self.next_to[me]
@@ -152,10 +151,7 @@ class _Crew:
             f"The range {described(self.tasks[index])} ended the process that worked on it {TRIES} times: "
             f"{ending(code)}."
         )
-        lost = getattr(self.work, "lost", None)
-        if lost is None:
-            raise error
-        self._done(index, lost(self.tasks[index], error))
+        self._done(index, self.work.lost(self.tasks[index], error))
 
     def _start(self) -> subprocess.Popen[bytes]:
         from hepgraph.executors.process_worker import BOOTSTRAP, path, receive, send

@@ -28,7 +28,7 @@ class Threads(Executor):
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         if len(tasks) == 1 or self.n == 1:
             for index, task in enumerate(tasks):
-                self.on_wait()
+                work.wait()
                 yield index, work(task)
             return
         with staying.pool(self.n) as pool:
@@ -36,7 +36,7 @@ class Threads(Executor):
             try:
                 for _ in range(min(self.n, len(tasks))):
                     pool.submit(crew.work)
-                yield from crew.results(self.on_wait)
+                yield from crew.results(work.wait)
             finally:
                 crew.stop()
 
@@ -83,10 +83,10 @@ class Crew:
             self._room.wait_for(lambda: self._stopped or len(self._done) < 2 * self._few)
             return None if self._stopped or self._error is not None else next(self._tasks, None)
 
-    def results(self, on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+    def results(self, wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
         """The number and the result of each task, as they come; raises what a task raised."""
         while self._left:
-            on_wait()
+            wait()
             with self._results:
                 self._results.wait_for(self._due, 0.5)
                 done, self._done = sorted(self._done, key=lambda each: each[0]), []

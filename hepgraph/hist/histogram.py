@@ -241,8 +241,8 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         """The graph of the fills as a picture."""
         return HOOKS["visualize"](self, filename)
 
-    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
-        return HOOKS["graph_of"](self)  # type: ignore[no-any-return]
+    def _dask_graph(self, **options: Any) -> tuple[dict[Any, Any], str]:
+        return HOOKS["graph_of"](self, **options)  # type: ignore[no-any-return]
 
     def reset(self) -> Hist:
         """Empty again, without recorded fills."""

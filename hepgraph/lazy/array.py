@@ -321,12 +321,12 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         return HOOKS["compute"](self, **options)
 
     def persist(self, **options: Any) -> Any:
-        """The array, computed and kept in memory, as a lazy array that needs no file."""
+        """The array, computed and kept in memory, as a lazy array that needs no file; see `hg.compute`."""
         return HOOKS["persist"](self, **options)
 
-    def head(self, n: int = 5) -> Any:
-        """The first n rows of the first partition, computed; reads no other."""
-        return HOOKS["head"](self, n)
+    def head(self, n: int = 5, **options: Any) -> Any:
+        """The first n rows of the first partition, computed; reads no other. The options are those of `hg.compute`."""
+        return HOOKS["head"](self, n, **options)
 
     def visualize(self, filename: str | None = None) -> Any:
         """The graph as a picture: an SVG file, or what a notebook shows."""
@@ -338,24 +338,24 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
 
     # with dask's collections
 
-    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
-        return HOOKS["graph_of"](self)  # type: ignore[no-any-return]
+    def _dask_graph(self, **options: Any) -> tuple[dict[Any, Any], str]:
+        return HOOKS["graph_of"](self, **options)  # type: ignore[no-any-return]
 
-    def to_delayed(self) -> list[Any]:
-        """The array as one `dask.delayed` value for each of its partitions, each an awkward array."""
-        return HOOKS["to_delayed"](self)  # type: ignore[no-any-return]
+    def to_delayed(self, **options: Any) -> Any:
+        """The array as a `dask.delayed` value for each partition; the options here and below are those of compute."""
+        return HOOKS["to_delayed"](self, **options)
 
-    def to_dask_array(self) -> Any:
+    def to_dask_array(self, **options: Any) -> Any:
         """The numbers of a flat array as a `dask.array`; chunks are partitions, of unknown length after a cut."""
-        return HOOKS["to_dask_array"](self)
+        return HOOKS["to_dask_array"](self, **options)
 
-    def to_dask_bag(self) -> Any:
+    def to_dask_bag(self, **options: Any) -> Any:
         """The array as a `dask.bag` of Python objects, one for each row."""
-        return HOOKS["to_dask_bag"](self)
+        return HOOKS["to_dask_bag"](self, **options)
 
-    def to_dask_dataframe(self) -> Any:
+    def to_dask_dataframe(self, **options: Any) -> Any:
         """An array of flat records as a `dask.dataframe`, with a column for each field."""
-        return HOOKS["to_dask_dataframe"](self)
+        return HOOKS["to_dask_dataframe"](self, **options)
 
     # showing, copying, pickling
 

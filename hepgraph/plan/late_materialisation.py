@@ -24,7 +24,7 @@ from hepgraph.graph.node import Item, Node, ordered, space
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.access.files import is_remote
 from hepgraph.io.required import Loaded, Needs, needs_of
-from hepgraph.io.source import Column, Data, Need, Origin, Partition
+from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition
 from hepgraph.plan.pushdown import early_masks
 
 Array = np.ndarray[Any, Any]
@@ -94,14 +94,14 @@ class Turns:
 class Late:
     """How the ranges of one pass are loaded, in one process."""
 
-    def __init__(self, origin: Origin, wants: Sequence[Item], needs: Needs) -> None:
-        self._origin, self._needs = origin, needs
+    def __init__(self, origin: Origin, wants: Sequence[Item], needs: Needs, access: Access | None = None) -> None:
+        self._origin, self._needs, self._access = origin, needs, access or origin.access
         self._columns = needs[origin]
         self._bytes = self._bytes_of(self._columns)
         self.flat = self.lists = None
         self.turns = Turns()
         source = origin.source
-        if source.skips and source.cache is None and any(map(self._savable, self._columns)):
+        if source.skips and self._access.cache is None and any(map(self._savable, self._columns)):
             flat, lists = early_masks(origin, wants)
             self.flat = self._flat(flat) if flat else None
             self.lists = self._lists(lists) if lists else None
@@ -120,8 +120,8 @@ class Late:
         """The needed columns of a range; values are zeros where they were not read, as no event passes there."""
         turn = self.turns.take(part) if self.lists is not None and self._is_long(part) else Turn.NO
         if self.flat is None and turn is Turn.NO:
-            return Loaded(self._origin, part, self._needs)
-        loaded = Loaded(self._origin, part, {})
+            return Loaded(self._origin, part, self._needs, self._access)
+        loaded = Loaded(self._origin, part, {}, self._access)
         alive = np.ones(len(part), np.bool_)
         if self.flat is not None:
             loaded.add(self.flat.needs)

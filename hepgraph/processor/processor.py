@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,26 +9,24 @@ from typing import Any
 
 from hepgraph.arguments import spoken
 from hepgraph.datasets.events import Cache, from_source, usual_schema
-from hepgraph.datasets.fileset import datasets
+from hepgraph.datasets.fileset import Dataset, datasets
 from hepgraph.datasets.schema import Schema
 from hepgraph.errors import ProcessorError, SourceError
-from hepgraph.executors import pick
-from hepgraph.io.cache.columns import cache_of
-from hepgraph.io.source import check_step_size
+from hepgraph.io.source import Access
+from hepgraph.lazy.array import Lazy
 from hepgraph.plan.passes import AnyPass
-from hepgraph.plan.rows import SKIPPED, Row
+from hepgraph.plan.rows import Row
 from hepgraph.processor.accumulate import Apart, accumulate, apart
 from hepgraph.processor.memory_budget import check_budget
 from hepgraph.processor.state import fresh
 from hepgraph.processor.tracing import Traced
-from hepgraph.runner.compute import ENGINES, passes, rebuilt, run_passes
 from hepgraph.runner.compute import finished as finish_leaf
-from hepgraph.runner.dependencies import Dependencies
+from hepgraph.runner.compute import passes, rebuilt
 from hepgraph.runner.opening import opened as open_dataset
-from hepgraph.runner.provenance import provenance
+from hepgraph.runner.options import Options
 from hepgraph.runner.report import Report
-from hepgraph.runner.retry import Policy
-from hepgraph.runner.runner import course_of, dataset_of
+from hepgraph.runner.run import Run
+from hepgraph.runner.work import dataset_of
 
 
 class Processor:
@@ -51,7 +48,7 @@ class Processor:
         return accumulator
 
 
-def _check_processor(processor: Any) -> None:
+def check_processor(processor: Any) -> None:
     """Raises ProcessorError for what is neither an object with `process` nor a function of events."""
     if isinstance(processor, type):
         raise ProcessorError(f"{processor.__name__} is a class; give an object, {processor.__name__}().")
@@ -129,46 +126,30 @@ def run(
     >>> hg.run(count, {"a": ["data/sample.root"]}, executor="serial")["a"].sum() > 0
     True
     """
-    _check_processor(processor)
-    if strict and eager:
-        raise ValueError("strict=True forbids what eager=True asks for; give only one of the two.")
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-    named = datasets(fileset, tree)
-    policy = Policy(on_error, retries)
-    course = course_of(policy, checkpoint, resume, storage_options, Dependencies.of(trust, depends))
-    check_step_size(step_size)
-    kept = cache_of(cache)
-    course.whole = False
-    opened, absent = [], []
-    for dataset in named:
-        try:
-            source = open_dataset(dataset, tree, step_size, storage_options, policy)
-        except SourceError as error:
-            if not error.absent:
-                raise
-            absent.append((dataset, error))
-            continue
-        source.cache = kept
-        source.run = "" if memory is None else secrets.token_hex(8)
-        opened.append((dataset, from_source(source, schema or usual_schema(source))))
-    if absent and not opened:
-        raise absent[0][1]
-    ledger = Report(provenance=provenance(processor) if report or course.checkpoint is not None else {})
-    runner = pick(executor)
-    traced = Traced(processor, policy, strict, eager)
+    check_processor(processor)
+    options = Options(
+        executor, engine, progress, report, on_error, retries, checkpoint, trust, depends, resume, storage_options,
+        schema, tree, step_size, strict, eager, memory, cache, whole=False,
+    )  # fmt: skip
+    return processed(processor, fileset, Run(options, processor))
+
+
+def processed(processor: Any, fileset: Any, run: Run) -> Any:
+    """What a run makes of a processor over a fileset."""
+    options = run.options
+    opened, absent = _opened(datasets(fileset, options.tree), options)
+    traced = Traced(processor, options.policy, options.strict, options.eager)
     for dataset, events in opened:
         traced.add(dataset.name, events)
-    ledger.notes += traced.notes
-    made, places = passes(traced.outputs, engine)
+    run.report.notes += traced.notes
+    made, places = passes(traced.outputs, options.engine)
     every: list[AnyPass] = [*made, *traced.passes.values()]
     for number, (dataset, missing) in enumerate(absent, start=len(every)):
         for i, gone in enumerate(missing.absent):
-            row = Row(dataset.name, gone.path, 0, 0, 0, how="", status=SKIPPED, tries=gone.tries, error=gone.error)
-            ledger.add((number, i, 0), row)
-    if memory is not None:
-        needed = check_budget(every, getattr(runner, "n", 1), memory, policy)
-        ledger.provenance["memory"] = {"estimated": needed, "allowed": memory}
+            run.report.add((number, i, 0), Row.absent(dataset.name, gone))
+    if options.memory is not None:
+        every, needed = check_budget(every, getattr(run.executor, "n", 1), options.memory, options.policy)
+        run.report.provenance["memory"] = {"estimated": needed, "allowed": options.memory}
 
     def summed(finished: list[Any]) -> Any:
         unread = {dataset_of(each) for each, found in zip(every, finished, strict=True) if found is None}
@@ -187,10 +168,24 @@ def run(
         alone = {id(each): each.value for each in new.values() if isinstance(each, Apart)}
         return _finished(processor, rebuilt(total, alone) if alone else total)
 
-    if runner.watch is not None:
-        runner.watch.then(summed)
-    total = summed(run_passes(every, runner, progress, ledger, course))
-    return (total, ledger) if report else total
+    return run(every, summed)
+
+
+def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Dataset, Lazy]], list[Any]]:
+    """The events of each dataset; and those of which no file could be opened, if these may be skipped."""
+    opened, absent, access = [], [], Access(options.columns)
+    for dataset in named:
+        try:
+            source = open_dataset(dataset, options.tree, options.step_size, options.storage_options, options.policy)
+        except SourceError as error:
+            if not error.absent:
+                raise
+            absent.append((dataset, error))
+            continue
+        opened.append((dataset, from_source(source, options.schema or usual_schema(source), access=access)))
+    if absent and not opened:
+        raise absent[0][1]
+    return opened, absent
 
 
 def _finished(processor: Any, total: Any) -> Any:
@@ -204,7 +199,8 @@ def _finished(processor: Any, total: Any) -> Any:
 class Runner:
     """Runs processors in coffea's call shape: `Runner(...)(fileset, "Events", processor_instance=P())`.
 
-    With `savemetrics`, a call gives (output, metrics), a dict of entries, bytesread, columns, processtime, chunks.
+    With `savemetrics`, a call gives (output, metrics), a dict of entries, bytesread, columns, processtime, chunks; with
+    `report=True`, (output, report). `options` are those of `hg.run`, as are further arguments of a call.
     """
 
     executor: Any = None
@@ -220,19 +216,12 @@ class Runner:
         """The result over the fileset (and the metrics)."""
         if processor_instance is None:
             raise ProcessorError("Runner needs processor_instance=, the processor to run.")
-        out, report = run(
-            processor_instance,
-            fileset,
-            tree=treename,
-            schema=self.schema,
-            executor=self.executor,
-            step_size=self.chunksize,
-            strict=self.strict,
-            eager=self.eager,
-            progress=self.progress,
-            report=True,
-            **{**self.options, **kwargs},
-        )
+        mine = {name: getattr(self, name) for name in ("schema", "executor", "strict", "eager", "progress")}
+        options = {"tree": treename, "step_size": self.chunksize, **mine, **self.options, **kwargs}
+        wanted = options.pop("report", False)
+        out, report = run(processor_instance, fileset, **options, report=True)
+        if wanted:
+            return out, report
         if not self.savemetrics:
             return out
         metrics = {

@@ -210,10 +210,10 @@ def repartition(x: Lazy, npartitions: int | None = None, step_size: int | str | 
     old = x._origin
     source: Source = old.source.repartition(npartitions, step_size)
     if isinstance(x._form, Record) and isinstance(x._form.fields, EventFields) and not x._guard and not x._form.maps:
-        return from_source(source, x._form.fields.layout.schema)
+        return from_source(source, x._form.fields.layout.schema, access=old.access)
     if x._rows.kind == "total":
         raise UnsupportedError("a reduction has no partitions; repartition what it reduces")
-    new = Origin.of(source)
+    new = Origin.of(source, old.access)
 
     def param(value: Any) -> Any:
         if value is old or value == old:

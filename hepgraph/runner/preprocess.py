@@ -19,6 +19,7 @@ from hepgraph.disk.folder import own_folder
 from hepgraph.disk.trust import check, private, say, told
 from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
+from hepgraph.executors.interface import Work
 from hepgraph.io.access.store import Store, stamp
 from hepgraph.io.formats import column_of, column_told, file_of, file_told, kind_of
 from hepgraph.io.source import Source
@@ -122,7 +123,7 @@ def described(source: Source) -> dict[str, Any]:
     }
 
 
-class Look:
+class Look(Work):
     """The work on one place: a look at the file there."""
 
     def __init__(self, options: Mapping[str, Any] | None, policy: Policy) -> None:
