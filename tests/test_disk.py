@@ -27,8 +27,10 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 from baskets import write
+from executing import Noting
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.datasets.schemafile import load
@@ -47,10 +49,9 @@ from hepgraph.io.trees import handles
 from hepgraph.io.ttree.source import layouts
 from hepgraph.jit import object_cache
 from hepgraph.kernel import native
-from hepgraph.runner import checkpoint, preprocess
+from hepgraph.runner import checkpoint
 
 OTHER = 12345  # another user
-KNOWN = remembered.folder
 ROOT = os.getuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can give files to other users")
 
@@ -88,28 +89,18 @@ def use_known(where, data):
     handles.clear()
     root._seen.clear()
     _own_folders.clear()
-    remembered.folder = KNOWN
     before = handles.opened
-    try:
+    with limited(remember=1):
         source = open_root(data / "a.root")
         part = Partition(source.files[0].path, "Events", 0, 40)
         found = source.read(part, dict.fromkeys(["noise", "Jet_pt"], Need.DATA))
-    finally:
-        remembered.folder = lambda: None
     return found["noise"].values.tobytes() + found["Jet_pt"].offsets[0].tobytes(), handles.opened == before
 
 
 def use_files(where, data):
-    looked = []
-    real, preprocess.Look.__call__ = (
-        preprocess.Look.__call__,
-        lambda self, place: looked.append(place) or real(self, place),
-    )
-    try:
-        found = hg.preprocess({"a": [data / "a.parquet"]}, executor="serial", cache=where, progress=False)
-    finally:
-        preprocess.Look.__call__ = real
-    return dict(found), not looked
+    executor = Noting()
+    found = hg.preprocess({"a": [data / "a.parquet"]}, executor=executor, cache=where, progress=False)
+    return dict(found), not executor.tasks
 
 
 def use_own_files(where, data):

@@ -51,8 +51,8 @@ def test_a_child_that_dies_costs_nothing_but_its_range(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1 + 3, "tried three times"
 
 
-def test_a_range_that_always_kills_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("hepgraph.executors.processes.TRIES", 1)
+def test_a_range_that_always_kills_is_named(tmp_path, limit):
+    limit(tries=1)
     with pytest.raises(KilledError) as caught:
         list(Processes(1).run(Numbers(tmp_path, deadly={7: 99}), [7, 8]))
     assert str(caught.value) == KILLED.replace("3 times", "1 times")

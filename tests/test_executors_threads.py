@@ -75,16 +75,16 @@ def waits(executor, work, tasks):
     return sorted(executor.run(work, tasks)), len(counted)
 
 
-def test_the_run_is_woken_for_several_results(staying, monkeypatch):
-    monkeypatch.setattr(threads, "LATE", 60)
+def test_the_run_is_woken_for_several_results(staying, limit):
+    limit(thread_late=60)
     _, work = of_two(lambda task: task)
     results, count = waits(Threads(2), work, range(40))
     assert results == [(task, task) for task in range(40)]
     assert count <= 10
 
 
-def test_a_late_result_does_not_wait_for_others(staying, monkeypatch):
-    monkeypatch.setattr(threads, "LATE", 0)
+def test_a_late_result_does_not_wait_for_others(staying, limit):
+    limit(thread_late=0)
     let_go = threading.Event()
     running = Threads(2).run(Work.of(lambda task: let_go.wait(20) if task else "first"), [0, 1])
     assert next(running) == (0, "first")
@@ -108,8 +108,8 @@ def test_results_that_nobody_takes_are_few(staying):
     assert len(begun) == 1000
 
 
-def test_what_was_done_before_an_error_is_given(staying, monkeypatch):
-    monkeypatch.setattr(threads, "LATE", 60)
+def test_what_was_done_before_an_error_is_given(staying, limit):
+    limit(thread_late=60)
     done, begun = threading.Event(), []
 
     def work(task):
@@ -131,8 +131,8 @@ def test_what_was_done_before_an_error_is_given(staying, monkeypatch):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, monkeypatch, error):
-    monkeypatch.setattr(threads, "PATIENCE", 0.05)
+def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, limit, error):
+    limit(thread_patience=0.05)
     waiting, let_go = threading.Event(), threading.Event()
 
     def work(task):
@@ -155,8 +155,8 @@ def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, monkeyp
     let_go.set()
 
 
-def test_threads_do_not_stay_for_ever(staying, monkeypatch):
-    monkeypatch.setattr(threads, "STAY", 0.01)
+def test_threads_do_not_stay_for_ever(staying, limit):
+    limit(thread_stay=0.01)
     found, work = of_two(lambda task: task)
     list(Threads(2).run(work, [1, 2]))
     for thread in found:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import awkward as ak
+import fsspec
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -19,8 +20,10 @@ import pytest
 import uproot
 from baskets import write
 from drawing import examples
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.disk import files as files_on_disk
@@ -207,17 +210,16 @@ def test_columns_of_one_collection_share_their_offsets(source):
 def test_what_is_changed_in_place_does_not_change_the_cache(source):
     name = {"noise": Need.DATA}
     source.fetch(part_of(source), name)
-    for least in (1, mapped.LEAST_MAPPED):  # mapped, and read
-        mapped.LEAST_MAPPED, before = least, mapped.LEAST_MAPPED
-        values = source.fetch(part_of(source), name)["noise"].values
-        wanted = values.copy()
-        values *= 2
-        assert np.array_equal(source.fetch(part_of(source), name)["noise"].values, wanted)
-        mapped.LEAST_MAPPED = before
+    for least in (1, 1 << 16):  # mapped, and read
+        with limited(mapped_least=least):
+            values = source.fetch(part_of(source), name)["noise"].values
+            wanted = values.copy()
+            values *= 2
+            assert np.array_equal(source.fetch(part_of(source), name)["noise"].values, wanted)
 
 
-def test_a_mapping_outlives_its_file(source, monkeypatch):
-    monkeypatch.setattr(mapped, "LEAST_MAPPED", 1)
+def test_a_mapping_outlives_its_file(source, limit):
+    limit(mapped_least=1)
     source.fetch(part_of(source), {"noise": Need.DATA})
     values = source.fetch(part_of(source), {"noise": Need.DATA})["noise"].values
     for path in kept(source.cache.directory):
@@ -225,9 +227,8 @@ def test_a_mapping_outlives_its_file(source, monkeypatch):
     assert np.array_equal(values, source.read(part_of(source), {"noise": Need.DATA})["noise"].values)
 
 
-def test_only_so_many_files_are_kept_open(source, monkeypatch):
-    monkeypatch.setattr(mapped, "LEAST_MAPPED", 1)
-    monkeypatch.setattr(mapped, "MOST_MAPPED", 2)
+def test_only_so_many_files_are_kept_open(source, limit):
+    limit(mapped_least=1, mapped_most=2)
     names = dict.fromkeys(source.columns, Need.DATA)
     source.fetch(part_of(source), names)
     found = source.fetch(part_of(source), names)
@@ -579,17 +580,28 @@ def test_processes_share_a_cache(files, tmp_path):
         assert each.returncode == 0, said.decode()
 
 
-def test_a_remote_file_without_a_version_is_not_kept(files, tmp_path, monkeypatch):
-    import fsspec
+class Tagged(MemoryFileSystem):
+    """Files in memory, of which nothing is told but their tag, if they have one."""
 
-    fsspec.filesystem("memory").pipe("/cache/a.root", Path(files["tree"].files[0].path).read_bytes())
-    source = cached(open_root("memory://cache/a.root"), tmp_path / "cache")
-    for told, some in ((None, False), ([5, "tag"], True)):
-        monkeypatch.setattr(identity, "remote_stamp", lambda path, options, told=told: told)
+    protocol = "tagged"
+    store: dict = {}
+    tag = None
+
+    def info(self, path, **options):
+        told = super().info(path, **options)
+        return {key: told[key] for key in ("name", "size", "type")} | {"ETag": Tagged.tag}
+
+
+def test_a_remote_file_without_a_version_is_not_kept(files, tmp_path):
+    fsspec.register_implementation("tagged", Tagged, clobber=True)
+    fsspec.filesystem("tagged").pipe("tagged://cache/a.root", Path(files["tree"].files[0].path).read_bytes())
+    source = cached(open_root("tagged://cache/a.root"), tmp_path / "cache")
+    for tag, some in ((None, False), ("tag", True)):
+        Tagged.tag = tag
         identity._asked.clear()
         source.fetch(part_of(source), {"noise": Need.DATA})
         assert bool(kept(tmp_path / "cache")) == some
     identity._asked.clear()
-    monkeypatch.setattr(identity, "remote_stamp", lambda path, options: [5, "another tag"])
+    Tagged.tag = "another tag"
     assert source.fetch(part_of(source), {"noise": Need.DATA})["noise"].cached == 0
     identity._asked.clear()

@@ -18,12 +18,11 @@ from agreement import check
 from drawing import Tape, collisions, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 from programs import array, fill, total
 
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
-from hepgraph.kernel import batches, engine, lower
-from hepgraph.kernel import native as compiler
 from hepgraph.runner.compute import finished, passes
 from hepgraph.runner.options import Options
 from hepgraph.runner.run import Run
@@ -114,14 +113,12 @@ def hg_base() -> Any:
 
 def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     """One program on one dataset, both ways."""
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(engine, "BLOCK", block)
-        patch.setattr(compiler, "LEVEL", (0, 2, 1, 2)[seed % 4])
-        if seed % 3 == 0:  # batches that are often full
-            patch.setattr(batches, "BATCH", 8)
-            patch.setattr(lower, "BATCH", 8)
-        if seed % 5 == 0:  # branches wherever there can be some, or nowhere
-            patch.setattr(lower, "GUESS", (0, 1000)[seed % 2])
+    limits = {"block": block, "level": (0, 2, 1, 2)[seed % 4]}
+    if seed % 3 == 0:  # batches that are often full
+        limits["batch"] = 8
+    if seed % 5 == 0:  # branches wherever there can be some, or nowhere
+        limits["guess"] = (0, 1000)[seed % 2]
+    with limited(**limits), np.errstate(all="ignore"):
         p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
         expected, _, _ = computed(p.sinks, "interpreter")
         got, native, plain = computed(p.sinks, "kernel")

@@ -16,6 +16,7 @@ from drawing import examples
 from faulting import Faults, analysis, check_short, fileset_in, run, same, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.errors import (
@@ -29,6 +30,7 @@ from hepgraph.errors import (
     ResumeError,
     SourceError,
 )
+from hepgraph.executors import Serial
 from hepgraph.plan.rows import Row, Rows
 from hepgraph.runner.compute import passes
 from hepgraph.runner.options import Options
@@ -190,8 +192,7 @@ RANGES = [(name, start) for name in "abc" for start in range(0, 40, 10)]
 )
 def test_any_ranges_may_fail_and_be_done_later(sound, bad, still, executor):
     fileset = {"all": fileset_in(sound)["data"] + fileset_in(sound)["mc"]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgraph.runner.retry.WAIT", 0.0)
+    with pytest.MonkeyPatch.context() as patch, limited(wait=0):
         faults = Faults(patch)
         plain, _ = run(fileset)
         for place in bad:
@@ -321,16 +322,17 @@ def test_results_may_be_joined_before_they_come(fileset):
     assert two[0].to_list() == plain[1]["pt"].to_list()
 
 
-def test_a_wrong_count_is_an_error(fileset, monkeypatch):
-    real = Run.take
+class Miscounting(Serial):
+    """An executor that loses count of an event of each task."""
 
-    def miscounted(self, value, told):
-        wrong = [(task, Rows(tuple(replace(row, events=row.events - 1) for row in rows.rows))) for task, rows in told]
-        real(self, value, wrong)
+    def run(self, work, tasks):
+        for index, (value, rows) in super().run(work, tasks):
+            yield index, (value, Rows(tuple(replace(row, events=row.events - 1) for row in rows.rows)))
 
-    monkeypatch.setattr(Run, "take", miscounted)
+
+def test_a_wrong_count_is_an_error(fileset):
     with pytest.raises(LedgerError, match="9 events were read in "):
-        run(fileset)
+        run(fileset, executor=Miscounting())
 
 
 def test_a_range_that_comes_twice_is_an_error():

@@ -28,10 +28,10 @@ from hepgraph.executors.dask_workers import CHECK, SILENT, Workers
 from hepgraph.executors.interface import Part, Tree, Work
 from hepgraph.executors.processes import described
 from hepgraph.executors.tree import STEP, Place, height_of
+from hepgraph.limits import limits
 
 LOG = logging.getLogger("hepgraph")
 HIGHEST = 12  # no batch has more than 2**12 ranges
-LARGE = 4_000_000  # bytes of a sum that had better stay on the workers
 SCHEDULER_SECONDS = 0.01  # how much time of the scheduler a batch is worth, with its share of a merge
 
 
@@ -414,7 +414,7 @@ class Fold:
         if each.seconds:
             pace = each.seconds / len(each.rows)
             self.pace[place.tree] = (self.pace.pop(place.tree, pace) + pace) / 2  # moves it to the end
-        if each.inputs and LARGE < len(each.body) < 0.7 * each.inputs:
+        if each.inputs and limits().sum_large < len(each.body) < 0.7 * each.inputs:
             self.large.add(place.tree)
         self.delivered += len(each.rows)
         value = pickle.loads(each.body)

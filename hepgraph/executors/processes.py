@@ -17,8 +17,8 @@ from hepgraph.errors import ExecutorError, KilledError
 from hepgraph.executors.interface import Executor, Work
 from hepgraph.executors.shipped import Shipped
 from hepgraph.functions import pickling
+from hepgraph.limits import limits
 
-TRIES = 3  # a task that ended this many processes is the reason
 _RESULTS = 64  # finished ones that wait to be taken, at most
 
 
@@ -142,13 +142,13 @@ class _Crew:
         if self.ended.is_set():
             return
         self.deaths[index] += 1
-        if self.deaths[index] < TRIES:
+        if self.deaths[index] < limits().tries:
             with self.lock:
                 self.waiting.appendleft(index)
                 self.lock.notify()
             return
         error = KilledError(
-            f"The range {described(self.tasks[index])} ended the process that worked on it {TRIES} times: "
+            f"The range {described(self.tasks[index])} ended the process that worked on it {limits().tries} times: "
             f"{ending(code)}."
         )
         self._done(index, self.work.lost(self.tasks[index], error))

@@ -11,10 +11,9 @@ from queue import SimpleQueue
 from typing import Any
 
 from hepgraph.executors.interface import Executor, Work
+from hepgraph.limits import limits
 
-STAY = 20.0  # seconds
-LATE = 0.05  # seconds that a result may wait for the thread of the run
-PATIENCE, HURRY = 5.0, 0.3  # seconds for threads to end after an error, and when the user interrupts a run
+HURRY = 0.3  # seconds for threads to end when the user interrupts a run
 
 
 class Threads(Executor):
@@ -44,7 +43,7 @@ class Threads(Executor):
 class Crew:
     """Threads that take one task after the other, and the thread of the run, which takes their results now and then.
 
-    It is woken for several results, or for one that is LATE: to wake it for each makes three threads take turns with
+    It is woken for several results, or for one that is late: to wake it for each makes three threads take turns with
     Python's lock where two have work. Few results wait for it; when there are more, the others wait.
     """
 
@@ -75,7 +74,7 @@ class Crew:
 
     def _due(self) -> bool:
         """Whether the run should take what there is."""
-        many, late = len(self._done), time.monotonic() - self._taken > LATE
+        many, late = len(self._done), time.monotonic() - self._taken > limits().thread_late
         return many >= min(self._few, self._left) or (many > 0 and late) or self._error is not None
 
     def _next(self) -> tuple[int, Any] | None:
@@ -135,7 +134,7 @@ class Pool:
 
 
 class Staying:
-    """Pools without work, which the next run with as many threads takes; each ends when none did for STAY seconds."""
+    """Pools without work, which the next run with as many threads takes; each ends when none did for a while."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -153,16 +152,16 @@ class Staying:
         try:
             yield pool
         except BaseException as error:
-            pool.end(HURRY if isinstance(error, KeyboardInterrupt) else PATIENCE)
+            pool.end(HURRY if isinstance(error, KeyboardInterrupt) else limits().thread_patience)
             raise
         with self._lock:
             if key not in self._pools:
-                timer = threading.Timer(STAY, self._end, (key, pool))
+                timer = threading.Timer(limits().thread_stay, self._end, (key, pool))
                 timer.daemon = True
                 self._pools[key] = pool, timer
                 timer.start()
                 return
-        pool.end(PATIENCE)
+        pool.end(limits().thread_patience)
 
     def _end(self, key: tuple[int, int], pool: Pool) -> None:
         with self._lock:
@@ -170,7 +169,7 @@ class Staying:
             if mine:
                 del self._pools[key]
         if mine:
-            pool.end(PATIENCE)
+            pool.end(limits().thread_patience)
 
 
 staying = Staying()

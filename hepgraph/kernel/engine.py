@@ -29,8 +29,8 @@ from hepgraph.kernel.split import split
 from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
+from hepgraph.limits import limits
 
-BLOCK = 16_384
 INT = np.dtype(np.int64)
 _NOTHING: Mapping[Item, Any] = MappingProxyType({})
 
@@ -338,9 +338,9 @@ class Kernel:
         """Runs the loops block by block, for each of which some arguments move; gives 0 if nothing was wrong."""
         entries, first = loaded.entries(self.origin)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
-        status = 0
-        for start in range(0, entries if self._native is not None else 0, BLOCK):
-            stop = min(start + BLOCK, entries)
+        status, block = 0, limits().block
+        for start in range(0, entries if self._native is not None else 0, block):
+            stop = min(start + block, entries)
             stage.move(start, stop)
             for k, slot in moving:
                 if slot.kind == "spare":

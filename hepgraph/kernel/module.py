@@ -9,8 +9,7 @@ from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.tree import Step
 from hepgraph.kernel.writer import Shared
-
-STEP = 2048  # events that one function sees before the next one does: few enough that their columns stay in the cache
+from hepgraph.limits import limits
 
 
 def module(
@@ -49,7 +48,7 @@ def _kernel(shared: Shared, calls: Sequence[str]) -> list[str]:
         pointers.append(f"  %q{k} = getelementptr ptr, ptr %table, i64 {k}")
         pointers.append(f"  {name} = load ptr, ptr %q{k}")
     together = [f"  %e{k} = or i32 {f'%e{k - 1}' if k else '%error'}, %r{k}" for k in range(len(calls))]
-    step = f"  %limit = add nsw i64 %from, {STEP}" if len(calls) > 1 else "  %limit = add nsw i64 %stop, 0"
+    step = f"  %limit = add nsw i64 %from, {limits().step}" if len(calls) > 1 else "  %limit = add nsw i64 %stop, 0"
     return [
         "define i32 @kernel(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {",
         "entry:",

@@ -29,6 +29,7 @@ from hepgraph.io.source import Access, Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import behaved
+from hepgraph.limits import limits
 from hepgraph.plan.late_materialisation import Late
 from hepgraph.plan.pushdown import cuts_of
 from hepgraph.plan.rows import Row
@@ -274,7 +275,7 @@ class Pass:
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
         """The cuts that every event passes that has a part in any of the results."""
-        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics else ()
+        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics and limits().pushdown else ()
 
     @cached_property
     def late(self) -> Late:

@@ -29,7 +29,6 @@ from hepgraph.runner.provenance import versions
 from hepgraph.runner.retry import Policy, said
 
 _FORMAT = 1
-MOST = 256 << 20  # bytes of the user's own cache
 _NAMES = re.compile(r"[0-9a-f]{64}\.z")
 
 
@@ -150,7 +149,7 @@ class _Cache:
 
     def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.options = options
-        self.folder = own_folder("files", MOST, _NAMES) if where is True else None
+        self.folder = own_folder("files", _NAMES) if where is True else None
         self.store = None if isinstance(where, bool) else Store(os.fspath(where))
         if self.store is not None and self.store.local:
             try:

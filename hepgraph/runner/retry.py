@@ -25,10 +25,10 @@ from hepgraph.functions.lines import line_of, place
 from hepgraph.io.access.handles import opening_seconds
 from hepgraph.io.access.remote import AnswerError
 from hepgraph.io.source import Partition
+from hepgraph.limits import limits
 from hepgraph.plan.rows import FAILED, SKIPPED, Row
 
-WAIT = 0.25  # seconds before the second try; four times as long before each later one, up to
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 30.0  # seconds between two tries
 
 Ranges = Callable[[Partition], tuple[list[Any], Row]]  # what runs one range
 
@@ -39,7 +39,7 @@ class Policy:
 
     on_error: str = "raise"
     retries: int = 3
-    wait: float = field(default_factory=lambda: WAIT)
+    wait: float = field(default_factory=lambda: limits().wait)
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
