@@ -99,7 +99,7 @@ class Footer:
         unsure = {leaf for _, leaf in found if leaf is not None}
         full = _without_nulls(self.metadata, unsure)
         # pyarrow 21 counts no null lists of records; how often each level occurs, it counts right
-        miscounted = {leaf for column, leaf in found if column.records and column.levels} & full
+        miscounted = full & {leaf for column, leaf in found if column.records and column.levels}
         levels = _levels(self.metadata, unsure - full | miscounted, self._told)
         full -= {leaf for leaf in miscounted if levels.get(leaf)}
         columns = [
