@@ -45,16 +45,28 @@ class _Connection:
 class Dask(Executor):
     """A dask cluster.
 
-    `target` is a Client, a Cluster (LocalCluster, those of dask-jobqueue and dask-kubernetes), the address of a
-    scheduler ("tcp://host:8786", "tls://host:8786"), or the path of its scheduler file. Without one, it is the current
-    Client if there is one, else what `dask.distributed.Client()` would use: the address of dask's configuration, or a
-    LocalCluster, which is closed after the run. `security` is a `distributed.security.Security`, for TLS.
+    Without a target, it is the current Client if there is one, else what `dask.distributed.Client()` would use: the
+    address of dask's configuration, or a LocalCluster, which is closed after the run.
 
-    There need not be a worker yet: a run waits for the first, saying so, for `patience` seconds (for ever, unless
-    told). Workers may come and go. If all have gone, it waits for `comeback` seconds (None: for ever) and then raises
-    ExecutorError, which says what is done and how to go on from there; but while a Cluster has jobs in a queue, it
-    waits. `timeout` is how long to wait for the scheduler itself in seconds, `seconds` how much work goes into one task
-    of dask.
+    There need not be a worker yet: a run waits for the first, saying so. Workers may come and go. If all have gone, it
+    waits for some to come back, and then raises ExecutorError, which says what is done and how to go on from there; but
+    while a Cluster has jobs in a queue, it waits.
+
+    Parameters
+    ----------
+    target : Client, Cluster, str or Path, default None
+        Client, Cluster (LocalCluster, those of dask-jobqueue and dask-kubernetes), address of a scheduler
+        ("tcp://host:8786", "tls://host:8786"), or the path of its scheduler file.
+    security : distributed.security.Security, default None
+        Certificates for TLS.
+    timeout : float, default 10.0
+        Seconds to wait for the scheduler itself.
+    patience : float, default None
+        Seconds to wait for the first worker; None: for ever.
+    comeback : float, default 600.0
+        Seconds to wait for workers when all have gone; None: for ever.
+    seconds : float, default 2.0
+        Seconds of work that go into one task of dask.
     """
 
     name = "dask"

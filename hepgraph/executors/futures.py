@@ -37,7 +37,15 @@ def windowed(
 
 
 class Futures(Executor):
-    """A pool that the user made, of any kind that has `submit`."""
+    """A pool that the user made, of any kind that has `submit`.
+
+    Parameters
+    ----------
+    pool : concurrent.futures.Executor
+        The pool, which is not shut down.
+    window : int, default 64
+        Most tasks that are handed over at a time.
+    """
 
     name = "futures"
 

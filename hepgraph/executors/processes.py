@@ -23,10 +23,15 @@ _RESULTS = 64  # finished ones that wait to be taken, at most
 
 
 class Processes(Executor):
-    """`n` fresh processes (as many as there are cores, unless told), started for the run and ended after it.
+    """Fresh processes, started for the run and ended after it.
 
     A process that dies costs the range that it was working on, which is tried again in a new one. A range that ends
     three processes is an error that names it.
+
+    Parameters
+    ----------
+    n : int, default None
+        Number of processes; None: as many as there are cores.
     """
 
     name = "processes"

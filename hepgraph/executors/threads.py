@@ -17,7 +17,13 @@ HURRY = 0.3  # seconds for threads to end when the user interrupts a run
 
 
 class Threads(Executor):
-    """`n` threads of this process (as many as there are cores, unless told)."""
+    """Threads of this process.
+
+    Parameters
+    ----------
+    n : int, default None
+        Number of threads; None: as many as there are cores.
+    """
 
     name = "threads"
 

@@ -13,9 +13,17 @@ class DaskCollection:
         raise NotImplementedError
 
     def to_dask(self, **options: Any) -> Computed:
-        """The same as a collection of dask with options of `hg.compute`: `report`, `on_error`, `checkpoint` and others.
+        """The same as a collection of dask, for which options of `hg.compute` are given.
 
-        With `report=True`, its result is (result, report). dask says where it is computed.
+        Parameters
+        ----------
+        **options : Any
+            Arguments of `hg.compute`, by name.
+
+        Returns
+        -------
+        Computed
+            The collection; `dask.compute` and `.compute()` give its result.
         """
         return Computed(*self._dask_graph(**options))
 

@@ -112,7 +112,22 @@ class Handle:
     def result(self, timeout: float | None = None) -> Any:
         """The result, as `hg.compute` or `hg.run` would give it, or their exception; waits for it.
 
-        Raises TimeoutError after `timeout` seconds; the run goes on.
+        Parameters
+        ----------
+        timeout : float, default None
+            Seconds to wait; None: for ever.
+
+        Returns
+        -------
+        Any
+            The result.
+
+        Raises
+        ------
+        TimeoutError
+            If the run is not over in time; it goes on.
+        CancelledError
+            If it was cancelled.
         """
         try:
             return self._future.result(timeout)[0]
@@ -124,7 +139,24 @@ class Handle:
     def partial(self, timeout: float | None = 60.0) -> Any:
         """The result of the ranges that are in: of none, at the beginning.
 
-        The run itself answers, between two of its results. Raises TimeoutError if it does not within `timeout` seconds.
+        The run itself answers, between two of its results.
+
+        Parameters
+        ----------
+        timeout : float, default 60.0
+            Seconds to wait for it; None: for ever.
+
+        Returns
+        -------
+        Any
+            As `hg.compute` or `hg.run` would give it for these ranges.
+
+        Raises
+        ------
+        TimeoutError
+            If it does not answer in time.
+        ExecutorError
+            If the run has not begun yet.
         """
         if self.done():
             return self.result()
@@ -179,9 +211,24 @@ def _words(progress: Progress) -> str:
 def submit(what: Any, fileset: Any = _NO_FILESET, **options: Any) -> Handle:
     """Starts `hg.compute(what)`, or `hg.run(what, fileset)` if there is a fileset, and gives a handle at once.
 
-    The options are theirs. What is run is what there was at this line: changes that are made to a processor, a
-    histogram or a dict afterwards change nothing.
+    Changes that are made to a processor, a histogram or a dict afterwards change nothing.
 
+    Parameters
+    ----------
+    what : Any
+        Lazy thing or a nest of them; with a fileset, a processor.
+    fileset : str, Path or dict, optional
+        Files of each dataset, as for `hg.run`.
+    **options : Any
+        Further arguments of `hg.compute` or `hg.run`, by name.
+
+    Returns
+    -------
+    Handle
+        The run, in the background.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=3)
     >>> handle = hg.submit({"sum": ak.sum(x)}, executor="threads")

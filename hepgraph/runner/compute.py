@@ -100,16 +100,52 @@ def compute(
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
-    `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
-    `hg.executors`, or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
-    `engine`: "auto", which is "kernel", compiles histograms, reductions and arrays to native code, and takes from the
-    interpreter the parts that the kernel does not know (`hg.explain` names them); "interpreter" takes the plain path.
-    `progress`: shown in a terminal or notebook unless False.
-    With `report=True`, gives (results, report); the report has a row for each range.
+    A run that goes on from a checkpoint or report gives the result of one that was not interrupted: see `hg.run`.
 
-    `on_error`, `retries`, `checkpoint`, `trust`, `depends` and `resume` are those of `hg.run`: what becomes of ranges
-    that cannot be read, and how to go on with a run that was stopped. `storage_options` are for a checkpoint by URL.
+    Parameters
+    ----------
+    tree : Any
+        Nest of dicts, lists and tuples of lazy arrays, lazy histograms and plain values.
+    executor : str or object, default None
+        Place to run: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
+        `hg.executors`, or a `concurrent.futures.Executor`. None: the current dask Client if there is one, else threads.
+    engine : {"auto", "kernel", "interpreter"}, default "auto"
+        "auto", which is "kernel", compiles histograms, reductions and arrays, and takes from the interpreter the parts
+        that the kernel does not know (`hg.explain` names them); "interpreter" is the plain path.
+    progress : bool, default None
+        Progress is shown in a terminal or notebook, unless this is False.
+    report : bool, default False
+        True gives (result, report), of which the `hg.Report` has a row for each range.
+    on_error : {"raise", "skip"}, default "raise"
+        "skip" goes on without a file or range that cannot be read, with a warning; `report.failed` names them.
+    retries : int, default 3
+        Further tries at what cannot be read, after longer and longer waits.
+    checkpoint : str or Path, default None
+        Directory or URL that keeps the result of each range as it is done.
+    trust : bool or list of str, default False
+        Names of functions (`"module.function"`), True for all, of which nothing changes that a checkpoint cannot track.
+    depends : sequence, default ()
+        Files (folders, URLs) that functions open, whose content counts for a checkpoint, and other values; a text goes
+        into a tuple.
+    resume : Report, default None
+        Report of an incomplete run in this process, which is gone on with.
+    storage_options : dict, default None
+        Options of fsspec for URLs.
 
+    Returns
+    -------
+    Any
+        The nest with arrays, numbers and histograms in the place of lazy things; (nest, report) with `report=True`.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be read, unless `on_error="skip"`; the error carries its `report`.
+    CheckpointError, ResumeError
+        If there is no going on from what is given.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
     >>> out = hg.compute({"twice": 2 * x, "n": ak.num(x, axis=0)}, executor="serial")
@@ -136,7 +172,24 @@ def computed(tree: Any, run: Run) -> Any:
 def persist(x: Lazy, **options: Any) -> Any:
     """The array computed and kept in memory, as a lazy array in as many partitions.
 
-    The options are those of `hg.compute`; with `report=True`, gives (array, report).
+    Parameters
+    ----------
+    x : Lazy
+        Array to compute.
+    **options : Any
+        Arguments of `hg.compute`, by name.
+
+    Returns
+    -------
+    Lazy
+        The same array, for which no file is read again.
+
+    Examples
+    --------
+    >>> import hepgraph as hg, awkward as ak
+    >>> x = hg.persist(hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2) * 2, executor="serial")
+    >>> x.npartitions, x.compute().to_list()
+    (2, [2.0, 4.0, 6.0])
     """
     from hepgraph.datasets.events import from_awkward
 
@@ -172,8 +225,20 @@ def head(x: Lazy, n: int = 5, **options: Any) -> Any:
 
 
 def necessary_columns(tree: Any) -> dict[str, int]:
-    """The columns that a lazy thing, or a nest of them, needs, and their size on disk in bytes; reads nothing.
+    """The columns that a lazy thing, or a nest of them, needs, and their size on disk; reads nothing.
 
+    Parameters
+    ----------
+    tree : Any
+        Lazy array or histogram, or a nest of dicts, lists and tuples of them.
+
+    Returns
+    -------
+    dict of str to int
+        The bytes on disk of each column, by name.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> sorted(hg.necessary_columns(events.Muon.pt[events.Muon.charge > 0]))

@@ -287,9 +287,28 @@ def from_map(
 ) -> Lazy:
     """Lazy events out of a function that makes an awkward array of each input (as `map(function, *inputs)` would).
 
-    `lengths` are the numbers of entries of the arrays; without them, each is made once to be counted. `meta`, an array
-    like them, saves making the first.
+    Parameters
+    ----------
+    function : callable
+        Function that gives the awkward array of a partition.
+    *inputs : iterable
+        Arguments of the function, of which each iterable gives one a partition.
+    lengths : sequence of int, default None
+        Numbers of entries of the arrays; without them, each is made once to be counted.
+    meta : ak.Array, default None
+        Array like those of the function, which saves making the first.
+    schema : str, Path or Schema, default "base"
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    metadata : dict, default None
+        Metadata of the dataset, which is `events.metadata`.
 
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak, numpy as np
     >>> x = hg.from_map(lambda n: ak.Array({"x": np.arange(n)}), [2, 3])
     >>> x.npartitions, ak.sum(x.x).compute()
@@ -300,9 +319,28 @@ def from_map(
 
 
 def from_delayed(parts: Iterable[Any], **options: Any) -> Lazy:
-    """Lazy events out of `dask.delayed` values that give awkward arrays, one a partition; options as for `from_map`.
+    """Lazy events out of `dask.delayed` values that give awkward arrays, one a partition.
 
     Each is computed by the worker that needs it, with dask's synchronous scheduler.
+
+    Parameters
+    ----------
+    parts : iterable of Delayed
+        Values that give awkward arrays.
+    **options : Any
+        Arguments of `hg.from_map`, by name: `lengths`, `meta`, `schema`, `metadata`.
+
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Examples
+    --------
+    >>> import hepgraph as hg, awkward as ak, dask
+    >>> parts = [dask.delayed(ak.Array)([{"x": float(i)}]) for i in range(3)]
+    >>> hg.from_delayed(parts).x.compute(executor="serial").to_list()
+    [0.0, 1.0, 2.0]
     """
     return from_map(_computed, list(parts), **options)
 

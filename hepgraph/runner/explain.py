@@ -42,8 +42,20 @@ class Explanation:
 def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
 
-    With `kernel`, also the loops that are compiled.
+    Parameters
+    ----------
+    tree : Any
+        Lazy array or histogram, or a nest of dicts, lists and tuples of them.
+    kernel : bool, default False
+        True adds the loops that are compiled.
 
+    Returns
+    -------
+    Explanation
+        The text, which `print` and notebooks show.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> print(str(hg.explain(events.MET.pt)).splitlines()[0])
@@ -158,11 +170,25 @@ class Picture:
 
 
 def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
-    """The graph of a lazy thing, or a nest of them, as a picture, written to an SVG file if a name is given.
+    """The graph of a lazy thing, or a nest of them, as a picture.
 
     Blue boxes are columns that are read; white ones are lines of your code, red ones with a function of arrays in them;
     results are at the end (yellow). Hovering over a box shows its operations.
 
+    Parameters
+    ----------
+    tree : Any
+        Lazy array or histogram, or a nest of dicts, lists and tuples of them.
+    filename : str or Path, default None
+        SVG file to write.
+
+    Returns
+    -------
+    Picture
+        The picture, which notebooks show; its text is `.svg`.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> hg.visualize(events.MET.pt * 2).svg.startswith("<svg")

@@ -38,11 +38,20 @@ NAME = re.compile(r"(\d+)-(\d+)(c?)")  # the entries of a column; c: no more tha
 
 @dataclass(frozen=True)
 class ColumnCache:
-    """A directory on a local disk that keeps the columns that were read, decoded; at most `size` bytes of them.
+    """A directory on a local disk that keeps the columns that were read, decoded.
 
     Those that were not used for longest go first. Processes that write at the same time may exceed the size by some
     eighths of it. On other machines the directory has the same path.
 
+    Parameters
+    ----------
+    directory : str
+        Directory, which is made if it is not there.
+    size : int or str, default "20 GB"
+        Most that is kept, in bytes or as "100 GB".
+
+    Examples
+    --------
     >>> ColumnCache("/scratch/columns", size="100 GB")
     ColumnCache(directory='/scratch/columns', size=100000000000)
     """
@@ -66,7 +75,24 @@ class ColumnCache:
         return int(self.size)
 
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
-        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept."""
+        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept.
+
+        Parameters
+        ----------
+        source : Source
+            Reader of the columns.
+        partition : Partition
+            Range of entries of a file.
+        needs : dict of str to Need
+            Columns, and of each whether its data or its counts are wanted.
+        access : Access
+            Ways in which the source is read.
+
+        Returns
+        -------
+        dict of str to Data
+            The columns of the range.
+        """
         columns, access = source.checked(partition, needs), Access(shared=access.shared)  # what is kept is whole
         disk = _disk_of(self)
         where = _version(source, partition) if len(partition) and disk.usable() else None
@@ -103,7 +129,22 @@ class ColumnCache:
         return made
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
-        """Whether there is a file of each of these columns, for this range and no other."""
+        """Whether there is a file of each of these columns, for this range and no other.
+
+        Parameters
+        ----------
+        source : Source
+            Reader of the columns.
+        partition : Partition
+            Range of entries of a file.
+        needs : dict of str to Need
+            Columns, and of each whether its data or its counts are wanted.
+
+        Returns
+        -------
+        bool
+            True if nothing would be read.
+        """
         disk = _disk_of(self)
         where = _version(source, partition) if disk.usable() else None
         if where is None:
