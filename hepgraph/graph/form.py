@@ -260,6 +260,32 @@ def replaced(form: Form, new: Callable[[Item], Any]) -> Form:
             return Record(fields, form.name, form.tuple)
 
 
+def same(a: Form, b: Form) -> bool:
+    """Whether two forms are the same graph; fields that are not made yet are the same if their mapping is."""
+    if a is b:
+        return True
+    match a, b:
+        case Scalar(), Scalar():
+            return a.node is b.node
+        case Option(), Option():
+            return a.valid is b.valid and same(a.content, b.content)
+        case List(), List():
+            return a.space is b.space and a.size == b.size and same(a.content, b.content)
+        case Record(), Record() if (a.name, a.tuple) == (b.name, b.tuple) and a.maps == b.maps:
+            return _same_fields(a.fields, b.fields)
+    return False
+
+
+def _same_fields(a: Mapping[str, Form], b: Mapping[str, Form]) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Overlay) and isinstance(b, Overlay):
+        return a.only == b.only and same(a.below, b.below) and _same_fields(a.own, b.own)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(same(a[name], b[name]) for name in a)
+    return False
+
+
 def lengths(form: List, at: Space) -> Node:
     """The length of each list of a form, in the space that the form belongs to."""
     if form.size is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NoReturn
 
 import awkward as ak
@@ -27,7 +26,7 @@ from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
-from hepgraph.lazy.typed import LazyArrayType, LazyType, Listed
+from hepgraph.lazy.typed import LAYOUT, LazyArrayType, LazyType, Listed
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -49,6 +48,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     _form: Form
     _rows: Space
     _guard: tuple[Node, ...]
+    _varies = False  # whether it holds alternatives (see `hepgraph.lazy.varied`)
 
     def __init__(self, form: Form, rows: Space, guard: tuple[Node, ...] = ()) -> None:
         object.__setattr__(self, "_form", form)
@@ -97,6 +97,15 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def metadata(self) -> dict[str, Any]:
         """Metadata of the dataset: `dataset` and what the user put there."""
         return self.source.metadata
+
+    @property
+    def variations(self) -> tuple[str, ...]:
+        """The names of the variations, "nominal" first; empty for what is not varied (see `hg.vary`)."""
+        return ()
+
+    def _at(self, name: str) -> Lazy:
+        """The array in a variation that it does not know: as it is."""
+        return self
 
     @property
     def npartitions(self) -> int:
@@ -218,6 +227,9 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
         enter()
+        for each in array_likes:
+            if getattr(type(each), "_varies", False):
+                return each.__awkward_function__(func, array_likes, args, kwargs)
         found = FUNCTIONS.get(func)
         if found is None:
             return _handed_out(FUNCTIONS.without(func, args, kwargs))
@@ -284,8 +296,8 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def layout(self) -> Any:
         """Nothing to use: awkward's error messages ask it for its backend; anybody else gets an error."""
         if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in ("awkward", "hepgraph"):
-            _LAYOUT.none("")
-        return _LAYOUT
+            LAYOUT.none("")
+        return LAYOUT
 
     @property
     def nbytes(self) -> Any:
@@ -417,37 +429,13 @@ _REDUCTIONS = {
 }  # fmt: skip
 
 
-class _NoLayout:
-    """A stand-in for the layout that a lazy array does not have."""
-
-    @property
-    def backend(self) -> Any:
-        return _typetracer()
-
-    def __getattr__(self, name: str) -> NoReturn:
-        if name == "__wrapped__":  # asked of any object by inspect.unwrap
-            raise AttributeError(name)
-        self.none(f" ({name})")
-
-    def none(self, name: str) -> NoReturn:
-        """Raises LazyError."""
-        raise LazyError(f"A lazy array has no layout{name} before it is computed; use .compute() first.")
-
-
-@lru_cache(maxsize=1)
-def _typetracer() -> Any:
-    return ak.to_layout(ak.to_backend(ak.Array([0]), "typetracer")).backend
-
-
-_LAYOUT = _NoLayout()
-
-
 class _Mask:
     def __init__(self, array: Lazy) -> None:
         self._array = array
 
     def __getitem__(self, where: Any) -> Lazy:
-        return FUNCTIONS[ak.mask](self._array, where)  # type: ignore[no-any-return]
+        both = self._array, where
+        return self._array.__awkward_function__(ak.mask, both, both, {})  # type: ignore[no-any-return]
 
 
 def _thawed(data: bytes) -> Lazy:

@@ -1,12 +1,17 @@
-"""The types of lazy arrays: those of awkward, but for the number of rows, which is not known; and their class's own."""
+"""The types of lazy arrays: those of awkward, but for the number of rows, which is not known; and their class's own.
+
+Also the layout that they do not have.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 
 import awkward as ak
+
+from hepgraph.errors import LazyError
 
 
 class LazyType:
@@ -95,6 +100,31 @@ def _indented(text: str) -> str:
 
 def _balanced(text: str) -> bool:
     return all(text.count(a) == text.count(b) for a, b in ("{}", "[]", "()"))
+
+
+class NoLayout:
+    """A stand-in for the layout that a lazy array does not have."""
+
+    @property
+    def backend(self) -> Any:
+        return _typetracer()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name == "__wrapped__":  # asked of any object by inspect.unwrap
+            raise AttributeError(name)
+        self.none(f" ({name})")
+
+    def none(self, name: str) -> NoReturn:
+        """Raises LazyError."""
+        raise LazyError(f"A lazy array has no layout{name} before it is computed; use .compute() first.")
+
+
+@lru_cache(maxsize=1)
+def _typetracer() -> Any:
+    return ak.to_layout(ak.to_backend(ak.Array([0]), "typetracer")).backend
+
+
+LAYOUT = NoLayout()
 
 
 # what of awkward's arrays says nothing, or raises, before they are computed

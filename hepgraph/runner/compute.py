@@ -14,6 +14,7 @@ from hepgraph.errors import LazyError
 from hepgraph.executors import Executor, pick
 from hepgraph.io.source import Origin, Partition
 from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.lazy.varied import Variations, Varied
 from hepgraph.plan.passes import AnyPass, ArraySink, Pass, Sink, sink_of
 from hepgraph.runner.dependencies import Dependencies
 from hepgraph.runner.progress import progress_bar
@@ -74,7 +75,7 @@ def passes(tree: Any, engine: str = "auto") -> tuple[list[Pass], list[tuple[Any,
     sinks: dict[Origin, list[Sink]] = {}
     places: list[tuple[Any, list[tuple[Origin, int]]]] = []
     for leaf in leaves(tree):
-        parts = [(leaf._origin, sink_of(leaf))] if isinstance(leaf, Lazy) else _split(leaf)
+        parts = _split(leaf) if type(leaf) is not Lazy else [(leaf._origin, sink_of(leaf))]
         where = []
         for origin, sink in parts:
             mine = sinks.setdefault(origin, [])
@@ -95,7 +96,7 @@ def _split(leaf: Any) -> list[tuple[Origin, Sink]]:
 
 def finished(leaf: Any, values: list[Any]) -> Any:
     """The result of a lazy thing, from the finished results of its sinks."""
-    if isinstance(leaf, Lazy):
+    if type(leaf) is Lazy:
         return values[0]
     for kind, finish in FINISH.items():
         if isinstance(leaf, kind):
@@ -233,6 +234,12 @@ def _compute_one(x: Any, **options: Any) -> Any:
     return compute(x, **options)
 
 
+def _varied_sinks(x: Varied) -> list[tuple[Origin, Sink]]:
+    return [(each._origin, sink_of(each)) for each in x._each.values()]
+
+
+KINDS[Varied] = _varied_sinks
+FINISH[Varied] = lambda x, values: Variations(zip(x.variations, values, strict=True))
 HOOKS["compute"] = _compute_one
 HOOKS["persist"] = persist
 HOOKS["head"] = head
