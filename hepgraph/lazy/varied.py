@@ -52,7 +52,8 @@ class Varied(Lazy):
         return self._each[NOMINAL]
 
     def _at(self, name: str) -> Lazy:
-        return chosen(self, name)
+        found: Lazy = chosen(self, name)
+        return found
 
     # what all alternatives have alike
 
@@ -94,18 +95,18 @@ class Varied(Lazy):
         return len(self.source.partitions(list(needed)))
 
     @property
-    def _rows(self) -> Any:
+    def _rows(self) -> Any:  # type: ignore[override]
         rows = self._nominal._rows
         if any(each._rows is not rows for each in self._each.values()):
             self._refuse("rows")
         return rows
 
     @property
-    def _form(self) -> Any:
+    def _form(self) -> Any:  # type: ignore[override]
         self._refuse("form")
 
     @property
-    def _guard(self) -> Any:
+    def _guard(self) -> Any:  # type: ignore[override]
         self._refuse("guard")
 
     def _refuse(self, what: str) -> NoReturn:
@@ -302,6 +303,11 @@ def names_of(varied: Iterable[Any]) -> tuple[list[str], dict[str, tuple[str, ...
 
 def follow(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """The result of a call with some varied arguments: that of the nominal and of each alternative, together."""
+    return gathered(*mapped(call, *args, **kwargs))
+
+
+def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
+    """The results of a call in each variation that one of its arguments knows, and the crossings they ask for."""
     names, crossed = names_of(varied_in((args, kwargs)))
     results = {}
     for name in names:
@@ -312,7 +318,7 @@ def follow(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
             if name != NOMINAL:
                 error.add_note(f"in the variation {name!r}")
             raise
-    return gathered(results, crossed)
+    return results, crossed
 
 
 def gathered(results: dict[str, Any], crossed: Mapping[str, tuple[str, ...]]) -> Any:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import awkward as ak
@@ -60,7 +64,7 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     enter()
     given = _named(name, alternatives, more)
     if not isinstance(x, Lazy):
-        raise VariationError(f"hg.vary takes a lazy array, not {type(x).__name__}.")
+        return _at_once(x, given)
     nominal = x._at(NOMINAL)
     each = dict(x._each) if isinstance(x, Varied) else {NOMINAL: nominal}
     crossed = dict(x._crossed) if isinstance(x, Varied) else {}
@@ -108,15 +112,15 @@ def _alternative(nominal: Lazy, what: Any, name: str) -> Lazy:
     if isinstance(what, Mapping):
         if not what:
             raise VariationError(f"The variation {name!r} replaces no field; give {{'pt': array}}.")
-        made = nominal.__copy__()
+        changed = nominal.__copy__()
         for field, value in what.items():
             _check_field(nominal, field, name)
             try:
-                made[field] = value._at(NOMINAL) if isinstance(value, Lazy) else value
+                changed[field] = value._at(NOMINAL) if isinstance(value, Lazy) else value
             except Exception as error:
                 error.add_note(f"in the variation {name!r}, of the field {field!r}")
                 raise
-        return made
+        return changed
     if not isinstance(what, Lazy):
         if isinstance(what, ak.Array | np.ndarray) and np.ndim(what):
             what = attached(what, nominal)
@@ -126,7 +130,7 @@ def _alternative(nominal: Lazy, what: Any, name: str) -> Lazy:
                 f"The variation {name!r} is a {type(what).__name__}; an alternative is an array like the nominal"
                 f"{fields}: {name.rpartition('_')[2]}=1.03 * x."
             )
-    made = what._at(NOMINAL)
+    made: Lazy = what._at(NOMINAL)
     try:
         together([nominal, made])
     except ShapeError as error:
@@ -144,7 +148,7 @@ def _short(x: Lazy) -> str:
     return text if len(text) <= 100 else text[:97] + "..."
 
 
-def _check_field(nominal: Lazy, field: Any, name: str) -> None:
+def _check_field(nominal: Any, field: Any, name: str) -> None:
     first = field[0] if isinstance(field, tuple) and field else field
     if first not in nominal.fields:
         raise FieldError(
@@ -160,6 +164,66 @@ def _changes_nothing(name: str) -> None:
         VariationWarning(f"The variation {name!r} is the nominal: it changes nothing, and is left out.{where}"),
         stacklevel=3,
     )
+
+
+# a processor that runs eagerly: once for each variation
+
+
+@dataclass(frozen=True)
+class OneVariation:
+    """One run of a processor over computed arrays; `hg.vary` gives the alternatives of `active`, and notes names.
+
+    `found` has, by name, the names that are active in a variation: those that are crossed have several.
+    """
+
+    active: tuple[str, ...]
+    found: dict[str, tuple[str, ...]]
+
+
+_running: ContextVar[OneVariation | None] = ContextVar("_running", default=None)
+
+
+@contextmanager
+def only(active: Sequence[str], found: dict[str, tuple[str, ...]]) -> Iterator[None]:
+    """While inside, computed arrays are what they are in one variation; adds the names that are declared to `found`."""
+    token = _running.set(OneVariation(tuple(active), found))
+    try:
+        yield
+    finally:
+        _running.reset(token)
+
+
+def _eager(x: Any, function: str) -> OneVariation:
+    run = _running.get()
+    if run is None or not isinstance(x, ak.Array | np.ndarray):
+        raise VariationError(
+            f"hg.{function} takes lazy arrays, and computed ones in a processor that hg.run runs; not "
+            f"{'a' if type(x).__name__[0] not in 'aeiouAEIOU' else 'an'} {type(x).__name__}."
+        )
+    return run
+
+
+def _at_once(x: Any, given: Mapping[str, Any]) -> Any:
+    """A computed array as it is in the variation under way."""
+    run = _eager(x, "vary")
+    for name in given:
+        run.found.setdefault(name, (name,))
+    for name in reversed(list(given)):
+        if name in run.active:
+            return _replaced(x, given[name], name)
+    return x
+
+
+def _replaced(x: Any, what: Any, name: str) -> Any:
+    if not isinstance(what, Mapping):
+        if len(what) != len(x):
+            raise ShapeError(f"The variation {name!r} has {len(what)} entries, the nominal {len(x)}.")
+        return what
+    made = copy.copy(x)
+    for field, value in what.items():
+        _check_field(x, field, name)
+        made[field] = value
+    return made
 
 
 def variation(x: Any, name: str) -> Lazy:
@@ -190,7 +254,10 @@ def variation(x: Any, name: str) -> Lazy:
     [2.0, 4.0]
     """
     if not isinstance(x, Lazy):
-        raise VariationError(f"hg.variation takes a lazy array, not {type(x).__name__}.")
+        raise VariationError(
+            f"hg.variation takes a lazy array, not {type(x).__name__}. A processor that runs eagerly is called once "
+            "for each variation, with plain arrays."
+        )
     names = x.variations or (NOMINAL,)
     if name not in names:
         told = suggestion(str(name), names) if x.variations else "This array is not varied: the nominal is all it has."
@@ -230,6 +297,9 @@ def cross(x: Any, *names: str) -> Lazy:
     """
     if len(set(names)) < 2 or NOMINAL in names:
         raise VariationError('hg.cross takes two names or more: hg.cross(x, "JES_up", "btag_up").')
+    if not isinstance(x, Lazy):
+        _eager(x, "cross").found["+".join(names)] = tuple(names)
+        return x  # type: ignore[no-any-return]
     if not isinstance(x, Varied):
         raise VariationError("hg.cross takes a varied array; this one has no variations.")
     if not any(name in x._each for name in names):

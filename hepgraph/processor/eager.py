@@ -26,6 +26,7 @@ from hepgraph.processor.accumulate import accumulate, check
 from hepgraph.processor.additive import MOST, amounts, certain
 from hepgraph.processor.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.processor.state import OutsideState, draws, fresh
+from hepgraph.processor.variations import folded, in_each
 from hepgraph.runner.retry import Policy, attempt
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
@@ -43,7 +44,7 @@ class EagerSink:
 
     def finish(self, partial: Any) -> Any:
         """The output, with plain histograms, and arrays with the behavior of computed ones."""
-        return _changed(partial, _finished)
+        return folded(_changed(partial, _finished))
 
 
 class EagerPass:
@@ -137,17 +138,21 @@ class EagerPass:
     def _made(self, partition: Partition) -> tuple[list[Any], Row]:
         start = time.perf_counter()
         chunk = Chunk(self.events, partition)
-        processor = fresh(self.processor)
-        process = getattr(processor, "process", processor)
-        outside = OutsideState(process, "chunk")
-        try:
+
+        def process() -> Any:
+            processor = fresh(self.processor)
+            process = getattr(processor, "process", processor)
+            outside = OutsideState(process, "chunk")
             output = process(chunk.array(self.blueprint))
             if chunk.columns.failure is not None:  # process() caught it, and went on without the data
                 raise chunk.columns.failure
             chunk.columns.prove()
             check(output)
             outside.check(output)
-            output = _changed(output, _settled)
+            return _changed(output, _settled)
+
+        try:
+            output = in_each(process)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise

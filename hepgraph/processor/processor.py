@@ -18,7 +18,7 @@ from hepgraph.io.cache.columns import cache_of
 from hepgraph.io.source import check_step_size
 from hepgraph.plan.passes import AnyPass
 from hepgraph.plan.rows import SKIPPED, Row
-from hepgraph.processor.accumulate import Apart, accumulate, apart
+from hepgraph.processor.accumulate import accumulate, alone, apart
 from hepgraph.processor.memory_budget import check_budget
 from hepgraph.processor.state import fresh
 from hepgraph.processor.tracing import Traced
@@ -184,8 +184,8 @@ def run(
         total: Any = None
         for dataset, _ in opened:
             total = accumulate(total, results.get(dataset.name))
-        alone = {id(each): each.value for each in new.values() if isinstance(each, Apart)}
-        return _finished(processor, rebuilt(total, alone) if alone else total)
+        own = alone(new.values())
+        return _finished(processor, rebuilt(total, own) if own else total)
 
     if runner.watch is not None:
         runner.watch.then(summed)
