@@ -271,9 +271,17 @@ def same(a: Form, b: Form) -> bool:
             return a.valid is b.valid and same(a.content, b.content)
         case List(), List():
             return a.space is b.space and a.size == b.size and same(a.content, b.content)
-        case Record(), Record() if (a.name, a.tuple) == (b.name, b.tuple) and a.maps == b.maps:
-            return _same_fields(a.fields, b.fields)
+        case Record(), Record() if (a.name, a.tuple) == (b.name, b.tuple):
+            return (a.maps == b.maps and _same_fields(a.fields, b.fields)) or _set_again(a, b) or _set_again(b, a)
     return False
+
+
+def _set_again(a: Record, b: Record) -> bool:
+    """Whether a record is another with some fields set to what they were."""
+    over = a.fields
+    if not isinstance(over, Overlay) or a.maps or over.only is not None or not same(over.below, b):
+        return False
+    return all(name in b and same(form, b[name]) for name, form in over.own.items())
 
 
 def _same_fields(a: Mapping[str, Form], b: Mapping[str, Form]) -> bool:

@@ -80,10 +80,9 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
             )
         each[full] = made
         for both, members in crossed.items():
-            if full in members and isinstance(what, Varied):
-                other = next(member for member in members if member != full)
-                if other in what._each:
-                    each[both] = what._each[other]
+            other = next((member for member in members if member != full), NOMINAL)
+            if full in members and other in each:
+                each[both] = _alternative(each[other], what, full, other)
     return Varied(each, crossed) if len(each) > 1 else nominal.__copy__()
 
 
@@ -107,8 +106,8 @@ def _named(name: Any, alternatives: Any, more: Mapping[str, Any]) -> dict[str, A
     return named
 
 
-def _alternative(nominal: Lazy, what: Any, name: str) -> Lazy:
-    """One alternative as a plain array."""
+def _alternative(nominal: Lazy, what: Any, name: str, at: str = NOMINAL) -> Lazy:
+    """One alternative as a plain array: what it is in the nominal, or in another variation that it is crossed with."""
     if isinstance(what, Mapping):
         if not what:
             raise VariationError(f"The variation {name!r} replaces no field; give {{'pt': array}}.")
@@ -116,7 +115,7 @@ def _alternative(nominal: Lazy, what: Any, name: str) -> Lazy:
         for field, value in what.items():
             _check_field(nominal, field, name)
             try:
-                changed[field] = value._at(NOMINAL) if isinstance(value, Lazy) else value
+                changed[field] = value._at(at) if isinstance(value, Lazy) else value
             except Exception as error:
                 error.add_note(f"in the variation {name!r}, of the field {field!r}")
                 raise
@@ -130,7 +129,7 @@ def _alternative(nominal: Lazy, what: Any, name: str) -> Lazy:
                 f"The variation {name!r} is a {type(what).__name__}; an alternative is an array like the nominal"
                 f"{fields}: {name.rpartition('_')[2]}=1.03 * x."
             )
-    made: Lazy = what._at(NOMINAL)
+    made: Lazy = what._at(at)
     try:
         together([nominal, made])
     except ShapeError as error:
@@ -265,27 +264,27 @@ def variation(x: Any, name: str) -> Lazy:
     return x._at(name).__copy__()
 
 
-def cross(x: Any, *names: str) -> Lazy:
-    """The array, asking that these variations be combined where they meet: `JES_up+btag_up` beside both of them.
+def cross(x: Any, one: str, two: str) -> Lazy:
+    """The array, asking that two variations be combined where they meet: `JES_up+btag_up` beside both of them.
 
     Ask where the first of them is declared: what is made of the array then carries the question along.
 
     Parameters
     ----------
     x
-        A varied array that has one of the names or more.
-    *names
-        The names to combine, two or more.
+        A varied array that has one of the names, or both.
+    one, two
+        The names to combine.
 
     Returns
     -------
     Lazy
-        The array; the combination is there wherever all of its names are.
+        The array; the combination is there wherever both of its names are.
 
     Raises
     ------
     VariationError
-        If the array has none of the names; the message gives the nearest ones.
+        If the array has neither of the names, or both were brought together before; the message gives the nearest ones.
 
     Examples
     --------
@@ -295,18 +294,19 @@ def cross(x: Any, *names: str) -> Lazy:
     >>> (a + hg.vary(x, "b", up=100 * x)).compute()["a_up+b_up"].to_list()
     [110.0, 220.0]
     """
-    if len(set(names)) < 2 or NOMINAL in names:
-        raise VariationError('hg.cross takes two names or more: hg.cross(x, "JES_up", "btag_up").')
+    names = one, two
+    if one == two or NOMINAL in names:
+        raise VariationError('hg.cross takes the names of two variations: hg.cross(x, "JES_up", "btag_up").')
     if not isinstance(x, Lazy):
-        _eager(x, "cross").found["+".join(names)] = tuple(names)
+        _eager(x, "cross").found["+".join(names)] = names
         return x  # type: ignore[no-any-return]
     if not isinstance(x, Varied):
         raise VariationError("hg.cross takes a varied array; this one has no variations.")
     if not any(name in x._each for name in names):
         told = "\n".join(f"{name!r}: {suggestion(name, x.variations)}" for name in names)
-        raise VariationError(f"The array has none of these variations.\n{told}")
+        raise VariationError(f"The array has neither of these variations.\n{told}")
     both = "+".join(names)
-    new = Varied(dict(x._each), {**x._crossed, both: tuple(names)})
-    if sum(name in x._each for name in names) > 1:
+    new = Varied(dict(x._each), {**x._crossed, both: names})
+    if all(name in x._each for name in names):
         chosen(new, both, new._crossed)  # raises
     return new
