@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hepgraph.errors import LazyError, UnsupportedError, VariationError, many
-from hepgraph.functions.lines import enter
+from hepgraph.functions.lines import enter, on_one_line
 from hepgraph.functions.snapshot import REDUCERS
 from hepgraph.graph.form import same
 from hepgraph.graph.node import dumps, loads
@@ -309,15 +309,19 @@ def follow(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
     """The results of a call in each variation that one of its arguments knows, and the crossings they ask for."""
     names, crossed = names_of(varied_in((args, kwargs)))
-    results = {}
-    for name in names:
-        try:
-            results[name] = call(*(picked(arg, name, crossed) for arg in args),
-                                 **{key: picked(arg, name, crossed) for key, arg in kwargs.items()})  # fmt: skip
-        except Exception as error:
-            if name != NOMINAL:
-                error.add_note(f"in the variation {name!r}")
-            raise
+    results: dict[str, Any] = {}
+    name = NOMINAL
+    try:
+        with on_one_line():
+            for name in names:
+                results[name] = call(
+                    *[picked(arg, name, crossed) for arg in args],
+                    **{key: picked(arg, name, crossed) for key, arg in kwargs.items()},
+                )
+    except Exception as error:
+        if name != NOMINAL:
+            error.add_note(f"in the variation {name!r}")
+        raise
     return results, crossed
 
 
