@@ -36,6 +36,7 @@ from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.varied import NOMINAL
 from hepgraph.plan.passes import Sink, TotalSink, Value
 from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.runner.variations import WANTS, ByName
 
 
 @dataclass(frozen=True)
@@ -394,5 +395,17 @@ def _summed(h: Hist, values: list[Any]) -> Any:
     return total
 
 
+def _by_variation(h: Hist) -> ByName:
+    """The items that the fills look at, by variation."""
+    names = h.variations
+    _, fills = variations.unfolded(h, names) if names else ([], [])
+    by_name: ByName = {}
+    for i, fill in enumerate(fills):
+        name = names[i // len(h.fills)]
+        by_name.setdefault(name, []).extend((fill.origin, item) for item in fill.wants)
+    return by_name
+
+
 KINDS[Hist] = _split
 FINISH[Hist] = _finished
+WANTS[Hist] = _by_variation
