@@ -167,21 +167,50 @@ class Varied(Lazy):
 
     def persist(self, **options: Any) -> NoReturn:
         """Raises: one variation is kept in memory at a time."""
-        raise LazyError(f"{self._said()} is not one array; keep one variation in memory, {_ONE}.persist().")
+        raise LazyError(f"This is {self._said()}, and not one array; keep one variation in memory: {_ONE}.persist().")
 
-    def _no_values(self, *args: Any, **kwargs: Any) -> NoReturn:
+    def _plainly(self, ask: Callable[[Lazy], Any]) -> NoReturn:
+        """Raises what a plain lazy array raises where a computed one is needed, and says that this one is varied."""
+        try:
+            ask(self._nominal)
+        except LazyError as error:
+            told = str(error)
         raise LazyError(
-            f"A plain value is needed here, and {self._said()} has one for each variation, when it is computed: "
-            f".compute() gives a dict of them. Take one, {_ONE}.compute()."
+            f"{told}\nThis is {self._said()}: .compute() gives a dict of results by name, and {_ONE} is one plain "
+            "array."
         )
 
-    __bool__ = __len__ = __iter__ = __contains__ = __float__ = __int__ = __complex__ = __index__ = _no_values
-    __array__ = __arrow_array__ = _no_values
+    def __bool__(self) -> NoReturn:
+        self._plainly(Lazy.__bool__)
+
+    def __len__(self) -> NoReturn:
+        self._plainly(Lazy.__len__)
+
+    def __iter__(self) -> NoReturn:
+        self._plainly(Lazy.__iter__)
+
+    def __contains__(self, element: object) -> NoReturn:
+        self._plainly(lambda x: element in x)
+
+    def __float__(self) -> NoReturn:
+        self._plainly(Lazy.__float__)
+
+    __int__ = __complex__ = __float__
+
+    def __index__(self) -> NoReturn:
+        self._plainly(Lazy.__index__)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._plainly(Lazy.__array__)
+
+    def _no_values(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._plainly(Lazy._no_values)
+
     to_list = tolist = to_numpy = __bytes__ = __dlpack__ = __dlpack_device__ = __cast_cpp__ = _no_values
 
     @property
     def _layout(self) -> NoReturn:
-        self._no_values()
+        self._plainly(lambda x: x._layout)
 
     # showing, copying, pickling
 

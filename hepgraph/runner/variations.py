@@ -1,4 +1,4 @@
-"""The share of each variation in a plan: what it adds to the nominal."""
+"""The cost of each variation in a plan: what it adds to the nominal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def wants_of(leaf: Any) -> ByName:
 
 
 @dataclass(frozen=True)
-class Share:
+class AddedWork:
     """What a variation adds to the nominal: operations, columns, and the functions that are called once more."""
 
     operations: int
@@ -42,7 +42,7 @@ class Share:
         return "; ".join(parts)
 
 
-def shares(leaves: Iterable[Any], origin: Origin) -> dict[str, Share]:
+def added_work(leaves: Iterable[Any], origin: Origin) -> dict[str, AddedWork]:
     """What each variation adds in one dataset, by name."""
     wanted: dict[str, list[Item]] = {}
     for leaf in leaves:
@@ -56,15 +56,15 @@ def shares(leaves: Iterable[Any], origin: Origin) -> dict[str, Share]:
         new = [item for item in order if item not in there and isinstance(item, Node) and item.op != "literal"]
         calls = tuple(item.param.title for item in new if item.op == "call")
         columns = tuple(sorted(set(needs_of(order).get(origin, {})) - read))
-        out[name] = Share(len(new), columns, calls)
+        out[name] = AddedWork(len(new), columns, calls)
     return out
 
 
 def lines(leaves: Sequence[Any], origin: Origin) -> list[str]:
-    """The shares in words; variations that add alike are on one line."""
+    """The same in words; variations that add alike are on one line."""
     alike: dict[str, list[str]] = {}
-    for name, share in shares(leaves, origin).items():
-        alike.setdefault(str(share), []).append(name)
+    for name, work in added_work(leaves, origin).items():
+        alike.setdefault(str(work), []).append(name)
     if not alike:
         return []
     told = [(", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else ""), text)
