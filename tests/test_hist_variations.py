@@ -6,10 +6,14 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+from drawing import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import FillError, LazyError
 from hepgraph.hist.variations import aligned
+from hepgraph.runner.compute import passes
 
 MET = np.array([5.0, 15.0, 25.0, 35.0, 12.0])
 W = np.array([1.0, 2.0, 0.5, -1.0, 3.0])
@@ -197,3 +201,43 @@ def test_aligned(met, weight, events):
                 )
                 assert new[{"variation": name}].view(flow=True).tobytes() == known.view(flow=True).tobytes()
     assert aligned(c, c)[0] is c
+
+
+@settings(max_examples=examples(12), deadline=None)
+@given(st.integers(0, 1 << 30), st.sampled_from(("Double", "Weight", "Int64")), st.integers(1, 12), st.integers(0, 3))
+def test_fills_that_differ_by_their_weights_are_one(seed, storage, weights, shapes):
+    """A batch is binned once, whatever is NaN, outside or empty; each variation is as if it was filled alone."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 900))
+    x = ak.unflatten(rng.choice([*rng.normal(20, 15, 50), np.nan, np.inf], 2 * n), np.full(n, 2))
+    array = ak.zip({"x": x, "w": rng.normal(1, 0.5, n)}, depth_limit=1)
+    events = hg.from_awkward(array, npartitions=3)
+    own = hg.vary(events.x, {f"s{i}": events.x + i for i in range(1, shapes + 1)}) if shapes else events.x
+    w = hg.vary(events.w, {f"w{i}": events.w * (1 + i / 10) for i in range(1, weights + 1)})
+
+    def filled(x, w):
+        h = getattr(hg.Hist.new.StrCat(["a", "b"], name="c").Reg(5, 0, 40, name="x"), storage)()
+        more = {} if storage == "Int64" else {"weight": w}
+        h.fill("b", x, **more).fill("zz", x=x, **({} if storage == "Int64" else {"weight": 2})).fill("a", x[x > 10])
+        return h
+
+    h = filled(own, w)
+    kernel = passes(h)[0][0].compiled.kernel if h.variations else None
+    assert kernel is None or kernel.fills <= 2 + 3 * (1 + shapes)
+    out = h.compute(executor="serial")
+    again = h.compute(executor="serial", engine="interpreter")
+    assert out.view(flow=True).tobytes() == again.view(flow=True).tobytes()
+    for name in h.variations:
+        alone = filled(
+            hg.variation(own, name) if name in own.variations else events.x,
+            hg.variation(w, name) if name in w.variations else events.w,
+        ).compute(executor="serial")
+        assert out[{"variation": name}].view(flow=True).tobytes() == alone.view(flow=True).tobytes()
+
+
+def test_more_than_fit_into_batches(events):
+    """The fills of so many shapes are written in place."""
+    met = hg.vary(events.met, {f"s{i}": events.met + i for i in range(1, 150)})
+    h = hg.Hist.new.Reg(40, 0, 200, name="x").Weight().fill(met, weight=events.w)
+    assert passes(h)[0][0].compiled.kernel.fills == 150
+    assert h.compute() == h.compute(engine="interpreter")
