@@ -12,6 +12,7 @@ import numpy as np
 from hepgraph.arguments import spoken
 from hepgraph.datasets.grouping import looks_like_nanoaod
 from hepgraph.datasets.schema import Schema, events_of, load
+from hepgraph.datasets.variations import with_stored
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
 from hepgraph.graph.form import List, Record
 from hepgraph.graph.node import rewrite
@@ -28,8 +29,10 @@ Cache: TypeAlias = str | Path | ColumnCache | None
 
 
 def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
-    """Lazy events of any `Source`."""
-    return events_of(Origin.of(source), load(schema))
+    """Lazy events of any `Source`, varied where the schema says that columns are alternatives of others."""
+    told = load(schema)
+    events = events_of(Origin.of(source), told)
+    return with_stored(events) if told.variations is not None else events
 
 
 @spoken()

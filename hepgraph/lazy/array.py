@@ -434,8 +434,9 @@ class _Mask:
         self._array = array
 
     def __getitem__(self, where: Any) -> Lazy:
-        both = self._array, where
-        return self._array.__awkward_function__(ak.mask, both, both, {})  # type: ignore[no-any-return]
+        if self._array._varies or getattr(type(where), "_varies", False):
+            return HOOKS["follow"](FUNCTIONS[ak.mask], self._array, where)  # type: ignore[no-any-return]
+        return FUNCTIONS[ak.mask](self._array, where)  # type: ignore[no-any-return]
 
 
 def _thawed(data: bytes) -> Lazy:

@@ -169,6 +169,12 @@ class Varied(Lazy):
         """Raises: one variation is kept in memory at a time."""
         raise LazyError(f"This is {self._said()}, and not one array; keep one variation in memory: {_ONE}.persist().")
 
+    def to_delayed(self) -> NoReturn:
+        """Raises: one variation is a collection of dask."""
+        raise LazyError(f"This is {self._said()}; give dask one variation: {_ONE}.to_delayed().")
+
+    to_dask_array = to_dask_bag = to_dask_dataframe = to_delayed
+
     def _plainly(self, ask: Callable[[Lazy], Any]) -> NoReturn:
         """Raises what a plain lazy array raises where a computed one is needed, and says that this one is varied."""
         try:

@@ -192,6 +192,12 @@ def only(active: Sequence[str], found: dict[str, tuple[str, ...]]) -> Iterator[N
         _running.reset(token)
 
 
+def active() -> tuple[str, ...]:
+    """The variations that computed arrays are in: none in the nominal, two where they are crossed."""
+    run = _running.get()
+    return () if run is None else run.active
+
+
 def _eager(x: Any, function: str) -> OneVariation:
     run = _running.get()
     if run is None or not isinstance(x, ak.Array | np.ndarray):

@@ -15,11 +15,14 @@ import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
+from hepgraph.datasets.variations import Place, replaced, stored
 from hepgraph.errors import ProcessorError
 from hepgraph.hist.histogram import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import behaved, shown
+from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.vary import active
 from hepgraph.plan.passes import title_of
 from hepgraph.plan.rows import Row
 from hepgraph.processor.accumulate import accumulate, check
@@ -53,7 +56,7 @@ class EagerPass:
     sinks = (EagerSink(),)
 
     def __init__(self, events: Lazy, processor: Any, certain: frozenset[str] = frozenset()) -> None:
-        self.events, self.processor = events, processor
+        self.events, self.processor = events._at(NOMINAL), processor
         self.certain = certain  # the places of outputs that were seen to add up
         self._looking, self._looked = threading.Lock(), False
 
@@ -80,6 +83,11 @@ class EagerPass:
     def blueprint(self) -> Blueprint:
         """The events' form, worked out once."""
         return Blueprint.of(self.events._form, EVENTS)
+
+    @cached_property
+    def stored(self) -> dict[str, dict[Place, str]]:
+        """The variations that the columns hold."""
+        return stored(self.events)
 
     def partitions(self) -> tuple[Partition, ...]:
         """The ranges to run over.
@@ -143,7 +151,10 @@ class EagerPass:
             processor = fresh(self.processor)
             process = getattr(processor, "process", processor)
             outside = OutsideState(process, "chunk")
-            output = process(chunk.array(self.blueprint))
+            array = chunk.array(self.blueprint)
+            for name in active():
+                array = replaced(array, self.stored.get(name, {}))
+            output = process(array)
             if chunk.columns.failure is not None:  # process() caught it, and went on without the data
                 raise chunk.columns.failure
             chunk.columns.prove()
@@ -152,7 +163,7 @@ class EagerPass:
             return _changed(output, _settled)
 
         try:
-            output = in_each(process)
+            output = in_each(process, self.stored)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise
