@@ -140,6 +140,7 @@ _REFERENCE: dict[str, Rule] = {
 }
 
 
+_PART = re.compile(r"\{\w+\}")
 _VARIATIONS: dict[str, Rule] = {
     "columns": (
         lambda x: all(isinstance(v, str) and {"{field}", "{name}"} <= set(_PART.findall(v)) for v in _listed(x)),
@@ -147,7 +148,6 @@ _VARIATIONS: dict[str, Rule] = {
     ),
     "directions": (_TEXTS[0], "a table of names"),
 }
-_PART = re.compile(r"\{\w+\}")
 
 
 def _listed(x: Any) -> list[Any]:
