@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from agreement import check
 from drawing import Tape, examples
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.errors import HepgraphError, ShapeError, UnsupportedError, VariationError, VariationWarning
+from hepgraph.errors import HepgraphError, LazyError, ShapeError, UnsupportedError, VariationError, VariationWarning
 from hepgraph.lazy.varied import Varied
 
 N = 40
@@ -170,13 +170,13 @@ RESULTS = tuple(name for name in vars(Analysis) if name.startswith(("fill", "cou
 class Alone:
     """Stands for `hg.vary` in a run in which one variation is the nominal."""
 
-    def __init__(self, name=None):
-        self.name, self.names = name, []
+    def __init__(self, *active):
+        self.active, self.names = active, []
 
     def __call__(self, x, name, alternatives):
         given = {f"{name}_{key}": what for key, what in alternatives.items()}
         self.names += [full for full in given if full not in self.names]
-        what = given.get(self.name, x)
+        what = next((what for full, what in given.items() if full in self.active), x)
         if not isinstance(what, dict):
             return what
         made = copy.copy(x)
@@ -232,6 +232,41 @@ def test_each_variation_is_a_run_in_which_it_is_the_nominal(tape, seed, parts, e
         alone = compute(analysis(hg.from_awkward(array, npartitions=parts), Alone(name)), engine)
         for key, value in alone.items():
             same(of(varied[key], name), of(value, "nominal"), f"{key} in {name}")
+
+
+class Crossed:
+    """`hg.vary`, asking each time that two variations be combined."""
+
+    def __init__(self, one, two):
+        self.names = one, two
+
+    def __call__(self, x, name, alternatives):
+        x = hg.vary(x, name, alternatives)
+        return hg.cross(x, *self.names) if set(self.names) & set(x.variations) else x
+
+
+def known(result):
+    """The names of the variations of a result."""
+    if hasattr(result, "axes"):
+        return [name for axis in result.axes if axis.name == "variation" for name in axis]
+    return list(result) if isinstance(result, dict) else []
+
+
+@settings(max_examples=examples(12), deadline=None)
+@given(st.binary(min_size=40, max_size=40), st.integers(0, 1 << 30), st.integers(0, 100), st.integers(0, 100))
+@pytest.mark.filterwarnings("ignore::hepgraph.errors.VariationWarning")
+def test_two_variations_crossed_are_a_run_with_both(tape, seed, first, second):
+    analysis, array = Analysis(Tape(tape)), data(seed)
+    look = Alone()
+    analysis(hg.from_awkward(array), look)
+    names = look.names or ["a_up"]
+    one, two = names[first % len(names)], names[second % len(names)]
+    assume(one.rpartition("_")[0] != two.rpartition("_")[0])  # of one declaration, they are alternatives
+    varied = compute(analysis(hg.from_awkward(array), Crossed(one, two)), "auto")
+    alone = compute(analysis(hg.from_awkward(array), Alone(one, two)), "auto")
+    for key, value in alone.items():
+        found = [name for name in (f"{one}+{two}", one, two, "nominal") if name in known(varied[key])]
+        same(of(varied[key], found[0] if found else "nominal"), of(value, "nominal"), f"{key} in {one}+{two}")
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])
@@ -420,5 +455,6 @@ def test_no_rule_takes_the_nominal_alone(jets):
     for name in ("_form", "_guard"):
         with pytest.raises(UnsupportedError, match=f"no one {name[1:]} of an array varied by JES_up, JES_down"):
             getattr(jets, name)
-    with pytest.raises(UnsupportedError):
-        jets.pt.to_dask_array()
+    for name in ("to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
+        with pytest.raises(LazyError, match="give dask one variation"):
+            getattr(jets.pt, name)()

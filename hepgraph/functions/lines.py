@@ -13,6 +13,7 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import TypeAlias
 
@@ -24,7 +25,9 @@ _RUNS = ("hepgraph.plan", "hepgraph.kernel", "hepgraph.runner", "hepgraph.execut
 _USER, _OURS, _RUNNING = 0, 1, 2
 _whose: dict[str, int] = {}  # by the file that code is in
 _recording = [""]  # the file or cell that entered a lazy array last
-_one_line: list[Line | None] = []  # the line of what is being recorded several times over
+_one_line: ContextVar[tuple[Line | None] | None] = ContextVar(
+    "_one_line", default=None
+)  # what is recorded several times
 _CELL = re.compile(r"[/\\]ipykernel_\d+[/\\]\d+\.py$|^<ipython-input-(\d+)-")
 _SCRIPTS = sysconfig.get_path("scripts") + os.sep
 _LIBRARIES = ("site-packages", "dist-packages")
@@ -36,8 +39,9 @@ def user_line(recording: bool = False) -> Line | None:
     None where no code of the user's is at work, as when a notebook shows an array; with `recording`, also while
     results are planned, made or shown.
     """
-    if _one_line:
-        return _one_line[-1]
+    known = _one_line.get()
+    if known is not None:
+        return known[0]
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         code = frame.f_code
@@ -62,11 +66,11 @@ def enter() -> None:
 @contextmanager
 def on_one_line() -> Iterator[None]:
     """While inside, all that is recorded is on the line that called us, which is looked for once."""
-    _one_line.append(user_line())
+    token = _one_line.set((user_line(),))
     try:
         yield
     finally:
-        _one_line.pop()
+        _one_line.reset(token)
 
 
 def elsewhere(line: Line | None) -> bool:

@@ -113,6 +113,9 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
     Axis values may be jagged: each element is an entry, and event-level values and weights are repeated for the
     elements of their event. An entry whose value on some axis is None is not filled; a None weight is an error.
 
+    Filled with varied arrays (`hg.vary`), it has an axis `variation`, "nominal" first: its own, wherever that stands,
+    which gets no values then, or one at the end. A fill that does not know a variation is in it as in the nominal.
+
     >>> import hepgraph as hg, awkward as ak
     >>> pt = hg.from_awkward(ak.Array([[50.0, 20.0], [], [10.0]]), npartitions=2)
     >>> h = hg.Hist.new.Reg(3, 0, 60, name="pt", label="$p_T$ [GeV]").Double().fill(pt)

@@ -122,6 +122,8 @@ def compute(
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
+    What is varied (`hg.vary`) becomes a dict of results by variation, a histogram one with an axis for them.
+
     `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
     `hg.executors`, or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
     `engine`: "auto", which is "kernel", compiles histograms, reductions and arrays to native code, and takes from the
