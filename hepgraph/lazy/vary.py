@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -192,12 +192,6 @@ def only(active: Sequence[str], found: dict[str, tuple[str, ...]]) -> Iterator[N
         _running.reset(token)
 
 
-def active() -> tuple[str, ...]:
-    """The variations that computed arrays are in: none in the nominal, two where they are crossed."""
-    run = _running.get()
-    return () if run is None else run.active
-
-
 def _eager(x: Any, function: str) -> OneVariation:
     run = _running.get()
     if run is None or not isinstance(x, ak.Array | np.ndarray):
@@ -229,6 +223,16 @@ def _replaced(x: Any, what: Any, name: str) -> Any:
         _check_field(x, field, name)
         made[field] = value
     return made
+
+
+def declared(names: Iterable[str]) -> list[str]:
+    """Those of some names that are active; they are noted as if `hg.vary` had declared them."""
+    run = _running.get()
+    if run is None:
+        return []
+    for name in names:
+        run.found.setdefault(name, (name,))
+    return [name for name in names if name in run.active]
 
 
 def variation(x: Any, name: str) -> Lazy:

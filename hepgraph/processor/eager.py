@@ -22,7 +22,7 @@ from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import behaved, shown
 from hepgraph.lazy.varied import NOMINAL
-from hepgraph.lazy.vary import active
+from hepgraph.lazy.vary import declared
 from hepgraph.plan.passes import title_of
 from hepgraph.plan.rows import Row
 from hepgraph.processor.accumulate import accumulate, check
@@ -152,8 +152,8 @@ class EagerPass:
             process = getattr(processor, "process", processor)
             outside = OutsideState(process, "chunk")
             array = chunk.array(self.blueprint)
-            for name in active():
-                array = replaced(array, self.stored.get(name, {}))
+            for name in declared(self.stored):
+                array = replaced(array, self.stored[name])
             output = process(array)
             if chunk.columns.failure is not None:  # process() caught it, and went on without the data
                 raise chunk.columns.failure
@@ -163,7 +163,7 @@ class EagerPass:
             return _changed(output, _settled)
 
         try:
-            output = in_each(process, self.stored)
+            output = in_each(process)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise

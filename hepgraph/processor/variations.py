@@ -7,7 +7,7 @@ all variations is given once, and another has all names.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import awkward as ak
@@ -20,9 +20,9 @@ from hepgraph.lazy.varied import NOMINAL, Variations
 from hepgraph.lazy.vary import only
 
 
-def in_each(process: Callable[[], Any], known: Iterable[str] = ()) -> Any:
-    """The output of a processor; if it declares variations, or some are known, one for each of them, by name."""
-    found: dict[str, tuple[str, ...]] = {NOMINAL: (), **{name: (name,) for name in known}}
+def in_each(process: Callable[[], Any]) -> Any:
+    """The output of a processor; if it declares variations, one for each of them, by name."""
+    found: dict[str, tuple[str, ...]] = {NOMINAL: ()}
     outputs: dict[str, Any] = {}
     while waiting := [name for name in found if name not in outputs and all(each in found for each in found[name])]:
         with only(found[waiting[0]], found):
