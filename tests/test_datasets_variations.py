@@ -113,6 +113,19 @@ def test_atlas(tmp_path):
     assert jets.pt.compute()["JER"].to_list() == times(3)
 
 
+def test_references(tmp_path):
+    """A reference leads to what the file has; an index into the varied collection follows."""
+    columns = {"nJet": [2, 0, 1], "Jet_pt": PT, "nMuon": [2, 1, 1], "Muon_jetIdx": [[1, -1], [-1], [0]]}
+    pq.write_table(pa.table({**columns, "Muon_pt": [[1.0, 2.0], [3.0], [4.0]]}), tmp_path / "nano.parquet")
+    events = hg.from_parquet(str(tmp_path / "nano.parquet"), schema="nanoaod")
+    events["Jet"] = hg.vary(events.Jet, "JES", up={"pt": events.Jet.pt * 2})
+    assert events.Muon.matched_jet.pt.compute().to_list() == [[20.0, None], [None], [30.0]]
+    i = events.Muon.jetIdx
+    found = events.Jet[ak.mask(i, i >= 0)].pt.compute()
+    assert found["nominal"].to_list() == [[20.0, None], [None], [30.0]]
+    assert found["JES_up"].to_list() == [[40.0, None], [None], [60.0]]
+
+
 def test_refused(nano, tmp_path):
     path, _ = nano
     for text, message in (

@@ -27,6 +27,12 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     in two places, as of jets and missing energy, moves together. Nothing is computed, and what several variations have
     in common is made once.
 
+    `events["Jet"] = jets` makes all that is computed from these events follow. References (`events.Muon.matched_jet`)
+    lead to the collection that the file has, whatever is assigned; by the index itself, `i = events.Muon.jetIdx`, the
+    varied jets are `events.Jet[ak.mask(i, i >= 0)]`.
+
+    A processor that runs eagerly is called once for each variation, with the alternative in the place of the nominal.
+
     Parameters
     ----------
     x
