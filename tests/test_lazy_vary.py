@@ -338,6 +338,11 @@ def test_an_assignment_is_to_one_handle(events, jets):
     assert type(events) is hg.Lazy
     del third["jets"]
     assert third.variations == ()
+    varied = hg.vary(other, "A", up={"met": other.met * 2})
+    whole = hg.variation(varied, "nominal")
+    other["met"] = other.met * 0
+    whole["met"] = whole.met * 0
+    assert varied.met.compute()["nominal"].to_list() == data(1).met.to_list()
 
 
 def test_the_same_name_moves_together(events, jets):

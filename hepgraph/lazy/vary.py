@@ -71,7 +71,7 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     given = _named(name, alternatives, more)
     if not isinstance(x, Lazy):
         return _at_once(x, given)
-    nominal = x._at(NOMINAL)
+    nominal = x._at(NOMINAL).__copy__()  # an assignment to x is to no other array
     each = dict(x._each) if isinstance(x, Varied) else {NOMINAL: nominal}
     crossed = dict(x._crossed) if isinstance(x, Varied) else {}
     for full, what in given.items():
@@ -89,7 +89,7 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
             other = next((member for member in members if member != full), NOMINAL)
             if full in members and other in each:
                 each[both] = _alternative(each[other], what, full, other)
-    return Varied(each, crossed) if len(each) > 1 else nominal.__copy__()
+    return Varied(each, crossed) if len(each) > 1 else nominal
 
 
 def _named(name: Any, alternatives: Any, more: Mapping[str, Any]) -> dict[str, Any]:
