@@ -128,7 +128,10 @@ def _alternative(nominal: Lazy, what: Any, name: str, at: str = NOMINAL) -> Lazy
         return changed
     if not isinstance(what, Lazy):
         if isinstance(what, ak.Array | np.ndarray) and np.ndim(what):
-            what = attached(what, nominal)
+            try:
+                what = attached(what, nominal)
+            except ShapeError as error:
+                raise ShapeError(f"The variation {name!r} does not fit the nominal: {error}.") from error
         else:
             fields = ", or a dict of fields" if nominal.fields else ""
             raise VariationError(
