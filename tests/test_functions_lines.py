@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import awkward as ak
@@ -14,6 +15,8 @@ from nbclient import NotebookClient
 
 import hepgraph as hg
 from hepgraph.functions.lines import cell, place
+from hepgraph.graph.form import items
+from hepgraph.graph.node import ordered
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -64,6 +67,80 @@ def test_the_newest_file_that_records_something_is_told() -> None:
     exec(compile("print(hg.explain(x)); x.compute(executor='serial', progress=False); str(x)", "third.py", "exec"),
          {"__name__": "__main__", "x": new, "hg": hg})  # fmt: skip
     assert "for multiply at second.py:3" in str(hg.explain(new))
+
+
+def lines_of(x, op):
+    """The files and lines at which an array's operations of some name were recorded."""
+    return {f"{item.line[0]}:{item.line[1]}" for item in ordered(items(x._form)) if getattr(item, "op", "") == op}
+
+
+def run_file(name, code, **names):
+    """Runs code as a file of the user's, and gives its variables."""
+    exec(compile(code, name, "exec"), scope := {"__name__": "__main__", "ak": ak, "np": np, **names})
+    return scope
+
+
+def test_functions_of_the_users_that_are_called_on_the_way_have_lines_of_their_own():
+    """Properties, operators and metrics; what follows them is on the line that called for it all."""
+    events = hg.from_root(ROOT / "data" / "sample.root", schema="nanoaod")
+    mine = run_file(
+        "mine.py",
+        "class MuonArray(ak.Array):\n"
+        "    @property\n"
+        "    def twice(self):\n"
+        "        return self.pt * 2.25\n"
+        "def plus(a, b):\n"
+        "    return a.pt + b.pt\n"
+        "def metric(a, b):\n"
+        "    return abs(a.pt - b.pt) * 3.75\n",
+    )
+    registered = {("*", "Muon"): mine["MuonArray"], (np.true_divide, "Muon", "Muon"): mine["plus"]}
+    ak.behavior.update(registered)
+    try:
+        found = run_file(
+            "analysis.py",
+            "muons = events.Muon[events.Muon.pt > 3.5]\n"
+            "twice = muons.twice\n"
+            "more = twice + 1.5\n"
+            "plus = muons / muons\n"
+            "near = events.Muon.nearest(events.Jet, metric=metric, threshold=0.625)\n",
+            events=events,
+            metric=mine["metric"],
+        )
+    finally:
+        for key in registered:
+            del ak.behavior[key]
+    assert lines_of(found["twice"], "multiply") == {"mine.py:4"}
+    assert lines_of(found["more"], "add") == {"analysis.py:3"}
+    assert lines_of(found["plus"], "add") == {"mine.py:6"}
+    assert lines_of(found["near"].pt, "multiply") == {"mine.py:8"}
+    assert lines_of(found["near"].pt, "less_equal") == {"analysis.py:5"}
+
+
+def test_an_error_on_the_way_leaves_no_line_behind():
+    v = hg.from_root(ROOT / "data" / "sample.root", schema="nanoaod").MET
+    for code in ("v.nothing", "np.sort(v)", "v['nothing']", "v.pt @ v.pt", "ak.zip({'a': v, 'b': v['nothing']})"):
+        with pytest.raises(hg.errors.HepgraphError):
+            run_file("wrong.py", f"\n\n{code}", v=v)
+        right = run_file("right.py", "x = np.hypot(v.pt, 2.125)", v=v)["x"]
+        assert lines_of(right, "hypot") == {"right.py:1"}
+        del right
+
+
+def test_threads_have_lines_of_their_own():
+    events = hg.from_root(ROOT / "data" / "sample.root", schema="nanoaod")
+    inner = []
+
+    def record():
+        """Another thread records something while this one does."""
+        inner.append(pool.submit(run_file, "inner.py", "\nx = events.MET.pt * 5.25", events=events).result()["x"])
+
+    metric = "def f(a, b):\n    record()\n    return abs(a.pt - b.pt) * 4.75"
+    with ThreadPoolExecutor(1) as pool:
+        f = run_file("outer.py", metric, record=record)["f"]
+        x = run_file("analysis.py", "x = events.Muon.nearest(events.Jet, metric=f)", events=events, f=f)["x"]
+    assert lines_of(inner[0], "multiply") == {"inner.py:2"}
+    assert lines_of(x.pt, "multiply") == {"outer.py:3"}
 
 
 @pytest.mark.parametrize("code", ["v * 9", "9 * v", "v[v > 9]", "ak.num(v[v > 9], axis=0)", "np.add(v, 9)", "-v"])

@@ -5,12 +5,12 @@ import pickle
 import awkward as ak
 import numpy as np
 import pytest
+from columns import to_awkward
 from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgraph import errors
-from hepgraph.io.forms import to_awkward
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import Data, Need
 

@@ -20,13 +20,10 @@ def lzma(request):
     """Every test with each of the libraries that may read LZMA."""
     if not find_spec(request.param):
         pytest.skip(f"{request.param} is not installed")
-    was = codecs.WHOLE.pop(b"XZ", None)
-    if request.param == "imagecodecs":
-        codecs.WHOLE[b"XZ"] = codecs._lzma
+    was = codecs.CODECS[b"XZ"]
+    codecs.CODECS[b"XZ"] = "LZMA", codecs._lzma if request.param == "imagecodecs" else codecs._xz
     yield
-    codecs.WHOLE.pop(b"XZ", None)
-    if was is not None:
-        codecs.WHOLE[b"XZ"] = was
+    codecs.CODECS[b"XZ"] = was
 
 
 def decompress(data, out):

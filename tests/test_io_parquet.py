@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from columns import to_awkward
 from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
-from hepgraph.io.forms import to_awkward
 from hepgraph.io.parquet import source as parquet
 from hepgraph.io.parquet.source import ParquetSource, open_parquet
 from hepgraph.io.source import File, Need

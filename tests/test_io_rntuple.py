@@ -7,11 +7,11 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from columns import to_awkward
 
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import trees
-from hepgraph.io.forms import to_awkward
 from hepgraph.io.rntuple.source import RNTupleSource, layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition

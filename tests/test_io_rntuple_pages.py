@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import pytest
 import uproot
+from columns import to_awkward
 from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,6 @@ from hypothesis.extra import numpy as nps
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph.io.access.ranges import RemoteBytes
-from hepgraph.io.forms import to_awkward
 from hepgraph.io.native.loops import add_up
 from hepgraph.io.native.shared import shared
 from hepgraph.io.rntuple import fused_pages, pages

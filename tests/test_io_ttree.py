@@ -10,11 +10,12 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from columns import to_awkward
 
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io import trees
-from hepgraph.io.forms import columns_of_form, to_awkward
+from hepgraph.io.forms import columns_of_form
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, reads
 from hepgraph.io.ttree.layouts import leaf_branches

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import uproot
 from baskets import extended
+from columns import to_awkward
 from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,6 @@ from ntuple_writer import BY_NAME, COLLECTION, ColumnOf, FieldOf, Written, write
 
 import hepgraph as hg
 from hepgraph.errors import ShapeError, SourceError
-from hepgraph.io.forms import to_awkward
 from hepgraph.io.required import Loaded
 from hepgraph.io.rntuple.source import RNTupleSource
 from hepgraph.io.source import Need, Partition

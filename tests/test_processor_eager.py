@@ -9,6 +9,9 @@ import numba
 import numpy as np
 import pytest
 import uproot
+from drawing import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph import errors
@@ -514,3 +517,22 @@ def test_computed_arrays_speak_both_dialects(lazy):
     assert mu.to_Vector3D().fields == ["rho", "phi", "eta"]
     again = pickle.loads(pickle.dumps(total))
     assert ak.all(again.delta_r(total) == 0)
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(st.lists(st.booleans(), max_size=6), st.integers(0, 3), st.booleans(), st.booleans(), st.integers(1, 3))
+def test_lists_of_a_fixed_length_may_be_none(there, size, record, outer, parts):
+    def masked(layout, mask):
+        return ak.contents.ByteMaskedArray(ak.index.Index8(np.asarray(mask, np.int8)), layout, valid_when=True)
+
+    rows = [there, *([] if not outer else [there[::-1]])]
+    flat = [valid for row in rows for valid in row]
+    numbers = ak.contents.NumpyArray(np.arange(size * len(flat), dtype=np.float32))
+    lists = ak.contents.RegularArray(numbers, size, len(flat))
+    inner = masked(ak.contents.RecordArray([lists], ["x"]) if record else lists, flat)
+    offsets = ak.index.Index64(np.cumsum([0, *map(len, rows)]))
+    data = ak.contents.ListOffsetArray(offsets, inner) if outer else inner
+    array = ak.Array(ak.contents.RecordArray([data], ["a"]))
+    events = hg.from_awkward(array, npartitions=parts)
+    chunks = [eager_events(events, part).a.to_list() for part in events.source.partitions()]
+    assert [row for chunk in chunks for row in chunk] == array.a.to_list() == events.a.compute().to_list()

@@ -14,8 +14,8 @@ from hepgraph.datasets.grouping import looks_like_nanoaod
 from hepgraph.datasets.schema import Schema, events_of, load
 from hepgraph.datasets.variations import with_stored
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
-from hepgraph.graph.form import List, Record
-from hepgraph.graph.node import rewrite
+from hepgraph.graph.form import replaced
+from hepgraph.graph.node import Item, rewrite
 from hepgraph.io import formats
 from hepgraph.io.access import files as io_files
 from hepgraph.io.cache.columns import ColumnCache, cache_of
@@ -183,27 +183,8 @@ def attach(array: Any, like: Lazy) -> Lazy:
     if len(array) != entries:
         raise ShapeError(f"the eager array has {len(array)} entries, the dataset {entries}")
     beside = from_awkward(array)
-    form = beside._form
-    mapped = rewrite_form(form, {beside._rows: like._rows})
-    return Lazy(mapped, like._rows)
-
-
-def rewrite_form(form: Any, new: Mapping[Any, Any]) -> Any:
-    """A form over a changed graph."""
-    from hepgraph.graph.form import Option, Scalar, option
-
-    def of(item: Any) -> Any:
-        return rewrite([item], new.get)[item]
-
-    match form:
-        case Scalar(x):
-            return Scalar(of(x))
-        case Option(valid, content):
-            return option(of(valid), rewrite_form(content, new))
-        case List(s, content, size):
-            return List(of(s), rewrite_form(content, new), size)
-        case Record():
-            return Record({name: rewrite_form(form[name], new) for name in form}, form.name, form.tuple)
+    moved: dict[Item, Item] = {beside._rows: like._rows}
+    return Lazy(replaced(beside._form, lambda item: rewrite([item], moved.get)[item]), like._rows)
 
 
 HOOKS["attach"] = attach

@@ -5,7 +5,7 @@ All of it is forms: nothing is read, and a field costs something only when it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +30,7 @@ from hepgraph.graph.canonical import (
     take,
     up,
 )
-from hepgraph.graph.form import Form, List, Record, Scalar, change, move, moved_option, option, type_of, unwrap
+from hepgraph.graph.form import Fields, Form, List, Record, Scalar, change, move, moved_option, option, type_of, unwrap
 from hepgraph.graph.node import Node, Space, literal, map_, node, space
 from hepgraph.io.required import level_name
 from hepgraph.io.source import Column, Origin, RecordLevel
@@ -52,7 +52,7 @@ def events_of(origin: Origin, schema: Schema) -> Lazy:
     return Lazy(Record(EventFields(layout, at)), at)
 
 
-class EventFields(Mapping[str, Form]):
+class EventFields(Fields):
     """The fields of the events: collections and columns, each made when it is first used."""
 
     @property
@@ -91,14 +91,13 @@ class EventFields(Mapping[str, Form]):
             self.made[name] = self._make(name)
         return self.made[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.layout.names)
+    @property
+    def names(self) -> Collection[str]:  # type: ignore[override]
+        """The collections and columns, in the order of the file."""
+        return self.layout.names
 
     def __contains__(self, name: object) -> bool:
         return name in self.layout.names or self._whole(name)
-
-    def __len__(self) -> int:
-        return len(self.layout.names)
 
     def _whole(self, name: object) -> bool:
         """Whether this is the full name of a column that went into a collection (`Jet_pt`)."""
@@ -107,28 +106,26 @@ class EventFields(Mapping[str, Form]):
     def _make(self, name: str) -> Form:
         layout = self.layout
         kind = layout.names.get(name)
+        if kind is None and not self._whole(name):
+            raise KeyError(name)
         if kind is None:
-            if not self._whole(name):
-                raise KeyError(name)
             return _whole_column(self, name)
         if kind == "nested":
             columns = layout.groups[0][name]
             form = nested_form(layout.origin, columns, name, self.at, 0)
-            form = option(_there(layout.origin, columns, "", 0, self.at), form)
-            valid, inner = unwrap(form)
+            valid, inner = unwrap(option(_there(layout.origin, columns, "", 0, self.at), form))
             if isinstance(inner, List):
-                there, record = unwrap(inner.content)
-                if isinstance(record, Record):
-                    fields = RecordFields(self, name, inner.space, record.fields)
-                    content = option(there, Record(fields, self._record(name)))
-                    return option(valid, List(inner.space, content, inner.size))
-            if isinstance(inner, Record):
-                return option(valid, Record(RecordFields(self, name, self.at, inner.fields), self._record(name)))
-            return form
+                there, part = unwrap(inner.content)
+                content = option(there, self._named(name, part, inner.space))
+                return option(valid, List(inner.space, content, inner.size))
+            return option(valid, self._named(name, inner, self.at))
         return _collection(self, name)
 
-    def _record(self, name: str) -> str:
-        return self.layout.schema.told(name).record or name
+    def _named(self, name: str, form: Form, at: Space) -> Form:
+        """The records of a collection, with its constants, bits and references; what is no record, as it is."""
+        if not isinstance(form, Record):
+            return form
+        return Record(RecordFields(self, name, at, form.fields), self.layout.schema.told(name).record or name)
 
 
 def _whole_column(events: EventFields, name: str) -> Form:
@@ -159,13 +156,12 @@ def _collection(events: EventFields, name: str) -> Form:
     """
     layout, at = events.layout, events.at
     columns, lists = layout.groups[1][name], layout.lists(name)
-    record = events._record(name)
+    s = space("leaf", at, (), layout.lengths(name)) if lists else at
+    fields = {rest: column_form(layout.origin, column, s, int(s is not at)) for rest, column in columns.items()}
+    record = events._named(name, Record(fields), s)
     if not lists:
-        fields = {rest: column_form(layout.origin, column, at, 0) for rest, column in columns.items()}
-        return Record(RecordFields(events, name, at, fields), record)
-    s = space("leaf", at, (), layout.lengths(name))
-    fields = {rest: column_form(layout.origin, column, s, 1) for rest, column in columns.items()}
-    form = List(s, Record(RecordFields(events, name, s, fields), record))
+        return record
+    form = List(s, record)
     return form if layout.count_column(name) else _nullable(layout.origin, lists[0], at, form)
 
 
@@ -173,12 +169,11 @@ def column_form(origin: Origin, column: Column, at: Space, level: int, inside: b
     """The form of one column, from some list level on; `inside` of the records that it is in, or by itself."""
     if level < len(column.levels):
         known = column.levels[level]
-        key = (origin, level_name(column, level), level)
-        s = space("leaf", at, (), key)
-        form: Form = List(s, column_form(origin, column, s, level + 1, inside), known.size)
         optional = known.nullable if inside else column.optional_list(level)
-        return option(node("list_valid", (), at, BOOL, key), form) if optional else form
-    _readable(origin, column)
+        key = (origin, level_name(column, level), level)
+        return _lists(key, at, known.size, optional, lambda s: column_form(origin, column, s, level + 1, inside))
+    if column.problem:
+        origin.source.check([column.name])
     dtype = TEXT if column.text else column.dtype
     form = Scalar(node("load", (), at, dtype, (origin, column.name)))
     if column.nullable if inside else column.optional:
@@ -186,21 +181,20 @@ def column_form(origin: Origin, column: Column, at: Space, level: int, inside: b
     return form
 
 
-def _readable(origin: Origin, column: Column) -> None:
-    if column.problem:
-        origin.source.check([column.name])
+def _lists(key: Any, at: Space, size: int | None, optional: bool, content: Callable[[Space], Form]) -> Form:
+    """The lists of a level of columns, None where the data say so if they may be."""
+    s = space("leaf", at, (), key)
+    form = List(s, content(s), size)
+    return option(node("list_valid", (), at, BOOL, key), form) if optional else form
 
 
 def nested_form(origin: Origin, columns: Mapping[str, Column], path: str, at: Space, level: int) -> Form:
     """The form of columns with dotted names below a path, lists where the file has them."""
     first = next(iter(columns.values()))
     if level < len(first.levels) and level_name(first, level) == path:
-        known = first.levels[level]
+        missing, size = all(column.levels[level].nullable for column in columns.values()), first.levels[level].size
         key = (origin, path, level)
-        s = space("leaf", at, (), key)
-        form: Form = List(s, nested_form(origin, columns, path, s, level + 1), known.size)
-        missing = all(column.levels[level].nullable for column in columns.values())
-        return option(node("list_valid", (), at, BOOL, key), form) if missing else form
+        return _lists(key, at, size, missing, lambda s: nested_form(origin, columns, path, s, level + 1))
     if list(columns) == [path]:
         return column_form(origin, first, at, level, inside=True)
     inside: dict[str, dict[str, Column]] = {}
@@ -225,7 +219,7 @@ def _there(origin: Origin, columns: Mapping[str, Column], path: str, level: int,
     return node("record_valid", (), at, BOOL, (origin, path)) if some else TRUE
 
 
-class NestedFields(Mapping[str, Form]):
+class NestedFields(Fields):
     """The fields of a nested record, each made when it is used."""
 
     def __init__(
@@ -237,6 +231,7 @@ class NestedFields(Mapping[str, Form]):
         level: int,
     ) -> None:
         self.origin, self.inside, self.prefix, self.at, self.level = origin, inside, prefix, at, level
+        self.names = inside
 
     @property
     def optional(self) -> bool:
@@ -247,17 +242,8 @@ class NestedFields(Mapping[str, Form]):
     def __getitem__(self, name: str) -> Form:
         return nested_form(self.origin, self.inside[name], f"{self.prefix}{name}", self.at, self.level)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.inside)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.inside
-
-    def __len__(self) -> int:
-        return len(self.inside)
-
-
-class RecordFields(Mapping[str, Form]):
+class RecordFields(Fields):
     """The fields of a collection: its columns; known by name but not listed, constants, bits and references."""
 
     def __init__(self, events: EventFields, name: str, at: Space, own: Mapping[str, Form]) -> None:
@@ -321,21 +307,14 @@ class RecordFields(Mapping[str, Form]):
             return self._referred(self.references[name])
         raise KeyError(name)
 
-    def __iter__(self) -> Iterator[str]:
-        yield from self.own
-        yield from self._there
+    @property
+    def names(self) -> Collection[str]:  # type: ignore[override]
+        """The columns of the collection, and the told fields whose columns the file has."""
+        columns = self.events.layout.origin.source.columns
+        return [*self.own, *(name for name, column in self.renamed.items() if column in columns)]
 
     def __contains__(self, name: object) -> bool:
         return any(name in known for known in (self.own, self.renamed, self.constants, self.bits, self.references))
-
-    def __len__(self) -> int:
-        return len(self.own) + len(self._there)
-
-    @property
-    def _there(self) -> list[str]:
-        """The told fields whose columns the file has."""
-        columns = self.events.layout.origin.source.columns
-        return [name for name, column in self.renamed.items() if column in columns]
 
     def _renamed(self, name: str) -> Form:
         layout, column_name = self.events.layout, self.renamed[name]

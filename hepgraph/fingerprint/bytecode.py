@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
+from hepgraph.functions.lookups import codes
+
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}
 _GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"}
 _CELLS = {"LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
@@ -81,20 +83,11 @@ def reads(code: types.CodeType) -> Reads:
     """
     uses: list[Use] = []
     mentioned: set[str] = set()
-    for each in _codes(code):
+    for each in codes(code):
         uses += _Scan(each).uses
         mentioned.update(each.co_names)
         mentioned.update(const for const in each.co_consts if isinstance(const, str) and const.isidentifier())
     return Reads(tuple(uses), frozenset(mentioned))
-
-
-def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
-    """Code, and that of the functions and classes inside of it."""
-    waiting = [code]
-    while waiting:
-        each = waiting.pop()
-        yield each
-        waiting += [const for const in each.co_consts if isinstance(const, types.CodeType)]
 
 
 class _Scan:

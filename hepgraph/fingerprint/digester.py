@@ -137,11 +137,32 @@ class Digester:
 
     def add(self, thing: Any, where: str) -> None:
         """Adds anything; `where` is what to call it in a message."""
+        if not (self._value(thing, where) or self._recorded(thing, where) or self._container(thing, where)):
+            self._guarded(thing, where)
+
+    def _value(self, thing: Any, where: str) -> bool:
+        """Adds numbers, texts and arrays; says whether it was one of these."""
         match thing:
             case None | bool() | int() | float() | complex() | str() if type(thing) in _PLAIN:
                 self._put(type(thing).__name__, thing if isinstance(thing, str) else repr(thing))
             case bytes() | bytearray() | memoryview():
                 self._put("bytes", bytes(thing))
+            case np.dtype():
+                self._put("dtype", repr(thing))
+            case np.ndarray() | np.generic() if type(thing).__module__ == "numpy":
+                self._array(np.asarray(thing), where)
+            case Enum():
+                self._put("enum", repr(thing.name))
+                with self._by(MADE):
+                    self.add(type(thing), where)
+                self.add(thing.value, where)
+            case _:
+                return False
+        return True
+
+    def _recorded(self, thing: Any, where: str) -> bool:
+        """Adds parts of graphs, forms around them, and what they say of data; says whether it was one of these."""
+        match thing:
             case Space() | Map() | Node():
                 self._item(thing)
             case Scalar(x):
@@ -153,36 +174,38 @@ class Digester:
             case Record():
                 self._each("record", [thing.name, thing.tuple, *((name, thing[name]) for name in thing)], where)
             case Origin():
-                same = self.main is not None and thing == self.main
-                self._put("origin", "main" if same else "")
-                if not same:
-                    self._each("files", [thing.source.identity(file) for file in thing.source.files], where)
-                    self.add(maker(thing.source), where)
+                self._origin(thing, where)
             case Literal():
                 self._each("literal", thing.key, where)
             case Column():
                 known = (thing.name, thing.type, thing.counts, thing.nullable, *thing.levels)
                 self._each("column", [part if part is None or isinstance(part, str) else repr(part) for part in known],
                            where)  # fmt: skip
-            case np.dtype():
-                self._put("dtype", repr(thing))
-            case np.ndarray() | np.generic() if type(thing).__module__ == "numpy":
-                self._array(np.asarray(thing), where)
-            case Enum():
-                self._put("enum", repr(thing.name))
-                with self._by(MADE):
-                    self.add(type(thing), where)
-                self.add(thing.value, where)
-            case set() | frozenset() if type(thing) in (set, frozenset):
-                self._put("set", "".join(sorted(self._apart(part, where) for part in thing)))
-            case _ if type(thing) in (list, tuple):
-                self._nested(thing, where, lambda: self._each(type(thing).__name__, thing, where, numbered=True))
-            case dict() | types.MappingProxyType() if type(thing) in (dict, types.MappingProxyType):
-                self._nested(thing, where, lambda: self._mapping(thing, where))
-            case _ if isinstance(thing, VIEWS):
-                self._each("view", thing, where)
             case _:
-                self._guarded(thing, where)
+                return False
+        return True
+
+    def _container(self, thing: Any, where: str) -> bool:
+        """Adds Python's own containers, with all that is in them; says whether it was one of these."""
+        if type(thing) in (set, frozenset):
+            self._put("set", "".join(sorted(self._apart(part, where) for part in thing)))
+        elif type(thing) in (list, tuple):
+            self._nested(thing, where, lambda: self._each(type(thing).__name__, thing, where, numbered=True))
+        elif type(thing) in (dict, types.MappingProxyType):
+            self._nested(thing, where, lambda: self._mapping(thing, where))
+        elif isinstance(thing, VIEWS):
+            self._each("view", thing, where)
+        else:
+            return False
+        return True
+
+    def _origin(self, origin: Origin, where: str) -> None:
+        if self.main is not None and origin == self.main:
+            self._put("origin", "main")
+            return
+        self._put("origin", "")
+        self._each("files", [origin.source.identity(file) for file in origin.source.files], where)
+        self.add(maker(origin.source), where)
 
     def _apart(self, thing: Any, where: str) -> str:
         """The hash of a thing by itself."""

@@ -7,18 +7,16 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 from hepgraph.fingerprint.bytecode import Import, Local, Name, Use
+from hepgraph.functions.lookups import ADDING, LOGS
 from hepgraph.functions.packages import users_own
 from hepgraph.functions.snapshot import Namespace
 
 _NONE = object()
 MODULES = (types.ModuleType, Namespace)  # as they are, and as they were when a function was recorded
-_LOGS = (list, set, dict, deque)
-_ADDING = {"append", "appendleft", "extend", "extendleft", "add", "update"}  # which tell nothing of what is there
 
 
 class Scope:
@@ -58,12 +56,8 @@ class Scope:
         added, read = set[str](), set[str]()
         for name in [use.name for use in uses if use.name is not None]:
             if isinstance(name.root, str):
-                (added if name.attributes and name.attributes[0] in _ADDING else read).add(name.root)
-        return {
-            name
-            for name in added - read
-            if type(self.cells.get(name, self.globals.get(name))) in (list, set, dict, deque)
-        }
+                (added if name.attributes and name.attributes[0] in ADDING else read).add(name.root)
+        return {name for name in added - read if type(self.cells.get(name, self.globals.get(name))) in LOGS}
 
     def given(self, use: Use) -> tuple[Any, ...] | None:
         """The arguments of a use: constants, the values of names, and None for other variables."""

@@ -10,72 +10,117 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from types import FrameType
-from typing import TypeAlias
+from typing import Literal, ParamSpec, TypeAlias, TypeVar
 
 from hepgraph.functions.packages import users_own
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Line: TypeAlias = tuple[str, int, str]  # file, line number, function
 
 _RUNS = ("hepgraph.plan", "hepgraph.kernel", "hepgraph.runner", "hepgraph.executors", "hepgraph.datasets.page")
 _USER, _OURS, _RUNNING = 0, 1, 2
 _whose: dict[str, int] = {}  # by the file that code is in
-_recording = [""]  # the file or cell that entered a lazy array last
-_one_line: ContextVar[tuple[Line | None] | None] = ContextVar(
-    "_one_line", default=None
-)  # what is recorded several times
 _CELL = re.compile(r"[/\\]ipykernel_\d+[/\\]\d+\.py$|^<ipython-input-(\d+)-")
 _SCRIPTS = sysconfig.get_path("scripts") + os.sep
 _LIBRARIES = ("site-packages", "dist-packages")
 
 
-def user_line(recording: bool = False) -> Line | None:
-    """Where the user's code called us: the nearest frame outside of hepgraph, of Python's library and of packages.
+class Entered(threading.local):
+    """Where this thread has entered lazy arrays: what they record is of one line of the user's, who waits for it."""
 
-    None where no code of the user's is at work, as when a notebook shows an array; with `recording`, also while
-    results are planned, made or shown.
+    at: FrameType | Line | Literal[False] | None = False  # the user's frame; its line once that is asked for
+
+
+entered = Entered()
+recording = [""]  # the file or cell that entered a lazy array last
+
+
+def begins() -> bool:
+    """Notes the user's line that records something, from here until `entered.at` is False again.
+
+    False, and nothing to be ended, where that is noted already: our own code records something for it.
     """
-    known = _one_line.get()
-    if known is not None:
-        return known[0]
+    if entered.at is not False:
+        return False
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
-        code = frame.f_code
-        whose = _whose.get(code.co_filename)
+        file = frame.f_code.co_filename
+        if file is recording[0]:
+            break
+        whose = _whose.get(file)
         if whose is None:
             whose = _looked_up(frame)
         if whose == _USER:
-            return code.co_filename, frame.f_lineno, code.co_name
+            if _nearest(sys._getframe(2), recording=True) is not None:
+                recording[0] = file
+            break
+        frame = frame.f_back
+    entered.at = frame
+    return True
+
+
+def as_one(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls a function that records many things for one line of the user's, which is looked for once."""
+    began = begins()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        if began:
+            entered.at = False
+
+
+def call_users(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls a function of the user's on the way: what that records, it records at lines of its own."""
+    at, entered.at = entered.at, False
+    try:
+        return function(*args, **kwargs)
+    finally:
+        entered.at = at
+
+
+def user_line() -> Line | None:
+    """Where the user's code called us: the nearest frame outside of hepgraph, of Python's library and of packages.
+
+    None where no code of the user's is at work, as when a notebook shows an array.
+    """
+    at = entered.at
+    if at is False:
+        at = _nearest(sys._getframe(2))
+        return None if at is None else (at.f_code.co_filename, at.f_lineno, at.f_code.co_name)
+    if isinstance(at, FrameType):
+        at = entered.at = at.f_code.co_filename, at.f_lineno, at.f_code.co_name
+    return at
+
+
+def newer(line: Line | None) -> Line | None:
+    """The line that records anew what another file or cell recorded at a line; None if it is the same.
+
+    None also while results are planned, made or shown: that is no recording.
+    """
+    if (line is not None and line[0] == recording[0]) or _nearest(sys._getframe(2), recording=True) is None:
+        return None
+    now = user_line()
+    return None if now is None or (line is not None and line[0] == now[0]) else now
+
+
+def _nearest(frame: FrameType | None, recording: bool = False) -> FrameType | None:
+    """The user's frame nearest to one; with `recording`, none where it lets us plan, make or show results."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        whose = _whose.get(file)
+        if whose is None:
+            whose = _looked_up(frame)
+        if whose == _USER:
+            return frame
         if recording and whose == _RUNNING:
             return None
         frame = frame.f_back
     return None
-
-
-def enter() -> None:
-    """Notes which file or cell of the user's records something: lazy arrays say so where they are entered."""
-    line = user_line(recording=True)
-    if line is not None:
-        _recording[0] = line[0]
-
-
-@contextmanager
-def on_one_line() -> Iterator[None]:
-    """While inside, all that is recorded is on the line that called us, which is looked for once."""
-    token = _one_line.set((user_line(),))
-    try:
-        yield
-    finally:
-        _one_line.reset(token)
-
-
-def elsewhere(line: Line | None) -> bool:
-    """Whether a line is in another file or cell than the one that records something."""
-    return line is None or line[0] != _recording[0]
 
 
 def _looked_up(frame: FrameType) -> int:

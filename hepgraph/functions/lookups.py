@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dis
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType
 
-_ADDING = {"append", "appendleft", "extend", "extendleft", "add", "update"}  # which tell nothing of what is there
+LOGS = (list, set, dict, deque)
+ADDING = {"append", "appendleft", "extend", "extendleft", "add", "update"}  # which tell nothing of what is there
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Lookups:
         return not self.names.isdisjoint({"globals", "eval", "exec"})
 
 
-_CHANGING = _ADDING | {"setdefault", "setattr", "pop", "insert", "fill"}
+_CHANGING = ADDING | {"setdefault", "setattr", "pop", "insert", "fill"}
 _ASSIGNS = {"STORE_GLOBAL", "STORE_ATTR", "STORE_DEREF"}
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _LOADS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"}
@@ -59,7 +61,7 @@ def reads_of(code: CodeType) -> Lookups:
     used, names, read, added, bare, texts = (set[str]() for _ in range(6))
     changed = set[tuple[str, bool]]()
     imports = set[tuple[int, str]]()
-    for each in _codes(code):
+    for each in codes(code):
         names |= {*each.co_names, *(const for const in each.co_consts if isinstance(const, str))}
         texts |= {word for const in each.co_consts if isinstance(const, str) for word in _WORD.findall(const)}
         steps = [step for step in dis.get_instructions(each) if step.opname != "PRECALL"]
@@ -75,7 +77,7 @@ def reads_of(code: CodeType) -> Lookups:
             if step.opname in _LOADS:
                 attribute = after.argval if after is not None and after.opname in ("LOAD_METHOD", "LOAD_ATTR") else None
                 bare |= {step.argval} if attribute in (None, "__dict__") else set()
-                (added if attribute in _ADDING else read).add(step.argval)
+                (added if attribute in ADDING else read).add(step.argval)
             elif step.opname.startswith(("STORE_GLOBAL", "STORE_DEREF", "DELETE_")):
                 read.add(step.argval)
     return Lookups(
@@ -89,8 +91,10 @@ def reads_of(code: CodeType) -> Lookups:
     )
 
 
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            yield from _codes(const)
+def codes(code: CodeType) -> Iterator[CodeType]:
+    """Code, and that of the functions and classes inside of it."""
+    waiting = [code]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        waiting += [const for const in each.co_consts if isinstance(const, CodeType)]

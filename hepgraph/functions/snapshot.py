@@ -19,7 +19,6 @@ import random
 import secrets
 import sys
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import EnumType
@@ -34,7 +33,7 @@ import numpy as np
 from hepgraph.errors import ChangedError
 from hepgraph.functions import pickling
 from hepgraph.functions.hashes import fingerprint, has_objects, seen_in
-from hepgraph.functions.lookups import Lookups, reads_of
+from hepgraph.functions.lookups import LOGS, Lookups, reads_of
 from hepgraph.functions.packages import users_own
 
 SMALL = 1 << 20  # bytes: a larger array is not copied, but its content hashed, in a hundredth of the time
@@ -47,7 +46,6 @@ _TRIED = 500  # objects, at most: there may be very many
 _CODE = (FunctionType, BuiltinFunctionType, ModuleType, type, np.ufunc)
 # copies of these would give the same numbers
 _SOURCES = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
-_LOGS = (list, set, dict, deque)
 _OF_PYTHON = {  # what a class has of Python, not of its author
     "__dict__", "__weakref__", "__module__", "__qualname__", "__annotations__", "__annotate__", "__annotate_func__",
     "__annotations_cache__", "__firstlineno__", "__static_attributes__", "_abc_impl",
@@ -345,10 +343,10 @@ class _Pickler(pickling.Pickler):
         for values in (used, closed):
             for name, value in values.items():
                 self.values |= not (isinstance(value, _CODE) or is_compiled(value))
-                if type(value) in _LOGS and name in reads.logs and id(value) not in self.known.read:
+                if type(value) in LOGS and name in reads.logs and id(value) not in self.known.read:
                     values[name] = self.ref(value)
                     self._logs.add(id(value))
-                elif type(value) in _LOGS:
+                elif type(value) in LOGS:
                     self._read.add(id(value))
                 elif type(value) is ModuleType:
                     self._looked_up(value, reads.names, inside)
@@ -363,7 +361,7 @@ class _Pickler(pickling.Pickler):
 
     def _is_state(self, name: str, value: Any) -> bool:
         """Whether a variable is changed by the functions themselves: then that it was changed tells nothing."""
-        return (name, False) in self.known.kept or ((name, True) in self.known.kept and type(value) in _LOGS)
+        return (name, False) in self.known.kept or ((name, True) in self.known.kept and type(value) in LOGS)
 
     def _space(self, space: dict[str, Any]) -> _Space:
         return self._spaces.setdefault(id(space), _Space(space))

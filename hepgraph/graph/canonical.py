@@ -39,6 +39,11 @@ TEXT = np.dtypes.StringDType()
 TOTAL = space("total", None)
 TRUE = literal(True)
 
+TOO_EARLY = (
+    "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in the same pass "
+    "with arrays of events. Compute it first: value = reduction.compute(), then use value."
+)
+
 
 # spaces and their maps
 
@@ -125,11 +130,7 @@ def take(m: Map, x: Node) -> Node:
     if x.op == "full" and m.kind != "match":  # which is kept for its check of the lengths
         return full(_literal(x).value, m.src)
     if m.dst is TOTAL and m.kind == "up":
-        raise UnsupportedError(
-            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in "
-            "the same "
-            "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
-        )
+        raise UnsupportedError(TOO_EARLY)
     return node("take", (m, x), m.src, x.dtype)
 
 
@@ -272,7 +273,7 @@ def _before(m: Map, arg: Node) -> Node:
 
 def full(value: Any, at: Space) -> Node:
     """The same value, with the dtype that NumPy gives it, for each element of a space."""
-    fixed = value if isinstance(value, np.generic | str) else np.asarray(value)[()]
+    fixed = value if isinstance(value, (np.generic, str)) else np.asarray(value)[()]
     dtype = TEXT if isinstance(fixed, str) else np.dtype(fixed.dtype)
     return node("full", (), at, dtype, literal(fixed).param)
 

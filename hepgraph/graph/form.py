@@ -8,7 +8,7 @@ fields are moved when they are read, so that a jet of 500 fields costs nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -103,6 +103,10 @@ class Record:
         said = "" if advice is None else advice(name)
         return said or suggestion(name, self.fields, [*getattr(self.fields, "hidden", ()), *more])
 
+    def plain(self, new: Callable[[Form], Form]) -> Record:
+        """The record with each of its fields changed."""
+        return Record({name: new(self[name]) for name in self}, self.name, self.tuple)
+
     def with_fields(self, new: Mapping[str, Form]) -> Record:
         """The record with more fields, or others; those that stay are not touched."""
         if isinstance(self.fields, Overlay) and not self.maps:  # one layer, however often fields are set
@@ -123,7 +127,23 @@ class Record:
         return Record(Overlay(self, {}, tuple(names)), self.name, self.tuple)
 
 
-class Overlay(Mapping[str, "Form"]):
+class Fields(Mapping[str, "Form"]):
+    """Base of the fields of a record: by `names`, each form made when it is asked for."""
+
+    __slots__ = ()
+    names: Collection[str]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Overlay(Fields):
     """The fields of a record, some replaced or added, perhaps only some of them."""
 
     __slots__ = ("_listed", "below", "names", "only", "own")
@@ -138,16 +158,10 @@ class Overlay(Mapping[str, "Form"]):
             raise KeyError(name)
         return self.own[name] if name in self.own else self.below[name]
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
     def __contains__(self, name: object) -> bool:
         if self.only is not None:
             return name in self._listed
         return name in self.own or name in self.below.fields
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     @property
     def optional(self) -> bool:
@@ -212,14 +226,33 @@ def deepest(form: Form) -> int:
             return 0
 
 
+def innermost(form: Form) -> Scalar | Record:
+    """The numbers or the record at the heart of a form: below all of its lists and options."""
+    while isinstance(form, (Option, List)):
+        form = form.content
+    return form
+
+
+def uneven(form: Form) -> bool:
+    """Whether there are records whose fields have different depths."""
+    record = record_of(form)
+    fields = [] if record is None else [record[name] for name in record]
+    return len(set(map(deepest, fields))) > 1 or any(map(uneven, fields))
+
+
 def record_of(form: Form) -> Record | None:
-    """The record at the heart of a form: through lists and options, None if there is none."""
-    while isinstance(form, Option | List):
+    """The record at the heart of a form, None if there is none."""
+    while isinstance(form, (Option, List)):
         form = form.content
     return form if isinstance(form, Record) else None
 
 
-def change(form: Form, at: Callable[[Form], Form]) -> Form:
+def leaves(form: Form, at: Callable[[Scalar], Form]) -> Form:
+    """The form with `at` applied to all numbers in it, those in the fields of records included."""
+    return change(form, lambda part: part.plain(lambda f: leaves(f, at)) if isinstance(part, Record) else at(part))
+
+
+def change(form: Form, at: Callable[[Scalar | Record], Form]) -> Form:
     """The form with `at` applied to what is below all of its lists and options."""
     match form:
         case Option(valid, content):
@@ -252,12 +285,11 @@ def replaced(form: Form, new: Callable[[Item], Any]) -> Form:
         case Scalar(x):
             return Scalar(new(x))
         case Option(valid, content):
-            return Option(new(valid), replaced(content, new))
+            return option(new(valid), replaced(content, new))
         case List(s, content, size):
             return List(new(s), replaced(content, new), size)
         case Record():
-            fields = {name: replaced(form[name], new) for name in form}
-            return Record(fields, form.name, form.tuple)
+            return form.plain(lambda part: replaced(part, new))
 
 
 def same(a: Form, b: Form) -> bool:

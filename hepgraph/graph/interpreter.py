@@ -21,7 +21,7 @@ from hepgraph.graph.canonical import TEXT, TOTAL
 from hepgraph.graph.consistency import Read, check_index, check_lists
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
 from hepgraph.graph.kinds import SPACES, Extent, is_partial, lists_of, map_kind
-from hepgraph.graph.node import Item, Map, Node, Space, ancestors, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_space, ordered
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.graph.ops import MOMENTS, OPS
 
@@ -115,19 +115,6 @@ class Interpreter:
 # nodes
 
 
-def _literal(_: Interpreter, item: Node) -> Any:
-    return item.param.value
-
-
-def _full(i: Interpreter, item: Node) -> Array:
-    assert item.space is not None
-    return np.full(i.size(item.space), item.param.value, item.dtype)
-
-
-def _table_values(_: Interpreter, item: Node) -> Array:
-    return item.param.values.ravel()  # type: ignore[no-any-return]
-
-
 def _load(i: Interpreter, item: Node) -> Array:
     origin, column = item.param
     assert item.space is not None
@@ -146,17 +133,9 @@ def _index(i: Interpreter, item: Node) -> Array:
     return values
 
 
-def _load_valid(i: Interpreter, item: Node) -> Array:
-    origin, column, level = item.param
-    valid = i.provider.valid(origin, column, level)
-    assert item.space is not None
-    return np.ones(i.size(item.space), bool) if valid is None else valid
-
-
 def _record_valid(i: Interpreter, item: Node) -> Array:
     origin, name = item.param
-    assert item.space is not None
-    valid, size = i.provider.record_valid(origin, name), i.size(item.space)
+    valid, size = i.provider.record_valid(origin, name), i.size(as_space(item.space))
     if valid is not None and len(valid) != size:
         raise DisagreementError(f"there are {len(valid)} records {name!r} where {size} were expected")
     return np.ones(size, bool) if valid is None else valid
@@ -170,19 +149,6 @@ def _take(i: Interpreter, item: Node) -> Array:
             return np.zeros(len(where), item.dtype)
         return values[np.maximum(where, 0)]  # type: ignore[no-any-return]
     return values[where]  # type: ignore[no-any-return]
-
-
-def _defined(i: Interpreter, item: Node) -> Array:
-    return i.values[item.args[0]] >= 0  # type: ignore[no-any-return]
-
-
-def _ordinal(i: Interpreter, item: Node) -> Array:
-    assert item.space is not None
-    return SPACES[item.space.kind].positions(i, item.space)
-
-
-def _count(i: Interpreter, item: Node) -> Array:
-    return i.values[item.args[0]].counts  # type: ignore[no-any-return]
 
 
 REDUCERS: dict[str, Callable[..., Any]] = {
@@ -233,10 +199,6 @@ def _merge(i: Interpreter, item: Node) -> Array:
     return result
 
 
-def _call(i: Interpreter, item: Node) -> Any:
-    return item.param.call([i.values[arg] for arg in item.args])
-
-
 def _output(i: Interpreter, item: Node) -> Array:
     result: Array = i.values[item.args[0]].values(item.param)
     assert item.space is not None
@@ -245,19 +207,27 @@ def _output(i: Interpreter, item: Node) -> Array:
     return result
 
 
-def _output_valid(i: Interpreter, item: Node) -> Array:
-    path, level = item.param
-    assert item.space is not None
-    valid: Array | None = i.values[item.args[0]].valid(path, level)
-    return np.ones(i.size(item.space), bool) if valid is None else valid
+def _none_missing(valid: Callable[[Interpreter, Node], Array | None]) -> Callable[[Interpreter, Node], Array]:
+    """The mask that something tells, all true where it tells of none."""
+
+    def rule(i: Interpreter, item: Node) -> Array:
+        found = valid(i, item)
+        return np.ones(i.size(as_space(item.space)), bool) if found is None else found
+
+    return rule
 
 
+_VALID = _none_missing(lambda i, item: i.provider.valid(*item.param))
 _NODES: dict[str, Callable[[Interpreter, Node], Any]] = {
-    "literal": _literal, "full": _full, "load": _load, "load_valid": _load_valid, "list_valid": _load_valid,
-    "record_valid": _record_valid, "index": _index, "table": _table_values,
-    "take": _take, "defined": _defined,
-    "ordinal": _ordinal, "count": _count, "reduce": _reduce, "merge": _merge, "call": _call, "output": _output,
-    "output_valid": _output_valid,
+    "literal": lambda i, item: item.param.value,
+    "full": lambda i, item: np.full(i.size(as_space(item.space)), item.param.value, item.dtype),
+    "load": _load, "load_valid": _VALID, "list_valid": _VALID,
+    "record_valid": _record_valid, "index": _index, "table": lambda i, item: item.param.values.ravel(),
+    "take": _take, "defined": lambda i, item: i.values[item.args[0]] >= 0,
+    "ordinal": lambda i, item: SPACES[as_space(item.space).kind].positions(i, as_space(item.space)),
+    "count": lambda i, item: i.values[item.args[0]].counts, "reduce": _reduce, "merge": _merge,
+    "call": lambda i, item: item.param.call([i.values[arg] for arg in item.args]), "output": _output,
+    "output_valid": _none_missing(lambda i, item: i.values[item.args[0]].valid(*item.param)),
 }  # fmt: skip
 
 

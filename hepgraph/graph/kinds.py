@@ -74,10 +74,6 @@ class Extent:
 # spaces in one partition
 
 
-def _total(_: Interpreter, item: Space) -> Extent:
-    return Extent(np.array([0, 1]))
-
-
 def _events(i: Interpreter, item: Space) -> Extent:
     return Extent(np.array([0, i.provider.entries(item.param)[0]]))
 
@@ -127,10 +123,6 @@ def _pull(i: Interpreter, item: Space) -> Extent:
     offsets = offsets_of(counts)
     starts = base.offsets[np.maximum(where, 0)]
     return Extent(offsets, inc=np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
-
-
-def _one(i: Interpreter, item: Space) -> Extent:
-    return Extent(np.arange(i.size(item.parent) + 1))  # type: ignore[arg-type]
 
 
 def _concat(i: Interpreter, item: Space) -> Extent:
@@ -185,15 +177,6 @@ def _split(i: Interpreter, item: Space) -> Extent:
     return Extent(offsets, inc=np.arange(len(base)))
 
 
-def _result(i: Interpreter, item: Space) -> Extent:
-    path, level = item.param
-    return Extent(i.values[item.args[0]].offsets(path, level))
-
-
-def _table(_: Interpreter, item: Space) -> Extent:
-    return Extent(np.array([0, item.param.values.size]))
-
-
 def _positions(i: Interpreter, item: Space) -> Array:
     extent: Extent = i.values[item]
     local: Array = np.arange(len(extent)) - np.repeat(extent.offsets[:-1], extent.counts)
@@ -206,18 +189,6 @@ def _entry_numbers(i: Interpreter, item: Space) -> Array:
 
 
 # maps in one partition
-
-
-def _up(i: Interpreter, item: Map) -> Array:
-    return i.values[item.src].parents  # type: ignore[no-any-return]
-
-
-def _inc(i: Interpreter, item: Map) -> Array:
-    return i.values[item.src].inc  # type: ignore[no-any-return]
-
-
-def _leg(i: Interpreter, item: Map) -> Array:
-    return i.values[item.src].legs[item.kind]  # type: ignore[no-any-return]
 
 
 def _must(i: Interpreter, item: Map, masks: Sequence[Item], found: Array, message: str) -> None:
@@ -297,10 +268,6 @@ def _other_lengths(i: Interpreter, item: Map, place: int, here: int, there: int)
     )
 
 
-def _same_places(i: Interpreter, item: Map) -> Array:
-    return np.arange(i.size(item.src))
-
-
 def _part_of(i: Interpreter, item: Map) -> Array:
     where = np.full(i.size(item.src), -1)
     places = i.values[item.src].legs[item.param]
@@ -311,7 +278,7 @@ def _part_of(i: Interpreter, item: Map) -> Array:
 # in words
 
 Naming = Callable[[Item], str]
-Words = Callable[[Any, Naming], str]  # of a space or map, given names of what it is made of
+Words = Callable[[Any, Naming], str]  # of an item, given names of what it is made of
 
 
 class _Parts(list[str]):
@@ -325,8 +292,8 @@ def _base_name(x: Space | Map, name: Naming) -> str:
     return next((name(arg) for arg in x.args if isinstance(arg, Space)), "")
 
 
-def _above(x: Space | Map, name: Naming) -> str:
-    above = x.src if isinstance(x, Map) else x.parent
+def _above(x: Item, name: Naming) -> str:
+    above = x.src if isinstance(x, Map) else x.parent if isinstance(x, Space) else x.space
     return "" if above is None else name(above)
 
 
@@ -340,14 +307,14 @@ _FIELDS: dict[str, Callable[[Any, Naming], Any]] = {
 }
 
 
-def _text(template: str) -> Words:
+def text(template: str) -> Words:
     """Words by a template of `_FIELDS`; those that it has are looked up, and no others."""
     used = {key: _FIELDS[key] for key in re.findall(r"{(\w+)", template)}
     return lambda x, name: template.format(**{key: field(x, name) for key, field in used.items()})
 
 
-_KIND_OF_BASE, _KIND_FROM = _text("{x.kind} {root}"), _text("{x.kind} from {up}")
-_REARRANGED = _text("{base}, rearranged")
+_KIND_OF_BASE, _KIND_FROM = text("{x.kind} {root}"), text("{x.kind} from {up}")
+_REARRANGED = text("{base}, rearranged")
 
 
 def _of_column(s: Space, _: Naming) -> str:
@@ -364,14 +331,6 @@ def _collection(s: Space, _: Naming) -> str:
 def _combinations(s: Space, name: Naming) -> str:
     k, again = s.param
     return f"{k}-combinations of {name(s.args[0])}" + (", with replacement" if again else "")
-
-
-def _base_or_kind(s: Space, name: Naming) -> str:
-    return _base_name(s, name) or s.kind
-
-
-def _parts_or_kind(s: Space, name: Naming) -> str:
-    return ", ".join(map(name, s.args)) or s.kind
 
 
 def short_title(s: Item) -> str:
@@ -399,14 +358,6 @@ def stays(m: Map, top: Space) -> bool:
     return top in ancestors(m.src) and top in ancestors(m.dst) and map_kind(m).stays(m, top)
 
 
-def _with_siblings(m: Map, _: Space) -> bool:
-    return m.src.parent is m.dst.parent
-
-
-def _always(_: Map, __: Space) -> bool:
-    return True
-
-
 def _below_target(m: Map, top: Space) -> bool:
     return m.dst.parent is not None and top in ancestors(m.dst.parent)
 
@@ -424,13 +375,13 @@ class SpaceKind:
 
     extent: Callable[[Interpreter, Space], Extent]
     name: Words = _KIND_OF_BASE
-    step: Words = _parts_or_kind  # as one step of a printed graph
+    step: Words = lambda s, name: ", ".join(map(name, s.args)) or s.kind  # as one step of a printed graph
     title: Words = _REARRANGED  # in a message
-    short: Words = _base_or_kind
+    short: Words = lambda s, name: _base_name(s, name) or s.kind
     drawn: bool = True  # whether the picture of a graph has it
     positions: Callable[[Interpreter, Space], Array] = _positions  # of elements in their lists
     partial: bool = False  # whether its `inc` leads nowhere from some elements
-    stays: Callable[[Map, Space], bool] = _with_siblings  # of its `inc`
+    stays: Callable[[Map, Space], bool] = lambda m, top: m.src.parent is m.dst.parent  # of its `inc`
     selects: bool = False  # whether its elements are those of its base, or some of them, in their order
     of_base: bool = False  # whether an event with an element of it has one of its base
     masked: bool = False  # whether its second part is true of all its elements
@@ -440,40 +391,44 @@ class SpaceKind:
 
 
 SPACES: dict[str, SpaceKind] = {
-    "total": SpaceKind(_total, _text("{x.kind}"), title=_text("the events"), drawn=False),
+    "total": SpaceKind(lambda i, s: Extent(np.array([0, 1])), text("{x.kind}"), title=text("the events"), drawn=False),
     "events": SpaceKind(
-        _events, _text("{x.kind}"), _text("the entries"), _text("the events"), drawn=False, positions=_entry_numbers
+        _events, text("{x.kind}"), text("the entries"), text("the events"), drawn=False, positions=_entry_numbers
     ),
     "leaf": SpaceKind(
-        _leaf, _of_column, _text("lists of {x.param[1]}"), lambda s, name: f"the lists of {name(s)}", _collection,
+        _leaf, _of_column, text("lists of {x.param[1]}"), lambda s, name: f"the lists of {name(s)}", _collection,
         positional=True,
     ),
     "filter": SpaceKind(
-        _filter, step=_text("{parts[0]} where {parts[1]}"), title=_text("a selection of {base}"),
-        short=_text("selected {base}"), selects=True, of_base=True, masked=True, arranged=True,
+        _filter, step=text("{parts[0]} where {parts[1]}"), title=text("a selection of {base}"),
+        short=text("selected {base}"), selects=True, of_base=True, masked=True, arranged=True,
     ),
     "comb": SpaceKind(
-        _comb, _text("{root}^{x.param[0]}"), _combinations, _text("the combinations of {base}"),
-        _text("combinations of {base}"), of_base=True,
+        _comb, text("{root}^{x.param[0]}"), _combinations, text("the combinations of {base}"),
+        text("combinations of {base}"), of_base=True,
     ),
-    "cart": SpaceKind(_cart, _text("{parts: x }"), _text("all of {parts: with all of }"), _text("{parts: times }")),
+    "cart": SpaceKind(_cart, text("{parts: x }"), text("all of {parts: with all of }"), text("{parts: times }")),
     "pull": SpaceKind(
-        _pull, step=_text("all of {parts[0]} for each of {up}"), arranged=True,
+        _pull, step=text("all of {parts[0]} for each of {up}"), arranged=True,
         stays=lambda m, top: stays(as_map(m.src.args[1]), top),
     ),
-    "one": SpaceKind(_one, _text("one a {up}"), title=_text("lists of one element"), drawn=False),
-    "concat": SpaceKind(_concat, _text("{unique: + }"), _text("{parts: then }"), _text("{parts: and }")),
+    "one": SpaceKind(
+        lambda i, s: Extent(np.arange(i.size(as_space(s.parent)) + 1)), text("one a {up}"),
+        title=text("lists of one element"), drawn=False,
+    ),
+    "concat": SpaceKind(_concat, text("{unique: + }"), text("{parts: then }"), text("{parts: and }")),
     "perm": SpaceKind(
-        _perm, step=_text("{parts[0]} sorted by {parts[1]}"), title=_text("{base}, sorted"),
-        short=_text("sorted {base}"), of_base=True, arranged=True,
+        _perm, step=text("{parts[0]} sorted by {parts[1]}"), title=text("{base}, sorted"),
+        short=text("sorted {base}"), of_base=True, arranged=True,
     ),
     "flat": SpaceKind(_flat, drawn=False, stays=_below_source, selects=True, of_base=True),
     "pad": SpaceKind(_pad, partial=True, arranged=True, positional=True),
-    "split": SpaceKind(_split, title=_text("{base}, cut into lists"), stays=_below_target, across=True),
+    "split": SpaceKind(_split, title=text("{base}, cut into lists"), stays=_below_target, across=True),
     "result": SpaceKind(
-        _result, title=lambda s, _: f"the lists that {returned_by(s)} returned", across=True, positional=True
+        lambda i, s: Extent(i.values[s.args[0]].offsets(*s.param)),
+        title=lambda s, _: f"the lists that {returned_by(s)} returned", across=True, positional=True,
     ),
-    "table": SpaceKind(_table, title=_text("the numbers of a table")),
+    "table": SpaceKind(lambda i, s: Extent(np.array([0, s.param.values.size])), title=text("the numbers of a table")),
 }  # fmt: skip
 
 
@@ -485,26 +440,26 @@ class MapKind:
     name: Words = _KIND_FROM
     drawn: bool = False  # whether the picture of a graph has it
     partial: bool = False  # whether it leads nowhere from some elements
-    stays: Callable[[Map, Space], bool] = _with_siblings
+    stays: Callable[[Map, Space], bool] = lambda m, top: m.src.parent is m.dst.parent
     checks: Callable[[Map], tuple[Item, ...]] = lambda _: ()  # masks of where it is an error that it leads nowhere
 
 
 MAPS: dict[str, MapKind] = {
-    "up": MapKind(_up, stays=_always),
-    "inc": MapKind(_inc, stays=lambda m, top: SPACES[m.src.kind].stays(m, top)),
-    "leg": MapKind(_leg, _text("leg {x.kind} of {up}")),
+    "up": MapKind(lambda i, m: i.values[m.src].parents, stays=lambda m, top: True),
+    "inc": MapKind(lambda i, m: i.values[m.src].inc, stays=lambda m, top: SPACES[m.src.kind].stays(m, top)),
+    "leg": MapKind(lambda i, m: i.values[m.src].legs[m.kind], text("leg {x.kind} of {up}")),
     "pick": MapKind(
-        _pick, _picked, drawn=True, partial=True, stays=_always,
+        _pick, _picked, drawn=True, partial=True, stays=lambda m, top: True,
         checks=lambda m: m.args[m.param[1] :] if m.param[0] == "at" else (),
     ),
     "gather": MapKind(
-        _gather, _text("index {parts[0]}"), drawn=True, partial=True, stays=_below_target,
+        _gather, text("index {parts[0]}"), drawn=True, partial=True, stays=_below_target,
         checks=lambda m: m.args[1:],
     ),
     "part": MapKind(_part_of, partial=True),
-    "align": MapKind(_same_places),
+    "align": MapKind(lambda i, m: np.arange(i.size(m.src))),
     "match": MapKind(_match, partial=True, checks=lambda m: m.args),
-    "only": MapKind(_same_places, stays=_always),
+    "only": MapKind(lambda i, m: np.arange(i.size(m.src)), stays=lambda m, top: True),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import io
 import pickle
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from hepgraph.functions import pickling
-from hepgraph.functions.lines import Line, cell, elsewhere, user_line
+from hepgraph.functions.lines import Line, cell, newer, recording, user_line
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
@@ -126,7 +126,7 @@ def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: A
         found = _known.get(key)
         if found is None:
             found = _known[key] = Space(kind, parent, args, param, user_line())
-        else:
+        elif found.line is None or found.line[0] is not recording[0]:
             _again(found)
     return found
 
@@ -139,7 +139,7 @@ def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), p
         if found is None:
             line = None if kind in _PLAIN else user_line()
             found = _known[key] = Map(kind, src, dst, args, param, line)
-        elif found.line is not None:
+        elif found.line is not None and found.line[0] is not recording[0]:
             _again(found)
     return found
 
@@ -152,17 +152,16 @@ def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[A
         if found is None:
             line = None if op == "literal" else user_line()
             found = _known[key] = Node(op, args, where, dtype, param, line)
-        elif op != "literal":
+        elif op != "literal" and (found.line is None or found.line[0] is not recording[0]):
             _again(found)
     return found
 
 
 def _again(found: Item) -> None:
     """Something known is recorded once more: in another file or cell, its line is not that of an earlier analysis."""
-    if elsewhere(found.line):
-        line = user_line(recording=True)
-        if line is not None and (found.line is None or line[0] != found.line[0]):
-            object.__setattr__(found, "line", line)
+    line = newer(found.line)
+    if line is not None:
+        object.__setattr__(found, "line", line)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +180,12 @@ class Literal:
 
 def literal(value: Any) -> Node:
     """A literal: a Python number keeps its weak type, a NumPy scalar its dtype."""
-    if isinstance(value, np.generic | np.ndarray):
+    if isinstance(value, (np.generic, np.ndarray)):
         value = np.asarray(value)[()]
         dtype = np.dtype(value.dtype)
         key = (f"numpy.{dtype}", repr(value.item()))
     else:
-        dtype = np.dtype(type(value)) if isinstance(value, bool | int | float | complex) else np.dtypes.StringDType()
+        dtype = np.dtype(type(value)) if isinstance(value, (bool, int, float, complex)) else np.dtypes.StringDType()
         key = (type(value).__name__, repr(value))
     return node("literal", (), None, dtype, Literal(value, key))
 
@@ -208,52 +207,34 @@ def ordered(roots: Iterable[Item], until: Callable[[Item], bool] = lambda item: 
     return order
 
 
-def rewrite(roots: Sequence[Item], change: Callable[[Item], Item | None]) -> dict[Item, Item]:
+def rewrite(
+    roots: Sequence[Item],
+    change: Callable[[Item], Item | None] = lambda item: None,
+    param: Callable[[Any], Any] = lambda param: param,
+) -> dict[Item, Item]:
     """A new graph in which `change(item)` stands for an item where it is not None; the rest is made again as needed.
 
-    Gives the new item for each item below the roots.
+    `param` gives the new parameter for each. Gives the new item for each item below the roots.
     """
     new: dict[Item, Item] = {}
     for item in ordered(roots, until=lambda item: change(item) is not None):
-        changed = change(item)
-        if changed is not None:
-            new[item] = changed
-            continue
-        if all(new[below] is below for below in item.inputs):
-            new[item] = item
-            continue
-        args: Any = tuple(new[arg] for arg in item.args)
-        parts: Any
-        match item:
-            case Space():
-                parts = space(item.kind, _as(Space, item.parent, new), args, item.param)
-            case Map():
-                parts = map_(item.kind, new[item.src], new[item.dst], args, item.param)  # type: ignore[arg-type]
-            case Node():
-                parts = node(item.op, args, _as(Space, item.space, new), item.dtype, item.param)
-        new[item] = parts
+        changed, told = change(item), param(item.param)
+        if changed is None:
+            same = told is item.param and all(new[below] is below for below in item.inputs)
+            changed = item if same else _anew(item, told, new)
+        new[item] = changed
     return new
 
 
-def reparam(roots: Sequence[Item], param: Callable[[Any], Any]) -> dict[Item, Item]:
-    """A new graph with other parameters: `param` gives the new one for each."""
-    new: dict[Item, Item] = {}
-    for item in ordered(roots):
-        args: Any = tuple(new[arg] for arg in item.args)
-        match item:
-            case Space():
-                new[item] = space(item.kind, _as(Space, item.parent, new), args, param(item.param))
-            case Map():
-                src: Any = new[item.src]
-                dst: Any = new[item.dst]
-                new[item] = map_(item.kind, src, dst, args, param(item.param))
-            case Node():
-                new[item] = node(item.op, args, _as(Space, item.space, new), item.dtype, param(item.param))
-    return new
-
-
-def _as(kind: type, item: Item | None, new: dict[Item, Item]) -> Any:
-    return None if item is None else new[item]
+def _anew(item: Item, param: Any, new: Mapping[Any, Any]) -> Item:
+    args = tuple(new[arg] for arg in item.args)
+    match item:
+        case Space():
+            return space(item.kind, new.get(item.parent), args, param)
+        case Map():
+            return map_(item.kind, new[item.src], new[item.dst], args, param)
+        case Node():
+            return node(item.op, args, new.get(item.space), item.dtype, param)
 
 
 Frozen: TypeAlias = list[tuple[Any, ...]]
@@ -262,7 +243,7 @@ Frozen: TypeAlias = list[tuple[Any, ...]]
 def freeze(roots: Sequence[Item]) -> Frozen:
     """The graph below the roots as a flat list, one row an item, that pickles however deep the graph is."""
     order = ordered(roots)
-    number = {item: i for i, item in enumerate(order)}
+    number: dict[Item | None, int] = {item: i for i, item in enumerate(order)}
     cells: dict[str, str] = {}
 
     def told(line: Line | None) -> Line | None:
@@ -279,13 +260,11 @@ def freeze(roots: Sequence[Item]) -> Frozen:
         args = tuple(number[arg] for arg in item.args)
         match item:
             case Space():
-                parent = None if item.parent is None else number[item.parent]
-                rows.append(("S", item.kind, parent, args, item.param, told(item.line)))
+                rows.append(("S", item.kind, number.get(item.parent), args, item.param, told(item.line)))
             case Map():
                 rows.append(("M", item.kind, number[item.src], number[item.dst], args, item.param, told(item.line)))
             case Node():
-                where = None if item.space is None else number[item.space]
-                rows.append(("N", item.op, args, where, item.dtype, item.param, told(item.line)))
+                rows.append(("N", item.op, args, number.get(item.space), item.dtype, item.param, told(item.line)))
     return [*rows, tuple(number[root] for root in roots)]
 
 
@@ -319,7 +298,7 @@ class _Pickler(pickling.Pickler):
         self.roots: dict[Item, int] = {}
 
     def persistent_id(self, thing: Any) -> int | None:
-        if isinstance(thing, Space | Map | Node):
+        if isinstance(thing, (Space, Map, Node)):
             return self.roots.setdefault(thing, len(self.roots))
         return None
 

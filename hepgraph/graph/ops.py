@@ -28,26 +28,10 @@ class Op:
     cost: int = 1
 
 
-def _where(condition: Any, yes: Any, no: Any) -> Any:
-    return np.where(condition, yes, no)
-
-
-def _astype(x: Any, to: Any) -> Any:
-    return np.asarray(x).astype(to)
-
-
 def _nan_to_num(x: Any, *numbers: Any) -> Any:
     nan, posinf, neginf = (None if number is None else float(number.value) for number in numbers)
     assert nan is not None
     return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
-
-
-def _isclose(a: Any, b: Any, rtol: Any, atol: Any, equal_nan: bool) -> Any:
-    return np.isclose(a, b, rtol=rtol.value, atol=atol.value, equal_nan=equal_nan)
-
-
-def _round(x: Any, decimals: int) -> Any:
-    return np.round(x, decimals)
 
 
 def _clip(x: Any, *rest: Any) -> Any:
@@ -91,25 +75,9 @@ class Table:
         return f"<Table {dtype} {shape} {content[:8]}>"
 
 
-def _digitize(x: Any, bins: Table, right: bool) -> Any:
-    return np.digitize(x, bins.values, right)
-
-
-def _searchsorted(x: Any, table: Table, side: Any) -> Any:
-    return np.searchsorted(table.values, x, side)
-
-
-def _isin(x: Any, elements: Table, invert: bool) -> Any:
-    return np.isin(x, elements.values, invert=invert)
-
-
 def _interp(x: Any, xp: Table, fp: Table, *ends: Any) -> Any:
     left, right, period = (None if end is None else end.value for end in ends)
     return np.interp(x, xp.values, fp.values, left, right, period)
-
-
-def _m2(moments: Any) -> Any:
-    return moments["m2"]
 
 
 MOMENTS = np.dtype([("n", np.float64), ("mean", np.float64), ("m2", np.float64)])
@@ -130,11 +98,6 @@ def add_moments(a: Any, b: Any) -> Any:
     return out
 
 
-def _foreign(*args: Any) -> Any:
-    *arrays, ufunc = args
-    return ufunc(*arrays)
-
-
 def _part(ufunc: np.ufunc, index: int) -> Callable[..., Any]:
     return lambda *args: ufunc(*args)[index]
 
@@ -153,21 +116,21 @@ _TRANSCENDENTAL = frozenset({
 })  # fmt: skip
 
 OPS: dict[str, Op] = {
-    "where": Op("where", _where),
-    "astype": Op("astype", _astype),
+    "where": Op("where", np.where),
+    "astype": Op("astype", lambda x, to: np.asarray(x).astype(to)),
     "nan_to_num": Op("nan_to_num", _nan_to_num),
-    "isclose": Op("isclose", _isclose),
-    "round": Op("round", _round),
+    "isclose": Op("isclose", lambda a, b, rtol, atol, nan: np.isclose(a, b, rtol.value, atol.value, nan)),
+    "round": Op("round", np.round),
     "clip": Op("clip", _clip),
-    "digitize": Op("digitize", _digitize),
-    "searchsorted": Op("searchsorted", _searchsorted),
-    "isin": Op("isin", _isin),
+    "digitize": Op("digitize", lambda x, bins, right: np.digitize(x, bins.values, right)),
+    "searchsorted": Op("searchsorted", lambda x, table, side: np.searchsorted(table.values, x, side)),
+    "isin": Op("isin", lambda x, elements, invert: np.isin(x, elements.values, invert=invert)),
     "interp": Op("interp", _interp),
-    "m2": Op("m2", _m2),
+    "m2": Op("m2", lambda moments: moments["m2"]),
     "real": Op("real", np.real),
     "imag": Op("imag", np.imag),
     "angle": Op("angle", np.angle),
-    "ufunc": Op("ufunc", _foreign, cost=_DEAR),
+    "ufunc": Op("ufunc", lambda *args: args[-1](*args[:-1]), cost=_DEAR),
 }
 for _name, _ufunc in list(vars(np).items()):
     if isinstance(_ufunc, np.ufunc) and _ufunc.signature is None:

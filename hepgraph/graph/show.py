@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hepgraph.functions.lines import code_at, place
-from hepgraph.graph.kinds import SPACES, map_kind
+from hepgraph.graph.kinds import SPACES, Words, map_kind, text
 from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.graph.ops import OPS
 
@@ -30,15 +30,13 @@ def steps(roots: Iterable[Item]) -> str:
     names = names_of(order)
     rows: list[tuple[str, str, str]] = []
     for item in order:
-        text = words(item, names)
+        said = words(item, names)
         match item:
             case Space() if item.kind != "total":
-                rows.append((names[item], text, ""))
-            case Node() if item.op not in ("literal", "ordinal"):
+                rows.append((names[item], said, ""))
+            case Node() if item.op != "literal":
                 where = names[item.space] if item.space is not None else ""
-                rows.append((f"{names[item]} {_dtype(item)}", text, f"in {where}"))
-            case Node() if item.op == "ordinal":
-                rows.append((f"{names[item]} {_dtype(item)}", text, ""))
+                rows.append((f"{names[item]} {_dtype(item)}", said, "" if item.op == "ordinal" else f"in {where}"))
     if not rows:
         return ""
     left = max(len(row[0]) for row in rows) + 3
@@ -83,44 +81,33 @@ def words(item: Item, names: dict[Item, str]) -> str:
     match item:
         case Space():
             return SPACES[item.kind].step(item, n)
-        case Map():
-            return names[item]
-        case Node("take", (m, x)):
-            return f"{n(x)} at {n(m)}"
-        case Node("table"):
-            return f"a table of {item.param.values.size}"
-        case Node("load"):
-            return f"read {item.param[1]}"
-        case Node("index", (x, _)):
-            return f"{n(x)}, which must be in {item.param[2]}"
-        case Node("load_valid" | "list_valid" | "record_valid"):
-            return f"where {item.param[1]} is not None"
-        case Node("literal"):
+        case Map() | Node("literal"):
             return n(item)
-        case Node("full"):
-            return f"{item.param.value} everywhere"
-        case Node("ordinal"):
-            return f"position in {n(item.space) if item.space else '?'}"
-        case Node("count", (s,)):
-            return f"length of {n(s)}"
-        case Node("defined", (m,)):
-            return f"is there: {n(m)}"
-        case Node("reduce", (x,)):
-            return f"{item.param} of {n(x)}"
-        case Node("merge"):
-            return "one after the other: " + ", ".join(n(x) for x in item.args)
-        case Node("call"):
-            return f"call {item.param.title}"
-        case Node("output" | "output_valid", (call,)):
-            return f"from {n(call)}"
-        case Node():
-            row = OPS.get(item.op)
-            args = [n(x) for x in item.args]
-            if row is not None and row.symbol and len(args) == 2:
-                return f"{args[0]} {row.symbol} {args[1]}"
-            extra = [str(p) for p in item.param] if item.param else []
-            return f"{item.op}({', '.join([*args, *extra])})"
-    raise AssertionError
+    if item.op in _WORDS:
+        return _WORDS[item.op](item, n)
+    symbol = OPS[item.op].symbol if item.op in OPS else ""
+    args = [n(x) for x in item.args]
+    if symbol and len(args) == 2:
+        return f"{args[0]} {symbol} {args[1]}"
+    return f"{item.op}({', '.join([*args, *map(str, item.param or ())])})"
+
+
+_NOT_NONE, _OF_CALL = text("where {x.param[1]} is not None"), text("from {parts[0]}")
+_WORDS: dict[str, Words] = {  # of nodes that are no operations
+    "take": text("{parts[1]} at {parts[0]}"),
+    "table": text("a table of {x.param.values.size}"),
+    "load": text("read {x.param[1]}"),
+    "index": text("{parts[0]}, which must be in {x.param[2]}"),
+    "load_valid": _NOT_NONE, "list_valid": _NOT_NONE, "record_valid": _NOT_NONE,
+    "full": text("{x.param.value} everywhere"),
+    "ordinal": text("position in {up}"),
+    "count": text("length of {parts[0]}"),
+    "defined": text("is there: {parts[0]}"),
+    "reduce": text("{x.param} of {parts[0]}"),
+    "merge": text("one after the other: {parts:, }"),
+    "call": text("call {x.param.title}"),
+    "output": _OF_CALL, "output_valid": _OF_CALL,
+}  # fmt: skip
 
 
 # the picture
@@ -334,11 +321,11 @@ def _drawn(boxes: list[_Box]) -> str:
             f'<g><title>{html.escape(box.title)}</title><rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.width:.1f}" '
             f'height="{box.height:.1f}" rx="{corner}" fill="{_COLORS[box.kind]}" stroke="#51606e"/>'
         )
-        for i, text in enumerate(box.lines):
+        for i, line in enumerate(box.lines):
             grey = box.kind in ("step", "call") and i == len(box.lines) - 1
             out.append(
                 f'<text x="{box.x + 12:.1f}" y="{box.y + 18 + 15 * i:.1f}" xml:space="preserve" '
-                f'fill="{"#7b8794" if grey else "#1f2933"}">{html.escape(text)}</text>'
+                f'fill="{"#7b8794" if grey else "#1f2933"}">{html.escape(line)}</text>'
             )
         out.append("</g>")
     return "\n".join([*out, "</svg>"])

@@ -19,11 +19,8 @@ import hist
 
 from hepgraph.disk.plain import plain
 from hepgraph.errors import LazyError, many
-from hepgraph.graph.canonical import (
-    TOTAL,
-    count,
-    flattened,
-)
+from hepgraph.functions.lines import as_one
+from hepgraph.graph.canonical import TOTAL, count, flattened
 from hepgraph.graph.form import Record, Scalar
 from hepgraph.graph.node import Item, Node, dumps, loads
 from hepgraph.hist import variations
@@ -152,7 +149,7 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             return fill_averages(self, by_axis(self.axes, args, kwargs), options)  # type: ignore[no-any-return]
         ordered = by_axis(variations.others(self, own), args, kwargs)
         check_storage(self, weight, sample)
-        self.__dict__["_fills"] = (*self.fills, variations.record(self, ordered, weight, sample, own))
+        self.__dict__["_fills"] = (*self.fills, as_one(variations.record, self, ordered, weight, sample, own))
         return self
 
     @property
@@ -301,9 +298,7 @@ _SAFE = {
 
 def _guard_all() -> None:
     """Makes every public member of hist.Hist that would show the content refuse while fills are waiting."""
-    operators = ["__getitem__", "__setitem__", "__array__", "__mul__", "__rmul__", "__truediv__", "__itruediv__",
-                 "__imul__", "__sub__", "__isub__", "__rsub__", "__rtruediv__"]  # fmt: skip
-    operators += ["_to_uhi_", "_to_boost_histogram_", "_compute_uhi_"]
+    operators = [*_SPELLED, "_to_uhi_", "_to_boost_histogram_", "_compute_uhi_"]
     names = [name for name in dir(hist.Hist) if not name.startswith("_") and name not in _SAFE]
     for name in [*names, *(op for op in operators if hasattr(hist.Hist, op))]:
         member = getattr_static(hist.Hist, name)

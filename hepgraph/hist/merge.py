@@ -57,14 +57,21 @@ def _joined_axis(one: Any, two: Any) -> Any:
     """A growing axis that covers both."""
     low, high = min(one.edges[0], two.edges[0]), max(one.edges[-1], two.edges[-1])
     if isinstance(one, bh.axis.StrCategory | bh.axis.IntCategory):
-        kind = hist.axis.StrCategory if isinstance(one, bh.axis.StrCategory) else hist.axis.IntCategory
-        new = kind(list(dict.fromkeys([*one, *two])), growth=True)
-    elif isinstance(one, bh.axis.Integer):
+        return _categories(one, list(dict.fromkeys([*one, *two])))
+    if isinstance(one, bh.axis.Integer):
         new = hist.axis.Integer(int(low), int(high), growth=True)
     else:
         width = (one.edges[-1] - one.edges[0]) / len(one)
         new = hist.axis.Regular(round((high - low) / width), low, high, growth=True)
     new.__dict__.update(one.__dict__)
+    return new
+
+
+def _categories(axis: Any, names: list[Any]) -> Any:
+    """A growing axis like another, with these categories."""
+    kind = hist.axis.StrCategory if isinstance(axis, bh.axis.StrCategory) else hist.axis.IntCategory
+    new = kind(names, growth=True)
+    new.__dict__.update(axis.__dict__)
     return new
 
 
@@ -106,10 +113,7 @@ def narrowed(h: Any, known: Mapping[int, Any]) -> Any:
     """A histogram like another, without content, whose growing categories at some places are one each."""
     axes = list(h.axes)
     for i, category in known.items():
-        kind = hist.axis.StrCategory if isinstance(axes[i], bh.axis.StrCategory) else hist.axis.IntCategory
-        one = kind([category], growth=True)
-        one.__dict__.update(axes[i].__dict__)
-        axes[i] = one
+        axes[i] = _categories(axes[i], [category])
     return with_axes(h, axes)
 
 

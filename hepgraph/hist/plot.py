@@ -163,16 +163,12 @@ def _draw_two(h: Any, ax: Any) -> None:
     ax.text(0.96, 0.95, summary(h), fontsize=9, linespacing=1.4, bbox=ground, **place)
 
 
-def _logarithmic(axis: Any) -> bool:
-    return repr(getattr(axis, "transform", None)) == "log"
-
-
 def _ticks(axis: Any, side: Any, name: str) -> None:
     """The range and ticks of a side of a picture: by the edges and the scale of an axis, or one for each category."""
     edges = _edges(axis)
     side.axes.set(**{f"{name}lim": (edges[0], edges[-1])} if len(axis) else {})
     if axis.traits.continuous:
-        if _logarithmic(axis):
+        if repr(getattr(axis, "transform", None)) == "log":
             side.axes.set(**{f"{name}scale": "log"})
         return
     side.axes.tick_params(axis=name, which="minor", length=0)

@@ -13,7 +13,7 @@ import numpy as np
 from hepgraph.errors import FillError, HepgraphError, suggestion
 from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lift, take
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, unwrap
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, unwrap
 from hepgraph.graph.node import Item, Node, Space
 from hepgraph.hist.merge import averages, fill_averages
 from hepgraph.io.source import Origin
@@ -86,7 +86,7 @@ def add_entries(h: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None
 def _takes_all(axis: Any) -> bool:
     """Whether every value has a bin on an axis."""
     traits = axis.traits
-    apart = isinstance(axis, bh.axis.StrCategory | bh.axis.IntCategory)
+    apart = isinstance(axis, (bh.axis.StrCategory, bh.axis.IntCategory))
     return bool(traits.growth or isinstance(axis, bh.axis.Boolean) or (traits.overflow and (apart or traits.underflow)))
 
 
@@ -161,7 +161,7 @@ def check_kinds(axes: Sequence[Any], args: Sequence[Any], weight: Any, sample: A
             continue
         if isinstance(axis, bh.axis.StrCategory):
             right, wants = dtype == TEXT, "strings"
-        elif isinstance(axis, bh.axis.Integer | bh.axis.IntCategory | bh.axis.Boolean):
+        elif isinstance(axis, (bh.axis.Integer, bh.axis.IntCategory, bh.axis.Boolean)):
             right, wants = dtype.kind in "iub", "whole numbers or booleans; make them with ak.values_astype(x, int)"
         else:
             right, wants = dtype.kind in "iubf", "real numbers"
@@ -188,9 +188,7 @@ def _dtype(name: str, value: Any) -> np.dtype[Any] | None:
     if isinstance(value, Lazy):
         if value.fields:
             raise FillError(f"{name} was given records ({', '.join(value.fields[:6])}); fill with one of their fields.")
-        form: Form = value._form
-        while isinstance(form, Option | List):
-            form = form.content
+        form = innermost(value._form)
         return form.node.dtype if isinstance(form, Scalar) else None
     return None
 
@@ -208,7 +206,7 @@ def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
     masks: list[Node] = list(guard)
     at = rows
     while not isinstance(whole, Record):
-        assert isinstance(whole, List | Option)
+        assert isinstance(whole, (List, Option))
         if isinstance(whole, Option):
             masks.append(whole.valid)
         else:
@@ -240,4 +238,4 @@ def _entry(parts: list[Form], at: Space) -> Form:
 
 
 def _is_number(part: Any) -> bool:
-    return isinstance(part, bool | int | float | np.generic) or (isinstance(part, np.ndarray) and part.ndim == 0)
+    return isinstance(part, (bool, int, float, np.generic)) or (isinstance(part, np.ndarray) and part.ndim == 0)

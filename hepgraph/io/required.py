@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,11 +75,11 @@ def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
     found = asked.columns
     for origin, name in asked.records:  # before the lists, as a column of these records has the lists around them
         have = found.setdefault(origin, {})
-        if not any(_has_record(origin.source.columns[column], name) for column in have):
+        if not any(has_record(origin.source.columns[column], name) for column in have):
             have[record_holder(origin.source, name).name] = Need.DATA
     for origin, name, level in asked.lists:
         have = found.setdefault(origin, {})
-        if not any(_has_level(origin.source.columns[column], name, level) for column in have):
+        if not any(has_level(origin.source.columns[column], name, level) for column in have):
             have[holder(origin.source, name, level, None if among is None else among[origin]).name] = Need.COUNTS
     for origin, names in asked.checks:
         have = found[origin]
@@ -89,32 +90,36 @@ def needs_of(order: Iterable[Item], among: Needs | None = None) -> Needs:
 
 def witness(source: Source, names: Iterable[str], among: Collection[str] | None = None) -> str:
     """The smallest of some columns, whose lists tell whether a column of lengths is right."""
-    known = [source.columns[name] for name in names if name in source.columns and (among is None or name in among)]
-    return min(known, key=lambda column: (column.memory, column.name)).name
+    return _smallest(source.columns[n] for n in names if n in source.columns and (among is None or n in among)).name
 
 
 def holder(source: Source, name: str, level: int, among: Iterable[str] | None = None) -> Column:
     """The smallest column that has a list level; a level is known by the name of the branch or record that it is of."""
     columns = source.columns.values() if among is None else [source.columns[other] for other in among]
-    candidates = [column for column in columns if _has_level(column, name, level) and not column.problem]
-    if not candidates:
-        raise MissingColumnError(f"No column of {source.name} has the lists of {name!r}.")
-    return min(candidates, key=lambda column: (column.memory, column.name))
+    some = [column for column in columns if has_level(column, name, level) and not column.problem]
+    return _smallest(some, f"No column of {source.name} has the lists of {name!r}.")
 
 
 def record_holder(source: Source, name: str) -> Column:
     """The smallest column that tells which records of this name are None."""
-    candidates = [column for column in source.columns.values() if _has_record(column, name) and not column.problem]
-    if not candidates:
-        raise MissingColumnError(f"No column of {source.name} that can be read tells which records {name!r} are None.")
-    return min(candidates, key=lambda column: (column.memory, column.name))
+    some = [column for column in source.columns.values() if has_record(column, name) and not column.problem]
+    return _smallest(some, f"No column of {source.name} that can be read tells which records {name!r} are None.")
 
 
-def _has_record(column: Column, name: str) -> bool:
+def _smallest(columns: Iterable[Column], missing: str = "") -> Column:
+    found = min(columns, key=lambda column: (column.memory, column.name), default=None)
+    if found is None:
+        raise MissingColumnError(missing)
+    return found
+
+
+def has_record(column: Column, name: str) -> bool:
+    """Whether a column tells which records of a name are None."""
     return any(record.name == name and record.nullable for record in column.records)
 
 
-def _has_level(column: Column, name: str, level: int) -> bool:
+def has_level(column: Column, name: str, level: int) -> bool:
+    """Whether a column has a list level of a name."""
     return len(column.levels) > level and level_name(column, level) == name
 
 
@@ -130,28 +135,40 @@ def _lacks(data: Data, need: Need) -> bool:
 
 
 class Loaded:
-    """The needed columns of one partition, as an interpreter asks for them (see `interpret.Provider`)."""
+    """The columns of one partition, as an interpreter asks for them (see `interpreter.Provider`).
 
-    def __init__(self, main: Origin, partition: Partition, needs: Needs) -> None:
-        self.main, self.partition = main, partition
+    Those of `needs` are read at once; with `on_demand`, others when they are looked at. `seconds` is the time that
+    reading took, and `failure` an error of it, whatever became of that.
+    """
+
+    def __init__(self, main: Origin, partition: Partition, needs: Needs, on_demand: bool = False) -> None:
+        self.main, self.partition, self.on_demand = main, partition, on_demand
         self.data: dict[Origin, dict[str, Data]] = {}
         self.numbers: Array | None = None  # of the entries in the file, where they are not one after the other
+        self.seconds = 0.0
+        self.failure: OSError | MemoryError | None = None
         self._alive: dict[str, Array] = {}
+        self._told: dict[tuple[Origin, str], Sequence[str]] = {}  # columns of lengths, and those that must have them
         self.add(needs)
 
     def add(self, needs: Needs, alive: Array | None = None) -> None:
         """Reads what is not there yet; what nobody looks at where an entry is not `alive` may be left out."""
-        first = self.partition.first
+        start, first = time.perf_counter(), self.partition.first
         beside = Partition("<memory>", "", first, first + len(self.partition), first)
         for origin, columns in needs.items():
             have = self.data.setdefault(origin, {})
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
-            if wanted and origin == self.main:
-                have |= origin.source.fetch(self.partition, wanted, alive, have)
-                if alive is not None:
-                    self._alive |= dict.fromkeys(wanted, alive)
-            elif wanted:
-                have |= origin.source.fetch(beside, wanted)
+            try:
+                if wanted and origin == self.main:
+                    have |= origin.source.fetch(self.partition, wanted, alive, have)
+                    if alive is not None:
+                        self._alive |= dict.fromkeys(wanted, alive)
+                elif wanted:
+                    have |= origin.source.fetch(beside, wanted)
+            except (OSError, MemoryError) as error:
+                self.failure = error if hasattr(error, "read_from") else self.failure
+                raise
+        self.seconds += time.perf_counter() - start
 
     def entries(self, origin: Origin) -> tuple[int, int]:
         """The number of entries of the partition, and how many of the dataset come before it."""
@@ -163,14 +180,23 @@ class Loaded:
             return self._holder(origin, column, level).offsets[level]
         from hepgraph.io.native.loops import summed  # which compiles
 
-        lengths = self.data[origin][column]
+        lengths = self._column(origin, column)
         assert lengths.values is not None
         sums = summed(lengths.values) if lengths.sums is None else lengths.sums
+        if level:
+            self._told[origin, column] = level
         for name in level or ():
             if name in self.data[origin]:
                 check_lengths(column, sums, name, self.data[origin][name].offsets[0], partial(self.place, origin))
                 break
         return sums
+
+    def prove(self) -> None:
+        """Raises if lengths that were read on demand are not those of the lists, where no list was looked at since."""
+        for (origin, column), names in list(self._told.items()):
+            if not any(name in self.data[origin] for name in names):
+                self._column(origin, witness(origin.source, names), Need.COUNTS)
+            self.offsets(origin, column, names)
 
     def place(self, origin: Origin, entry: int) -> str:
         """Where an entry of the partition is."""
@@ -183,15 +209,21 @@ class Loaded:
         """The entries whose values of a column were read; None if all were."""
         return self._alive.get(column) if origin == self.main else None
 
+    def _column(self, origin: Origin, name: str, need: Need = Need.DATA) -> Data:
+        have = self.data.setdefault(origin, {})
+        if self.on_demand and (name not in have or _lacks(have[name], need)):
+            self.add({origin: {name: need}})
+        return have[name]
+
     def _holder(self, origin: Origin, name: str, level: int) -> Data:
-        for column, data in self.data[origin].items():
-            if _has_level(origin.source.columns[column], name, level):
+        for column, data in self.data.setdefault(origin, {}).items():
+            if has_level(origin.source.columns[column], name, level):
                 return data
-        raise MissingColumnError(f"no column with the lists of {name!r} was read")
+        return self._column(origin, holder(origin.source, name, level).name, Need.COUNTS)
 
     def values(self, origin: Origin, column: str) -> Array:
         """The flat values of a column."""
-        data = self.data[origin][column]
+        data = self._column(origin, column)
         assert data.values is not None
         if not origin.source.columns[column].text:
             return data.values
@@ -203,17 +235,14 @@ class Loaded:
 
     def valid(self, origin: Origin, column: str, level: int | None) -> Array | None:
         """Which values (level None) or lists are not None; None if all are."""
-        if level is None:
-            return self.data[origin][column].valid
-        masks = self._holder(origin, column, level).level_valid
-        return masks[level] if level < len(masks) else None
+        return self._column(origin, column).valid if level is None else self._holder(origin, column, level).mask(level)
 
     def record_valid(self, origin: Origin, name: str) -> Array | None:
         """Which records of this name are not None; None if all are."""
-        for column, data in self.data[origin].items():
-            if _has_record(origin.source.columns[column], name):
+        for column, data in self.data.setdefault(origin, {}).items():
+            if has_record(origin.source.columns[column], name):
                 return data.records.get(name)
-        raise MissingColumnError(f"no column that tells which records {name!r} are None was read")
+        return self._column(origin, record_holder(origin.source, name).name).records.get(name)
 
     def levels(self, origin: Origin, column: str) -> Sequence[Array]:
         """The offsets of all list levels that the column itself has."""

@@ -7,9 +7,8 @@ from typing import Any
 
 from hepgraph.io.access.files import Files, Options, edge, once, resolve
 from hepgraph.io.access.handles import Known, settings_of, stamp_of
-from hepgraph.io.access.identity import state_of
 from hepgraph.io.agreement import agreed
-from hepgraph.io.cache.metadata import recall, remember
+from hepgraph.io.cache.metadata import known
 from hepgraph.io.rntuple.source import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, File, Source
 from hepgraph.io.trees import borrowed, each, file_of, same_kind
@@ -37,12 +36,7 @@ def open_root(
         key, stamp = (path, name, settings_of(storage_options)), stamp_of(path)
         seen = _seen.of(key, stamp)
         if seen is None:
-            state = state_of(path, storage_options)
-            seen = recall(path, state, "columns", name)
-            if seen is None:
-                seen = looked(path, name)
-                if state_of(path, storage_options) == state:
-                    remember(seen, path, state, "columns", name)
+            seen = known(lambda: looked(path, name), path, storage_options, "columns", name)
             _seen.keep(key, stamp, seen)
         return seen
 

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -145,6 +145,15 @@ class Data:
     sums: np.ndarray[Any, Any] | None = None
     cached: int = 0
     skipped: int = 0
+
+    def mask(self, level: int) -> np.ndarray[Any, Any] | None:
+        """Which lists of a level are not None; None if all are."""
+        return self.level_valid[level] if level < len(self.level_valid) else None
+
+    @property
+    def nbytes(self) -> int:
+        """The size in memory."""
+        return sum(part.nbytes for part in (self.values, *self.offsets) if part is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,13 +435,17 @@ class Source(ABC):
         if self.npartitions is not None:
             return self._equal_parts(self.npartitions)
         step = self._entries_per_step(self.columns if needed is None else needed)
-        found, first = [], 0
+        return tuple(self._ranges(lambda file, _: self.cuts(file, step))) or self._empty()
+
+    def _ranges(self, cuts: Callable[[File, int], Iterable[int]]) -> list[Partition]:
+        """The ranges between the cuts of each file, given it and the number of entries before it."""
+        found: list[Partition] = []
+        first = 0
         for file in self.files:
-            for start, stop in pairwise(self.cuts(file, step)):
-                if stop > start:
-                    found.append(Partition(file.path, file.tree, start, stop, first + start))
+            ends = pairwise(cuts(file, first))
+            found += [Partition(file.path, file.tree, a, b, first + a) for a, b in ends if b > a]
             first += file.wanted
-        return tuple(found) or self._empty()
+        return found
 
     def cuts(self, file: File, step: int) -> list[int]:
         """Where the entries of a file are cut into ranges of about a step, from 0 to all of them.
@@ -491,12 +504,9 @@ class Source(ABC):
 
     def _equal_parts(self, count: int) -> tuple[Partition, ...]:
         cuts = {self.entries * i // count for i in range(count + 1)}
-        found, first = [], 0
-        for file in self.files:
-            inside = sorted({c - first for c in cuts if first < c < first + file.wanted} | {0, file.wanted})
-            for start, stop in pairwise(inside):
-                found.append(Partition(file.path, file.tree, start, stop, first + start))
-            first += file.wanted
+        found = self._ranges(
+            lambda file, first: sorted({c - first for c in cuts if first < c < first + file.wanted} | {0, file.wanted})
+        )
         if len(self.files) <= 1:  # keep the number asked for, even where some are empty
             path, tree = (self.files[0].path, self.files[0].tree) if self.files else ("", "")
             while len(found) < count:
@@ -572,12 +582,6 @@ def _check_entries(partition: Partition, needs: Mapping[str, Need], found: Mappi
         entries = len(data.offsets[0]) - 1 if data.offsets else len(data.values)  # type: ignore[arg-type]
         if entries != len(partition):
             raise DamagedFileError(f"Column {name!r} of {partition} has {entries} entries, not {len(partition)}.")
-
-
-def located(error: Exception, partition: Partition) -> Exception:
-    """The error with a note that says which range it came from."""
-    error.add_note(f"while reading {partition}")
-    return error
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import uproot
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementError, MissingTreeError, nearest, suggestion
-from hepgraph.io.access.files import Options, edge, is_remote, sniff
+from hepgraph.io.access.files import Options, edge, sniff
 from hepgraph.io.access.handles import Handles, settings_of
-from hepgraph.io.access.remote import Patience, met, patiently, system_options
+from hepgraph.io.access.remote import met, system_options
 from hepgraph.io.source import Data, File, Need, Partition, Source
 
 T = TypeVar("T")
@@ -52,15 +52,9 @@ def borrowed(path: str, tree: str | None, options: Options) -> Iterator[Opened]:
     def key_of(opened: Opened) -> Hashable:
         return path, opened.name, settings
 
-    with handles.borrow((path, tree, settings), path, lambda: _patiently(path, tree, options or {}), key_of) as opened:
+    key = path, tree, settings
+    with handles.borrow(key, path, lambda: _open(path, tree, options or {}), key_of, options) as opened:
         yield opened
-
-
-def _patiently(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
-    """The open tree; a remote file is tried again when the trouble may pass."""
-    if not is_remote(path):
-        return _open(path, tree, options)
-    return patiently(lambda: _open(path, tree, options), Patience.of(options))
 
 
 def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:

@@ -37,6 +37,17 @@ def parsed(text: str, level: int) -> tuple[Any, Any]:
     return module, made
 
 
+def optimised(text: str, level: int, vectors: bool = True) -> tuple[Any, Any]:
+    """As `parsed`, after LLVM's passes for this level, with `vectors` made of loops or not."""
+    module, made = parsed(text, level)
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    options.loop_vectorization = vectors
+    options.loop_unrolling = options.loop_interleaving = False  # they take as long as all others, and gain little
+    builder = llvm.create_pass_builder(made, options)
+    builder.getModulePassManager().run(module, builder)
+    return module, made
+
+
 def name_of(text: str, how: str) -> str:
     """The key of object code: the text, how it is made, the machine, and the versions of all that made it."""
     kind, cpu, features = target()

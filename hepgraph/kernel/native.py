@@ -30,19 +30,15 @@ def name_of(text: str, level: int) -> str:
 
 def optimised(text: str, level: int = 2) -> Any:
     """The module after LLVM's passes, with the machine that it is for."""
-    module, maker = compiler.parsed(text, level)
     if level == 1:
+        module, maker = compiler.parsed(text, level)
         passes = llvm.create_new_module_pass_manager()
         for name in QUICK:
             getattr(passes, f"add_{name}_pass")()
         passes.run(module, llvm.create_pass_builder(maker, llvm.create_pipeline_tuning_options()))
         return module, maker
-    options = llvm.create_pipeline_tuning_options(speed_level=level)
-    # lists have a few elements: unrolled or vectorised loops take twice as long to compile, and no less to run
-    options.loop_unrolling = options.loop_vectorization = options.loop_interleaving = False
-    builder = llvm.create_pass_builder(maker, options)
-    builder.getModulePassManager().run(module, builder)
-    return module, maker
+    # lists have a few elements: vectors of loops take twice as long to compile, and no less to run
+    return compiler.optimised(text, level, vectors=False)
 
 
 def level_of(text: str) -> int:

@@ -15,10 +15,10 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
-from hepgraph.functions.lines import code_at, enter, user_code
+from hepgraph.functions.lines import as_one, begins, call_users, code_at, entered, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
-from hepgraph.graph.canonical import TOTAL, comparisons, take, up
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, items, move, record_of, type_of
+from hepgraph.graph.canonical import TOO_EARLY, TOTAL, comparisons, take, up
+from hepgraph.graph.form import Form, Record, Scalar, deepest, innermost, items, move, record_of, type_of
 from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
 from hepgraph.graph.ops import is_numpys, names_of
 from hepgraph.io.source import Origin, Source
@@ -26,7 +26,7 @@ from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
-from hepgraph.lazy.typed import LAYOUT, LazyArrayType, LazyType, Listed
+from hepgraph.lazy.typed import NO_LAYOUT, LazyArrayType, LazyType, Listed
 
 # filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
@@ -104,8 +104,7 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         return ()
 
     def _at(self, name: str) -> Lazy:
-        """The array in a variation that it does not know: as it is."""
-        return self
+        return self  # in a variation that it does not know
 
     @property
     def npartitions(self) -> int:
@@ -137,13 +136,16 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     # getting and setting
 
     def __getitem__(self, where: Any) -> Any:
-        enter()
-        found = HOOKS["getitem"](self, where)
-        return self.__copy__() if found is self else found
+        began = begins()
+        try:
+            found = HOOKS["getitem"](self, where)
+            return self.__copy__() if found is self else found
+        finally:
+            if began:
+                entered.at = False
 
     def __setitem__(self, where: Any, what: Any) -> None:
-        enter()
-        HOOKS["setitem"](self, where, what)
+        as_one(HOOKS["setitem"], self, where, what)
 
     def __delitem__(self, where: Any) -> None:
         new = FUNCTIONS[ak.without_field](self, where)
@@ -152,7 +154,14 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("__", "_repr_", "_ipython")):
             raise AttributeError(name)
-        enter()
+        began = begins()
+        try:
+            return self._attribute(name)
+        finally:
+            if began:
+                entered.at = False
+
+    def _attribute(self, name: str) -> Any:
         record = record_of(self._form)
         if record is not None:
             users = behaviors.attribute(self, record.name, name)
@@ -188,7 +197,14 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     # NumPy and awkward
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        enter()
+        began = begins()
+        try:
+            return self._operation(ufunc, method, inputs, kwargs)
+        finally:
+            if began:
+                entered.at = False
+
+    def _operation(self, ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if method != "__call__":
             if method == "reduce" and ufunc in _REDUCTIONS:
                 return FUNCTIONS[_REDUCTIONS[ufunc]](*inputs, **{"axis": 0, **kwargs})
@@ -200,10 +216,9 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         if any(isinstance(x, Lazy) and record_of(x._form) is not None for x in inputs):
             custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
             if custom is not None:
-                return custom(*inputs)
-        special = UFUNCS.get(ufunc.__name__)
-        if special is not None:
-            result = special(*inputs)
+                return call_users(custom, *inputs)
+            special = UFUNCS.get(ufunc.__name__)
+            result = NotImplemented if special is None else special(*inputs)
             if result is not NotImplemented:
                 return result
         forms, rows, guard = together(inputs)
@@ -216,24 +231,25 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         return results[0] if len(results) == 1 else tuple(results)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        enter()
         found = NUMPY_FUNCTIONS.get(func)
         if found is not None:
-            return _handed_out(found(*args, **kwargs))
+            return _handed_out(as_one(found, *args, **kwargs))
         raise UnsupportedError(
             f"numpy.{func.__name__} cannot be recorded. Use the ak.* function that does the same, "
             "hg.map_partitions(function, ...) for any function of arrays, or .compute() first."
         )
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
-        enter()
         for each in array_likes:
             if getattr(type(each), "_varies", False):
                 return each.__awkward_function__(func, array_likes, args, kwargs)
-        found = FUNCTIONS.get(func)
-        if found is None:
-            return _handed_out(FUNCTIONS.without(func, args, kwargs))
-        return _handed_out(found(*args, **kwargs))
+        began = begins()
+        try:
+            found = FUNCTIONS.get(func)
+            return _handed_out(FUNCTIONS.without(func, args, kwargs) if found is None else found(*args, **kwargs))
+        finally:
+            if began:
+                entered.at = False
 
     # what only a computed array can answer
 
@@ -250,9 +266,8 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
 
     def __iter__(self) -> NoReturn:
         raise LazyError(
-            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at "
-            ".head(), or use "
-            ".compute() first."
+            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at .head(), or "
+            "use .compute() first."
         )
 
     def __contains__(self, element: object) -> NoReturn:
@@ -296,8 +311,8 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def layout(self) -> Any:
         """Nothing to use: awkward's error messages ask it for its backend; anybody else gets an error."""
         if sys._getframe(1).f_globals.get("__name__", "").partition(".")[0] not in ("awkward", "hepgraph"):
-            LAYOUT.none("")
-        return LAYOUT
+            NO_LAYOUT.none("")
+        return NO_LAYOUT
 
     @property
     def nbytes(self) -> Any:
@@ -408,10 +423,8 @@ def _kind(x: Any) -> Any:
     """The key of awkward's overloads of ufuncs: the name of a record, the type of a number."""
     if not isinstance(x, Lazy):
         return type(x)
-    form = x._form
-    while isinstance(form, Option | List):
-        form = form.content
-    return form.name if isinstance(form, Record) else form.node.dtype.type
+    found = innermost(x._form)
+    return found.name if isinstance(found, Record) else found.node.dtype.type
 
 
 def _handed_out(result: Any) -> Any:
@@ -461,6 +474,9 @@ def origin_of(rows: Space, form: Form | None = None) -> Origin:
     raise LazyError("this value does not come from any dataset")
 
 
+_NUMBERS = (bool, int, float, complex, str, np.generic)
+
+
 def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]]:
     """The forms of several arguments of one operation, and the rows that they share.
 
@@ -478,17 +494,21 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
             raise different_rows(lazy[0], other)
         if other._guard is not guard and set(other._guard) != set(guard):
             raise different_masks(lazy[0], other)
-    forms = []
+    forms: list[Form] = []
     for arg in inputs:
-        if isinstance(arg, Lazy):
-            forms.append(moved.get(id(arg), arg)._form)
-        elif isinstance(arg, bool | int | float | complex | str | np.generic) or (
-            isinstance(arg, np.ndarray) and arg.ndim == 0
-        ):
+        if isinstance(arg, _NUMBERS) or (isinstance(arg, np.ndarray) and arg.ndim == 0):
             forms.append(Scalar(literal(arg)))
+        elif isinstance(arg, Lazy):
+            forms.append(moved.get(id(arg), arg)._form)
         else:
             forms.append(attached(arg, lazy[0])._form)
     return forms, rows, guard
+
+
+def each(op: str, inputs: Sequence[Any], *param: Any) -> Lazy:
+    """An operation of the table on arrays and numbers, element by element."""
+    forms, rows, guard = together(inputs)
+    return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
 
 
 def _beside(x: Lazy, like: Lazy) -> Lazy:
@@ -511,11 +531,10 @@ def _of_whole_lists(mask: Node) -> bool:
 
 def attached(arg: Any, like: Lazy) -> Lazy:
     """An eager array beside the events of a lazy one."""
-    if not isinstance(arg, ak.Array | np.ndarray | list | tuple):
+    if not isinstance(arg, (ak.Array, np.ndarray, list, tuple)):
         raise UnsupportedError(
-            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays "
-            "with one "
-            "entry for each event do"
+            f"{arg!r} ({type(arg).__name__}) does not go together with a lazy array; numbers, strings and arrays with "
+            "one entry for each event do"
         )
     try:
         return HOOKS["attach"](arg, like)  # type: ignore[no-any-return]
@@ -529,16 +548,11 @@ def different_rows(a: Lazy, b: Lazy) -> Exception:
     """The error for two arrays whose rows are not the same things."""
     if a._rows is b._rows is TOTAL:
         return UnsupportedError(
-            "These are reductions over different datasets, which are known only after each was read. Compute "
-            "them first: "
-            "a, b = hg.compute([a, b]), then combine a and b."
+            "These are reductions over different datasets, which are known only after each was read. Compute them "
+            "first: a, b = hg.compute([a, b]), then combine a and b."
         )
     if TOTAL in (a._rows, b._rows):
-        return UnsupportedError(
-            "A reduction over the whole dataset is known only after all of it was read, so it cannot be used in "
-            "the same "
-            "pass with arrays of events. Compute it first: value = reduction.compute(), then use value."
-        )
+        return UnsupportedError(TOO_EARLY)
     if a._rows.kind == b._rows.kind == "events":
         one, two = origin_of(a._rows).source, origin_of(b._rows).source
         if one.name == two.name:
@@ -581,8 +595,3 @@ def _chained() -> str:
 def _line_of(mask: Node) -> str:
     code = code_at(mask.line) if mask.line else ""
     return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"
-
-
-def records(x: Lazy) -> Record | None:
-    """The record at the heart of an array, None if there is none."""
-    return record_of(x._form)

@@ -13,6 +13,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import UnsupportedError
+from hepgraph.functions.lines import call_users
 
 _PACKAGES = sys.stdlib_module_names | {"awkward", "coffea", "hepgraph", "numpy", "vector"}
 MISSING = object()
@@ -45,7 +46,7 @@ def attribute(v: Any, record: str | None, name: str) -> Any:
     if owner is None or not _by_user(owner):
         return MISSING
     found = vars(owner)[name]
-    return found.__get__(v, type(v)) if hasattr(found, "__get__") else found
+    return call_users(found.__get__, v, type(v)) if hasattr(found, "__get__") else found
 
 
 def names(record: str) -> list[str]:

@@ -41,31 +41,49 @@ def broadcast(
     """
     if depth == 0 or (stop is not None and stop(forms)):
         return leaf(list(forms), at)
+    deep, optional = _nested(forms)
+    if optional and (options or deep):
+        valid, inner = _without_none(forms)
+        guard = (*guard, valid)
+        return option(valid, broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=guard))
+    if not deep:
+        return leaf(list(forms), at)
+    target, size, contents = matched(forms, at, guard)
+    depth = None if depth is None else depth - 1
+    return List(target, broadcast(contents, target, leaf, options=options, depth=depth, stop=stop, guard=guard), size)
+
+
+def _nested(forms: Sequence[Form]) -> tuple[bool, bool]:
+    """Whether there are lists among some forms, None or not, and whether some may be None."""
     deep = optional = False
     for form in forms:
         if isinstance(form, Option):
-            optional = True
-            deep = deep or isinstance(form.content, List)
-        elif isinstance(form, List):
-            deep = True
-    if optional and (options or deep):
-        pairs = [unwrap(form) for form in forms]
-        valid = TRUE
-        for mask, _ in pairs:
-            valid = both(valid, mask)
-        inner = [form for _, form in pairs]
-        return option(
-            valid,
-            broadcast(inner, at, leaf, options=options, depth=depth, stop=stop, guard=(*guard, valid)),
-        )
-    if not deep:
-        return leaf(list(forms), at)
+            optional, form = True, form.content
+        deep = deep or isinstance(form, List)
+    return deep, optional
+
+
+def _without_none(forms: Sequence[Form]) -> tuple[Node, list[Form]]:
+    """Where none of some forms is None, and what they are there."""
+    valid, pairs = TRUE, [unwrap(form) for form in forms]
+    for mask, _ in pairs:
+        valid = both(valid, mask)
+    return valid, [form for _, form in pairs]
+
+
+def matched(forms: Sequence[Form], at: Space, guard: tuple[Node, ...]) -> tuple[Space, int | None, list[Form]]:
+    """The lists of one level matched: the space of their elements, their length if it is fixed, and what each holds.
+
+    What is no list has one value for all elements of each.
+    """
     lists = [form for form in forms if isinstance(form, List)]
     target = common_lists(lists, at)
     size = next((form.size for form in lists if form.space is target), None)
-    contents = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
-    below = None if depth is None else depth - 1
-    return List(target, broadcast(contents, target, leaf, options=options, depth=below, stop=stop, guard=guard), size)
+    return (
+        target,
+        size,
+        [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms],
+    )
 
 
 def not_as_numpy(forms: Sequence[Form]) -> None:
@@ -97,7 +115,7 @@ def _fixed_beside_none(forms: Sequence[Form]) -> bool:
 def _regular(form: Form) -> int | None:
     """The depth of an array whose lists all have a fixed length, else None."""
     depth = 0
-    while isinstance(form, Option | List):
+    while isinstance(form, (Option, List)):
         if isinstance(form, List):
             if form.size is None:
                 return None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from hepgraph.graph.interpreter import build
 from hepgraph.graph.kinds import Extent
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.forms import columns_of_form, data_of_layout
-from hepgraph.io.required import level_name, texts_of
+from hepgraph.io.required import has_level, texts_of
 from hepgraph.io.source import Column, Data
 from hepgraph.lazy.array import HOOKS
 
@@ -121,8 +122,8 @@ class Call:
 
 def called(taken: Snapshot, setup: Snapshot | None, arrays: Sequence[Any], title: str) -> Any:
     """The result of the function for some arrays in the places of the lazy ones."""
-    function, template, more = taken.value
-    args, kwargs = _fill(template, arrays), _fill(more, arrays)
+    function, *template = taken.value
+    args, kwargs = mapped(template, lambda part: arrays[part.index] if isinstance(part, Slot) else part)
     if setup is not None:
         args = (once(setup, title), *args)
     try:
@@ -170,8 +171,8 @@ def once(setup: Snapshot, title: str) -> Any:
 
 def _fits(found: str, column: Column) -> bool:
     """Whether a type that came can be used as the recorded one: the same, or without the options."""
-    plain = column.type.replace("?", "").replace("option[", "").replace("]", "")
-    return found in (column.type, plain) or found.replace("?", "").replace("option[", "").replace("]", "") == plain
+    one, other = (kind.replace("?", "").replace("option[", "").replace("]", "") for kind in (found, column.type))
+    return found == column.type or one == other
 
 
 def _new_none(data: Data, found: str, column: Column) -> bool:
@@ -207,11 +208,7 @@ class Returned:
         return offsets_of(counts)
 
     def _of(self, path: str, level: int) -> Data:
-        for name, data in self.data.items():
-            column = self.columns[name]
-            if len(column.levels) > level and level_name(column, level) == path:
-                return data
-        raise ShapeError(f"the result has no lists at {path!r}")
+        return next(data for name, data in self.data.items() if has_level(self.columns[name], path, level))
 
     def values(self, path: str) -> Any:
         """The flat values of one leaf of the result."""
@@ -242,8 +239,7 @@ class Returned:
             valid = self.data[path].valid
             return None if valid is None else self._spread(valid, len(self.columns[path].levels))
         assert isinstance(level, int)
-        masks = self._of(path, level).level_valid
-        valid = masks[level] if level < len(masks) else None
+        valid = self._of(path, level).mask(level)
         return None if valid is None else self._spread(valid, level)
 
     def _records(self, path: str) -> Any:
@@ -252,21 +248,29 @@ class Returned:
                 if record.name == path:
                     valid = self.data[name].records.get(path)
                     return None if valid is None else self._spread(valid, record.level)
-        raise ShapeError(f"the result has no records at {path!r} that may be None")
+        raise AssertionError(path)
 
 
-def _fill(part: Any, arrays: Sequence[Any]) -> Any:
-    match part:
-        case Slot(i):
-            return arrays[i]
-        case tuple():
-            return tuple(_fill(p, arrays) for p in part)
-        case list():
-            return [_fill(p, arrays) for p in part]
-        case dict():
-            return {k: _fill(v, arrays) for k, v in part.items()}
-        case _:
-            return part
+def mapped(nest: Any, change: Callable[[Any], Any]) -> Any:
+    """A nest of dicts, lists and tuples with what it holds changed; containers keep their types.
+
+    >>> mapped({"a": [1, (2,)]}, lambda x: 10 * x)
+    {'a': [10, (20,)]}
+    """
+    match nest:
+        case Mapping():
+            made = {key: mapped(value, change) for key, value in nest.items()}
+            if type(nest) is dict:
+                return made
+            other: Any = copy.copy(nest)
+            for key, value in made.items():
+                other[key] = value
+            return other
+        case tuple() if hasattr(nest, "_fields"):
+            return type(nest)(*(mapped(value, change) for value in nest))
+        case list() | tuple():
+            return type(nest)(mapped(value, change) for value in nest)
+    return change(nest)
 
 
 def as_awkward(layout: Any) -> ak.Array:

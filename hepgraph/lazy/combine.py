@@ -12,8 +12,8 @@ from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.graph.canonical import TRUE, filtered, inc, leg, lift, ordinal, pulled, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Space, space
-from hepgraph.lazy.array import Lazy, together
-from hepgraph.lazy.reduce import at_level, function, level_of, record_name
+from hepgraph.lazy.array import FUNCTIONS, Lazy, together
+from hepgraph.lazy.reduce import at_level, level_of, record_name
 from hepgraph.lazy.rules import Opaque
 
 
@@ -40,36 +40,26 @@ def _combinations(
     return Lazy(at_level(form, array._rows, level, lists), array._rows, array._guard)
 
 
-@function(ak.combinations)
-def combinations(
-    array: Lazy,
-    n: int,
-    *,
-    replacement: bool = False,
-    axis: Any = 1,
-    fields: Any = None,
-    parameters: Any = None,
-    with_name: str | None = None,
-) -> Lazy:
-    """All ways to choose n elements of each list, in order."""
-    name = record_name(parameters, with_name)
-    return _combinations(array, n, replacement, axis, fields, name, False)
+def _combining(plain: Any, index: bool) -> None:
+    """All ways to choose n elements of each list, in order; with `index`, their positions."""
+
+    def rule(
+        array: Lazy,
+        n: int,
+        *,
+        replacement: bool = False,
+        axis: Any = 1,
+        fields: Any = None,
+        parameters: Any = None,
+        with_name: str | None = None,
+    ) -> Lazy:
+        return _combinations(array, n, replacement, axis, fields, record_name(parameters, with_name), index)
+
+    FUNCTIONS[plain] = rule
 
 
-@function(ak.argcombinations)
-def argcombinations(
-    array: Lazy,
-    n: int,
-    *,
-    replacement: bool = False,
-    axis: Any = 1,
-    fields: Any = None,
-    parameters: Any = None,
-    with_name: str | None = None,
-) -> Lazy:
-    """The positions of all ways to choose n elements of each list."""
-    name = record_name(parameters, with_name)
-    return _combinations(array, n, replacement, axis, fields, name, True)
+_combining(ak.combinations, index=False)
+_combining(ak.argcombinations, index=True)
 
 
 def _cartesian(arrays: Any, axis: Any, nested: Any, name: str | None, index: bool) -> Lazy:
@@ -148,17 +138,16 @@ def _nested(blocks: Sequence[tuple[List, list[Form]]], names: Sequence[str], is_
     return record
 
 
-@function(ak.cartesian)
-def cartesian(
-    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None
-) -> Lazy:
+def _multiplying(plain: Any, index: bool) -> None:
     """All pairs (triples, ...) of elements of several lists; nested: a list for each element of the first."""
-    return _cartesian(arrays, axis, nested, record_name(parameters, with_name), False)
+
+    def rule(
+        arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None
+    ) -> Lazy:
+        return _cartesian(arrays, axis, nested, record_name(parameters, with_name), index)
+
+    FUNCTIONS[plain] = rule
 
 
-@function(ak.argcartesian)
-def argcartesian(
-    arrays: Any, axis: Any = 1, *, nested: Any = None, parameters: Any = None, with_name: str | None = None
-) -> Lazy:
-    """The positions of all pairs (triples, ...) of elements of several lists."""
-    return _cartesian(arrays, axis, nested, record_name(parameters, with_name), True)
+_multiplying(ak.cartesian, index=False)
+_multiplying(ak.argcartesian, index=True)

@@ -28,7 +28,7 @@ from hepgraph.graph.canonical import (
 )
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, move, option, unwrap
 from hepgraph.graph.kinds import stays
-from hepgraph.graph.node import Map, Node, Space, literal, map_, space
+from hepgraph.graph.node import Map, Node, Space, as_map, as_node, literal, map_, space
 from hepgraph.lazy.array import HOOKS, Lazy, attached, different_masks, together
 from hepgraph.lazy.broadcast import broadcast, realigned
 from hepgraph.lazy.join import joined, settled
@@ -54,19 +54,17 @@ def getitem(x: Lazy, where: Any) -> Any:
         case int() | np.integer():
             raise LazyError(
                 f"Row {where} of a lazy array is not known before it is computed; look at rows with "
-                f".head(n)[{where}], or "
-                f"take the element {where} of each list with x[:, {where}]."
+                f".head(n)[{where}], or take the element {where} of each list with x[:, {where}]."
             )
         case None:
             raise UnsupportedError("a new axis before the rows cannot be recorded; x[:, np.newaxis] can")
         case e if e is Ellipsis:
             return x
         case _:
-            if isinstance(where, list | np.ndarray) and len(where) and np.asarray(where).dtype.kind in "iu":
+            if isinstance(where, (list, np.ndarray)) and len(where) and np.asarray(where).dtype.kind in "iu":
                 raise UnsupportedError(
-                    "Rows cannot be picked by their numbers: which partition holds them depends on the whole "
-                    "dataset. Cut "
-                    "with a mask, look at .head(), or use .compute() first."
+                    "Rows cannot be picked by their numbers: which partition holds them depends on the whole dataset. "
+                    "Cut with a mask, look at .head(), or use .compute() first."
                 )
             return _by_array(x, attached(where, x))
 
@@ -101,9 +99,8 @@ def _by_array(x: Lazy, index: Lazy) -> Lazy:
         raise different_masks(x, index)
     if _is_regular(index._form):
         raise UnsupportedError(
-            "All lists of this slice have the same fixed length, and awkward takes such a slice as NumPy does: "
-            "for whole "
-            "rows. Say that it is one of lists: x[ak.from_regular(index)]."
+            "All lists of this slice have the same fixed length, and awkward takes such a slice as NumPy does: for "
+            "whole rows. Say that it is one of lists: x[ak.from_regular(index)]."
         )
     return Lazy(_by_lists(x._form, index._form, x._rows, x._guard), x._rows, x._guard)
 
@@ -183,11 +180,8 @@ def _pointed(lists: List, index: Node, present: Node, guard: tuple[Node, ...]) -
     maps: list[Map] = []
     at = index
     while at.op == "take":
-        m, below = at.args
-        assert isinstance(m, Map)
-        assert isinstance(below, Node)
-        maps.append(m)
-        at = below
+        maps.append(as_map(at.args[0]))
+        at = as_node(at.args[1])
     top = lists.space.parent
     if at.op == "ordinal" and at.space is lists.space and top is not None and all(stays(m, top) for m in maps):
         form = lists.content
@@ -195,7 +189,7 @@ def _pointed(lists: List, index: Node, present: Node, guard: tuple[Node, ...]) -
             form = move(form, m)
         return form
     assert index.space is not None
-    must = both(conjunction([lift(mask, index.space) for mask in guard], index.space), present)
+    must = both(conjunction(guard, index.space), present)
     m = map_("gather", index.space, lists.space, (index, must), True)
     return move(lists.content, m)
 
@@ -215,14 +209,14 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
         where = where[:-1]
     if not where:
         return x
-    if Ellipsis in [part for part in where if not isinstance(part, ak.Array | np.ndarray)]:
+    if Ellipsis in [part for part in where if not isinstance(part, (ak.Array, np.ndarray))]:
         i = next(i for i, part in enumerate(where) if part is Ellipsis)
         used = sum(part is not None for part in where) - 1
         fill = (slice(None),) * max(0, x.ndim - used)
         where = (*where[:i], *fill, *where[i + 1 :])
     _plain_axes(where)
     first, *rest = where
-    if isinstance(first, Lazy | ak.Array | np.ndarray | list | slice):
+    if isinstance(first, (Lazy, ak.Array, np.ndarray, list, slice)):
         x = getitem(x, first)
     else:
         getitem(x, first)  # raises with the right words
@@ -233,12 +227,12 @@ def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
 
 def _plain_axes(where: tuple[Any, ...]) -> None:
     """Refuses what NumPy pairs up: an axis picked by a list or array, and others beside it."""
-    arrays = [part for part in where if isinstance(part, ak.Array | np.ndarray | list)]
+    arrays = [part for part in where if isinstance(part, (ak.Array, np.ndarray, list))]
     if not arrays:
         return
     if len(arrays) > 1 or (isinstance(arrays[0], Lazy) and deepest(arrays[0]._form) > 0 and len(where) > 1):
         raise UnsupportedError("a slice can hold only one array or list, in two steps: x[a][:, b]")
-    picks = [i for i, part in enumerate(where) if isinstance(part, int | np.integer | ak.Array | np.ndarray | list)]
+    picks = [i for i, part in enumerate(where) if isinstance(part, (int, np.integer, ak.Array, np.ndarray, list))]
     if picks[-1] - picks[0] >= len(picks) or (isinstance(arrays[0], Lazy) and any(part is None for part in where)):
         raise UnsupportedError("indices on both sides of a slice cannot be recorded; slice in two steps, x[a][:, b]")
 
@@ -255,24 +249,21 @@ def _below(form: Form, where: Sequence[Any], at: Space, guard: tuple[Node, ...])
         one = space("one", at)
         return List(one, _below(move(form, up(one)), where[1:], one, guard), 1)
     valid, inner = unwrap(form)
-    must = both(conjunction([lift(mask, at) for mask in guard], at), valid)
+    must = both(conjunction(guard, at), valid)
     return option(valid, _axis(inner, where, at, guard, must))
 
 
 def _axis(form: Form, where: Sequence[Any], at: Space, guard: tuple[Node, ...], must: Node) -> Form:
     first, rest = where[0], where[1:]
     if isinstance(form, Record):
-        fields = {name: _below(form[name], where, at, guard) for name in form}
-        return Record(fields, form.name, form.tuple)
+        return form.plain(lambda field: _below(field, where, at, guard))
     if not isinstance(form, List):
         raise ShapeError("the slice has more axes than the array has list levels")
     match first:
         case bool():
             raise UnsupportedError("a single True or False is no slice of a lazy array")
         case int() | np.integer():
-            _check_size(form, int(first))
-            m = map_("pick", at, form.space, (must,), ("at", 0, int(first)))
-            return _below(move(form.content, m), rest, at, guard)
+            return _below(_element(form, int(first), at, must), rest, at, guard)
         case slice():
             content = List(form.space, _below(form.content, rest, form.space, guard), form.size)
             return _sliced(content, first, at)
@@ -313,27 +304,32 @@ def _sliced(form: List, cut: slice, at: Space) -> Form:
         if cut.stop < 0:
             end = apply("add", [length, end])
         mask = both(mask, apply("less", [position, end]))
-    if step != 1:
-        phase = apply("remainder", [apply("subtract", [position, begin]), literal(step)])
-        mask = both(mask, apply("equal", [phase, literal(0)]))
+    mask = both(mask, _every(step, position, begin))
     kept = filtered(form.space, mask)
     size = None if form.size is None else len(range(*cut.indices(form.size)))
     return List(kept, move(form.content, inc(kept)), size)
 
 
-def _check_size(form: List, k: int) -> None:
+def _every(step: int, position: Node, begin: Node) -> Node:
+    """The mask of every so-manieth place, from some place on."""
+    if step == 1:
+        return TRUE
+    return apply("equal", [apply("remainder", [apply("subtract", [position, begin]), literal(step)]), literal(0)])
+
+
+def _element(form: List, k: int, at: Space, must: Node) -> Form:
+    """The element at a place of each list, which must be there."""
     if form.size is not None and not -form.size <= k < form.size:
         raise RangeError(f"index {k} is out of range: these lists have {form.size} elements")
+    return move(form.content, map_("pick", at, form.space, (must,), ("at", 0, k)))
 
 
 def _listed(form: List, chosen: list[int], rest: Sequence[Any], at: Space, guard: Any, must: Node) -> Form:
     """The elements at fixed positions of each list, which must all be there."""
     parts = []
     for k in chosen:
-        _check_size(form, k)
         one = space("one", at)
-        m = map_("pick", at, form.space, (must,), ("at", 0, k))
-        parts.append(List(one, move(move(form.content, m), up(one)), 1))
+        parts.append(List(one, move(_element(form, k, at, must), up(one)), 1))
     whole = joined(parts, at) if parts else List(filtered(form.space, literal(False)), form.content)
     return List(whole.space, _below(whole.content, rest, whole.space, guard), len(chosen))
 
@@ -347,8 +343,7 @@ def _rows_slice(x: Lazy, cut: slice) -> Lazy:
     if x._rows.kind != "events" or x._guard:
         raise UnsupportedError(
             "Which rows a slice of a selection holds depends on the whole dataset. Slice the events before the "
-            "selection, "
-            "look at the first rows with .head(n), or compute first."
+            "selection, look at the first rows with .head(n), or compute first."
         )
     start, stop, step = cut.indices(x.source.entries)
     if step < 0:
@@ -358,10 +353,7 @@ def _rows_slice(x: Lazy, cut: slice) -> Lazy:
         TRUE if start == 0 else apply("greater_equal", [entry, literal(start)]),
         TRUE if stop >= x.source.entries else apply("less", [entry, literal(stop)]),
     )
-    if step != 1:
-        phase = apply("remainder", [apply("subtract", [entry, literal(start)]), literal(step)])
-        mask = both(mask, apply("equal", [phase, literal(0)]))
-    return Lazy(x._form, x._rows, conjuncts(mask))
+    return Lazy(x._form, x._rows, conjuncts(both(mask, _every(step, entry, literal(start)))))
 
 
 # assignment
@@ -370,11 +362,10 @@ def _rows_slice(x: Lazy, cut: slice) -> Lazy:
 def setitem(x: Lazy, where: Any, what: Any) -> None:
     """`x[where] = what`: a new field, or another value for one, of this handle alone."""
     path = (where,) if isinstance(where, str) else where
-    if not (isinstance(path, tuple | list) and path and all(isinstance(name, str) for name in path)):
+    if not (isinstance(path, (tuple, list)) and path and all(isinstance(name, str) for name in path)):
         raise LazyError(
-            "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some "
-            "elements, use "
-            "ak.where(mask, new, old)."
+            "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some elements, "
+            "use ak.where(mask, new, old)."
         )
     if isinstance(what, Lazy) and what._varies:
         HOOKS["assign"](x, where, what)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from hepgraph.errors import UnsupportedError
 from hepgraph.graph.canonical import BOOL, TEXT, TRUE, full, inc, merged, pulled
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
+from hepgraph.graph.form import Fields, Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Space, map_, space
 
 
@@ -68,7 +68,7 @@ def _part(s: Space, i: int) -> Space:
     return part
 
 
-class _Common(Mapping[str, Form]):
+class _Common(Fields):
     """The fields that all records of a concatenation have; each is merged when it is read."""
 
     __slots__ = ("booleans", "names", "records", "space")
@@ -80,14 +80,8 @@ class _Common(Mapping[str, Form]):
     def __getitem__(self, name: str) -> Form:
         return _merged([record[name] for record in self.records], self.space, self.booleans)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.names)
-
     def __contains__(self, name: object) -> bool:
         return all(name in record.fields for record in self.records)
-
-    def __len__(self) -> int:
-        return len(self.names)
 
     @property
     def optional(self) -> bool:

@@ -20,8 +20,7 @@ import numpy as np
 
 from hepgraph.errors import FieldError
 from hepgraph.graph.form import Record, record_of
-from hepgraph.lazy.array import Lazy, together
-from hepgraph.lazy.broadcast import elementwise
+from hepgraph.lazy.array import Lazy, each
 
 # What a coordinate may be called beside pt, or px and py; and beside x and y, or rho. A jet with pt may have a time t,
 # a lifetime tau or a rho, which are coordinates only in a record whose name says that it is a vector.
@@ -50,7 +49,7 @@ def system(v: Any) -> dict[str, str]:
         return coordinates(record)
     if isinstance(v, dict):  # a single vector of numbers
         return {c: c for c in v}
-    if not isinstance(v, ak.Array | ak.Record):
+    if not isinstance(v, (ak.Array, ak.Record)):
         return {}
     layout = v.layout.array if isinstance(v, ak.Record) else v.layout
     return _system(set(ak.fields(v)).__contains__, layout.purelist_parameter("__record__") in VECTORS)
@@ -92,7 +91,7 @@ def dimension(v: Any) -> int:
 
 def constant(v: Any) -> Any:
     """A single vector of scikit-hep vector (`vector.obj`) as its coordinates; anything else as it is."""
-    if isinstance(v, ak.Array | ak.Record) or not hasattr(type(v), "azimuthal"):
+    if isinstance(v, (ak.Array, ak.Record)) or not hasattr(type(v), "azimuthal"):
         return v
     parts: list[Any] = [getattr(v, name, None) for name in ("azimuthal", "longitudinal", "temporal")]
     found = {c: value for part in parts if hasattr(part, "_asdict") for c, value in part._asdict().items()}
@@ -106,7 +105,7 @@ def need(v: Any, least: int, what: str) -> None:
     wanted = f"{what} needs {NAMES[least]}{' (pt and phi, or x and y)' * (least == 2)}"
     if isinstance(v, dict):
         raise FieldError(f"{wanted}; this vector has the coordinates {', '.join(v)}.")
-    if not isinstance(v, ak.Array | ak.Record):
+    if not isinstance(v, (ak.Array, ak.Record)):
         raise FieldError(
             f"{wanted}, not {v!r} ({type(v).__name__}). One vector for all is vector.obj(pt=..., eta=..., phi=...), "
             "one for each event or object ak.zip({'pt': ..., 'eta': ..., 'phi': ...})."
@@ -131,8 +130,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     `ak.where` of lists of which some are None raises, or gives lists of None of any length.
     """
     if isinstance(condition, Lazy):
-        forms, rows, guard = together([condition, a, b])
-        return Lazy(elementwise("where", forms, rows, guard), rows, guard)
+        return each("where", [condition, a, b])
     if isinstance(condition, ak.Array):
         return ak.transform(_where, condition, a, b)
     return np.where(condition, a, b) if isinstance(condition, np.ndarray) else (a if condition else b)
@@ -334,6 +332,40 @@ def gamma(v: Any) -> Any:
     return nan_to(np.inf, t(v) / tau(v))
 
 
+def magnitude(v: Any) -> Any:
+    """The length of a vector: of a four-vector, its mass."""
+    return {2: rho, 3: p, 4: tau}[dimension(v)](v)
+
+
+Named = tuple[
+    Callable[..., Any], int, tuple[str, ...]
+]  # a function, the least dimension, and its names in both dialects
+QUANTITIES: list[Named] = [
+    (x, 2, ("px", "x")),
+    (y, 2, ("py", "y")),
+    (z, 3, ("pz", "z")),
+    (rho, 2, ("pt", "rho")),
+    (rho2, 2, ("pt2", "rho2")),
+    (phi, 2, ("phi",)),
+    (eta, 3, ("eta",)),
+    (theta, 3, ("theta",)),
+    (costheta, 3, ("costheta",)),
+    (p, 3, ("p", "mag")),
+    (p2, 3, ("p2", "mag2")),
+    (t, 4, ("E", "energy", "e", "t")),
+    (t2, 4, ("E2", "energy2", "e2", "t2")),
+    (tau, 4, ("mass", "m", "M", "tau", "invariant_mass")),
+    (tau2, 4, ("mass2", "m2", "M2", "tau2")),
+    (rapidity, 4, ("rapidity",)),
+    (mt, 4, ("mt", "Mt", "transverse_mass")),
+    (mt2, 4, ("mt2", "Mt2", "transverse_mass2")),
+    (et, 4, ("et", "Et", "transverse_energy")),
+    (et2, 4, ("et2", "Et2", "transverse_energy2")),
+    (beta, 4, ("beta",)),
+    (gamma, 4, ("gamma",)),
+]
+
+
 # two vectors
 
 
@@ -362,3 +394,12 @@ def delta_angle(a: Any, b: Any) -> Any:
     """The angle between three-momenta, 0 to pi (rad)."""
     product = x(a) * x(b) + y(a) * y(b) + z(a) * z(b)
     return np.arccos(np.minimum(np.maximum(product / p(a) / p(b), -1), 1))
+
+
+BETWEEN: list[Named] = [
+    (delta_phi, 2, ("delta_phi", "deltaphi")),
+    (delta_eta, 3, ("delta_eta", "deltaeta")),
+    (delta_r, 3, ("delta_r", "deltaR")),
+    (delta_r2, 3, ("delta_r2", "deltaR2")),
+    (delta_angle, 3, ("deltaangle",)),
+]

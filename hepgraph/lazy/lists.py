@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import awkward as ak
@@ -141,47 +142,37 @@ def pad_none(array: Lazy, target: int, axis: Any = 1, *, clip: bool = False) -> 
     return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
 
 
-def _order(lists: List, at: Space, ascending: bool, stable: bool) -> Space:
-    valid, key = unwrap(lists.content)
-    if isinstance(key, List):
-        raise NotInnermost
-    if not isinstance(key, Scalar):
-        raise UnsupportedError("only numbers can be sorted; sort records by x[ak.argsort(x.pt, axis=1)]")
-    if key.node.dtype == TEXT:
-        raise Opaque
-    args = (lists.space, key.node) if valid is TRUE else (lists.space, key.node, valid)
-    return space("perm", at, args, (bool(ascending), bool(stable)))
+def _ordered(array: Lazy, axis: Any, name: str, ascending: bool, stable: bool, content: Callable[[List], Form]) -> Lazy:
+    """The lists ordered by their numbers, with what `content` says in the places of these."""
 
+    def lists(form: List, at: Space) -> Form:
+        valid, key = unwrap(form.content)
+        if isinstance(key, List):
+            raise NotInnermost
+        if not isinstance(key, Scalar):
+            raise UnsupportedError("only numbers can be sorted; sort records by x[ak.argsort(x.pt, axis=1)]")
+        if key.node.dtype == TEXT:
+            raise Opaque
+        args = (form.space, key.node) if valid is TRUE else (form.space, key.node, valid)
+        order = space("perm", at, args, (bool(ascending), bool(stable)))
+        return List(order, move(content(form), inc(order)))  # never of fixed length, as awkward has it
 
-def _needs_lists(array: Lazy, axis: Any, name: str) -> int:
     level = level_of(array, axis)
     if level == 0:
         raise UnsupportedError(f"{name} of the rows needs the whole dataset at once; use axis=1, or compute first")
-    return level
+    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
 
 
 @function(ak.argsort)
 def argsort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True) -> Lazy:
     """The positions that would sort each list."""
-
-    def lists(form: List, at: Space) -> Form:
-        order = _order(form, at, ascending, stable)
-        return List(order, Scalar(take(inc(order), ordinal(form.space))))  # never of fixed length, as awkward has it
-
-    level = _needs_lists(array, axis, "ak.argsort")
-    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+    return _ordered(array, axis, "ak.argsort", ascending, stable, lambda form: Scalar(ordinal(form.space)))
 
 
 @function(ak.sort)
 def sort(array: Lazy, axis: Any = -1, *, ascending: bool = True, stable: bool = True) -> Lazy:
     """Each list sorted."""
-
-    def lists(form: List, at: Space) -> Form:
-        order = _order(form, at, ascending, stable)
-        return List(order, move(form.content, inc(order)))
-
-    level = _needs_lists(array, axis, "ak.sort")
-    return Lazy(at_level(array._form, array._rows, level, lists), array._rows, array._guard)
+    return _ordered(array, axis, "ak.sort", ascending, stable, lambda form: form.content)
 
 
 @function(ak.unflatten)

@@ -8,15 +8,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.canonical import (
-    BOOL,
-    TRUE,
-    apply,
-    conjuncts,
-    filtered,
-    full,
-    inc,
-)
+from hepgraph.graph.canonical import BOOL, TRUE, apply, conjuncts, filtered, full, inc
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, option, unwrap
 from hepgraph.graph.node import Node, Space, literal
 from hepgraph.lazy.array import Lazy, together
@@ -51,8 +43,7 @@ def drop_none(array: Lazy, axis: Any = None) -> Lazy:
     def without(form: Form, depth: int) -> Form:
         valid, inner = unwrap(form)
         if isinstance(inner, Record):
-            fields = {name: without(inner[name], depth) for name in inner}
-            return option(valid, Record(fields, inner.name, inner.tuple))
+            return option(valid, inner.plain(lambda field: without(field, depth)))
         if isinstance(inner, List):
             s, content = inner.space, inner.content
             plain = level == depth and isinstance(content, Record) and not content.optional
@@ -76,31 +67,27 @@ def fill_none(array: Any, value: Any, axis: Any = -1) -> Any:
         raise UnsupportedError("ak.fill_none needs a plain number; use ak.where(ak.is_none(x), other, x)")
     level = None if axis is None else level_of(array, axis)
 
-    def fill(form: Form, depth: int, at: Space) -> Form:
+    def fill(form: Form, depth: int) -> Form:
         valid, inner = unwrap(form)
         if isinstance(inner, List):
             if valid is not TRUE and level in (None, depth):
                 raise UnsupportedError("a missing list cannot be filled with a number; use ak.drop_none or axis=-1")
-            return option(valid, List(inner.space, fill(inner.content, depth + 1, inner.space), inner.size))
+            return option(valid, List(inner.space, fill(inner.content, depth + 1), inner.size))
         if isinstance(inner, Record):
             if valid is not TRUE and level in (None, depth):
                 raise UnsupportedError("a missing record cannot be filled with a number; fill its fields")
-            return option(
-                valid, Record({name: fill(inner[name], depth, at) for name in inner}, inner.name, inner.tuple)
-            )
+            return option(valid, inner.plain(lambda field: fill(field, depth)))
         if valid is TRUE or level not in (None, depth):
             return form
         assert isinstance(inner, Scalar)
         return Scalar(apply("where", [valid, inner.node, typed(value)]))
 
-    return Lazy(fill(array._form, 0, array._rows), array._rows, array._guard)
+    return Lazy(fill(array._form, 0), array._rows, array._guard)
 
 
 def typed(value: Any) -> Node:
     """A literal with the dtype that awkward gives it."""
-    if isinstance(value, bool | int | float | complex):
-        return literal(np.asarray(value)[()])
-    return literal(value)
+    return literal(value if isinstance(value, str) else np.asarray(value))
 
 
 @function(ak.mask)

@@ -15,13 +15,13 @@ import numpy as np
 from hepgraph.errors import LazyError, ShapeError, UnsupportedError
 from hepgraph.functions.snapshot import REDUCERS, Snapshot
 from hepgraph.graph.canonical import TEXT, TOTAL, conjunction, filtered, inc
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, items, move, option, replaced
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, items, move, option, replaced
 from hepgraph.graph.node import Item, Node, Space, node, space
 from hepgraph.io.forms import columns_of_form
 from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import elementwise
-from hepgraph.lazy.call import RECORD, Call, Slot, as_array, as_awkward, called, once, read_only
+from hepgraph.lazy.call import RECORD, Call, Slot, as_array, as_awkward, called, mapped, once, read_only
 
 _CONVERSIONS = {
     "to_list", "to_numpy", "to_buffers", "to_json", "to_arrow", "to_arrow_table", "to_parquet", "to_feather",
@@ -73,19 +73,14 @@ def _title(function: Any) -> str:
     return f"ak.{name}" if module.startswith("awkward") else name
 
 
-def _emptied(part: Any, lazies: list[Lazy]) -> Any:
-    match part:
-        case Lazy():
-            lazies.append(part)
-            return Slot(len(lazies) - 1)
-        case tuple():
-            return tuple(_emptied(p, lazies) for p in part)
-        case list():
-            return [_emptied(p, lazies) for p in part]
-        case dict():
-            return {k: _emptied(v, lazies) for k, v in part.items()}
-        case _:
+def _emptied(nest: Any, lazies: list[Lazy]) -> Any:
+    def slot(part: Any) -> Any:
+        if not isinstance(part, Lazy):
             return part
+        lazies.append(part)
+        return Slot(len(lazies) - 1)
+
+    return mapped(nest, slot)
 
 
 def _example(taken: Snapshot, setup: Snapshot | None, forms: Sequence[Form], title: str) -> Any:
@@ -111,8 +106,7 @@ def _example(taken: Snapshot, setup: Snapshot | None, forms: Sequence[Form], tit
     if title.startswith("ak.") and len(result) != 3:
         raise UnsupportedError(
             f"{title} does not give one entry for each event, so its result would depend on how the data are "
-            "partitioned. "
-            "Use .compute() first."
+            "partitioned. Use .compute() first."
         )
     return ak.to_layout(result)
 
@@ -143,12 +137,14 @@ def _form_of(form: Any, call: Node, path: str, at: Space, level: int) -> Form:
     if form.is_option:
         content = form.content
         inner = _form_of(content, call, path, at, level)
-        if content.is_list and content.parameter("__array__") != "string":
-            valid = node("output_valid", (call,), at, np.dtype(bool), (path, level))
-            return option(valid, inner)
+        of: Any = (path, level)
         if content.is_record and content.contents:
-            return option(node("output_valid", (call,), at, np.dtype(bool), (path, RECORD)), inner)
-        return _optional(inner, call, at)
+            of = (path, RECORD)
+        elif not content.is_list or content.parameter("__array__") == "string":
+            if not isinstance(inner, Scalar):
+                return inner
+            of = (inner.node.param, None)
+        return option(node("output_valid", (call,), at, np.dtype(bool), of), inner)
     if form.is_indexed:
         return _form_of(form.content, call, path, at, level)
     if form.is_record:
@@ -175,15 +171,6 @@ def _form_of(form: Any, call: Node, path: str, at: Space, level: int) -> Form:
     return Scalar(node("output", (call,), at, np.dtype(float), path))
 
 
-def _optional(form: Form, call: Node, at: Space) -> Form:
-    """A form whose leaves may be None."""
-    match form:
-        case Scalar(x):
-            return option(node("output_valid", (call,), at, np.dtype(bool), (x.param, None)), form)
-        case _:
-            return form
-
-
 def of_awkward(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """An `ak.*` function outside of the graph."""
     name = getattr(function, "__name__", "")
@@ -204,9 +191,8 @@ def of_awkward(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> An
         axis = 1
     if axis is None or axis == 0 or (isinstance(axis, int) and axis < 0 and axis + deep <= 0):
         raise UnsupportedError(
-            f"ak.{name} with axis={axis} depends on the whole dataset at once, and cannot be recorded; use axis=1 "
-            "for each "
-            "event, or .compute() first."
+            f"ak.{name} with axis={axis} depends on the whole dataset at once, and cannot be recorded; use axis=1 for "
+            "each event, or .compute() first."
         )
     return record(function, args, kwargs)
 
@@ -352,12 +338,10 @@ _NUMBER = int | float | np.integer | np.floating
 
 def _number_type(form: Form) -> Any:
     """The type of the numbers that a form has, if it has no records."""
-    match form:
-        case Scalar(x):
-            return np.asarray(x.param.value).dtype if x.op == "literal" else x.dtype
-        case Option(_, content) | List(_, content, _):
-            return _number_type(content)
-    return None
+    found = innermost(form)
+    if isinstance(found, Record):
+        return None
+    return np.asarray(found.node.param.value).dtype if found.node.op == "literal" else found.node.dtype
 
 
 HOOKS["opaque"] = of_awkward

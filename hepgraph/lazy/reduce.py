@@ -19,6 +19,7 @@ from hepgraph.graph.canonical import (
     apply,
     conjunction,
     count,
+    defined,
     filtered,
     flattened,
     full,
@@ -30,7 +31,7 @@ from hepgraph.graph.canonical import (
     take,
     up,
 )
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, lengths, move, option, unwrap
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, leaves, lengths, move, option, uneven, unwrap
 from hepgraph.graph.interpreter import reduced_dtype
 from hepgraph.graph.node import Item, Node, Space, as_map, as_node, as_space, literal, map_, ordered, space
 from hepgraph.graph.ops import MOMENTS, OPS
@@ -67,13 +68,12 @@ def record_name(parameters: Any, with_name: str | None) -> str | None:
 
 def level_of(x: Lazy, axis: Any) -> int:
     """The axis counted from the rows (0), for a lazy array; raises if there is no such axis."""
-    if isinstance(axis, bool) or not isinstance(axis, int | np.integer):
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise UnsupportedError(f"axis={axis!r} is not supported for lazy arrays; give a number")
     if axis < 0 and uneven(x._form):
         raise UnsupportedError(
             f"axis={axis} is another level in each field of these records, whose fields differ in depth; give a "
-            "positive axis "
-            "or take a field first"
+            "positive axis or take a field first"
         )
     level = int(axis) if axis >= 0 else x.ndim + int(axis)
     if not 0 <= level < max(x.ndim, 1):
@@ -81,21 +81,11 @@ def level_of(x: Lazy, axis: Any) -> int:
     return level
 
 
-def uneven(form: Form) -> bool:
-    """Whether there are records whose fields have different depths."""
-    while isinstance(form, Option | List):
-        form = form.content
-    if not isinstance(form, Record):
-        return False
-    return len({deepest(form[name]) for name in form}) > 1 or any(uneven(form[name]) for name in form)
-
-
 def at_level(form: Form, at: Space, level: int, change: Level) -> Form:
     """The form with `change` applied to its lists at a level (1 is the first below the rows)."""
     valid, inner = unwrap(form)
     if isinstance(inner, Record):
-        fields = {name: at_level(inner[name], at, level, change) for name in inner}
-        return option(valid, Record(fields, inner.name, inner.tuple))
+        return option(valid, inner.plain(lambda field: at_level(field, at, level, change)))
     if not isinstance(inner, List):
         raise ShapeError("this axis exceeds the depth of the array")
     if level == 1:
@@ -226,9 +216,8 @@ def _over_rows(x: Lazy, axis: Any, name: str) -> bool:
     if x.ndim == 1:
         return True
     raise UnsupportedError(
-        f"ak.{name}(..., axis=0) of lists adds up what stands at the same place in different events. Use axis=1 "
-        "for each "
-        f"event, or axis=None for everything."
+        f"ak.{name}(..., axis=0) of lists adds up what stands at the same place in different events. Use axis=1 for "
+        "each event, or axis=None for everything."
     )
 
 
@@ -300,7 +289,7 @@ def _begun(kind: str, found: Node, initial: Any) -> Node:
     whole, dtype = found.space is TOTAL, found.dtype
     if dtype == BOOL and not whole:
         return found  # awkward begins with none
-    if not isinstance(initial, bool | int | float | np.number | np.bool_) or (
+    if not isinstance(initial, (bool, int, float, np.number, np.bool_)) or (
         dtype.kind in "iu" and not (np.iinfo(dtype).min <= initial <= np.iinfo(dtype).max and initial == int(initial))
     ):
         raise UnsupportedError(f"ak.{kind}: initial={initial!r} is no number of the type of these, {dtype}")
@@ -371,17 +360,13 @@ def ptp(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity:
 @function(ak.nan_to_none)
 def nan_to_none(array: Lazy) -> Lazy:
     """NaN becomes None."""
-    from hepgraph.graph.form import change
 
-    def leaf(form: Form) -> Form:
-        if isinstance(form, Record):
-            return Record({name: change(form[name], leaf) for name in form}, form.name, form.tuple)
-        assert isinstance(form, Scalar)
+    def leaf(form: Scalar) -> Form:
         if form.node.dtype.kind != "f":
             return form
         return option(apply("logical_not", [apply("isnan", [form.node])]), form)
 
-    return Lazy(change(array._form, leaf), array._rows, array._guard)
+    return Lazy(leaves(array._form, leaf), array._rows, array._guard)
 
 
 def _nan_version(nan: Any, plain: Any) -> None:
@@ -416,23 +401,14 @@ def _arg(kind: str, plain: Any) -> None:
             m = map_("pick", at, some, (key,), (kind, 1, None))
             place = ordinal(lists.space)
             chosen = take(m, take(inc(some), place) if some is not lists.space else place)
-            form = option(node_defined(m), Scalar(chosen)) if mask_identity else Scalar(_or_minus_one(m, chosen))
+            form = option(defined(m), Scalar(chosen))
+            if not mask_identity:
+                form = Scalar(apply("where", [defined(m), chosen, literal(np.int64(-1))]))
             return kept(form, at, keepdims)
 
         return Lazy(at_level(array._form, array._rows, level_of(array, axis), change), array._rows, array._guard)
 
     FUNCTIONS[plain] = rule
-
-
-def node_defined(m: Any) -> Node:
-    """Whether a pick found something."""
-    from hepgraph.graph.canonical import defined
-
-    return defined(m)
-
-
-def _or_minus_one(m: Any, chosen: Node) -> Node:
-    return apply("where", [node_defined(m), chosen, literal(np.int64(-1))])
 
 
 _arg("argmin", ak.argmin)

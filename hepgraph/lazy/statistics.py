@@ -9,7 +9,7 @@ import numpy as np
 
 from hepgraph.errors import UnsupportedError
 from hepgraph.graph.canonical import apply
-from hepgraph.graph.form import Form, List, Option, Record, Scalar
+from hepgraph.graph.form import Form, Record, Scalar, innermost
 from hepgraph.lazy.array import Lazy, together
 from hepgraph.lazy.reduce import function, level_of, mean_of, reduced, variance_of
 from hepgraph.lazy.rules import Opaque
@@ -166,11 +166,10 @@ def _literal(form: Form) -> bool:
 
 
 def _kind(form: Form) -> str:
-    while isinstance(form, Option | List):
-        form = form.content
-    if isinstance(form, Record):
+    found = innermost(form)
+    if isinstance(found, Record):
         raise Opaque
-    return form.node.dtype.kind
+    return found.node.dtype.kind
 
 
 def _innermost(x: Lazy, axis: Any) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, ShapeError, UnsupportedError, suggestion
-from hepgraph.graph.canonical import (
-    TEXT,
-    TOTAL,
-    TRUE,
-    both,
-    filtered,
-    inc,
-    lift,
-)
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
-from hepgraph.graph.node import Space, space
+from hepgraph.graph.canonical import TEXT, TOTAL, TRUE, both, filtered, inc, lift
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, items, move, option, unwrap
+from hepgraph.graph.node import Node, Space, space
 from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.index import with_field
@@ -124,27 +117,13 @@ def to_backend(array: Lazy, backend: str) -> Lazy:
 @function(ak.without_parameters)
 def without_parameters(array: Lazy) -> Lazy:
     """The same records without a name."""
-    if _has_text(array._form):
+    if any(isinstance(item, Node) and item.dtype == TEXT for item in items(array._form)):
         raise UnsupportedError("ak.without_parameters would make bytes of strings; use .compute() first")
     return Lazy(_nameless(array._form), array._rows, array._guard)
 
 
-def _has_text(form: Form) -> bool:
-    match form:
-        case Option(_, content) | List(_, content, _):
-            return _has_text(content)
-        case Record():
-            return any(_has_text(form[name]) for name in form)
-    return isinstance(form, Scalar) and form.node.dtype == TEXT
-
-
 def _nameless(form: Form) -> Form:
-    def leaf(part: Form) -> Form:
-        if not isinstance(part, Record):
-            return part
-        return Record({name: _nameless(part[name]) for name in part}, None, part.tuple)
-
-    return change(form, leaf)
+    return change(form, lambda part: replace(part.plain(_nameless), name=None) if isinstance(part, Record) else part)
 
 
 @function(ak.from_regular)
@@ -198,9 +177,8 @@ def concatenate(arrays: Any, axis: Any = 0, *, mergebool: bool = True) -> Lazy:
     level = level_of(lazy, axis)
     if level == 0:
         raise UnsupportedError(
-            "Datasets cannot be concatenated lazily (axis=0). Open them together, hg.from_root([a, b]), or fill "
-            "the same "
-            "histogram from each."
+            "Datasets cannot be concatenated lazily (axis=0). Open them together, hg.from_root([a, b]), or fill the "
+            "same histogram from each."
         )
 
     if any(isinstance(a, Lazy) and level_of(a, axis) != level for a in arrays):

@@ -13,11 +13,11 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.canonical import BOOL, TEXT, TOTAL, conjunction, lift, take
-from hepgraph.graph.form import Form, List, Option, Scalar, option
+from hepgraph.graph.canonical import BOOL, TEXT, TOTAL, conjunction, take
+from hepgraph.graph.form import Form, List, Option, Scalar, innermost, option
 from hepgraph.graph.node import Literal, Node, Space, map_, node, space
 from hepgraph.graph.ops import Table
-from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy, attached, together
+from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy, attached, each, together
 from hepgraph.lazy.broadcast import elementwise
 
 
@@ -46,16 +46,11 @@ def _plain(values: Any, name: str) -> Any:
     return array
 
 
-def _by_table(op: str, x: Any, *param: Any) -> Lazy:
-    forms, rows, guard = together([x])
-    return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
-
-
 def digitize(x: Any, bins: Any, right: bool = False) -> Lazy:
     """The number of the bin that each value is in."""
     table = _table(bins, "numpy.digitize", "bins")
     np.digitize(0, table.values)  # raises if they are not in order
-    return _by_table("digitize", x, table, bool(right))
+    return each("digitize", [x], table, bool(right))
 
 
 def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Lazy:
@@ -63,7 +58,7 @@ def searchsorted(a: Any, v: Any, side: str = "left", sorter: Any = None) -> Lazy
     table = _table(a, "numpy.searchsorted", "sorted values")
     if sorter is not None:
         table = Table(table.values[np.asarray(sorter)])
-    return _by_table("searchsorted", v, table, side)
+    return each("searchsorted", [v], table, side)
 
 
 def isin(
@@ -74,7 +69,7 @@ def isin(
         raise UnsupportedError("numpy.isin takes a set for one object, which nothing equals; write list(values)")
     if not isinstance(test_elements, Lazy):
         test_elements = np.ravel(_plain(test_elements, "numpy.isin"))
-    return _by_table("isin", element, _table(test_elements, "numpy.isin", "values"), bool(invert))
+    return each("isin", [element], _table(test_elements, "numpy.isin", "values"), bool(invert))
 
 
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Lazy:
@@ -82,7 +77,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     points = [_table(part, "numpy.interp", "points") for part in (xp, fp)]
     np.interp(0.0, points[0].values, points[1].values)  # raises if they do not belong together
     ends = (None if end is None else Literal(end, (type(end).__name__, repr(end))) for end in (left, right, period))
-    return _by_table("interp", x, *points, *ends)
+    return each("interp", [x], *points, *ends)
 
 
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Lazy:
@@ -115,9 +110,7 @@ def _is_array(part: Any) -> bool:
 def _dtype(part: Any) -> np.dtype[Any]:
     if not isinstance(part, Lazy):
         return TEXT if isinstance(part, str) else np.asarray(part).dtype
-    form = part._form
-    while isinstance(form, Option | List):
-        form = form.content
+    form = innermost(part._form)
     if not isinstance(form, Scalar):
         raise UnsupportedError("numpy.select chooses between numbers or strings, not records; use ak.where")
     return form.node.dtype
@@ -224,7 +217,7 @@ def _looked_up(form: Form, at: Space, contents: Node, guard: tuple[Node, ...]) -
             return List(s, _looked_up(content, s, contents, guard), size)
         case Scalar(x):
             assert contents.space is not None
-            must = conjunction([lift(mask, at) for mask in guard], at)
+            must = conjunction(guard, at)
             return Scalar(take(map_("gather", at, contents.space, (x, must), True), contents))
     raise UnsupportedError("hg.lookup: an index must be of integers, not of records")
 

@@ -1,7 +1,4 @@
-"""The types of lazy arrays: those of awkward, but for the number of rows, which is not known; and their class's own.
-
-Also the layout that they do not have.
-"""
+"""The types of lazy arrays, which are those of awkward without the number of rows; their class's own; no layout."""
 
 from __future__ import annotations
 
@@ -102,6 +99,18 @@ def _balanced(text: str) -> bool:
     return all(text.count(a) == text.count(b) for a, b in ("{}", "[]", "()"))
 
 
+# what of awkward's arrays says nothing, or raises, before they are computed
+_COMPUTED = {"Mask", "attrs", "behavior", "cpp_type", "layout", "named_axis", "nbytes", "numba_type", "positional_axis",
+             "to_list", "to_numpy", "tolist"}  # fmt: skip
+
+
+class Listed(type(ak.Array)):  # type: ignore[misc]
+    """A class whose names are listed without those, for completion asks it as well."""
+
+    def __dir__(cls) -> Iterable[str]:
+        return set(super().__dir__()) - _COMPUTED
+
+
 class NoLayout:
     """A stand-in for the layout that a lazy array does not have."""
 
@@ -124,16 +133,4 @@ def _typetracer() -> Any:
     return ak.to_layout(ak.to_backend(ak.Array([0]), "typetracer")).backend
 
 
-LAYOUT = NoLayout()
-
-
-# what of awkward's arrays says nothing, or raises, before they are computed
-_COMPUTED = {"Mask", "attrs", "behavior", "cpp_type", "layout", "named_axis", "nbytes", "numba_type", "positional_axis",
-             "to_list", "to_numpy", "tolist"}  # fmt: skip
-
-
-class Listed(type(ak.Array)):  # type: ignore[misc]
-    """A class whose names are listed without those, for completion asks it as well."""
-
-    def __dir__(cls) -> Iterable[str]:
-        return set(super().__dir__()) - _COMPUTED
+NO_LAYOUT = NoLayout()

@@ -8,21 +8,11 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.graph.canonical import (
-    BOOL,
-    TRUE,
-    apply,
-    both,
-    filtered,
-    full,
-    inc,
-    lift,
-    up,
-)
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, move, option, unwrap
+from hepgraph.graph.canonical import BOOL, TRUE, apply, both, filtered, full, inc, lift
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, leaves, move, option, unwrap
 from hepgraph.graph.node import Literal, Node, Space, literal
-from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, together
-from hepgraph.lazy.broadcast import broadcast, common_lists, elementwise, not_as_numpy, realigned
+from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, each, together
+from hepgraph.lazy.broadcast import broadcast, matched, not_as_numpy
 from hepgraph.lazy.join import joined, settled
 from hepgraph.lazy.missing import typed
 from hepgraph.lazy.reduce import function
@@ -50,11 +40,8 @@ def choose(condition: Form, a: Form, b: Form, at: Space, guard: tuple[Node, ...]
     forms = [condition, a, b]
     if any(isinstance(form, Option) and (form is condition or isinstance(form.content, List)) for form in forms):
         raise UnsupportedError("ak.where cannot choose between missing lists; use ak.drop_none or ak.mask")
-    lists = [form for form in forms if isinstance(form, List)]
-    target = common_lists(lists, at)
-    parts = [realigned(form, target, guard) if isinstance(form, List) else move(form, up(target)) for form in forms]
-    size = next((form.size for form in lists if form.space is target), None)
-    return List(target, choose(parts[0], parts[1], parts[2], target, guard), size)
+    target, size, (condition, a, b) = matched(forms, at, guard)
+    return List(target, choose(condition, a, b, target, guard), size)
 
 
 def _chosen(valid: Node, yes: Node, first: Form, second: Form, at: Space) -> Form:
@@ -109,7 +96,7 @@ def full_like(array: Lazy, fill_value: Any, *, dtype: Any = None, including_unkn
             case List(s, content, size):
                 return List(s, leaf(content, s), size)
             case Record():
-                return Record({name: leaf(form[name], at) for name in form}, form.name, form.tuple)
+                return form.plain(lambda field: leaf(field, at))
             case Scalar(x):
                 kind = np.dtype(dtype) if dtype is not None else x.dtype
                 return Scalar(full(np.asarray(fill_value).astype(kind)[()], at))
@@ -126,35 +113,27 @@ def values_astype(array: Lazy, to: Any, *, including_unknown: bool = False) -> L
     """The numbers with another dtype; no type of a lazy array is unknown."""
     kind = np.dtype(to)
 
-    def leaf(form: Form) -> Form:
-        if isinstance(form, Record):
-            return Record({name: change(form[name], leaf) for name in form}, form.name, form.tuple)
-        assert isinstance(form, Scalar)
+    def leaf(form: Scalar) -> Form:
         return form if form.node.dtype == kind else Scalar(apply("astype", [form.node], (kind.str,)))
 
-    return Lazy(change(array._form, leaf), array._rows, array._guard)
+    return Lazy(leaves(array._form, leaf), array._rows, array._guard)
 
 
-def _unary(op: str, array: Lazy, *param: Any) -> Lazy:
-    forms, rows, guard = together([array])
-    return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
-
-
-FUNCTIONS[ak.real] = lambda array: _unary("real", array)
-FUNCTIONS[ak.imag] = lambda val: _unary("imag", val)
+FUNCTIONS[ak.real] = lambda array: each("real", [array])
+FUNCTIONS[ak.imag] = lambda val: each("imag", [val])
 
 
 @function(ak.angle)
 def angle(val: Lazy, deg: bool = False) -> Lazy:
     """The angle of complex numbers in radians (or degrees)."""
-    result: Any = _unary("angle", val)
+    result: Any = each("angle", [val])
     return result * (180 / np.pi) if deg else result  # type: ignore[no-any-return]
 
 
 @function(ak.round)
 def round_(array: Lazy, decimals: int = 0) -> Lazy:
     """The numbers rounded to some decimals."""
-    return _unary("round", array, decimals)
+    return each("round", [array], decimals)
 
 
 def _keyed(value: float | None) -> Literal | None:
@@ -165,14 +144,13 @@ def _keyed(value: float | None) -> Literal | None:
 @function(ak.nan_to_num)
 def nan_to_num(array: Lazy, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Lazy:
     """NaN and infinities replaced by numbers."""
-    return _unary("nan_to_num", array, *(_keyed(x) for x in (nan, posinf, neginf)))
+    return each("nan_to_num", [array], *(_keyed(x) for x in (nan, posinf, neginf)))
 
 
 @function(ak.isclose)
 def isclose(a: Any, b: Any, rtol: float = 1e-05, atol: float = 1e-08, equal_nan: bool = False) -> Lazy:
     """Whether two arrays agree within tolerances."""
-    forms, rows, guard = together([a, b])
-    return Lazy(elementwise("isclose", forms, rows, guard, (_keyed(rtol), _keyed(atol), bool(equal_nan))), rows, guard)
+    return each("isclose", [a, b], _keyed(rtol), _keyed(atol), bool(equal_nan))
 
 
 @function(ak.broadcast_arrays)
@@ -180,23 +158,19 @@ def broadcast_arrays(*arrays: Any, depth_limit: int | None = None) -> list[Lazy]
     """Each array with the lists of all."""
     forms, rows, guard = together(arrays)
     not_as_numpy(forms)
-    results = []
-    for i in range(len(forms)):
+    depth = None if depth_limit is None else depth_limit - 1
 
-        def leaf(parts: list[Form], at: Space, i: int = i) -> Form:
-            return settled(parts[i], at)
+    def alone(i: int) -> Form:
+        return broadcast(forms, rows, lambda parts, at: settled(parts[i], at), depth=depth, guard=guard)
 
-        depth = None if depth_limit is None else depth_limit - 1
-        results.append(Lazy(broadcast(forms, rows, leaf, depth=depth, guard=guard), rows, guard))
-    return results
+    return [Lazy(alone(i), rows, guard) for i in range(len(forms))]
 
 
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Lazy:
     """The numbers, none below the one bound or above the other; whole numbers stay whole."""
     bounds = {"min": min if a_min is None else a_min, "max": max if a_max is None else a_max}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
-    forms, rows, guard = together([a, *given.values()])
-    return Lazy(elementwise("clip", forms, rows, guard, (tuple(given),)), rows, guard)
+    return each("clip", [a, *given.values()], tuple(given))
 
 
 NUMPY_FUNCTIONS[np.clip] = clip

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from hepgraph.errors import LazyError, UnsupportedError, VariationError, many
-from hepgraph.functions.lines import enter, on_one_line
+from hepgraph.functions.lines import as_one
 from hepgraph.functions.snapshot import REDUCERS
 from hepgraph.graph.form import same
 from hepgraph.graph.node import dumps, loads
@@ -119,18 +119,15 @@ class Varied(Lazy):
     # what is mapped over the names
 
     def __getitem__(self, where: Any) -> Any:
-        enter()
-        return follow(Lazy.__getitem__, self, where)
+        return as_one(follow, Lazy.__getitem__, self, where)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith(("__", "_repr_", "_ipython")):
             raise AttributeError(name)
-        enter()
-        return follow(getattr, self, name)
+        return as_one(follow, getattr, self, name)
 
     def __setitem__(self, where: Any, what: Any) -> None:
-        enter()
-        assign(self, where, what)
+        as_one(assign, self, where, what)
 
     def __delitem__(self, where: Any) -> None:
         def without(each: Lazy) -> Lazy:
@@ -144,16 +141,13 @@ class Varied(Lazy):
         setattr(self._nominal, name, value)  # raises
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        enter()
-        return follow(self._nominal.__array_ufunc__, ufunc, method, *inputs, **kwargs)
+        return as_one(follow, self._nominal.__array_ufunc__, ufunc, method, *inputs, **kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        enter()
-        return follow(self._nominal.__array_function__, func, (), args, kwargs)
+        return as_one(follow, self._nominal.__array_function__, func, (), args, kwargs)
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
-        enter()
-        return follow(self._nominal.__awkward_function__, func, (), args, kwargs)
+        return as_one(follow, self._nominal.__awkward_function__, func, (), args, kwargs)
 
     def repartition(self, npartitions: int | None = None, *, step_size: int | str | None = None) -> Any:
         """The same array in other ranges."""
@@ -304,7 +298,7 @@ def varied_in(part: Any) -> Iterator[Any]:
     elif isinstance(part, Mapping):
         for value in part.values():
             yield from varied_in(value)
-    elif isinstance(part, list | tuple):
+    elif isinstance(part, (list, tuple)):
         for value in part:
             yield from varied_in(value)
 
@@ -317,7 +311,7 @@ def picked(part: Any, name: str, crossed: Mapping[str, tuple[str, ...]]) -> Any:
         return chosen(part, name, crossed)
     if isinstance(part, Mapping) and any(True for _ in varied_in(part)):
         return {key: picked(value, name, crossed) for key, value in part.items()}
-    if isinstance(part, list | tuple) and any(True for _ in varied_in(part)):
+    if isinstance(part, (list, tuple)) and any(True for _ in varied_in(part)):
         made = [picked(value, name, crossed) for value in part]
         return tuple(made) if isinstance(part, tuple) else made
     return part
@@ -347,12 +341,11 @@ def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict
     results: dict[str, Any] = {}
     name = NOMINAL
     try:
-        with on_one_line():
-            for name in names:
-                results[name] = call(
-                    *[picked(arg, name, crossed) for arg in args],
-                    **{key: picked(arg, name, crossed) for key, arg in kwargs.items()},
-                )
+        for name in names:
+            results[name] = call(
+                *[picked(arg, name, crossed) for arg in args],
+                **{key: picked(arg, name, crossed) for key, arg in kwargs.items()},
+            )
     except Exception as error:
         if name != NOMINAL:
             error.add_note(f"in the variation {name!r}")
@@ -367,7 +360,7 @@ def gathered(results: dict[str, Any], crossed: Mapping[str, tuple[str, ...]]) ->
         return _together(results, crossed)
     if nominal is NotImplemented:
         return nominal
-    if isinstance(nominal, list | tuple) and all(len(each) == len(nominal) for each in results.values()):
+    if isinstance(nominal, (list, tuple)) and all(len(each) == len(nominal) for each in results.values()):
         parts = [gathered({name: each[i] for name, each in results.items()}, crossed) for i in range(len(nominal))]
         return type(nominal)(*parts) if hasattr(nominal, "_fields") else type(nominal)(parts)
     if isinstance(nominal, dict) and all(each.keys() == nominal.keys() for each in results.values()):

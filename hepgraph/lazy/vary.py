@@ -14,7 +14,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, ShapeError, VariationError, VariationWarning, suggestion
-from hepgraph.functions.lines import code_at, enter, place, user_line
+from hepgraph.functions.lines import code_at, place, user_line
 from hepgraph.lazy.array import Lazy, attached, together
 from hepgraph.lazy.varied import NOMINAL, Varied, chosen, same_array
 
@@ -67,7 +67,6 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     >>> ak.num(events.Jet[events.Jet.pt > 30]).compute()["JES_up"].to_list()
     [2]
     """
-    enter()
     given = _named(name, alternatives, more)
     if not isinstance(x, Lazy):
         return _at_once(x, given)

@@ -20,45 +20,11 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, UnsupportedError
+from hepgraph.functions.lines import as_one, call_users
 from hepgraph.graph.form import List, Option, record_of
-from hepgraph.lazy import behaviors
+from hepgraph.lazy import behaviors, kinematics
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, UFUNCS, Lazy
-from hepgraph.lazy.kinematics import (
-    NAMES,
-    beta,
-    constant,
-    costheta,
-    delta_angle,
-    delta_eta,
-    delta_phi,
-    delta_r,
-    delta_r2,
-    dimension,
-    et,
-    et2,
-    eta,
-    gamma,
-    mt,
-    mt2,
-    nan_to,
-    need,
-    own,
-    p,
-    p2,
-    phi,
-    rapidity,
-    rho,
-    rho2,
-    system,
-    t,
-    t2,
-    tau,
-    tau2,
-    theta,
-    x,
-    y,
-    z,
-)
+from hepgraph.lazy.kinematics import constant, delta_r, dimension, nan_to, need, own, system, t, tau2, x, y, z
 
 __all__ = ["METHODS", "OPERATORS", "PROPERTIES", "dimension", "own", "total"]
 
@@ -83,10 +49,10 @@ def of_two(least: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 def _same_dimension(a: Any, b: Any, what: str, instead: str) -> None:
-    if dimension(a) != dimension(b):
+    one, other = (kinematics.NAMES.get(dimension(v)) for v in (a, b))
+    if one != other:
         raise UnsupportedError(
-            f"The {what} of {NAMES[dimension(a)]} and {NAMES[dimension(b)]} is ambiguous. Give both the same "
-            f"coordinates: {instead}."
+            f"The {what} of {one} and {other} is ambiguous. Give both the same coordinates: {instead}."
         )
 
 
@@ -190,7 +156,7 @@ def pvec(v: Any) -> Any:
 
 def unit(v: Any) -> Any:
     """The vector divided by its length; zeros stay."""
-    norm = np.absolute({2: rho, 3: p, 4: tau}[dimension(v)](v))
+    norm = np.absolute(kinematics.magnitude(v))
 
     def divided(c: str, q: Any) -> Any:
         if c in ("phi", "eta", "theta"):
@@ -270,12 +236,11 @@ def metric_table(
 ) -> Any:
     """For each of these, the distance to each of the others: lists of lists (delta R unless a metric is given)."""
     _collections("metric_table()", v, other)
-    measure = metric or delta_r
     if axis is None:
         a, b = v, other
     else:
         a, b = ak.unzip(ak.cartesian([v, other], axis=axis, nested=True))
-    distances = measure(a, b)
+    distances = delta_r(a, b) if metric is None else call_users(metric, a, b)
     return (distances, (a, b)) if return_combinations else distances
 
 
@@ -305,32 +270,7 @@ def nearest(
 
 # the names, in both dialects: what, the least dimension, the spellings
 
-PROPERTIES: list[tuple[Callable[[Any], Any], int, tuple[str, ...]]] = [
-    (x, 2, ("px", "x")),
-    (y, 2, ("py", "y")),
-    (z, 3, ("pz", "z")),
-    (rho, 2, ("pt", "rho")),
-    (rho2, 2, ("pt2", "rho2")),
-    (phi, 2, ("phi",)),
-    (eta, 3, ("eta",)),
-    (theta, 3, ("theta",)),
-    (costheta, 3, ("costheta",)),
-    (p, 3, ("p", "mag")),
-    (p2, 3, ("p2", "mag2")),
-    (t, 4, ("E", "energy", "e", "t")),
-    (t2, 4, ("E2", "energy2", "e2", "t2")),
-    (tau, 4, ("mass", "m", "M", "tau", "invariant_mass")),
-    (tau2, 4, ("mass2", "m2", "M2", "tau2")),
-    (rapidity, 4, ("rapidity",)),
-    (mt, 4, ("mt", "Mt", "transverse_mass")),
-    (mt2, 4, ("mt2", "Mt2", "transverse_mass2")),
-    (et, 4, ("et", "Et", "transverse_energy")),
-    (et2, 4, ("et2", "Et2", "transverse_energy2")),
-    (beta, 4, ("beta",)),
-    (gamma, 4, ("gamma",)),
-    (pvec, 3, ("pvec",)),
-    (boostvec, 4, ("boostvec",)),
-]
+PROPERTIES: list[kinematics.Named] = [*kinematics.QUANTITIES, (pvec, 3, ("pvec",)), (boostvec, 4, ("boostvec",))]
 
 
 def has_flags(v: Any, *names: Any) -> Any:
@@ -344,12 +284,8 @@ def has_flags(v: Any, *names: Any) -> Any:
     return found
 
 
-METHODS: list[tuple[Callable[..., Any], int, tuple[str, ...]]] = [
-    (of_two(2)(delta_phi), 2, ("delta_phi", "deltaphi")),
-    (of_two(3)(delta_eta), 3, ("delta_eta", "deltaeta")),
-    (of_two(3)(delta_r), 3, ("delta_r", "deltaR")),
-    (of_two(3)(delta_r2), 3, ("delta_r2", "deltaR2")),
-    (of_two(3)(delta_angle), 3, ("deltaangle",)),
+METHODS: list[kinematics.Named] = [
+    *((of_two(least)(f), least, names) for f, least, names in kinematics.BETWEEN),
     (dot, 2, ("dot",)),
     (cross, 3, ("cross",)),
     (total, 2, ("sum",)),
@@ -382,7 +318,7 @@ def _method(f: Callable[..., Any], least: int) -> Callable[[Lazy, str], Any]:
             for other in (*args, *kwargs.values()):
                 if getattr(type(other), "_varies", False):
                     return HOOKS["follow"](f, v, *args, **more, **kwargs)
-            return f(v, *args, **more, **kwargs)
+            return as_one(f, v, *args, **more, **kwargs)
 
         return call
 
@@ -452,20 +388,7 @@ def _negative(a: Any) -> Any:
 
 
 def _absolute(a: Any) -> Any:
-    if not _is_vector(a):
-        return NotImplemented
-    return {2: rho, 3: p, 4: tau}[dimension(a)](a)
-
-
-def _guarded(rule: Callable[..., Any]) -> Callable[..., Any]:
-    """The rule, tried only where a record is among the inputs."""
-
-    def tried(*inputs: Any) -> Any:
-        if not any(isinstance(a, Lazy) and record_of(a._form) is not None for a in inputs):
-            return NotImplemented
-        return rule(*inputs)
-
-    return tried
+    return kinematics.magnitude(a) if _is_vector(a) else NotImplemented
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
@@ -473,5 +396,4 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "absolute": _absolute,
 }  # fmt: skip
 
-for _name, _rule in OPERATORS.items():
-    UFUNCS[_name] = _guarded(_rule)
+UFUNCS.update(OPERATORS)

@@ -290,7 +290,6 @@ class Pass:
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""
         start = time.perf_counter()
-        needs = self.needs()
         part = self.origin.source.trimmed(partition, self.cuts) if self.cuts else partition
         loaded = self.late.load(part)
         read = time.perf_counter()
@@ -302,23 +301,7 @@ class Pass:
             error.add_note(f"in the range {partition}")
             raise
         done = time.perf_counter()
-        size = sum(_bytes(data) for columns in loaded.data.values() for data in columns.values())
-        return partials, Row(
-            dataset=str(self.origin.source.metadata.get("dataset", "")),
-            path=partition.path,
-            start=partition.start,
-            stop=partition.stop,
-            events=len(partition),
-            names=tuple(needs[self.origin]),
-            bytes=size,
-            cached=sum(data.cached for columns in loaded.data.values() for data in columns.values()),
-            read_seconds=read - start,
-            compute_seconds=done - read,
-            how=how,
-            tree=partition.tree,
-            excluded=len(partition) - len(part),
-            skipped=sum(data.skipped for columns in loaded.data.values() for data in columns.values()),
-        )
+        return partials, Row.of(loaded, partition, self.columns(), read - start, done - read, how)
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
         """The partial results of what was loaded, and what made them."""
@@ -377,11 +360,6 @@ def _thawed(data: bytes) -> Pass:
 
 def _events(origin: Origin) -> Space:
     return space("events", TOTAL, (), origin)
-
-
-def _bytes(data: Any) -> int:
-    values = 0 if data.values is None else data.values.nbytes
-    return int(values + sum(offsets.nbytes for offsets in data.offsets))
 
 
 def combine_all(sinks: Sequence[Adds]) -> Callable[[Any, Any], Any]:

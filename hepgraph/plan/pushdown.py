@@ -15,7 +15,7 @@ import numpy as np
 
 from hepgraph.graph.canonical import conjuncts
 from hepgraph.graph.kinds import SPACES, map_kind
-from hepgraph.graph.node import Item, Literal, Map, Node, Space, as_space, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
 from hepgraph.io.source import Cut, Origin
 
@@ -147,19 +147,15 @@ class _Cuts:
 
     def _mask(self, mask: Item) -> Passed:
         """The parts of a mask that are of the event alone."""
-        assert isinstance(mask, Node)
-        return frozenset(part for each in conjuncts(mask) if (part := _of_event(each)) is not None)
+        return frozenset(part for each in conjuncts(as_node(mask)) if (part := _of_event(each)) is not None)
 
 
 def _of_event(part: Node) -> Node | None:
     """The mask of events that a mask of elements is, if it is one."""
     while part.op == "take":
-        m, below = part.args
-        assert isinstance(m, Map)
-        assert isinstance(below, Node)
-        if not _to_own(m):
+        if not _to_own(as_map(part.args[0])):
             return None
-        part = below
+        part = as_node(part.args[1])
     return part if part.space is not None and part.space.kind == "events" else None
 
 
@@ -167,13 +163,10 @@ def _cut(origin: Origin, mask: Node) -> Cut | None:
     """The cut that a mask of events is, if it compares a flat column without None with a number."""
     if mask.op not in COMPARISONS:
         return None
-    a, b = mask.args
-    assert isinstance(a, Node)
-    assert isinstance(b, Node)
+    a, b = map(as_node, mask.args)
     load, number = (b, a) if a.op == "literal" else (a, b)
     if load.op != "load" or number.op != "literal" or load.param[0] != origin:
         return None
-    assert isinstance(number.param, Literal)
     value = number.param.value
     column = origin.source.columns[load.param[1]]
     plain = not (column.levels or column.text or column.optional)

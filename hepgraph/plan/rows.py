@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from hepgraph.disk.plain import plain
+from hepgraph.io.required import Loaded
+from hepgraph.io.source import Partition
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
@@ -47,6 +50,19 @@ class Row:
     cached: int = 0
     skipped: int = 0
     cause: Any = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls, loaded: Loaded, partition: Partition, names: Iterable[str], read: float, compute: float, how: str
+    ) -> Row:
+        """The row of a range that was read, and run, in so many seconds."""
+        every = [data for columns in loaded.data.values() for data in columns.values()]
+        return cls(
+            str(loaded.main.source.metadata.get("dataset", "")), partition.path, partition.start, partition.stop,
+            len(partition), tuple(names), sum(data.nbytes for data in every), read, compute, how, tree=partition.tree,
+            excluded=len(partition) - len(loaded.partition), cached=sum(data.cached for data in every),
+            skipped=sum(data.skipped for data in every),
+        )  # fmt: skip
 
     @property
     def range(self) -> str:

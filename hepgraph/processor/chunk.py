@@ -6,24 +6,24 @@ interpreter, which reads the columns below it, one by one, and checks that their
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import awkward as ak
 import numpy as np
 
 from hepgraph.datasets.grouping import matched
 from hepgraph.datasets.schema import RecordFields
+from hepgraph.datasets.schemafile import Reference
 from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
-from hepgraph.io.required import Loaded, holder, level_name, record_holder, witness
-from hepgraph.io.source import Data, Need, Origin, Partition
+from hepgraph.io.required import Loaded
+from hepgraph.io.source import Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import (
     CONTEXT,
@@ -47,75 +47,7 @@ def eager_events(events: Lazy, partition: Partition) -> Any:
     return Chunk(events, partition).array(Blueprint.of(events._form, EVENTS))
 
 
-# reading
-
-
-class OnDemand(Loaded):
-    """The columns of one partition, each read when it is asked for."""
-
-    def __init__(self, main: Origin, partition: Partition) -> None:
-        super().__init__(main, partition, {main: {}})
-        self.main, self.bytes, self.cached, self.seconds = main, 0, 0, 0.0
-        self._told: dict[tuple[Origin, str], Any] = {}  # columns of lengths, and those whose lists must have them
-        self.failure: OSError | MemoryError | None = None  # a read that failed, whatever became of the error
-        self._beside = Partition("<memory>", "", partition.first, partition.first + len(partition), partition.first)
-
-    def _read(self, origin: Origin, column: str, need: Need = Need.DATA) -> Data:
-        have = self.data.setdefault(origin, {})
-        found = have.get(column)
-        if found is None or (found.values is None and need is Need.DATA):
-            start = time.perf_counter()
-            place = self.partition if origin == self.main else self._beside
-            try:
-                found = have[column] = origin.source.fetch(place, {column: need})[column]
-            except (OSError, MemoryError) as error:
-                if hasattr(error, "read_from"):
-                    self.failure = error
-                raise
-            self.seconds += time.perf_counter() - start
-            self.cached += found.cached
-            self.bytes += (0 if found.values is None else found.values.nbytes) + sum(o.nbytes for o in found.offsets)
-        return found
-
-    def _holder(self, origin: Origin, name: str, level: int) -> Data:
-        for column, data in self.data.setdefault(origin, {}).items():
-            levels = origin.source.columns[column].levels
-            if len(levels) > level and level_name(origin.source.columns[column], level) == name:
-                return data
-        return self._read(origin, holder(origin.source, name, level).name, Need.COUNTS)
-
-    def offsets(self, origin: Origin, column: str, level: Any) -> Any:
-        """The offsets of a list level."""
-        if not isinstance(level, int):
-            self._read(origin, column)
-            if level:
-                self._told[origin, column] = level
-        return super().offsets(origin, column, level)
-
-    def prove(self) -> None:
-        """Raises if lengths that were read are not those of the lists, where no list was looked at since."""
-        for (origin, column), names in self._told.items():
-            if not any(name in self.data[origin] for name in names):
-                self._read(origin, witness(origin.source, names), Need.COUNTS)
-            super().offsets(origin, column, names)
-
-    def values(self, origin: Origin, column: str) -> Any:
-        """The flat values of a column."""
-        self._read(origin, column)
-        return super().values(origin, column)
-
-    def valid(self, origin: Origin, column: str, level: int | None) -> Any:
-        """Which values or lists are not None."""
-        if level is None:  # also where no more than its lengths were read before
-            self._read(origin, column)
-        return super().valid(origin, column, level)
-
-    def record_valid(self, origin: Origin, name: str) -> Any:
-        """Which records of this name are not None."""
-        have = self.data.setdefault(origin, {})
-        if not any(record.name == name for column in have for record in origin.source.columns[column].records):
-            self._read(origin, record_holder(origin.source, name).name)
-        return super().record_valid(origin, name)
+# evaluating
 
 
 class _Evaluator(Interpreter):
@@ -130,20 +62,40 @@ class _Evaluator(Interpreter):
         return super().value(item)
 
 
-class Chunk:
+class Referring:
+    """Base of what an array asks for the references of its collections; positions are counted in its `serial`."""
+
+    serial: int
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        return self
+
+    def fields_of(self, collection: str) -> RecordFields | None:
+        """The fields of a collection; None for what is none."""
+        raise NotImplementedError
+
+    def references(self, collection: str) -> Mapping[str, Reference]:
+        """The references of a collection, by name, whether what they lead to is there or not."""
+        fields = self.fields_of(collection)
+        return {} if fields is None else fields.references
+
+    def unclear(self, collection: str, name: str) -> str:
+        """Why a collection has no reference of this name, if one could be meant; else nothing."""
+        fields = self.fields_of(collection)
+        return "" if fields is None else fields.advice(name)
+
+
+class Chunk(Referring):
     """One range of a dataset, evaluated as far as it is looked at."""
 
     def __init__(self, events: Lazy, partition: Partition, serial: int | None = None) -> None:
         self.events, self.partition = events, partition
         self.serial = new_serial() if serial is None else serial
-        self.columns = OnDemand(events._origin, partition)
+        self.columns = Loaded(events._origin, partition, {events._origin: {}}, on_demand=True)
         self.interpreter = _Evaluator(self.columns)
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}
         self._referred: dict[tuple[str, str], Any] = {}
-
-    def __deepcopy__(self, memo: Any) -> Chunk:
-        return self
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -187,33 +139,30 @@ class Chunk:
             values.pop(item, None)
         return found
 
-    def references(self, collection: str) -> Any:
-        """The references of a collection, by name."""
-        form = _fields_of(self.events._form, collection)
-        return form.references if form is not None else {}
-
-    def unclear(self, collection: str, name: str) -> str:
-        """Why a collection has no reference of this name, if one could be meant; else nothing."""
-        fields = _fields_of(self.events._form, collection)
-        return "" if fields is None else fields.advice(name)
+    def fields_of(self, collection: str) -> RecordFields | None:
+        """The fields of a collection; None for what is none."""
+        form = self.events._form
+        if not isinstance(form, Record) or collection not in form.fields:
+            return None
+        record = record_in(form.fields[collection])
+        return record.fields if record is not None and isinstance(record.fields, RecordFields) else None
 
     def referred(self, collection: str, name: str) -> Any:
         """The elements that a collection refers to by this name."""
         key = (collection, name)
         if key not in self._referred:
-            form = _fields_of(self.events._form, collection)
+            form = self.fields_of(collection)
             assert form is not None
             size = self.interpreter.size(form.at) if self.value(form.at) is not None else 0
             self._referred[key] = self.layout(Blueprint.of(form[name]), size)
         return self._referred[key]
 
 
-def _fields_of(form: Form, collection: str) -> RecordFields | None:
-    if not isinstance(form, Record) or collection not in form.fields:
-        return None
-    inner = unwrap(form.fields[collection])[1]
+def record_in(collection: Form) -> Record | None:
+    """The records of a collection, which is a list of records, or one; None of anything else."""
+    inner = unwrap(collection)[1]
     inner = unwrap(inner.content)[1] if isinstance(inner, List) else inner
-    return inner.fields if isinstance(inner, Record) and isinstance(inner.fields, RecordFields) else None
+    return inner if isinstance(inner, Record) else None
 
 
 # from forms of the schema to forms of awkward
@@ -244,7 +193,8 @@ class Blueprint:
         self.recipes[f"{key}-{attribute}"] = (kind, item)
         return key
 
-    def _form(self, form: Form, name: str | None = None) -> Any:
+    def _form(self, form: Form, name: str | None = None, whole: bool = True) -> Any:
+        """The form of awkward; not `whole` where lists of a fixed length may be None, which have no elements."""
         match form:
             case Scalar(x) if x.dtype == TEXT:
                 chars = ak.forms.NumpyForm(
@@ -258,21 +208,21 @@ class Blueprint:
                 )
             case Option(valid, content):
                 return ak.forms.IndexedOptionForm(
-                    "i64", self._form(content), form_key=self._key("index", "index", valid)
+                    "i64", self._form(content, None, False), form_key=self._key("index", "index", valid)
                 )
-            case List(space, content, None):
+            case List(space, content, size) if size is None or not whole:
                 return ak.forms.ListOffsetForm(
                     "i64", self._form(content), form_key=self._key("offsets", "offsets", space)
                 )
             case List(_, content, size):
                 return ak.forms.RegularForm(self._form(content), size)
             case Record():
-                return self._record(form, name)
+                return self._record(form, name, whole)
 
-    def _record(self, form: Record, name: str | None) -> Any:
+    def _record(self, form: Record, name: str | None, whole: bool) -> Any:
         forms, names = [], []
         for each, made in _readable(form):
-            forms.append(self._form(made))
+            forms.append(self._form(made, None, whole))
             names.append(each)
         name = form.name or name or (NAMELESS if coordinates(form) else None)
         parameters = {"__record__": name} if name else None

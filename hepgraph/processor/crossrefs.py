@@ -20,7 +20,7 @@ from hepgraph.graph.form import Form, List, Overlay, Record, unwrap
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import Origin
 from hepgraph.lazy.behavior import CONTEXT, HIDDEN, behaved, new_serial, positions
-from hepgraph.processor.chunk import EVENTS, Chunk
+from hepgraph.processor.chunk import EVENTS, Chunk, Referring, record_in
 
 
 def kept(form: Form, whole: Any) -> Any:
@@ -60,15 +60,14 @@ def _collections(form: Record) -> dict[str, ComputedCollection]:
         return {}
     found = {}
     for name in form.fields:
-        lists = unwrap(form.fields[name])[1]
-        record = unwrap(lists.content)[1] if isinstance(lists, List) else lists
+        lists, record = unwrap(form.fields[name])[1], record_in(form.fields[name])
         changed: set[str] = set()
         moved = False
-        while isinstance(record, Record) and isinstance(record.fields, Overlay) and record.fields.only is None:
+        while record is not None and isinstance(record.fields, Overlay) and record.fields.only is None:
             changed.update(record.fields.own)
             moved |= bool(record.maps)
             record = record.fields.below
-        if isinstance(record, Record) and isinstance(record.fields, RecordFields) and record.fields.events is events:
+        if record is not None and isinstance(record.fields, RecordFields) and record.fields.events is events:
             there = isinstance(lists, List) and lists.space is record.fields.at
             whole = there and not moved and not record.maps and not changed and name == record.fields.name
             found[name] = ComputedCollection(record.fields, whole, frozenset(changed))
@@ -91,7 +90,7 @@ def _with_position(layout: Any, name: str, serial: int) -> Any:
     return ak.contents.ListOffsetArray(lists.offsets, more, parameters=lists.parameters)
 
 
-class KeptCollections:
+class KeptCollections(Referring):
     """The collections of computed events, for the references between them."""
 
     def __init__(self, collections: Mapping[str, ComputedCollection], layouts: Mapping[str, Any]) -> None:
@@ -99,18 +98,10 @@ class KeptCollections:
         self._collections, self._layouts = collections, layouts
         self._chunks: dict[str, Chunk] = {}
 
-    def __deepcopy__(self, memo: Any) -> KeptCollections:
-        return self
-
-    def references(self, collection: str) -> Mapping[str, Reference]:
-        """The references of a collection, by name, whether what they lead to is there or not."""
+    def fields_of(self, collection: str) -> RecordFields | None:
+        """The fields of a collection, as the file has them; None for what is none."""
         found = self._collections.get(collection)
-        return {} if found is None else found.base.references
-
-    def unclear(self, collection: str, name: str) -> str:
-        """Why a collection has no reference of this name, if one could be meant; else nothing."""
-        found = self._collections.get(collection)
-        return "" if found is None else found.base.advice(name)
+        return None if found is None else found.base
 
     def referred(self, collection: str, name: str) -> Any:
         """The elements that a collection refers to by this name."""

@@ -6,7 +6,7 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +21,7 @@ from hepgraph.hist.histogram import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import behaved, shown
+from hepgraph.lazy.call import mapped
 from hepgraph.lazy.varied import NOMINAL
 from hepgraph.lazy.vary import declared
 from hepgraph.plan.passes import title_of
@@ -47,7 +48,7 @@ class EagerSink:
 
     def finish(self, partial: Any) -> Any:
         """The output, with plain histograms, and arrays with the behavior of computed ones."""
-        return folded(_changed(partial, _finished))
+        return folded(mapped(partial, _finished))
 
 
 class EagerPass:
@@ -160,51 +161,18 @@ class EagerPass:
             chunk.columns.prove()
             check(output)
             outside.check(output)
-            return _changed(output, _settled)
+            return mapped(output, _settled)
 
         try:
             output = in_each(process)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise
-        columns = chunk.columns
-        return [output], Row(
-            dataset=str(self.events.metadata.get("dataset", "")),
-            path=partition.path,
-            start=partition.start,
-            stop=partition.stop,
-            events=len(partition),
-            names=tuple(columns.data[self.events._origin]),
-            bytes=columns.bytes,
-            cached=columns.cached,
-            read_seconds=columns.seconds,
-            compute_seconds=time.perf_counter() - start - columns.seconds,
-            how="eager",
-            tree=partition.tree,
-        )
+        names, read = chunk.columns.data[self.origin], chunk.columns.seconds
+        return [output], Row.of(chunk.columns, partition, names, read, time.perf_counter() - start - read, "eager")
 
 
 # outputs
-
-
-def _changed(output: Any, change: Callable[[Any], Any]) -> Any:
-    """A nest with its parts changed; containers keep their types."""
-    match output:
-        case Mapping():
-            made = {key: _changed(value, change) for key, value in output.items()}
-            if type(output) is dict:
-                return made
-            import copy
-
-            other: Any = copy.copy(output)
-            for key, value in made.items():
-                other[key] = value
-            return other
-        case tuple() if hasattr(output, "_fields"):
-            return type(output)(*(_changed(value, change) for value in output))
-        case list() | tuple():
-            return type(output)(_changed(value, change) for value in output)
-    return change(output)
 
 
 def _settled(value: Any) -> Any:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.arguments import spoken
-from hepgraph.datasets.events import from_source, rewrite_form
+from hepgraph.datasets.events import from_source
 from hepgraph.datasets.schema import EventFields
 from hepgraph.errors import UnsupportedError, many
 from hepgraph.functions.lines import place
-from hepgraph.graph.form import Record
-from hepgraph.graph.node import Item, Map, Node, Space, ordered, reparam
+from hepgraph.graph.form import Record, replaced
+from hepgraph.graph.node import Item, Map, Node, Space, ordered, rewrite
 from hepgraph.graph.show import picture, steps
 from hepgraph.io.source import Need, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -232,9 +232,9 @@ def repartition(x: Lazy, npartitions: int | None = None, step_size: int | str | 
             return (new, *value[1:])
         return value
 
-    changed = reparam([x._rows, *x._guard, *_all_items(x)], param)
+    changed = rewrite([x._rows, *x._guard, *_all_items(x)], param=param)
     made = copy.copy(x)
-    object.__setattr__(made, "_form", rewrite_form(x._form, changed))
+    object.__setattr__(made, "_form", replaced(x._form, changed.__getitem__))
     object.__setattr__(made, "_rows", changed[x._rows])
     object.__setattr__(made, "_guard", tuple(changed[mask] for mask in x._guard))
     return made

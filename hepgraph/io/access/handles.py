@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from hepgraph.io.access.files import Options, is_remote
+from hepgraph.io.access.remote import Patience, patiently
 
 T = TypeVar("T")
 _clock = threading.local()
@@ -49,17 +50,23 @@ class Handles(Generic[T]):
 
     @contextmanager
     def borrow(
-        self, key: Hashable, path: str, open: Callable[[], T], key_of: Callable[[T], Hashable] | None = None
+        self,
+        key: Hashable,
+        path: str,
+        open: Callable[[], T],
+        key_of: Callable[[T], Hashable] | None = None,
+        options: Options = None,
     ) -> Iterator[T]:
         """A handle of this key for the length of a `with`; after an error it is closed, not kept.
 
-        `key_of` gives the key to keep it under, where that is only known once it is open.
+        A remote file is tried again when the trouble may pass. `key_of` gives the key to keep the handle under, where
+        that is only known once it is open.
         """
         stamp = stamp_of(path)
         handle = self._take(key, stamp)
         if handle is None:
             start = time.perf_counter()
-            handle = open()
+            handle = patiently(open, Patience.of(options)) if is_remote(path) else open()
             _clock.seconds = opening_seconds() + time.perf_counter() - start
             with self._lock:
                 self.opened += 1
@@ -147,9 +154,21 @@ class Known(Generic[T]):
         self._mine()
         with self._lock:
             self._kept[key] = value, stamp
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
+            self._used(key)
+
+    def first(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The finding under a key, of which there is one from now on."""
+        self._mine()
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = make(), None
+            self._used(key)
+            return self._kept[key][0]
+
+    def _used(self, key: Hashable) -> None:
+        self._kept.move_to_end(key)
+        while len(self._kept) > self._limit:
+            self._kept.popitem(last=False)
 
     def _mine(self) -> None:
         if self._process != os.getpid():  # the lock may have been held when the process was forked

@@ -34,26 +34,20 @@ class _Fetch:
 
     def __init__(self, owner: Ahead, work: Callable[[Callable[[int], bool]], Any]) -> None:
         self.size, self.dropped, self.found = 0, False, None
-        self._owner, self._work = owner, work
-        self.thread = threading.Thread(target=self._run, name="hepgraph-ahead", daemon=True)
+        self._owner = owner
+        self.thread = threading.Thread(target=self._run, args=(work,), name="hepgraph-ahead", daemon=True)
 
     def allowed(self, size: int) -> bool:
         self.size = size
         return self._owner.trimmed(self)
 
-    def _run(self) -> None:
+    def _run(self, work: Callable[[Callable[[int], bool]], Any]) -> None:
         try:
-            found = self._work(self.allowed)
+            found = work(self.allowed)
         except PASSING:
-            self._work, self.size = _nothing, 0
-            return
-        self._work = _nothing
-        if not self.dropped:
-            self.found = found
-
-
-def _nothing(allowed: Callable[[int], bool]) -> None:
-    return None
+            self.size = 0
+        else:
+            self.found = None if self.dropped else found
 
 
 class Ahead:

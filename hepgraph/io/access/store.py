@@ -46,10 +46,8 @@ class Holder:
         if self.host == socket.gethostname():
             try:
                 os.kill(self.process, 0)
-            except ProcessLookupError:
-                return True
-            except OSError:  # it is there, and not ours
-                return False
+            except OSError as error:  # others: it is there, and not ours
+                return isinstance(error, ProcessLookupError)
             return False
         return time.time() - self.seen > STALE
 

@@ -12,17 +12,20 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hepgraph.disk import plain
 from hepgraph.disk.files import sealed, unsealed
 from hepgraph.disk.folder import Folder, own_folder
-from hepgraph.io.access.identity import settled
+from hepgraph.io.access.files import Options
+from hepgraph.io.access.identity import settled, state_of
 from hepgraph.io.source import Column, File, Level, RecordLevel
 
+T = TypeVar("T")
 MAGIC = b"hepgraph known 2\n"
 MOST = 256 << 20  # bytes that are kept
 _NAME = re.compile("[0-9a-f]{64}")
@@ -35,6 +38,17 @@ for _kind in (Column, File, Level, RecordLevel):
 def folder() -> Folder | None:
     """Where things are kept; None if nowhere."""
     return own_folder("known", MOST, _NAME)
+
+
+def known(make: Callable[[], T], path: str, options: Options, *what: Any) -> T:
+    """Cached metadata of a file, or what `make` finds out, which is kept if the file is the same before and after."""
+    state = state_of(path, options)
+    found: T | None = recall(path, state, *what)
+    if found is None:
+        found = make()
+        if state_of(path, options) == state:
+            remember(found, path, state, *what)
+    return found
 
 
 def recall(path: str, state: Any, *what: Any) -> Any:

@@ -33,12 +33,13 @@ class Pieces:
             spans.append((int(each[first]), int(each[last])))
             offsets.append(self._once([each], first, last))
         first, last = spans[-1]
+        told = [record for record in column.records if record.name in data.records]
         return Data(
             None if data.values is None else data.values[first:last],
             tuple(offsets),
             _part(data.valid, spans, len(column.levels)),
             tuple(_part(valid, spans, depth) for depth, valid in enumerate(data.level_valid)),
-            {each.name: data.records[each.name][slice(*spans[each.level])] for each in _told(column, data)},
+            {each.name: data.records[each.name][slice(*spans[each.level])] for each in told},
         )
 
     def join(self, column: Column, parts: Sequence[tuple[int, Data]]) -> Data:
@@ -75,10 +76,6 @@ def _concatenated(arrays: Sequence[Array | None]) -> Array | None:
     """All arrays as one; None if they are None."""
     there = [array for array in arrays if array is not None]
     return np.concatenate(there) if there else None
-
-
-def _told(column: Column, data: Data) -> list[Any]:
-    return [record for record in column.records if record.name in data.records]
 
 
 def _part(mask: Array | None, spans: Sequence[tuple[int, int]], depth: int) -> Array | None:

@@ -45,11 +45,17 @@ def _zstd(data: memoryview, size: int) -> bytes:
     return _mine.zstd.decompress(data, max_output_size=size, allow_extra_data=False)
 
 
-def _lz4(data: memoryview, out: Any) -> int:
+def _lz4(data: memoryview, size: int) -> Array:
     stated, found = int.from_bytes(data[:CHECKSUM], "big"), xxhash.xxh64_intdigest(data[CHECKSUM:])
     if stated != found:
         raise BlockError(f"the checksum of an LZ4 block is {found:016x}, but should be {stated:016x}")
-    return int(cramjam.lz4.decompress_block_into(data[CHECKSUM:], out))
+    out: Any = np.empty(size, np.uint8)
+    return out[: cramjam.lz4.decompress_block_into(data[CHECKSUM:], out)]  # type: ignore[no-any-return]
+
+
+def _xz(data: memoryview, size: int) -> Array:
+    out: Any = np.empty(size, np.uint8)
+    return out[: cramjam.xz.decompress_into(data, out)]  # type: ignore[no-any-return]
 
 
 def _lzma(data: memoryview, size: int) -> bytes | bytearray:
@@ -64,16 +70,15 @@ def _lzma(data: memoryview, size: int) -> bytes | bytearray:
         raise cramjam.DecompressionError(str(error)) from error
 
 
-# Each codec decompresses a block to bytes of its own, or into a place: whichever its fastest library can do.
-WHOLE: dict[bytes, Callable[[memoryview, int], bytes | bytearray]] = {
-    b"ZS": _zstd,
-    b"ZL": deflate.zlib_decompress,
-    b"CS": deflate.deflate_decompress,
+# The name of each codec, and what decompresses a block of it to so many bytes: the fastest library that there is. The
+# liblzma of imagecodecs is newer than that of cramjam, and up to 1.7 times as fast.
+CODECS: dict[bytes, tuple[str, Callable[[memoryview, int], bytes | bytearray | Array]]] = {
+    b"ZS": ("ZSTD", _zstd),
+    b"L4": ("LZ4", _lz4),
+    b"ZL": ("ZLIB", deflate.zlib_decompress),
+    b"XZ": ("LZMA", _lzma if find_spec("imagecodecs") else _xz),
+    b"CS": ("old ZLIB", deflate.deflate_decompress),
 }
-INTO: dict[bytes, Callable[[Any, Any], int]] = {b"L4": _lz4, b"XZ": cramjam.xz.decompress_into}
-if find_spec("imagecodecs"):  # whose liblzma is newer than that of cramjam, and up to 1.7 times as fast
-    WHOLE[b"XZ"] = _lzma
-CODECS = {b"ZS": "ZSTD", b"L4": "LZ4", b"ZL": "ZLIB", b"XZ": "LZMA", b"CS": "old ZLIB"}
 _ERRORS = (cramjam.DecompressionError, zstandard.ZstdError, deflate.DeflateError)
 
 
@@ -99,22 +104,13 @@ def unpacked(data: memoryview, size: int, place: Callable[[int], Array]) -> Arra
 
 def joined(data: memoryview, blocks: list[Block], size: int, place: Callable[[int], Array]) -> Array:
     """As `unpacked`, where the blocks are known."""
-    if len(blocks) == 1 and blocks[0][0] in WHOLE:
-        return np.frombuffer(_whole(data, blocks[0]), np.uint8)
-    out = place(size)
-    _fill(data, blocks, out)
-    return out
-
-
-def _fill(data: memoryview, blocks: list[Block], out: Array) -> None:
-    at = 0
+    if len(blocks) == 1:
+        return _decompressed(data, blocks[0])
+    out, at = place(size), 0
     for block in blocks:
-        part = out[at : at + block[3]]
-        if block[0] in WHOLE:
-            part[:] = np.frombuffer(_whole(data, block), np.uint8)
-        else:
-            _into(data, block, part)
+        out[at : at + block[3]] = _decompressed(data, block)
         at += block[3]
+    return out
 
 
 def blocks_of(data: memoryview, wanted: int) -> list[Block]:
@@ -128,7 +124,7 @@ def blocks_of(data: memoryview, wanted: int) -> list[Block]:
         at = start + low + (high << 16)
         size = small + (large << 16)
         if at > length or size == 0 or (codec == b"L4" and at - start < CHECKSUM):
-            raise BlockError(f"a block of {at - start} bytes ({CODECS[codec]}) for {size} is not all there")
+            raise BlockError(f"a block of {at - start} bytes ({CODECS[codec][0]}) for {size} is not all there")
         found.append((codec, start, at, size))
         total += size
     if total != wanted:
@@ -136,29 +132,14 @@ def blocks_of(data: memoryview, wanted: int) -> list[Block]:
     return found
 
 
-def _whole(data: memoryview, block: Block) -> bytes | bytearray:
+def _decompressed(data: memoryview, block: Block) -> Array:
+    """The content of one block."""
     codec, start, stop, size = block
+    name, decompress = CODECS[codec]
     try:
-        made = WHOLE[codec](data[start:stop], size)
+        made = np.frombuffer(decompress(data[start:stop], size), np.uint8)
     except _ERRORS as error:
-        raise BlockError(_fault(block, str(error))) from error
-    _check(block, len(made))
+        raise BlockError(f"{name} cannot decompress {stop - start} bytes ({error})") from error
+    if len(made) != size:
+        raise BlockError(f"a block of {name} should hold {size} bytes and holds {len(made)}")
     return made
-
-
-def _into(data: memoryview, block: Block, out: Array) -> None:
-    codec, start, stop, _ = block
-    try:
-        found = INTO[codec](data[start:stop], out)
-    except _ERRORS as error:
-        raise BlockError(_fault(block, str(error))) from error
-    _check(block, found)
-
-
-def _fault(block: Block, reason: str) -> str:
-    return f"{CODECS[block[0]]} cannot decompress {block[2] - block[1]} bytes ({reason})"
-
-
-def _check(block: Block, found: int) -> None:
-    if found != block[3]:
-        raise BlockError(f"a block of {CODECS[block[0]]} should hold {block[3]} bytes and holds {found}")

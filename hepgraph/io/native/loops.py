@@ -1,4 +1,4 @@
-"""Native loops of the readers: a few lines of LLVM each, compiled once in a process, run without the GIL."""
+"""Native loops of the readers: a few lines each, compiled once in a process, run without the GIL."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.native.buffers import shelf
 from hepgraph.jit import compiler
+from hepgraph.jit.translate import assembly
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
-LANES = 16
 MANY = 1000  # numbers, from which a compiled loop pays
 STEPS = tuple(np.dtype(kind) for kind in ("u1", "i4", "u4", "i8", "u8"))
 
@@ -29,8 +29,8 @@ def compiled(name: str, text: Callable[[], str], signature: str, level: int = 1)
     """The function of this name in a text, as "i64(ptr, i64)" says it is called; compiled when first asked for.
 
     That takes some 10 ms, and 2 where the object code of an earlier process is on disk. The text is assembly for LLVM;
-    nothing in it is made better than it is written. At level 0 it is compiled four times as quickly, for what is not
-    a loop over numbers.
+    nothing in it is made better than it is written, but at level 2, for loops over numbers, which takes three times as
+    long. At level 0 it is compiled four times as quickly, for what is not a loop over numbers.
     """
     found = _functions.get(name)
     if found is not None:
@@ -38,12 +38,18 @@ def compiled(name: str, text: Callable[[], str], signature: str, level: int = 1)
     with _lock:
         if name not in _functions:
             made = text()
-            engine, _ = compiler.loaded(compiler.name_of(made, f"{level}"), level, lambda: compiler.parsed(made, level))
+            make = compiler.parsed if level < 2 else compiler.optimised
+            engine, _ = compiler.loaded(compiler.name_of(made, f"{level}"), level, lambda: make(made, level))
             _engines[name] = engine
             result, _, arguments = signature.rstrip(")").partition("(")
             kinds: list[Any] = [_KINDS[kind] for kind in (result, *arguments.split(", "))]
             _functions[name] = ctypes.CFUNCTYPE(*kinds)(engine.get_function_address(name))
         return _functions[name]
+
+
+def loop(name: str, source: str, arguments: int) -> Any:
+    """The function of this name in a source: a loop over numbers, called with so many of them or addresses."""
+    return compiled(name, lambda: assembly(source), f"i64({', '.join(['i64'] * arguments)})", level=2)
 
 
 def address(function: Any) -> int:
@@ -88,7 +94,8 @@ def summed(counts: Array) -> Array:
 
 def adder(dtype: np.dtype[Any]) -> Any:
     """The function of `add_up` for steps of one type, which gives 0 where the sums never decrease."""
-    return compiled(f"add_up_{dtype.str[1:]}", lambda: _sum(dtype), "i64(ptr, ptr, i64, i64, i64)")
+    name, kind = f"add_up_{dtype.str[1:]}", f"{dtype.kind}{8 * dtype.itemsize}".replace("u64", "i64")
+    return loop(name, _SUM.format(name=name, kind=kind), 5)
 
 
 def follows(table: Array, offsets: Array, width: int) -> bool:
@@ -107,12 +114,12 @@ def follows(table: Array, offsets: Array, width: int) -> bool:
         raise ValueError(f"{len(table)} of {table.dtype.str} do not compare with {len(offsets)} of {offsets.dtype.str}")
     if len(table) == 0:
         return True
-    return not follower()(table.ctypes.data, offsets.ctypes.data, len(table), width & 0xFFFFFFFF)
+    return not follower()(table.ctypes.data, offsets.ctypes.data, len(table), width)
 
 
 def follower() -> Any:
     """The function of `follows`, which gives 0 where numbers are such offsets."""
-    return compiled("follows", _follows, "i64(ptr, ptr, i64, i64)")
+    return loop("follows", _FOLLOWS, 4)
 
 
 def slow_follows(table: Array, offsets: Array, width: int) -> bool:
@@ -121,269 +128,26 @@ def slow_follows(table: Array, offsets: Array, width: int) -> bool:
     return bool((table.astype(np.int32) - table[:1].astype(np.int32) == wanted).all())
 
 
-def looped(name: str, bits: int, many: list[str], one: list[str], result: str, single: str) -> str:
-    """The text of a function that fills `%out` with numbers of so many bits: LANES at a time, or one at a time.
-
-    It is called with `%in`, `%out`, `%stride` and `%count`. The instructions `many` make `result` of numbers `%i` and
-    those that follow, the instructions `one` make `single` of number `%k`. What is stored LANES at a time goes past the
-    processor's caches, in which there is no room for a column: the first of these begins where a line of them does.
-    """
-    vector, more, last = f"<{LANES} x i{bits}>", "\n  ".join(many), "\n  ".join(one)
-    line = LANES * bits // 8
-    return f"""
-define void @{name}(ptr noalias %in, ptr noalias %out, i64 %stride, i64 %count) {{
-entry:
-  {_to_line("%out", bits // 8, line)}
-  %few = icmp sgt i64 %numbers, %count
-  %alone = or i1 %never, %few
-  %lead = select i1 %alone, i64 %count, i64 %numbers
-  %rest = sub i64 %count, %lead
-  %left = srem i64 %rest, {LANES}
-  %whole = sub i64 %count, %left
-  br label %tail
-head:
-  %i = phi i64 [%lead, %stop], [%inext, %body]
-  %more = icmp slt i64 %i, %whole
-  br i1 %more, label %body, label %tail
-body:
-  {more}
-  %to = getelementptr i{bits}, ptr %out, i64 %i
-  store {vector} {result}, ptr %to, align {line}, !nontemporal !0
-  %inext = add i64 %i, {LANES}
-  br label %head
-tail:
-  %k = phi i64 [0, %entry], [%i, %head], [%knext, %single]
-  %end = phi i64 [%lead, %entry], [%count, %head], [%end, %single]
-  %again = icmp slt i64 %k, %end
-  br i1 %again, label %single, label %stop
-single:
-  {last}
-  %place = getelementptr i{bits}, ptr %out, i64 %k
-  store i{bits} {single}, ptr %place, align 1
-  %knext = add i64 %k, 1
-  br label %tail
-stop:
-  %all = icmp eq i64 %end, %count
-  br i1 %all, label %done, label %head
-done:
-  ret void
-}}
-!0 = !{{i32 1}}
+# The running sums without those of the first `skip` steps; 1 if a step after the first that is wanted is negative.
+_SUM = """
+def {name}(steps, out, skip, stop, begin):
+    total, signs = begin, 0
+    for k in range(0, skip):
+        total += steps.{kind}[k]
+    if skip < stop:
+        total += steps.{kind}[skip]
+        out.i64[0] = total
+    for k in range(skip + 1, stop):
+        step = steps.{kind}[k]
+        total, signs = total + step, signs | step
+        out.i64[k - skip] = total
+    return signs < 0
 """
 
-
-def _to_line(place: str, width: int, line: int) -> str:
-    """Text that loads the `%numbers` of so many bytes from a place to where a line begins, unless that is `%never`."""
-    return f"""%address = ptrtoint ptr {place} to i64
-  %negative = sub i64 0, %address
-  %short = and i64 %negative, {line - 1}
-  %odd = srem i64 %short, {width}
-  %never = icmp ne i64 %odd, 0
-  %numbers = sdiv i64 %short, {width}"""
-
-
-def _sum(dtype: np.dtype[Any]) -> str:
-    """One step at a time up to the first that is wanted, and to a line of the caches; then eight at a time."""
-    return _sum_up_to_a_line(dtype) + _sum_of_eights(dtype) + _sum_one_by_one(dtype)
-
-
-def _widened(dtype: np.dtype[Any], new: str, stored: str, vector: str = "{}") -> str:
-    """A number, or a vector of some, as 64 bits."""
-    bits = 8 * dtype.itemsize
-    old, wide = vector.format(f"i{bits}"), vector.format("i64")
-    if bits == 64:
-        return f"%{new} = bitcast {old} %{stored} to {wide}"
-    return f"%{new} = {'sext' if dtype.kind == 'i' else 'zext'} {old} %{stored} to {wide}"
-
-
-def _sum_up_to_a_line(dtype: np.dtype[Any]) -> str:
-    """The bytes skipped, the first number that is wanted, and how many come before the next line of the caches."""
-    bits = 8 * dtype.itemsize
-    return f"""
-declare i64 @llvm.vector.reduce.or.v8i64(<8 x i64>)
-define i64 @add_up_{dtype.str[1:]}(ptr noalias %in, ptr noalias %out, i64 %skip, i64 %stop, i64 %begin) {{
-entry:
-  %zero = sub i64 0, %skip
-  %start = getelementptr i64, ptr %out, i64 %zero
-  br label %passed
-passed:
-  %i = phi i64 [0, %entry], [%next, %pass]
-  %sum = phi i64 [%begin, %entry], [%new, %pass]
-  %before = icmp slt i64 %i, %skip
-  br i1 %before, label %pass, label %first
-pass:
-  %from = getelementptr i{bits}, ptr %in, i64 %i
-  %x = load i{bits}, ptr %from, align 1
-  {_widened(dtype, "w", "x")}
-  %new = add i64 %sum, %w
-  %next = add i64 %i, 1
-  br label %passed
-first:
-  %any = icmp slt i64 %i, %stop
-  br i1 %any, label %one, label %none
-none:
-  ret i64 0
-one:
-  %first.from = getelementptr i{bits}, ptr %in, i64 %i
-  %first.x = load i{bits}, ptr %first.from, align 1
-  {_widened(dtype, "first.w", "first.x")}
-  %first.sum = add i64 %sum, %first.w
-  store i64 %first.sum, ptr %out, align 1
-  %second = add i64 %i, 1
-  %second.to = getelementptr i64, ptr %out, i64 1
-  {_to_line("%second.to", 8, 64)}
-  %line = add i64 %second, %numbers
-  %beyond = icmp sgt i64 %line, %stop
-  %alone = or i1 %never, %beyond
-  %lead = select i1 %alone, i64 %stop, i64 %line
-  %rest = sub i64 %stop, %lead
-  %left = srem i64 %rest, 8
-  %whole = sub i64 %stop, %left
-  br label %tail
-"""
-
-
-def _sum_of_eights(dtype: np.dtype[Any]) -> str:
-    """Eight numbers at a time, from line to line."""
-    bits, many = 8 * dtype.itemsize, "<8 x i64>"
-    doubled, sums = [], "v"
-    for distance in (1, 2, 4):  # sums of the two, four and eight that end at each one
-        lanes = ", ".join(f"i32 {8 - distance + lane}" for lane in range(8))
-        new = f"d{distance}"
-        doubled.append(f"%{new}s = shufflevector {many} zeroinitializer, {many} %{sums}, <8 x i32> <{lanes}>")
-        doubled.append(f"%{new} = add {many} %{sums}, %{new}s")
-        sums = new
-    vectors = "\n  ".join(doubled)
-    return f"""\
-head:
-  %j = phi i64 [%lead, %end], [%jnext, %body]
-  %total = phi i64 [%now, %end], [%last, %body]
-  %signs = phi {many} [zeroinitializer, %end], [%seen, %body]
-  %more = icmp slt i64 %j, %whole
-  br i1 %more, label %body, label %reduce
-body:
-  %vector.from = getelementptr i{bits}, ptr %in, i64 %j
-  %stored = load <8 x i{bits}>, ptr %vector.from, align 1
-  {_widened(dtype, "v", "stored", "<8 x {}>")}
-  %seen = or {many} %signs, %v
-  {vectors}
-  %carry = insertelement {many} zeroinitializer, i64 %total, i32 0
-  %carried = shufflevector {many} %carry, {many} zeroinitializer, <8 x i32> zeroinitializer
-  %result = add {many} %{sums}, %carried
-  %last = extractelement {many} %result, i32 7
-  %vector.to = getelementptr i64, ptr %start, i64 %j
-  store {many} %result, ptr %vector.to, align 64, !nontemporal !0
-  %jnext = add i64 %j, 8
-  br label %head
-reduce:
-  %found = call i64 @llvm.vector.reduce.or.v8i64({many} %signs)
-  %both = or i64 %found, %sign
-  br label %tail
-"""
-
-
-def _sum_one_by_one(dtype: np.dtype[Any]) -> str:
-    """The numbers before the first line, and behind the last whole eight."""
-    bits = 8 * dtype.itemsize
-    return f"""\
-tail:
-  %k = phi i64 [%second, %one], [%j, %reduce], [%knext, %keep]
-  %now = phi i64 [%first.sum, %one], [%total, %reduce], [%larger, %keep]
-  %sign = phi i64 [0, %one], [%both, %reduce], [%worse, %keep]
-  %until = phi i64 [%lead, %one], [%stop, %reduce], [%until, %keep]
-  %again = icmp slt i64 %k, %until
-  br i1 %again, label %keep, label %end
-keep:
-  %here = getelementptr i{bits}, ptr %in, i64 %k
-  %y = load i{bits}, ptr %here, align 1
-  {_widened(dtype, "z", "y")}
-  %worse = or i64 %sign, %z
-  %larger = add i64 %now, %z
-  %to = getelementptr i64, ptr %start, i64 %k
-  store i64 %larger, ptr %to, align 1
-  %knext = add i64 %k, 1
-  br label %tail
-end:
-  %all = icmp eq i64 %until, %stop
-  br i1 %all, label %done, label %head
-done:
-  %answer = lshr i64 %sign, 63
-  ret i64 %answer
-}}
-!0 = !{{i32 1}}
-"""
-
-
-def _follows() -> str:
-    """Sixteen numbers at a time, whose differences are gathered, then one at a time."""
-    few, many = f"<{LANES} x i32>", f"<{LANES} x i64>"
-
-    def splat(value: str) -> str:
-        return (
-            f"%{value}1 = insertelement {few} zeroinitializer, i32 %{value}, i32 0\n"
-            f"  %{value}s = shufflevector {few} %{value}1, {few} zeroinitializer, <{LANES} x i32> zeroinitializer"
-        )
-
-    return f"""
-declare {few} @llvm.bswap.v{LANES}i32({few})
-declare i32 @llvm.bswap.i32(i32)
-declare i32 @llvm.vector.reduce.or.v{LANES}i32({few})
-define i64 @follows(ptr noalias %table, ptr noalias %offsets, i64 %count, i64 %width) {{
-entry:
-  %w = trunc i64 %width to i32
-  %t0 = load i32, ptr %table, align 1
-  %t = call i32 @llvm.bswap.i32(i32 %t0)
-  %o0 = load i64, ptr %offsets, align 1
-  %o = trunc i64 %o0 to i32
-  {splat("w")}
-  {splat("t")}
-  {splat("o")}
-  %left = srem i64 %count, {LANES}
-  %whole = sub i64 %count, %left
-  br label %head
-head:
-  %i = phi i64 [0, %entry], [%inext, %body]
-  %sum = phi {few} [zeroinitializer, %entry], [%wrong, %body]
-  %more = icmp slt i64 %i, %whole
-  br i1 %more, label %body, label %middle
-body:
-  %ta = getelementptr i32, ptr %table, i64 %i
-  %tb = load {few}, ptr %ta, align 1
-  %tc = call {few} @llvm.bswap.v{LANES}i32({few} %tb)
-  %td = sub {few} %tc, %ts
-  %oa = getelementptr i64, ptr %offsets, i64 %i
-  %ob = load {many}, ptr %oa, align 1
-  %oc = trunc {many} %ob to {few}
-  %od = sub {few} %oc, %os
-  %oe = mul {few} %od, %ws
-  %differ = xor {few} %td, %oe
-  %wrong = or {few} %sum, %differ
-  %inext = add i64 %i, {LANES}
-  br label %head
-middle:
-  %start = call i32 @llvm.vector.reduce.or.v{LANES}i32({few} %sum)
-  br label %tail
-tail:
-  %k = phi i64 [%whole, %middle], [%knext, %single]
-  %found = phi i32 [%start, %middle], [%worse, %single]
-  %again = icmp slt i64 %k, %count
-  br i1 %again, label %single, label %done
-single:
-  %ka = getelementptr i32, ptr %table, i64 %k
-  %kb = load i32, ptr %ka, align 1
-  %kc = call i32 @llvm.bswap.i32(i32 %kb)
-  %kd = sub i32 %kc, %t
-  %la = getelementptr i64, ptr %offsets, i64 %k
-  %lb = load i64, ptr %la, align 1
-  %lc = trunc i64 %lb to i32
-  %ld = sub i32 %lc, %o
-  %le = mul i32 %ld, %w
-  %kdiffer = xor i32 %kd, %le
-  %worse = or i32 %found, %kdiffer
-  %knext = add i64 %k, 1
-  br label %tail
-done:
-  %result = zext i32 %found to i64
-  ret i64 %result
-}}
+_FOLLOWS = """
+def follows(table, offsets, count, width):
+    begin, first, same = table.big32[0], offsets.i64[0], 0
+    for k in range(0, count):
+        same += (table.big32[k] - begin ^ (offsets.i64[k] - first) * width) & 0xffffffff == 0
+    return same != count
 """

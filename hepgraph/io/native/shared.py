@@ -181,14 +181,6 @@ class Share:
         """As `Kept.get`."""
         return shared.get((self.content, key), entries, decode, self.most)
 
-    def promise(self, key: Hashable, entries: int) -> Promise | None:
-        """As `Kept.promise`."""
-        return shared.promise((self.content, key), entries)
-
-    def broken(self, key: Hashable, promise: Promise) -> None:
-        """As `Kept.broken`."""
-        shared.broken((self.content, key), promise)
-
     def promised(self, key: Hashable) -> bytes | None:
         """As `Kept.promised`."""
         return shared.promised((self.content, key))
@@ -204,7 +196,7 @@ class Promises:
     def give(self, key: Hashable, entries: int) -> bool:
         """Whether this range is the one to fetch it: nobody has, or has promised to."""
         assert self._share is not None
-        promise = self._share.promise(key, entries)
+        promise = shared.promise((self._share.content, key), entries)
         if promise is not None:
             self._made[key] = promise
         return promise is not None
@@ -219,4 +211,4 @@ class Promises:
     def __exit__(self, *error: object) -> None:
         for key, promise in self._made.items():
             assert self._share is not None
-            self._share.broken(key, promise)
+            shared.broken((self._share.content, key), promise)

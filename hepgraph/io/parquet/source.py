@@ -26,7 +26,7 @@ from hepgraph.io.access.files import Files, Options, edge, is_remote, resolve, s
 from hepgraph.io.access.handles import Handles, Known, Stamp, settings_of, stamp_of
 from hepgraph.io.access.prefetch import Allowed, ahead, expect
 from hepgraph.io.access.ranges import Bytes, Range, remote
-from hepgraph.io.access.remote import Patience, patiently, system_options
+from hepgraph.io.access.remote import system_options
 from hepgraph.io.access.sparse import Fetched, SparseFile, fetched
 from hepgraph.io.agreement import agreed
 from hepgraph.io.forms import empty_data, fitted
@@ -348,13 +348,7 @@ _footers: Known[Footer] = Known(64)
 @contextmanager
 def _borrowed(path: str, options: Options) -> Iterator[_Opened]:
     key = _key_of(path, options)
-
-    def work() -> _Opened:
-        if is_remote(path):
-            return patiently(lambda: _open(key, path, options), Patience.of(options))
-        return _open(key, path, options)
-
-    with handles.borrow(key, path, work) as opened:
+    with handles.borrow(key, path, lambda: _open(key, path, options), options=options) as opened:
         yield opened
 
 

@@ -16,6 +16,7 @@ ROW_GROUPS, COLUMNS, META_DATA, CRYPTO_META_DATA, SIZE_STATISTICS = 4, 1, 3, 8, 
 TEXT_BYTES, REPETITION_LEVELS, DEFINITION_LEVELS = 1, 2, 3
 STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
 NUMBERS = 4, 5, 6  # of 16, 32 and 64 bits: as many bytes as they need
+FIXED = {TRUE: 0, FALSE: 0, BYTE: 1, DOUBLE: 8}  # the bytes of other values
 
 
 class ColumnChunk(NamedTuple):
@@ -33,7 +34,7 @@ def chunks(footer: bytes) -> Iterator[list[ColumnChunk]]:
     try:
         for _ in reader.elements_of(ROW_GROUPS):
             yield [_chunk(reader) for _ in reader.elements_of(COLUMNS)]
-    except (IndexError, RecursionError):
+    except (LookupError, RecursionError):
         raise ValueError("these bytes are not the footer of a Parquet file") from None
 
 
@@ -67,8 +68,14 @@ class _Reader:
         self.data, self.at = data, 0
 
     def varint(self) -> int:
-        value, self.at = _varint(self.data, self.at)
-        return value
+        """A number of as many bytes as it needs, seven bits in each."""
+        value = shift = 0
+        while (byte := self.data[self.at]) >= 128:
+            value |= (byte & 127) << shift
+            shift += 7
+            self.at += 1
+        self.at += 1
+        return value | byte << shift
 
     def zigzag(self) -> int:
         value = self.varint()
@@ -77,19 +84,19 @@ class _Reader:
     def fields(self) -> Iterator[tuple[int, int]]:
         """The number and the kind of each field of a struct; whoever asks reads or skips it before the next."""
         number, data = 0, self.data
-        while True:
-            head = data[self.at]
+        while head := data[self.at]:
             self.at += 1
-            kind = head & 15
-            if kind == STOP:
-                return
             number = number + (head >> 4) if head >> 4 else self.zigzag()
-            yield number, kind
+            if head & 15 == STOP:
+                return
+            yield number, head & 15
+        self.at += 1
 
     def list_head(self) -> tuple[int, int]:
         """The number of elements of a list, and their kind."""
-        size, kind, self.at = _list_head(self.data, self.at)
-        return size, kind
+        head = self.data[self.at]
+        self.at += 1
+        return self._few(self.varint() if head >> 4 == 15 else head >> 4), head & 15
 
     def elements_of(self, wanted: int) -> Iterator[None]:
         """Once for each struct in the list that is this field of a struct; the other fields are skipped."""
@@ -102,83 +109,38 @@ class _Reader:
                 yield None
 
     def skip(self, kind: int) -> None:
-        """Passes over the value of a field."""
-        self.at = _after(self.data, self.at, kind)
+        """Passes over the value of a field; of one that is true or false, the value is in its kind."""
+        if kind in NUMBERS:
+            while self.data[self.at] >= 128:
+                self.at += 1
+            self.at += 1
+        elif kind == BINARY:
+            size = self.varint()
+            self.at += size
+        elif kind == STRUCT:
+            while head := self.data[self.at]:  # a field: what it is more than the last one, or its number, and its kind
+                self.at += 1
+                if head < 16:
+                    self.varint()
+                self.skip(head & 15)
+            self.at += 1
+        elif kind in (LIST, SET):
+            size, inner = self.list_head()
+            self._skip_elements(size, inner)
+        elif kind == MAP:
+            if size := self._few(self.varint()):
+                kinds = self.data[self.at]
+                self.at += 1
+                self._skip_elements(size, kinds >> 4, kinds & 15)
+        else:
+            self.at += FIXED[kind]
 
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = data[at]
-    at += 1
-    if value >= 128:
-        value, shift = value & 127, 7
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            if byte < 128:
-                break
-            shift += 7
-    return value, at
-
-
-def _few(size: int, data: bytes) -> int:
-    if size > len(data):  # an element takes a byte at least
-        raise IndexError
-    return size
-
-
-def _list_head(data: bytes, at: int) -> tuple[int, int, int]:
-    head = data[at]
-    size, at = _varint(data, at + 1) if head >> 4 == 15 else (head >> 4, at + 1)
-    return _few(size, data), head & 15, at
-
-
-def _after(data: bytes, at: int, kind: int) -> int:
-    """Where a value ends that begins at `at`; of a field that is true or false, the value is in its kind."""
-    if kind == BINARY:
-        size = data[at]
-        if size < 128:
-            return at + 1 + size
-        size, at = _varint(data, at)
-        return at + size
-    if kind == STRUCT:
-        while head := data[at]:  # a field: what it is more than the last one, or its number, and its kind
-            at += 1
-            if head < 16:
-                _, at = _varint(data, at)
-            kind = head & 15
-            if kind in NUMBERS:  # most fields: no call for each
-                while data[at] >= 128:
-                    at += 1
-                at += 1
-            elif kind == STOP:
-                return at
-            elif kind not in (TRUE, FALSE):
-                at = _after(data, at, kind)
-        return at + 1
-    if kind in (LIST, SET):
-        size, inner, at = _list_head(data, at)
+    def _skip_elements(self, size: int, *kinds: int) -> None:
         for _ in range(size):
-            at = _after_element(data, at, inner)
-        return at
-    if kind == MAP:
-        size, at = _varint(data, at)
-        if _few(size, data):
-            kinds = data[at]
-            at += 1
-            for _ in range(size):
-                at = _after_element(data, _after_element(data, at, kinds >> 4), kinds & 15)
-        return at
-    if kind in (TRUE, FALSE):
-        return at
-    if kind == BYTE:
-        return at + 1
-    if kind == DOUBLE:
-        return at + 8
-    while data[at] >= 128:
-        at += 1
-    return at + 1
+            for kind in kinds:
+                self.skip(BYTE if kind in (TRUE, FALSE) else kind)
 
-
-def _after_element(data: bytes, at: int, kind: int) -> int:
-    return at + 1 if kind in (TRUE, FALSE) else _after(data, at, kind)
+    def _few(self, size: int) -> int:
+        if size > len(self.data):  # an element takes a byte at least
+            raise IndexError
+        return size

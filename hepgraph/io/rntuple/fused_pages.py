@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hepgraph.io.access.ranges import LOCAL_GAP
-from hepgraph.io.native.fused import done, getter
+from hepgraph.io.native.fused import done
 from hepgraph.io.native.libraries import Tools
 from hepgraph.io.rntuple.encodings import Encoding
 from hepgraph.io.rntuple.pagebytes import BATCH
@@ -44,28 +44,6 @@ class Rest(NamedTuple):
         return slice(self.at + max(start, self.low) - self.low, self.at + min(stop, self.high) - self.low)
 
 
-class PageFrame(NamedTuple):
-    """The frame of all pages: the number of the open file, and addresses of memory and of functions.
-
-    There is room to read the most into, and for the longest page when decompressed. `loop` puts numbers of `width`
-    bytes in order, as `unsplit` does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it
-    adds up what that makes, for which there is room in `steps`, and begins with `begin`; what decreases is not placed.
-    """
-
-    file: int
-    packed: int
-    unpacked: int
-    out: int
-    width: int
-    loop: int
-    steps: int
-    add_up: int
-    begin: int
-
-
-_get, _of_row = getter("frame", PageFrame._fields), getter("row", ROW)
-
-
 def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
     """A row for each page of some parts of one encoding; the most that is read at once, and the longest page.
 
@@ -97,138 +75,62 @@ def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
     return rows, most, longest
 
 
-def placed(rows: list[int], frame: PageFrame, tools: Tools) -> bool:
-    """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there."""
-    return done("straight_pages", lambda: _ONE, rows, len(ROW), frame, tools) == 0
+def placed(rows: list[int], frame: dict[str, int], tools: Tools) -> bool:
+    """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there.
+
+    The frame has the number of the open file; where the most that is read at once and the longest page when
+    decompressed can go to, and all elements in the end. `loop` puts numbers of `width` bytes in order, as `unsplit`
+    does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it adds up what that makes, for
+    which there is room in `steps`, and begins with `begin`; what decreases is not placed.
+    """
+    return done("straight_pages", _ONE, rows, ROW, frame, tools) == 0
 
 
 # As `PageReader._pages` and `PageReader._decode`.
 _ONE = f"""
-define internal i1 @sound(ptr %frame, ptr %data, i64 %bytes, ptr %checksum) {{
-  %function.at = {_get("xxh3")}
-  %function = inttoptr i64 %function.at to ptr
-  %found = call i64 %function(ptr %data, i64 %bytes)
-  %stated = load i64, ptr %checksum, align 1
-  %same = icmp eq i64 %found, %stated
-  ret i1 %same
-}}
+def sound(frame, data, size, checksum):
+    return invoke("i64 i64 i64", frame.xxh3, data, size) == checksum.i64[0]
 
-define internal i64 @one(ptr %frame, ptr %row) {{
-entry:
-  %checked = {_of_row("checked")}
-  %unchecked = icmp eq i64 %checked, 0
-  %xxh3 = {_get("xxh3")}
-  %checks = icmp ne i64 %xxh3, 0
-  %may = or i1 %unchecked, %checks
-  br i1 %may, label %start, label %no
-start:
-  %place = {_of_row("place")}
-  %bytes = {_of_row("bytes")}
-  %width = {_get("width")}
-  %number = {_of_row("number")}
-  %stretch = mul i64 %number, %width
-  %first = {_of_row("first")}
-  %begin = mul i64 %first, %width
-  %before = {_of_row("before")}
-  %skip = mul i64 %before, %width
-  %out.at = {_get("out")}
-  %to.at = add i64 %out.at, %skip
-  %to = inttoptr i64 %to.at to ptr
-  %packed.at = {_get("packed")}
-  %packed = inttoptr i64 %packed.at to ptr
-  %at = {_of_row("at")}
-  %directly = icmp eq i64 %at, {DIRECT}
-  br i1 %directly, label %fill, label %look
-fill:
-  %wanted = add i64 %place, %begin
-  %filled = call i1 @read(ptr %frame, i64 %wanted, i64 %stretch, ptr %to)
-  br i1 %filled, label %verify, label %no
-verify:
-  br i1 %unchecked, label %yes, label %compute
-compute:
-  %behind = add i64 %place, %bytes
-  %told = call i1 @read(ptr %frame, i64 %behind, i64 {CHECKSUM}, ptr %packed)
-  br i1 %told, label %agree, label %no
-agree:
-  %right = call i1 @sound(ptr %frame, ptr %to, i64 %bytes, ptr %packed)
-  br i1 %right, label %yes, label %no
-look:
-  %more = {_of_row("more")}
-  %there = icmp eq i64 %more, 0
-  br i1 %there, label %open, label %fetch
-fetch:
-  %got = call i1 @read(ptr %frame, i64 %place, i64 %more, ptr %packed)
-  br i1 %got, label %open, label %no
-open:
-  %data = getelementptr i8, ptr %packed, i64 %at
-  br i1 %unchecked, label %whole, label %check
-check:
-  %checksum = getelementptr i8, ptr %data, i64 %bytes
-  %sound = call i1 @sound(ptr %frame, ptr %data, i64 %bytes, ptr %checksum)
-  br i1 %sound, label %whole, label %no
-whole:
-  %size = {_of_row("size")}
-  %elements = {_of_row("elements")}
-  %loop.at = {_get("loop")}
-  %plain = icmp eq i64 %loop.at, 0
-  %stored = icmp eq i64 %bytes, %size
-  br i1 %stored, label %ready, label %measure
-measure:
-  %less = icmp slt i64 %bytes, %size
-  br i1 %less, label %unpack, label %no
-unpack:
-  %all = icmp eq i64 %number, %elements
-  %direct = and i1 %plain, %all
-  %scratch.at = {_get("unpacked")}
-  %target.at = select i1 %direct, i64 %to.at, i64 %scratch.at
-  %target = inttoptr i64 %target.at to ptr
-  %after = call i64 @blocks(ptr %frame, ptr %data, i64 0, i64 %bytes, ptr %target, i64 %size)
-  %good = icmp eq i64 %after, %bytes
-  br i1 %good, label %unpacked, label %no
-unpacked:
-  br i1 %direct, label %yes, label %ready
-ready:
-  %content = phi ptr [%data, %whole], [%target, %unpacked]
-  br i1 %plain, label %copy, label %ordered
-copy:
-  %from = getelementptr i8, ptr %content, i64 %begin
-  call void @llvm.memcpy.p0.p0.i64(ptr %to, ptr %from, i64 %stretch, i1 false)
-  ret i64 0
-ordered:
-  %loop = inttoptr i64 %loop.at to ptr
-  %sum.at = {_get("add_up")}
-  %single = icmp eq i64 %sum.at, 0
-  br i1 %single, label %numbers, label %sums
-numbers:
-  %split = getelementptr i8, ptr %content, i64 %first
-  call void %loop(ptr %split, ptr %to, i64 %elements, i64 %number)
-  ret i64 0
-sums:
-  %sum = inttoptr i64 %sum.at to ptr
-  %steps.at = {_get("steps")}
-  %steps = inttoptr i64 %steps.at to ptr
-  %last = add i64 %first, %number
-  call void %loop(ptr %content, ptr %steps, i64 %elements, i64 %last)
-  %ends.skip = mul i64 %before, 8
-  %ends.at = add i64 %out.at, %ends.skip
-  %ends = inttoptr i64 %ends.at to ptr
-  %start.from = {_get("begin")}
-  %falls = call i64 %sum(ptr %steps, ptr %ends, i64 %first, i64 %last, i64 %start.from)
-  %rises = icmp eq i64 %falls, 0
-  %alone = icmp eq i64 %before, 0
-  br i1 %rises, label %risen, label %no
-risen:
-  br i1 %alone, label %yes, label %compare
-compare:
-  %earlier.at = sub i64 %ends.at, 8
-  %earlier = inttoptr i64 %earlier.at to ptr
-  %earlier.last = load i64, ptr %earlier
-  %later.first = load i64, ptr %ends
-  %follows = icmp sle i64 %earlier.last, %later.first
-  br i1 %follows, label %yes, label %no
-yes:
-  ret i64 0
-no:
-  ret i64 -1
-}}
+def filled(frame, row, to, begin, stretch):
+    if not read(frame, row.place + begin, stretch, to):
+        return 0
+    if not row.checked:
+        return 1
+    behind = row.place + row.bytes
+    return read(frame, behind, {CHECKSUM}, frame.packed) and sound(frame, to, row.bytes, frame.packed)
+
+def summed(frame, row, content):
+    last = row.first + row.number
+    invoke("i64 i64 i64 i64 i64", frame.loop, content, frame.steps, row.elements, last)
+    ends = frame.out + 8 * row.before
+    if invoke("i64 i64 i64 i64 i64 i64", frame.add_up, frame.steps, ends, row.first, last, frame.begin):
+        return 0
+    return row.before == 0 or ends.i64[-1] <= ends.i64[0]
+
+def one(frame, row):
+    if row.checked and not frame.xxh3:
+        return -1
+    stretch, begin, to = row.number * frame.width, row.first * frame.width, frame.out + row.before * frame.width
+    if row.at == {DIRECT}:
+        return 0 if filled(frame, row, to, begin, stretch) else -1
+    if row.more and not read(frame, row.place, row.more, frame.packed):
+        return -1
+    content = frame.packed + row.at
+    if row.checked and not sound(frame, content, row.bytes, content + row.bytes):
+        return -1
+    if row.bytes != row.size:
+        direct = not frame.loop and row.number == row.elements
+        target = to if direct else frame.unpacked
+        if row.bytes > row.size or blocks(frame, content, 0, row.bytes, target, row.size) != row.bytes:
+            return -1
+        if direct:
+            return 0
+        content = target
+    if not frame.loop:
+        copy(to, content + begin, stretch)
+    elif frame.add_up:
+        return 0 if summed(frame, row, content) else -1
+    else:
+        invoke("i64 i64 i64 i64 i64", frame.loop, content + row.first, to, row.elements, row.number)
+    return 0
 """

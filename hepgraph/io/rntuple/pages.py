@@ -23,7 +23,7 @@ from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import adder, address
 from hepgraph.io.native.shared import Promises, Share
 from hepgraph.io.rntuple.encodings import BYTE, Encoding
-from hepgraph.io.rntuple.fused_pages import PageFrame, Rest, placed, rows_of
+from hepgraph.io.rntuple.fused_pages import Rest, placed, rows_of
 from hepgraph.io.rntuple.pagebytes import BATCH, ordered, room, unpacked
 from hepgraph.io.rntuple.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.rntuple.unsplit import unsplitter
@@ -313,7 +313,7 @@ class PageReader:
         stored = self._stored(column, part.cluster)
         if stored is None or low >= high:
             return None, None
-        _, pages, encoding = stored
+        index, pages, encoding = stored
         if not np.can_cast(encoding.dtype, out.dtype):
             raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
         every = _between(pages, low, high)
@@ -326,7 +326,9 @@ class PageReader:
         for page in cut:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
-            data = self._shared_page(column, part.cluster, page, last - max(first, low + again))
+            assert self.share is not None
+            asked, work = last - max(first, low + again), partial(self._unpacked_page, column, part.cluster, page)
+            data = self.share.get((part.cluster, index, page), (asked, stop - start), work)
             rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
             seams |= {absent + first - low, absent + last - low}
         others = [page for page in some if page not in cut]
@@ -343,18 +345,6 @@ class PageReader:
         if self.share is None or (start >= low and stop <= high) or stop <= low + again:
             return False
         return bool((stop - start) * encoding.bits >= 8 * LARGE)
-
-    def _shared_page(self, column: Physical, cluster: int, page: int, asked: int) -> Array:
-        """The bytes of a page, of which so many elements are asked for, and the others by other ranges."""
-        stored = self._stored(column, cluster)
-        assert self.share is not None
-        assert stored is not None
-        index, pages, _ = stored
-        elements = int(pages.starts[page + 1] - pages.starts[page])
-        found: Array = self.share.get(
-            (cluster, index, page), (asked, elements), partial(self._unpacked_page, column, cluster, page)
-        )
-        return found
 
     def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
         """The bytes of a page, decompressed, in memory of their own."""
@@ -424,17 +414,17 @@ class PageReader:
             return False
         packed, inside = scratch.place("packed", max(most, CHECKSUM)), scratch.place("unpacked", longest)
         steps = scratch.place("steps", longest if encoding.delta else 0)
-        frame = PageFrame(
-            self.bytes.file,
-            packed.ctypes.data,
-            inside.ctypes.data,
-            out.ctypes.data,
-            width,
-            address(unsplitter(width, encoding.zigzag)) if encoding.split else 0,
-            steps.ctypes.data,
-            address(adder(encoding.dtype)) if encoding.delta else 0,
-            begin,
-        )
+        frame = {
+            "file": self.bytes.file,
+            "packed": packed.ctypes.data,
+            "unpacked": inside.ctypes.data,
+            "out": out.ctypes.data,
+            "width": width,
+            "loop": address(unsplitter(width, encoding.zigzag)) if encoding.split else 0,
+            "steps": steps.ctypes.data,
+            "add_up": address(adder(encoding.dtype)) if encoding.delta else 0,
+            "begin": begin,
+        }
         return placed(rows, frame, mine)
 
     def _pages(

@@ -5,11 +5,12 @@ NumPy has only strided copies for it, four to six times as slow as native loops.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from hepgraph.io.native.loops import LANES, compiled, looped
+from hepgraph.io.native.loops import loop
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -39,54 +40,22 @@ def unsplit(split: Array, first: int, out: Array, zigzag: bool = False) -> None:
 def unsplitter(width: int, zigzag: bool) -> Any:
     """The function of `unsplit` for numbers of so many bytes; it is given their number in a page and that wanted."""
     name = f"{'zigzag' if zigzag else 'unsplit'}{width}"
-    return compiled(name, lambda: _loop(name, width), "void(ptr, ptr, i64, i64)")
+    if width == 8 and not zigzag:  # two halves, of which the processor does more at once
+        made = f"out.i32[2 * k], out.i32[2 * k + 1] = {_joined(range(4))}, {_joined(range(4, 8))}"
+    elif zigzag:
+        made = f"number = {_joined(range(width))}\n        out.i{8 * width}[k] = number >> 1 ^ -(number & 1)"
+    else:
+        made = f"out.i{8 * width}[k] = {_joined(range(width))}"
+    return loop(name, _LOOP.format(name=name, made=made), 4)
 
 
-def _loop(name: str, width: int) -> str:
-    """A function over `count` numbers."""
-    bits = 8 * width
-    many = [_address(byte, f"<{LANES} x i8>", "v") for byte in range(width)]
-    level = [(f"%v{byte}", 8) for byte in range(width)]
-    while len(level) > 1:  # bytes to pairs, pairs to fours, fours to eights
-        above = []
-        for i in range(0, len(level), 2):
-            (low, size), (high, _) = level[i], level[i + 1]
-            new, wide = f"%m{len(level)}_{i}", f"<{LANES} x i{size}>"
-            mask = ", ".join(f"i32 {lane}, i32 {lane + LANES}" for lane in range(LANES))
-            many.append(f"{new}s = shufflevector {wide} {low}, {wide} {high}, <{2 * LANES} x i32> <{mask}>")
-            many.append(f"{new} = bitcast <{2 * LANES} x i{size}> {new}s to <{LANES} x i{2 * size}>")
-            above.append((new, 2 * size))
-        level = above
-    vector = f"<{LANES} x i{bits}>"
-    one = [_address(byte, "i8", "b") for byte in range(width)]
-    joined = "0"
-    for byte in range(width):
-        one.append(f"%w{byte} = zext i8 %b{byte} to i{bits}")
-        one.append(f"%s{byte} = shl i{bits} %w{byte}, {8 * byte}")
-        one.append(f"%j{byte} = or i{bits} {joined}, %s{byte}")
-        joined = f"%j{byte}"
-    result, single = level[0][0], joined
-    if name.startswith("zigzag"):
-        every = f"<{', '.join([f'i{bits} 1'] * LANES)}>"
-        many += _zigzag(vector, result, every, "zeroinitializer", "v")
-        one += _zigzag(f"i{bits}", single, "1", "0", "b")
-        result, single = "%vz", "%bz"
-    return looped(name, bits, many, one, result, single)
+_LOOP = """
+def {name}(split, out, stride, count):
+    for k in range(0, count):
+        {made}
+"""
 
 
-def _address(byte: int, kind: str, name: str) -> str:
-    at = f"%{name}a{byte}"
-    index = "%i" if name == "v" else "%k"
-    return (
-        f"{at}o = mul i64 %stride, {byte}\n  {at}s = add i64 {at}o, {index}\n"
-        f"  {at} = getelementptr i8, ptr %in, i64 {at}s\n  %{name}{byte} = load {kind}, ptr {at}, align 1"
-    )
-
-
-def _zigzag(kind: str, value: str, one: str, zero: str, name: str) -> list[str]:
-    return [
-        f"%{name}zh = lshr {kind} {value}, {one}",
-        f"%{name}zl = and {kind} {value}, {one}",
-        f"%{name}zn = sub {kind} {zero}, %{name}zl",
-        f"%{name}z = xor {kind} %{name}zh, %{name}zn",
-    ]
+def _joined(places: Sequence[int]) -> str:
+    """The number of bytes at some places of all, the lowest first."""
+    return " | ".join(f"split.u8[{place} * stride + k] << {8 * i}" for i, place in enumerate(places))

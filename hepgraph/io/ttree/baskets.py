@@ -24,7 +24,7 @@ from hepgraph.io.native.fused import ENOUGH
 from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import MANY, follows, slow_follows
 from hepgraph.io.native.shared import Share
-from hepgraph.io.ttree.fused_baskets import BasketFrame, placed
+from hepgraph.io.ttree.fused_baskets import placed
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -149,8 +149,11 @@ class Basket:
 
     def starts(self) -> Array:
         """Where the wanted entries start in the content, and where the last one ends; raises BasketError."""
-        starts = self._stated()
-        starts -= self.shift
+        if self.table is None:
+            raise BasketError("it does not tell where its entries start")
+        starts: Array = self.table[self.first : self.last + 1].astype(np.int32) - np.int32(self.shift)
+        if self.last == self.entries:  # the last number of a table is not kept in it
+            starts[-1] = len(self.content)
         if starts[0] < 0 or starts[-1] > len(self.content) or (starts[1:] < starts[:-1]).any():
             raise BasketError("the offsets of its entries do not follow each other")
         if self.first == 0 and starts[0] != 0:
@@ -169,7 +172,7 @@ class Basket:
         if begin < 0 or end > len(self.content) or (self.first == 0 and begin != 0):
             return None
         last = self.last + 1
-        if self.last == self.entries:  # the last number of a table is not kept in it
+        if self.last == self.entries:
             last -= 1
             if end != len(self.content):
                 return None
@@ -178,15 +181,6 @@ class Basket:
         if table.dtype != STORED:  # as uproot gives those of baskets within the metadata
             table = table.astype(STORED)
         return begin if check(table, offsets[: len(table)], width) else None
-
-    def _stated(self) -> Array:
-        """The table's part on the wanted entries, in an array of its own."""
-        if self.table is None:
-            raise BasketError("it does not tell where its entries start")
-        stated: Array = self.table[self.first : self.last + 1].astype(np.int32)
-        if self.last == self.entries:
-            stated[-1] = len(self.content) + self.shift
-        return stated
 
 
 class BasketColumn:
@@ -284,12 +278,20 @@ class BasketColumn:
             return False
         if skipped:
             out[...] = 0
-        places = 0 if offsets is None else offsets.ctypes.data, out.ctypes.data
         wanted = LIKELY_ROOM
         while 0 < wanted <= LARGEST_ROOM:
             packed, inside = self._scratch.room("packed", longest), self._scratch.room("unpacked", wanted)
-            room = packed.ctypes.data, inside.ctypes.data, len(inside)
-            wanted = placed(rows, BasketFrame(file, *room, width, width * many, *places), mine)
+            frame = {
+                "file": file,
+                "packed": packed.ctypes.data,
+                "unpacked": inside.ctypes.data,
+                "room": len(inside),
+                "number": width,
+                "item": width * many,
+                "offsets": 0 if offsets is None else offsets.ctypes.data,
+                "out": out.ctypes.data,
+            }
+            wanted = placed(rows, frame, mine)
         if wanted == 0:
             self.skipped = skipped
         return wanted == 0

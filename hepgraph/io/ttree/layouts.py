@@ -6,20 +6,19 @@ local file is read without uproot and without a handle of uproot's.
 
 from __future__ import annotations
 
-import os
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from hepgraph.disk.plain import plain
 from hepgraph.errors import MissingColumnError
-from hepgraph.io.access.handles import Stamp
+from hepgraph.io.access.handles import Known, Stamp
 from hepgraph.io.trees import Opened
 from hepgraph.io.ttree.baskets import Baskets
-from hepgraph.io.ttree.leaves import FixedLeaf, Leaf, leaf_of
+from hepgraph.io.ttree.leaves import FixedLeaf, Leaf
 from hepgraph.io.ttree.nested import nested_of
 
 
@@ -39,7 +38,7 @@ class Branch:
 class Layout:
     """The branches of a tree that were asked for, by column: None for one that only uproot can read.
 
-    `known` are those that may count others, by their place in the metadata.
+    `known` are the same by their place in the metadata, and those that count them.
     """
 
     stamp: Stamp
@@ -57,17 +56,19 @@ class Layout:
             self.branches[column] = self._branch(name, opened.layout[name]) if name == column else None
 
     def _branch(self, name: str, branch: Any) -> Branch | None:
+        """A branch, made once: it may count several others."""
         place = int(branch.cursor.index)
-        if (known := self.known.get(place)) is not None:
-            return known
-        leaf = nested_of(branch)
-        baskets = None if leaf is None else self._baskets(branch)
-        if leaf is None or baskets is None:
-            return None
-        made = Branch(name, baskets, leaf, None if isinstance(leaf, FixedLeaf) else self._counter(branch))
-        if isinstance(leaf, FixedLeaf) and leaf.counts:
-            self.known[place] = made
-        return made
+        if place not in self.known:
+            self.known[place] = None  # also to branches that it counts, in a damaged file
+            leaf = nested_of(branch)
+            if leaf is not None and (baskets := self._baskets(branch)) is not None:
+                self.known[place] = Branch(name, baskets, leaf, self._counter(leaf, branch.count_branch))
+        return self.known[place]
+
+    def _counter(self, leaf: Leaf, counter: Any) -> Branch | None:
+        """The branch that counts the lists of another, if there are lists and it does."""
+        found = None if isinstance(leaf, FixedLeaf) or counter is None else self._branch(counter.name, counter)
+        return found if found is not None and isinstance(found.leaf, FixedLeaf) and found.leaf.counts else None
 
     def _baskets(self, branch: Any) -> Baskets | None:
         try:
@@ -76,82 +77,50 @@ class Layout:
             return None  # uproot says what is wrong with it
         return baskets if baskets.edges[-1] == self.entries else None
 
-    def _counter(self, branch: Any) -> Branch | None:
-        """The branch that counts another: made once for all that it counts."""
-        counter = branch.count_branch
-        if counter is None:
-            return None
-        place = int(counter.cursor.index)
-        if place not in self.known:
-            leaf = leaf_of(counter)
-            baskets = self._baskets(counter) if isinstance(leaf, FixedLeaf) and leaf.counts else None
-            self.known[place] = None if leaf is None or baskets is None else Branch(counter.name, baskets, leaf)
-        return self.known[place]
-
-
-class Memory(Protocol):
-    """Layouts of one file that other processes have made."""
-
-    def recall(self, columns: Iterable[str]) -> Layout | None:
-        """A layout with these columns, if there is one."""
-
-    def remember(self, columns: Iterable[str], layout: Layout) -> None:
-        """Keeps a layout with these columns."""
-
 
 class Layouts:
     """The layouts of the files met last, at most `limit` of them."""
 
     def __init__(self, limit: int = 256) -> None:
-        self._limit = limit
-        self._begin()
-
-    def _begin(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
-        self._kept: OrderedDict[Hashable, tuple[threading.Lock, list[Layout]]] = OrderedDict()
+        self._files: Known[tuple[threading.Lock, list[Layout]]] = Known(limit)
 
     def of(
         self,
         key: Hashable,
         stamp: Stamp,
-        columns: Iterable[str],
+        columns: Sequence[str],
         borrow: Callable[[], AbstractContextManager[Opened]],
-        memory: Memory | None = None,
+        known: Callable[[Callable[[], Layout]], Layout],
     ) -> Layout:
         """The layout of a file with at least these columns; a handle is borrowed only for what is not known yet.
 
-        What is not known in this process may be in `memory`, which gets what was found out.
+        `known` gives a layout with these columns that another process has made, or makes one.
         """
-        if self._process != os.getpid():  # a lock may have been held when the process was forked
-            self._begin()
-        with self._lock:
-            lock, slot = self._kept.setdefault(key, (threading.Lock(), []))
-            self._kept.move_to_end(key)
-            while len(self._kept) > self._limit:
-                self._kept.popitem(last=False)
+        lock, slot = self._files.first(key, lambda: (threading.Lock(), []))
         with lock:  # one thread opens the file, the others wait for what it finds
-            layout = slot[0] if slot and slot[0].stamp == stamp else None
-            missing = [column for column in columns if layout is None or column not in layout.branches]
-            if layout is not None and not missing:
-                return layout
-            if layout is None and memory is not None and (told := memory.recall(columns)) is not None:
-                told.stamp = stamp
-                slot[:] = [told]
-                return told
-            with borrow() as opened:
-                uuid, entries = opened.uuid, int(opened.tree.num_entries)
-                if layout is None or (layout.uuid, layout.entries) != (uuid, entries):
-                    layout, missing = Layout(stamp, uuid, entries), list(columns)
-                layout.add(missing, opened)
-                slot[:] = [layout]
-            if memory is not None:
-                memory.remember(columns, layout)
-            return layout
+            before = slot[0] if slot and slot[0].stamp == stamp else None
+            if before is None:
+                slot[:] = [known(lambda: _made(None, stamp, columns, borrow))]
+                slot[0].stamp = stamp
+            elif not before.branches.keys() >= set(columns):
+                slot[:] = [_made(before, stamp, columns, borrow)]
+            return slot[0]
 
     def clear(self) -> None:
         """Forgets every layout."""
-        self._begin()
+        self._files.clear()
+
+
+def _made(
+    before: Layout | None, stamp: Stamp, columns: Sequence[str], borrow: Callable[[], AbstractContextManager[Opened]]
+) -> Layout:
+    """A layout with these columns: the one from before with more of them, if it is of the same tree."""
+    with borrow() as opened:
+        uuid, entries = opened.uuid, int(opened.tree.num_entries)
+        if before is None or (before.uuid, before.entries) != (uuid, entries):
+            before = Layout(stamp, uuid, entries)
+        before.add([column for column in columns if column not in before.branches], opened)
+        return before
 
 
 def branch_name(column: str, branches: dict[str, Any], tree: str) -> str:

@@ -7,6 +7,7 @@ the way.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -59,10 +60,7 @@ class Number:
     @property
     def many(self) -> int:
         """The number of numbers in one item."""
-        many = 1
-        for size in self.sizes:
-            many *= size
-        return many
+        return math.prod(self.sizes)
 
     @property
     def width(self) -> int:

@@ -12,13 +12,12 @@ import uproot
 
 from hepgraph.errors import ChangedFileError
 from hepgraph.graph.offsets import offsets_of
-from hepgraph.io.access.files import Options, edge, is_remote
+from hepgraph.io.access.files import edge, is_remote
 from hepgraph.io.access.handles import settings_of, stamp_of
-from hepgraph.io.access.identity import state_of
 from hepgraph.io.access.prefetch import ahead, expect
 from hepgraph.io.access.ranges import Bytes, Range
 from hepgraph.io.access.ranges import opened as opened_bytes
-from hepgraph.io.cache.metadata import recall, remember
+from hepgraph.io.cache.metadata import known
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
 from hepgraph.io.source import Column, Cut, Data, Level, Need, Partition
@@ -56,7 +55,7 @@ class RootSource(UprootSource):
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
     def _read(
-        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, known: Mapping[str, Data]
+        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, before: Mapping[str, Data]
     ) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
@@ -76,7 +75,7 @@ class RootSource(UprootSource):
                 with self._reading(partition, f"branches {', '.join(branches)}"):
                     reader.fetch(branches.values())
             for name, branch in branches.items():
-                if branch.counter is not None and (offsets := self._offsets(name, known)) is not None:
+                if branch.counter is not None and (offsets := self._offsets(name, before)) is not None:
                     reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [name for name in wanted if name not in branches]:
@@ -96,9 +95,15 @@ class RootSource(UprootSource):
         return next((data.offsets[0] for other, data in known.items() if self.columns[other].counts == counts), None)
 
     def _layout(self, partition: Partition, wanted: Iterable[str], data: Bytes, borrow: Callable[[], Any]) -> Layout:
-        key = partition.path, partition.tree, settings_of(self.storage_options)
-        with edge(partition.path, f"find the baskets of tree {partition.tree!r} in"):
-            return layouts.of(key, data.stamp, wanted, borrow, _Remembered(partition, self.storage_options))
+        path, tree, options, columns = partition.path, partition.tree, self.storage_options, sorted(wanted)
+        with edge(path, f"find the baskets of tree {tree!r} in"):
+            return layouts.of(
+                (path, tree, settings_of(options)),
+                data.stamp,
+                columns,
+                borrow,
+                lambda make: known(make, path, options, "layout", tree, columns),
+            )
 
     def _share(self, partition: Partition, layout: Layout, data: Bytes) -> Share | None:
         """The shared baskets of this very content."""
@@ -178,23 +183,6 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
-
-
-class _Remembered:
-    """The layouts of a tree that are kept on disk."""
-
-    def __init__(self, partition: Partition, options: Options) -> None:
-        self.path, self.tree, self.options = partition.path, partition.tree, options
-
-    def recall(self, columns: Iterable[str]) -> Layout | None:
-        self.state = state_of(self.path, self.options)
-        found = recall(self.path, self.state, "layout", self.tree, sorted(columns))
-        return found if isinstance(found, Layout) else None
-
-    def remember(self, columns: Iterable[str], layout: Layout) -> None:
-        state = state_of(self.path, self.options)
-        if state == getattr(self, "state", None):  # it was asked for the same state before
-            remember(layout, self.path, state, "layout", self.tree, sorted(columns))
 
 
 def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
