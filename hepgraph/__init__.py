@@ -42,6 +42,7 @@ with _later.together():
     from hepgraph.lazy.array import Lazy
     from hepgraph.lazy.opaque import map_partitions
     from hepgraph.lazy.tables import lookup
+    from hepgraph.lazy.vary import cross, variation, vary
     from hepgraph.runner.compute import compute, necessary_columns, persist
     from hepgraph.runner.explain import explain, visualize
     from hepgraph.runner.report import Report
@@ -108,6 +109,7 @@ __all__ = [
     "Report",
     "Runner",
     "compute",
+    "cross",
     "errors",
     "executors",
     "explain",
@@ -125,5 +127,7 @@ __all__ = [
     "preprocess",
     "run",
     "submit",
+    "variation",
+    "vary",
     "visualize",
 ]

@@ -135,6 +135,14 @@ class FillError(HepgraphError, ValueError, TypeError):
     """A histogram fill whose arguments do not fit its axes, or each other."""
 
 
+class VariationError(HepgraphError, ValueError, KeyError):
+    """A variation that is not there, is declared twice, or stands where a plain value is needed."""
+
+
+class VariationWarning(UserWarning):
+    """A variation that changes nothing."""
+
+
 class ProcessorError(HepgraphError, TypeError):
     """A processor whose output does not add up."""
 

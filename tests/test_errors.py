@@ -23,10 +23,10 @@ from hepgraph.errors import nearest, suggestion
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
-def written(error, tmp_path):
+def written(error, tmp_path, file=__file__):
     """An error as text: its type, its words, its notes; without what changes from run to run."""
     lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
-    text = "\n".join(lines).replace(str(tmp_path), "<tmp>").replace(__file__, "<file>")
+    text = "\n".join(lines).replace(str(tmp_path), "<tmp>").replace(str(file), "<file>")
     text = re.sub(r"<file>:\d+", "<file>:LINE", text)
     text = re.sub(r"0x[0-9a-f]+", "0x...", text)
     return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
@@ -43,7 +43,7 @@ def says(request, tmp_path):
     def check(call, *args, **kwargs):
         with pytest.raises(Exception) as caught:
             call(*args, **kwargs)
-        seen.append(written(caught.value, tmp_path))
+        seen.append(written(caught.value, tmp_path, request.path))
         if not update:
             assert len(seen) <= len(known), f"not in {path.name} yet:\n{seen[-1]}"
             assert seen[-1] == known[len(seen) - 1]

@@ -12,6 +12,7 @@ import numpy as np
 from hepgraph.arguments import spoken
 from hepgraph.datasets.grouping import looks_like_nanoaod
 from hepgraph.datasets.schema import Schema, events_of, load
+from hepgraph.datasets.variations import with_stored
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
 from hepgraph.graph.form import replaced
 from hepgraph.graph.node import Item, rewrite
@@ -28,7 +29,7 @@ Cache: TypeAlias = str | Path | ColumnCache | None
 
 
 def from_source(source: Source, schema: str | Path | Schema = "base", *, access: Access = USUAL) -> Lazy:
-    """Lazy events of any `Source`.
+    """Lazy events of any `Source`, varied where the schema says that columns are alternatives of others.
 
     Parameters
     ----------
@@ -51,7 +52,9 @@ def from_source(source: Source, schema: str | Path | Schema = "base", *, access:
     >>> hg.from_source(events.source, schema="nanoaod").fields == events.fields
     True
     """
-    return events_of(Origin.of(source, access), load(schema))
+    chosen = load(schema)
+    events = events_of(Origin.of(source, access), chosen)
+    return with_stored(events) if chosen.variations is not None else events
 
 
 @spoken()

@@ -19,6 +19,9 @@ A schema file has these keys, all optional but `name`:
     to = "Jet"
     name = "matched_jet"
     beyond = "none"               # None where no such element is left; without it, that is an error
+    [variations]                  # columns that are alternatives of others: the events are varied by them
+    columns = "{field}_{name}{direction}"     # their names, as of Jet_pt_jesTotalUp; or a list of such
+    directions = { Up = "up", Down = "down" } # what a direction is called: jesTotal_up
 
 An index `jetIdx` that is told of nowhere points into `Jet` if that is the only collection with `jet` in its name.
 Nothing overwrites a column of the file.
@@ -26,6 +29,7 @@ Nothing overwrites a column of the file.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -64,6 +68,14 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Stored:
+    """The names of columns that are alternatives of others, and what their directions are called."""
+
+    patterns: tuple[str, ...]
+    directions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Schema:
     """How columns become collections."""
 
@@ -72,6 +84,7 @@ class Schema:
     counts: str | None = None
     collections: Mapping[str, Collection] = field(default_factory=dict)
     references: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
+    variations: Stored | None = None
 
     def told(self, collection: str) -> Collection:
         """The part of the schema on a collection, if there is any."""
@@ -104,6 +117,7 @@ _TOP: dict[str, Rule] = {
     "counts": (lambda x: isinstance(x, str) and "{name}" in x, "a string with {name} in it, like 'n{name}'"),
     "collections": _TABLE,
     "references": (lambda x: isinstance(x, list) and all(isinstance(v, dict) for v in x), "a list, [[references]]"),
+    "variations": _TABLE,
 }
 _COLLECTION: dict[str, Rule] = {
     "counts": _TEXT,
@@ -124,6 +138,20 @@ _REFERENCE: dict[str, Rule] = {
     "inverse": (lambda x: isinstance(x, bool), "true or false"),
     "beyond": (lambda x: x == "none", "'none' (or not there at all, for an error)"),
 }
+
+
+_PART = re.compile(r"\{\w+\}")
+_VARIATIONS: dict[str, Rule] = {
+    "columns": (
+        lambda x: all(isinstance(v, str) and {"{field}", "{name}"} <= set(_PART.findall(v)) for v in _listed(x)),
+        "a name with {field}, {name} and perhaps {direction} in it, or a list of such",
+    ),
+    "directions": (_TEXTS[0], "a table of names"),
+}
+
+
+def _listed(x: Any) -> list[Any]:
+    return x if isinstance(x, list) else [x]
 
 
 def load(name: str | Path | Schema) -> Schema:
@@ -204,12 +232,19 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
         indices = (entry["index"],) if isinstance(entry["index"], str) else tuple(entry["index"])
         made = Reference(entry["to"], entry["name"], indices, entry.get("inverse", False), "beyond" in entry)
         references[entry["from"]] = (*references.get(entry["from"], ()), made)
+    variations = below.variations
+    if "variations" in table:
+        _check(table["variations"], _VARIATIONS, where, "[variations]")
+        known = below.variations or Stored((), {"Up": "up", "Down": "down"})
+        patterns = tuple(_listed(table["variations"].get("columns", list(known.patterns))))
+        variations = Stored(patterns, table["variations"].get("directions", known.directions))
     return Schema(
         table["name"],
         table.get("separator", below.separator),
         table.get("counts", below.counts),
         collections,
         references,
+        variations,
     )
 
 

@@ -292,6 +292,40 @@ def replaced(form: Form, new: Callable[[Item], Any]) -> Form:
             return form.plain(lambda part: replaced(part, new))
 
 
+def same(a: Form, b: Form) -> bool:
+    """Whether two forms are the same graph; fields that are not made yet are the same if their mapping is."""
+    if a is b:
+        return True
+    match a, b:
+        case Scalar(), Scalar():
+            return a.node is b.node
+        case Option(), Option():
+            return a.valid is b.valid and same(a.content, b.content)
+        case List(), List():
+            return a.space is b.space and a.size == b.size and same(a.content, b.content)
+        case Record(), Record() if (a.name, a.tuple) == (b.name, b.tuple):
+            return (a.maps == b.maps and _same_fields(a.fields, b.fields)) or _set_again(a, b) or _set_again(b, a)
+    return False
+
+
+def _set_again(a: Record, b: Record) -> bool:
+    """Whether a record is another with some fields set to what they were."""
+    over = a.fields
+    if not isinstance(over, Overlay) or a.maps or over.only is not None or not same(over.below, b):
+        return False
+    return all(name in b and same(form, b[name]) for name, form in over.own.items())
+
+
+def _same_fields(a: Mapping[str, Form], b: Mapping[str, Form]) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Overlay) and isinstance(b, Overlay):
+        return a.only == b.only and same(a.below, b.below) and _same_fields(a.own, b.own)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return list(a) == list(b) and all(same(a[name], b[name]) for name in a)
+    return False
+
+
 def lengths(form: List, at: Space) -> Node:
     """The length of each list of a form, in the space that the form belongs to."""
     if form.size is not None:

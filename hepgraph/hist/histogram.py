@@ -18,19 +18,22 @@ import boost_histogram as bh
 import hist
 
 from hepgraph.disk.plain import plain
-from hepgraph.errors import LazyError
+from hepgraph.errors import LazyError, many
 from hepgraph.functions.lines import as_one
 from hepgraph.graph.canonical import TOTAL, count, flattened
 from hepgraph.graph.form import Record, Scalar
 from hepgraph.graph.node import Item, Node, dumps, loads
-from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed
-from hepgraph.hist.recording import Fill, add_entries, by_axis, check_kinds, check_storage, eager_entries, recorded
+from hepgraph.hist import variations
+from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed, with_axes
+from hepgraph.hist.recording import Fill, add_entries, by_axis, check_storage, eager_entries
 from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Bins, Moments, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.collection import DaskCollection
+from hepgraph.lazy.varied import NOMINAL
 from hepgraph.plan.passes import Sink, TotalSink, Value
 from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.runner.variations import WANTS, ByName
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,9 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
     Axis values may be jagged: each element is an entry, and event-level values and weights are repeated for the
     elements of their event. An entry whose value on some axis is None is not filled; a None weight is an error.
 
+    Filled with varied arrays (`hg.vary`), it has an axis `variation`, "nominal" first: its own, wherever that stands,
+    which gets no values then, or one at the end. A fill that does not know a variation is in it as in the nominal.
+
     >>> import hepgraph as hg, awkward as ak
     >>> pt = hg.from_awkward(ak.Array([[50.0, 20.0], [], [10.0]]), npartitions=2)
     >>> h = hg.Hist.new.Reg(3, 0, 60, name="pt", label="$p_T$ [GeV]").Double().fill(pt)
@@ -156,20 +162,29 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         [2.0, 2.0]
         """
         given = [*args, *kwargs.values(), weight, sample]
+        own = variations.own_axis(self, args, kwargs)
         if not any(isinstance(part, Lazy) for part in given):
+            if own is not None:
+                args = variations.with_name(by_axis(variations.others(self, own), args, kwargs), own, NOMINAL)
+                kwargs = {}
+                variations.mark(self)
             if any(isinstance(part, ak.Array) for part in given):
-                *args, weight, sample = eager_entries([*by_axis(self, args, kwargs), weight, sample])  # type: ignore[assignment]
+                *args, weight, sample = eager_entries([*by_axis(self.axes, args, kwargs), weight, sample])  # type: ignore[assignment]
                 kwargs = {}
             if sample is None or not averages(self):
                 super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
                 return self
             options = {"sample": sample} if weight is None else {"sample": sample, "weight": weight}
-            return fill_averages(self, by_axis(self, args, kwargs), options)  # type: ignore[no-any-return]
-        ordered = by_axis(self, args, kwargs)
+            return fill_averages(self, by_axis(self.axes, args, kwargs), options)  # type: ignore[no-any-return]
+        ordered = by_axis(variations.others(self, own), args, kwargs)
         check_storage(self, weight, sample)
-        check_kinds(self, ordered, weight, sample)
-        self.__dict__["_fills"] = (*self.fills, as_one(recorded, ordered, weight, sample))
+        self.__dict__["_fills"] = (*self.fills, as_one(variations.record, self, ordered, weight, sample, own))
         return self
+
+    @property
+    def variations(self) -> tuple[str, ...]:
+        """The names of the variations of the fills that wait, "nominal" first; empty if none of them is varied."""
+        return variations.names_in(self)
 
     def fill_flattened(
         self, *args: Any, weight: Any = None, sample: Any = None, threads: int | None = None, **kwargs: Any
@@ -283,7 +298,11 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             return super().__repr__()  # type: ignore[no-any-return]
         axes = ", ".join(repr(axis) for axis in self.axes)
         n = len(self.fills)
-        return f"<hepgraph.Hist ({axes}) {self.storage_type.__name__}, {n} lazy fill{'s' if n > 1 else ''}: .compute()>"
+        varied = f", {many(len(self.variations) - 1, 'variation')}" if len(self.variations) > 1 else ""
+        return (
+            f"<hepgraph.Hist ({axes}) {self.storage_type.__name__}, {n} lazy fill{'s' if n > 1 else ''}{varied}: "
+            ".compute()>"
+        )
 
     __str__ = __repr__
 
@@ -376,9 +395,6 @@ def _guarded(name: str, member: Callable[..., Any]) -> Callable[..., Any]:
 _guard_all()
 
 
-# recording a fill
-
-
 # as a result of compute
 
 
@@ -388,6 +404,7 @@ def _split(h: Hist) -> list[tuple[Origin, Sink]]:
     Where all growing axes have a constant in a fill, the axes that it needs are known, and a kernel can fill them; a
     category that no entry was filled into is not there in the end, as with boost.
     """
+    h = _unfolded(h)
     sinks: list[tuple[Origin, Sink]] = []
     empty = settled_part(h)
     empty.reset()
@@ -398,6 +415,17 @@ def _split(h: Hist) -> list[tuple[Origin, Sink]]:
             counts = {str(i): Scalar(count(flattened(fill.entries, TOTAL))) for i, fill in enumerate(fills)}
             sinks.append((origin, TotalSink.of(Lazy(Record(counts, None, True), TOTAL))))
     return sinks
+
+
+def _unfolded(h: Hist) -> Hist:
+    """A histogram with plain fills alone: of varied ones there is one for each variation, on an axis of its own."""
+    names = h.variations
+    if not names:
+        return h
+    axes, fills = variations.unfolded(h, names)
+    new = Hist(with_axes(settled_part(h), axes))
+    new.__dict__["_fills"] = tuple(fills)
+    return new
 
 
 def _groups(h: Hist) -> dict[tuple[Origin, Any], list[int]]:
@@ -418,6 +446,11 @@ def _new_categories(h: Any, fill: Fill) -> tuple[tuple[int, Any], ...]:
 
 
 def _finished(h: Hist, values: list[Any]) -> Any:
+    plain = _unfolded(h)
+    return _summed(h, values) if plain is h else variations.folded(h, _summed(plain, values), settled_part(h))
+
+
+def _summed(h: Hist, values: list[Any]) -> Any:
     total = settled_part(h)
     parts: dict[int, Any] = {}
     made = iter(values)
@@ -437,5 +470,17 @@ def _finished(h: Hist, values: list[Any]) -> Any:
     return total
 
 
+def _by_variation(h: Hist) -> ByName:
+    """The items that the fills look at, by variation."""
+    names = h.variations
+    _, fills = variations.unfolded(h, names) if names else ([], [])
+    by_name: ByName = {}
+    for i, fill in enumerate(fills):
+        name = names[i // len(h.fills)]
+        by_name.setdefault(name, []).extend((fill.origin, item) for item in fill.wants)
+    return by_name
+
+
 KINDS[Hist] = _split
 FINISH[Hist] = _finished
+WANTS[Hist] = _by_variation

@@ -27,7 +27,7 @@ def merged(a: Any, b: Any) -> Any:
         for i, (one, two) in enumerate(zip(a.axes, b.axes, strict=True))
         if isinstance(one, bh.axis.Regular | bh.axis.Integer) and one.traits.growth and not _same_edges(one, two)
     ]
-    known = _counts_only(a) and _counts_only(b)
+    known = counts_only(a) and counts_only(b)
     if not grown:
         a += b
         return counting(a, known)
@@ -35,7 +35,7 @@ def merged(a: Any, b: Any) -> Any:
     return counting(_placed(a, wider) + _placed(b, wider), known)
 
 
-def _counts_only(h: Any) -> bool:
+def counts_only(h: Any) -> bool:
     """Whether the bins of a histogram of plain numbers are known to be numbers of entries, each its own variance."""
     return bool(h.__dict__.get("_variance_known", True))
 

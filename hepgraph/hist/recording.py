@@ -122,11 +122,11 @@ def eager_entries(parts: Sequence[Any]) -> list[Any]:
     return out
 
 
-def by_axis(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
+def by_axis(axes: Sequence[Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
     """The arguments in the order of the axes."""
-    names = [axis.name for axis in h.axes]
-    if len(args) > h.ndim:
-        raise FillError(f"{len(args)} values for {h.ndim} axes ({', '.join(n or '?' for n in names)}).")
+    names = [axis.name for axis in axes]
+    if len(args) > len(axes):
+        raise FillError(f"{len(args)} values for {len(axes)} axes ({', '.join(n or '?' for n in names)}).")
     found: dict[int, Any] = dict(enumerate(args))
     for name, value in kwargs.items():
         if name not in names:
@@ -135,12 +135,13 @@ def by_axis(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]
         if place in found:
             raise FillError(f"Axis {name!r} was given twice, by place and by name.")
         found[place] = value
-    if missing := [names[i] or f"number {i}" for i in range(h.ndim) if i not in found]:
+    if missing := [names[i] or f"number {i}" for i in range(len(axes)) if i not in found]:
         raise FillError(f"No values for axis {', '.join(missing)}; the axes are {', '.join(n or '?' for n in names)}.")
-    return [found[i] for i in range(h.ndim)]
+    return [found[i] for i in range(len(axes))]
 
 
 def check_storage(h: Any, weight: Any, sample: Any) -> None:
+    """Raises FillError for a weight or sample that the storage does not take."""
     kind = h.storage_type
     if issubclass(kind, bh.storage.Mean | bh.storage.WeightedMean):
         if sample is None:
@@ -151,9 +152,9 @@ def check_storage(h: Any, weight: Any, sample: Any) -> None:
         raise FillError("An Int64 storage counts entries and takes no weights; use Double or Weight.")
 
 
-def check_kinds(h: Any, args: Sequence[Any], weight: Any, sample: Any) -> None:
+def check_kinds(axes: Sequence[Any], args: Sequence[Any], weight: Any, sample: Any) -> None:
     """Strings belong on string axes, whole numbers on integer axes, and real numbers on the others."""
-    for i, (axis, value) in enumerate(zip(h.axes, args, strict=True)):
+    for i, (axis, value) in enumerate(zip(axes, args, strict=True)):
         name = f"Axis {axis.name!r}" if axis.name else f"Axis number {i}"
         dtype = _dtype(name, value)
         if dtype is None:

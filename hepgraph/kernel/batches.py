@@ -9,7 +9,7 @@ histograms are kept in a few copies, so that entries of one bin do not wait for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,34 @@ def copies(size: int, part: int) -> int:
     return COPIES if part == 2 and size <= SMALL else 1
 
 
+def alike(fills: Sequence[Any], targets: Sequence[Target]) -> list[tuple[Any, list[Target]]]:
+    """The fills of a histogram, those together that differ by their weights and constants alone: their bins are found
+    once. One of each, and the targets of all."""
+    found: dict[Any, tuple[Any, list[Target]]] = {}
+    for number, (fill, target) in enumerate(zip(fills, targets, strict=True)):
+        values = tuple(
+            None if axis.takes is None else value if isinstance(value, Node) else (type(value), value)
+            for axis, value in zip(target.axes, target.values, strict=True)
+        )
+        alone = number if target.average else (target.weight is None, fill.must)
+        found.setdefault((fill.entries, values, alone), (fill, []))[1].append(target)
+    return list(found.values())
+
+
 @dataclass(frozen=True)
 class Push:
-    """The action of a fill whose entries are collected; where one of `must` is false, something is wrong."""
+    """The action of fills whose entries are collected; where one of `must` is false, something is wrong.
 
-    target: Target
+    Several differ by their weights and constants alone.
+    """
+
+    targets: tuple[Target, ...]
     must: tuple[Node, ...]
 
     def __call__(self, e: Any, action: Any, env: Any) -> None:
         for mask in self.must:
             e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
-        e.batches.push(e, self.target, env)
+        e.batches.push(e, self.targets, env)
 
 
 class Batches:
@@ -64,26 +81,35 @@ class Batches:
         self.sizes[dtype] = at + limits().batch + SPARE
         return e.slot(StackSlot("batch", None, dtype)), at, dtype
 
-    def push(self, e: Any, target: Target, env: Any) -> None:
-        """The code of one fill: its values are appended, and a full batch is binned."""
+    def push(self, e: Any, targets: Sequence[Target], env: Any) -> None:
+        """The code of some fills: their values are appended, and a full batch is binned."""
+        target = targets[0]
         values: list[tuple[str, np.dtype[Any]]] = []
         for axis, value in zip(target.axes, target.values, strict=True):
             if axis.takes is not None:
                 values.append((axis_value(e, axis, value, env), axis.takes))
-        if isinstance(target.weight, Node):
-            values.append((cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE), DOUBLE))
-        elif target.weight is not None:
-            values.append((constant(float(target.weight), DOUBLE), DOUBLE))
+        axes = len(values)
+        weights: dict[Any, int] = {}  # the columns of different weights, one after the other
+        for weight in [each.weight for each in targets if each.weight is not None]:
+            weights.setdefault(_weight_key(weight), len(weights))
+            if len(weights) > len(values) - axes:
+                values.append((_weight(e, weight, env), DOUBLE))
         columns = [self.column(e, dtype) for _, dtype in values]
         args = [
-            _top(e, f"getelementptr inbounds {_kind(dtype)}, ptr {pointer}, i64 {at}") for pointer, at, dtype in columns
+            _top(e, f"getelementptr inbounds {_kind(dtype)}, ptr {pointer}, i64 {at}")
+            for pointer, at, dtype in columns[: axes + 1]
         ]
         args += [e.slot(StackSlot("bins", target.number, dtype, part)) for part, dtype in target.parts()]
-        args.append(_axes(e, target))
+        several = len(targets) > 1
+        args.append(_axes(e, _without_constants(target) if several else target))
         passed = [f"ptr {arg}" for arg in args]
+        if several:
+            apart = limits().batch + SPARE
+            rows = [(weights.get(_weight_key(each.weight), 0) * apart, _constant_bin(each)) for each in targets]
+            passed += [f"ptr {_table(e, rows)}", f"i64 {len(rows)}"]
         if e.check:
             passed += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
-        name = _function(e, target)
+        name = _function(e, target, several)
         call = f"call void @{name}({', '.join(passed)}, i64 "
         count = e.variable("i64")
         e.top.append(f"  store i64 0, ptr {count}")
@@ -110,6 +136,37 @@ class Batches:
             e.do(f"{call}{e.emit(f'load i64, ptr {count}')})")
             e.do(f"store i64 0, ptr {count}")
         which.clear()
+
+
+def _weight_key(weight: Any) -> Any:
+    return weight if isinstance(weight, Node) else (type(weight), weight)
+
+
+def _weight(e: Any, weight: Any, env: Any) -> str:
+    """A weight, as a double."""
+    if isinstance(weight, Node):
+        return cast(e, e.value(weight, env), weight.dtype, DOUBLE)
+    return constant(float(weight), DOUBLE)
+
+
+def _without_constants(target: Target) -> Target:
+    """A target whose constants are the first of their axes."""
+    pairs = zip(target.axes, target.values, strict=True)
+    return replace(target, values=tuple(0 if axis.takes is None else value for axis, value in pairs))
+
+
+def _constant_bin(target: Target) -> int:
+    """The share of the constants in the numbers of the bins."""
+    pairs = zip(target.axes, target.values, strict=True)
+    return sum(int(value) * axis.stride for axis, value in pairs if axis.takes is None)
+
+
+def _table(e: Any, rows: Sequence[tuple[int, int]]) -> str:
+    """The name of a table of the fills of one batch: where the weights begin, and what is added to the bin."""
+    cells = [str(cell) for row in rows for cell in row]
+    text = f"[{len(cells)} x i64] [{', '.join(f'i64 {cell}' for cell in cells)}]"
+    name: str = e.constants.setdefault(text, f"@axes{len(e.constants)}")
+    return name
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
@@ -184,7 +241,7 @@ def _all(kind: str, value: Any) -> str:
     return f"<{', '.join([f'{kind} {value}'] * WIDE)}>"
 
 
-def _function(e: Any, target: Target) -> str:
+def _function(e: Any, target: Target, several: bool) -> str:
     """The name of the function that bins such a batch, which is written if it is new."""
     f = _Function()
     columns = [f.param("ptr") if axis.takes is not None else "" for axis in target.axes]
@@ -195,13 +252,18 @@ def _function(e: Any, target: Target) -> str:
         scaled = _scaled_bin(e, f, axis, column)
         place = f.emit(f"add {SHORTS} {place}, {scaled}") if place else scaled
     binning, f.lines = f.lines, []
-    count = copies(target.size, target.parts()[0][0])
+    count = 1 if several else copies(target.size, target.parts()[0][0])
     size = f.cell("i64") if count > 1 else str(target.size)
     f.params.append("ptr %axes")
+    if several:
+        f.params += ["ptr %table", "i64 %m"]
     if e.check:
         f.params += ["ptr noalias %report", "i64 %slot"]
     f.params.append("i64 %n")
-    _add_up(f, target, weights, bins, (count, size), e.check)
+    if several:
+        _add_up_each(f, target, weights, bins, size, e.check)
+    else:
+        _add_up(f, target, weights, bins, (count, size), e.check)
     lines = [
         "entry:",
         f"  %places = alloca [{limits().batch} x i32], align 64",
@@ -323,13 +385,48 @@ def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: t
     f.do("br i1 %on, label %alone, label %done")
 
 
+def _add_up_each(f: _Function, target: Target, weights: str, bins: list[str], size: str, check: bool) -> None:
+    """Adds entries to the bins of one fill after the other, with the weights of each in order."""
+    f.start("counting")
+    f.do("br label %each")
+    f.start("each")
+    f.do("%k = phi i64 [ 0, %counting ], [ %k2, %after ]")
+    f.do("%row = shl i64 %k, 1")
+    f.do("%column = getelementptr inbounds i64, ptr %table, i64 %row")
+    f.do("%moved = getelementptr inbounds i64, ptr %column, i64 1")
+    f.do("%begin = load i64, ptr %column")
+    f.do("%more = load i64, ptr %moved")
+    if weights:
+        f.do(f"%own = getelementptr inbounds double, ptr {weights}, i64 %begin")
+    f.do("br label %alone")
+    f.start("alone")
+    f.do("%j = phi i64 [ 0, %each ], [ %j2, %alone ]")
+    _one(f, target, "%j", "%own" if weights else "", bins, (0, size), check, "%more")
+    f.do("%j2 = add nuw nsw i64 %j, 1")
+    f.do("%on = icmp slt i64 %j2, %n")
+    f.do("br i1 %on, label %alone, label %after")
+    f.start("after")
+    f.do("%k2 = add nuw nsw i64 %k, 1")
+    f.do("%again2 = icmp slt i64 %k2, %m")
+    f.do("br i1 %again2, label %each, label %done")
+
+
 def _one(
-    f: _Function, target: Target, k: str, weights: str, bins: list[str], copy: tuple[int, str], check: bool
+    f: _Function,
+    target: Target,
+    k: str,
+    weights: str,
+    bins: list[str],
+    copy: tuple[int, str],
+    check: bool,
+    more: str = "",
 ) -> None:
-    """Adds one entry."""
+    """Adds one entry, to the bin so many more further."""
     number, size = copy
     at = f.emit(f"getelementptr inbounds i32, ptr %places, i64 {k}")
     place = f.emit(f"zext i32 {f.emit(f'load i32, ptr {at}')} to i64")
+    if more:
+        place = f.emit(f"add nuw nsw i64 {place}, {more}")
     if check:
         place = checked(f, place, "0", size, "%slot")
     if number:

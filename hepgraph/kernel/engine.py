@@ -14,7 +14,7 @@ from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.graph.ops import MOMENTS
 from hepgraph.io.required import Loaded
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
-from hepgraph.kernel.batches import Push, batched, copies
+from hepgraph.kernel.batches import Push, alike, batched, copies
 from hepgraph.kernel.columns import BlockStage, Offsets, bounded, ranks, staged_of, values_of
 from hepgraph.kernel.fallback import closed, without_rule
 from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
@@ -120,7 +120,7 @@ class Kernel:
         self.targets: list[Callable[[Lowered, Action, Env], None]] = []
         self.sizes: dict[int, int] = {}
         self.filled: dict[int, Filled] = {}
-        self.fills = sum(len(output.fills) for output in outputs)
+        self.fills = 0  # those that are collected apart
         self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
         self._native: Any = None
         actions, self.roots = self._outputs()
@@ -145,6 +145,7 @@ class Kernel:
         actions: list[Action] = []
         roots: list[Item] = []
         parts: set[Node] = set()
+        fills: list[tuple[Any, list[Target]]] = []
         for number, output in enumerate(self.outputs):
             if output.kind == "array":
                 self.items[number] = output.items
@@ -154,15 +155,15 @@ class Kernel:
                 except NotLowered:  # boost fills it, with arrays
                     self.items[number] = tuple(item for fill in output.fills for item in fill.wants)
                     continue
-                for fill, target in zip(output.fills, targets, strict=True):
-                    actions.append(self._fill_action(number, fill, target))
-                    roots += fill.wants
+                fills += alike(output.fills, targets)
+                roots += [item for fill in output.fills for item in fill.wants]
             else:
                 new = [part for part in output.parts if part not in parts]  # several results may share one
                 parts.update(new)
                 actions += map(self._part_action, new)
                 roots += new
-        return actions, roots
+        self.fills = len(fills)
+        return [self._fill_action(fill, targets) for fill, targets in fills] + actions, roots
 
     def _guards(self, order: Sequence[Item], given: frozenset[Item]) -> list[Action]:
         """Where awkward would raise while running, so must we."""
@@ -206,16 +207,19 @@ class Kernel:
         self.targets.append(lambda e, action, env: write_append(e, item, env))
         return Action(space, nodes, None, 0, len(self.targets) - 1)
 
-    def _fill_action(self, number: int, fill: Any, target: Target) -> Action:
-        self.sizes[number] = target.size
+    def _fill_action(self, fill: Any, targets: Sequence[Target]) -> Action:
+        """The action of a fill, or of several that differ by their weights and constants alone."""
+        self.sizes[targets[0].number] = targets[0].size
 
         def write(e: Lowered, action: Action, env: Env) -> None:
             for mask in fill.must:  # a weight that is None
                 e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
-            write_fill(e, target, env, self.fills > MANY)
+            for target in targets:
+                write_fill(e, target, env, self.fills > MANY)
 
-        self.targets.append(Push(target, fill.must) if batched(target, self.fills) else write)
-        return Action(fill.entries, (*target.nodes, *fill.must), None, 0, len(self.targets) - 1)
+        self.targets.append(Push(tuple(targets), fill.must) if batched(targets[0], self.fills) else write)
+        nodes = dict.fromkeys(node for target in targets for node in target.nodes)
+        return Action(fill.entries, (*nodes, *fill.must), None, 0, len(self.targets) - 1)
 
     def _part_action(self, part: Node) -> Action:
         if part.op == "count":

@@ -48,6 +48,7 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
     _form: Form
     _rows: Space
     _guard: tuple[Node, ...]
+    _varies = False  # whether it holds alternatives (see `hepgraph.lazy.varied`)
 
     def __init__(self, form: Form, rows: Space, guard: tuple[Node, ...] = ()) -> None:
         object.__setattr__(self, "_form", form)
@@ -96,6 +97,14 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
     def metadata(self) -> dict[str, Any]:
         """Metadata of the dataset: `dataset` and what the user put there."""
         return self.source.metadata
+
+    @property
+    def variations(self) -> tuple[str, ...]:
+        """The names of the variations, "nominal" first; empty for what is not varied (see `hg.vary`)."""
+        return ()
+
+    def _at(self, name: str) -> Lazy:
+        return self  # in a variation that it does not know
 
     @property
     def npartitions(self) -> int:
@@ -231,6 +240,9 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
         )
 
     def __awkward_function__(self, func: Any, array_likes: Any, args: Any, kwargs: Any) -> Any:
+        for each in array_likes:
+            if getattr(type(each), "_varies", False):
+                return each.__awkward_function__(func, array_likes, args, kwargs)
         began = begins()
         try:
             found = FUNCTIONS.get(func)
@@ -400,6 +412,8 @@ class _Mask:
         self._array = array
 
     def __getitem__(self, where: Any) -> Lazy:
+        if self._array._varies or getattr(type(where), "_varies", False):
+            return HOOKS["follow"](FUNCTIONS[ak.mask], self._array, where)  # type: ignore[no-any-return]
         return FUNCTIONS[ak.mask](self._array, where)  # type: ignore[no-any-return]
 
 
@@ -546,8 +560,3 @@ def _chained() -> str:
 def _line_of(mask: Node) -> str:
     code = code_at(mask.line) if mask.line else ""
     return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"
-
-
-def records(x: Lazy) -> Record | None:
-    """The record at the heart of an array, None if there is none."""
-    return record_of(x._form)

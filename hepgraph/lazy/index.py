@@ -42,9 +42,11 @@ def getitem(x: Lazy, where: Any) -> Any:
         case list() if where and all(isinstance(name, str) for name in where):
             return Lazy(change(x._form, lambda form: _project(form, where)), x._rows, x._guard)
         case tuple():
+            if any(isinstance(part, Lazy) and part._varies for part in where):
+                return HOOKS["follow"](getitem, x, where)
             return _by_axes(x, where)
         case Lazy():
-            return _by_array(x, where)
+            return HOOKS["follow"](getitem, x, where) if where._varies else _by_array(x, where)
         case slice():
             return _rows_slice(x, where)
         case bool() | np.bool_():
@@ -365,6 +367,9 @@ def setitem(x: Lazy, where: Any, what: Any) -> None:
             "Only fields can be assigned: x['field'] = value or x['Muon', 'field'] = value. To change some elements, "
             "use ak.where(mask, new, old)."
         )
+    if isinstance(what, Lazy) and what._varies:
+        HOOKS["assign"](x, where, what)
+        return
     forms, rows, guard = together([x, what])
     object.__setattr__(x, "_form", with_field(x._form, forms[1], list(path), rows, guard))
 

@@ -252,6 +252,8 @@ def map_partitions(
     """
     lazies: list[Lazy] = []
     _emptied((args, kwargs), lazies)
+    if any(each._varies for each in lazies):
+        return HOOKS["follow"](map_partitions, function, *args, meta=meta, setup=setup, **kwargs)
     arrays = [] if lazies else _computed((args, kwargs))
     if arrays:
         return _at_once(function, args, kwargs, arrays, setup)

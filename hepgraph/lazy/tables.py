@@ -17,7 +17,7 @@ from hepgraph.graph.canonical import BOOL, TEXT, TOTAL, conjunction, take
 from hepgraph.graph.form import Form, List, Option, Scalar, innermost, option
 from hepgraph.graph.node import Literal, Node, Space, map_, node, space
 from hepgraph.graph.ops import Table
-from hepgraph.lazy.array import FUNCTIONS, NUMPY_FUNCTIONS, Lazy, attached, each, together
+from hepgraph.lazy.array import FUNCTIONS, HOOKS, NUMPY_FUNCTIONS, Lazy, attached, each, together
 from hepgraph.lazy.broadcast import elementwise
 
 
@@ -156,6 +156,8 @@ def lookup(table: Any, *index: Any) -> Any:
         raise ShapeError(f"hg.lookup: a table of {values.ndim} dimensions needs as many indices, not {len(index)}")
     if not any(isinstance(part, Lazy) for part in index):
         return _at_once(values, index)
+    if any(isinstance(part, Lazy) and part._varies for part in index):
+        return HOOKS["follow"](lookup, table, *index)
     for part in index:
         dtype = _dtype(
             ak.to_numpy(ak.flatten(part, axis=None)) if _is_array(part) and not isinstance(part, Lazy) else part

@@ -313,7 +313,14 @@ def _method(f: Callable[..., Any], least: int) -> Callable[[Lazy, str], Any]:
     def found(v: Lazy, name: str) -> Any:
         _need_record(v, name) if least == 0 else need(v, least, f".{name}")
         more = {"called_as": name} if f in _OF_TWO else {}
-        return lambda *args, **kwargs: as_one(f, v, *args, **more, **kwargs)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            for other in (*args, *kwargs.values()):
+                if getattr(type(other), "_varies", False):
+                    return HOOKS["follow"](f, v, *args, **more, **kwargs)
+            return as_one(f, v, *args, **more, **kwargs)
+
+        return call
 
     return found
 

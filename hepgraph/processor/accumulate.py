@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import numbers
 import operator
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Option, Scalar, items
 from hepgraph.graph.node import Node
 from hepgraph.hist.merge import merged
+from hepgraph.hist.variations import aligned
 from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.varied import NOMINAL, Variations, Varied
 
 
 def accumulate(a: Any, b: Any, where: str = "") -> Any:
@@ -37,6 +39,11 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
             return a
         case (Apart(), _) | (_, Apart()):
             raise (a if isinstance(a, Apart) else b).error(where)
+        case (Variations(), _) | (_, Variations()):
+            parts = [part if isinstance(part, Variations) else {NOMINAL: part} for part in (a, b)]
+            names = dict.fromkeys(name for part in parts for name in part)
+            found = {name: [part.get(name, part[NOMINAL]) for part in parts] for name in names}
+            return Variations({name: accumulate(x, y, f"{where}[{name!r}]") for name, (x, y) in found.items()})
         case (Mapping(), Mapping()):
             out: Any = copy.copy(a) if isinstance(a, MutableMapping) else dict(a)
             for key, value in b.items():
@@ -44,6 +51,7 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
                 out[key] = accumulate(out[key], value, inside) if key in out else value
             return out
         case (bh.Histogram(), bh.Histogram()):
+            a, b = aligned(a, b)
             _same_axes(a, b, where)
             return merged(a.copy(), b)
         case (bool() | np.bool_(), _) | (_, bool() | np.bool_()):
@@ -86,9 +94,22 @@ class Apart:
 
 def apart(x: Any, value: Any) -> Any:
     """The value of a recorded result, apart from those of other datasets if it is a reduction and no sum."""
+    if isinstance(x, Varied):
+        return Variations({name: apart(each, value[name]) for name, each in x._each.items()})
     if not isinstance(x, Lazy) or x._rows is not TOTAL or is_sum(x):
         return value
     return Apart(value, next((item.line for item in items(x._form) if isinstance(item, Node) and item.line), None))
+
+
+def alone(results: Iterable[Any]) -> dict[int, Any]:
+    """The values of those results that are right for their datasets alone, by the identity of what stands for them."""
+    found: dict[int, Any] = {}
+    for each in results:
+        if isinstance(each, Apart):
+            found[id(each)] = each.value
+        elif isinstance(each, Variations):
+            found |= alone(each.values())
+    return found
 
 
 def is_sum(x: Lazy) -> bool:

@@ -16,18 +16,22 @@ import boost_histogram as bh
 import numpy as np
 
 from hepgraph.arguments import parse_bytes
+from hepgraph.datasets.variations import Place, replaced, stored
 from hepgraph.errors import ProcessorError
 from hepgraph.hist.histogram import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Access, Origin, Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import behaved, shown
 from hepgraph.lazy.call import mapped
+from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.vary import declared
 from hepgraph.plan.passes import title_of
 from hepgraph.plan.rows import Row
 from hepgraph.processor.accumulate import accumulate, check
 from hepgraph.processor.additive import MOST, amounts, certain
 from hepgraph.processor.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.processor.state import OutsideState, draws, fresh
+from hepgraph.processor.variations import folded, in_each
 from hepgraph.runner.retry import Policy, attempt
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
@@ -45,7 +49,7 @@ class EagerSink:
 
     def finish(self, partial: Any) -> Any:
         """The output, with plain histograms, and arrays with the behavior of computed ones."""
-        return mapped(partial, _finished)
+        return folded(mapped(partial, _finished))
 
 
 class EagerPass:
@@ -56,7 +60,8 @@ class EagerPass:
     def __init__(
         self, events: Lazy, processor: Any, certain: frozenset[str] = frozenset(), access: Access | None = None
     ) -> None:
-        self.events, self.processor, self.access = events, processor, access or events._origin.access
+        self.events, self.processor = events._at(NOMINAL), processor
+        self.access = access or self.events._origin.access
         self.certain = certain  # the places of outputs that were seen to add up
         self._looking, self._looked = threading.Lock(), False
 
@@ -87,6 +92,11 @@ class EagerPass:
     def blueprint(self) -> Blueprint:
         """The events' form, worked out once."""
         return Blueprint.of(self.events._form, EVENTS)
+
+    @cached_property
+    def stored(self) -> dict[str, dict[Place, str]]:
+        """The variations that the columns hold."""
+        return stored(self.events)
 
     def partitions(self) -> tuple[Partition, ...]:
         """The ranges to run over.
@@ -145,17 +155,24 @@ class EagerPass:
     def _made(self, partition: Partition) -> tuple[list[Any], Row]:
         start = time.perf_counter()
         chunk = Chunk(self.events, partition, access=self.access)
-        processor = fresh(self.processor)
-        process = getattr(processor, "process", processor)
-        outside = OutsideState(process, "chunk")
-        try:
-            output = process(chunk.array(self.blueprint))
+
+        def process() -> Any:
+            processor = fresh(self.processor)
+            process = getattr(processor, "process", processor)
+            outside = OutsideState(process, "chunk")
+            array = chunk.array(self.blueprint)
+            for name in declared(self.stored):
+                array = replaced(array, self.stored[name])
+            output = process(array)
             if chunk.columns.failure is not None:  # process() caught it, and went on without the data
                 raise chunk.columns.failure
             chunk.columns.prove()
             check(output)
             outside.check(output)
-            output = mapped(output, _settled)
+            return mapped(output, _settled)
+
+        try:
+            output = in_each(process)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise

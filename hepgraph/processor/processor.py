@@ -16,7 +16,7 @@ from hepgraph.io.source import Access
 from hepgraph.lazy.array import Lazy
 from hepgraph.plan.passes import AnyPass
 from hepgraph.plan.rows import Row
-from hepgraph.processor.accumulate import Apart, accumulate, apart
+from hepgraph.processor.accumulate import accumulate, alone, apart
 from hepgraph.processor.memory_budget import check_budget
 from hepgraph.processor.state import fresh
 from hepgraph.processor.tracing import Traced
@@ -237,8 +237,8 @@ def processed(processor: Any, fileset: Any, run: Run) -> Any:
         total: Any = None
         for dataset, _ in opened:
             total = accumulate(total, results.get(dataset.name))
-        alone = {id(each): each.value for each in new.values() if isinstance(each, Apart)}
-        return _finished(processor, rebuilt(total, alone) if alone else total)
+        own = alone(new.values())
+        return _finished(processor, rebuilt(total, own) if own else total)
 
     return run(every, summed)
 

@@ -209,7 +209,7 @@ def _adds(value: Any) -> bool:
 
 def _is_total(value: Any) -> bool:
     """Whether a value is a recorded reduction over a dataset: a number, when it is computed."""
-    return isinstance(value, Lazy) and value._rows is TOTAL
+    return isinstance(value, Lazy) and value._at("nominal")._rows is TOTAL
 
 
 def _fixed(value: Any) -> bool:

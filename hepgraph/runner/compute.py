@@ -15,6 +15,7 @@ from hepgraph.errors import LazyError
 from hepgraph.io.source import Origin
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.call import mapped
+from hepgraph.lazy.varied import Variations, Varied
 from hepgraph.plan.passes import ArraySink, Pass, Sink, sink_of
 from hepgraph.runner.options import Options
 from hepgraph.runner.report import Report
@@ -53,7 +54,7 @@ def passes(tree: Any, engine: str = "auto") -> tuple[list[Pass], list[tuple[Any,
     sinks: dict[Origin, list[Sink]] = {}
     places: list[tuple[Any, list[tuple[Origin, int]]]] = []
     for leaf in leaves(tree):
-        parts = [(leaf._origin, sink_of(leaf))] if isinstance(leaf, Lazy) else _split(leaf)
+        parts = _split(leaf) if type(leaf) is not Lazy else [(leaf._origin, sink_of(leaf))]
         where = []
         for origin, sink in parts:
             mine = sinks.setdefault(origin, [])
@@ -74,7 +75,7 @@ def _split(leaf: Any) -> list[tuple[Origin, Sink]]:
 
 def finished(leaf: Any, values: list[Any]) -> Any:
     """The result of a lazy thing, from the finished results of its sinks."""
-    if isinstance(leaf, Lazy):
+    if type(leaf) is Lazy:
         return values[0]
     for kind, finish in FINISH.items():
         if isinstance(leaf, kind):
@@ -100,7 +101,8 @@ def compute(
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
-    A run that goes on from a checkpoint or report gives the result of one that was not interrupted: see `hg.run`.
+    A run that goes on from a checkpoint or report gives the result of one that was not interrupted: see `hg.run`. A
+    varied array (`hg.vary`) becomes a dict of results by variation, a histogram one with an axis for them.
 
     Parameters
     ----------
@@ -260,6 +262,12 @@ def lazy_things(tree: Any) -> Any:
     return tree
 
 
+def _varied_sinks(x: Varied) -> list[tuple[Origin, Sink]]:
+    return [(each._origin, sink_of(each)) for each in x._each.values()]
+
+
+KINDS[Varied] = _varied_sinks
+FINISH[Varied] = lambda x, values: Variations(zip(x.variations, values, strict=True))
 HOOKS["compute"] = compute
 HOOKS["persist"] = persist
 HOOKS["head"] = head

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hepgraph.graph.show import picture, steps
 from hepgraph.io.source import Need, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.plan.passes import Pass
+from hepgraph.runner import variations
 from hepgraph.runner.compute import lazy_things, passes
 
 
@@ -41,6 +42,8 @@ class Explanation:
 @spoken("Several go in one list or dict: explain([a, b]).")
 def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
+
+    Of varied results, also what each variation adds to the nominal.
 
     Parameters
     ----------
@@ -64,11 +67,11 @@ def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     made, places = passes(lazy_things(tree))
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
-    parts += [_pass_text(each, kernel) for each in made]
+    parts += [_pass_text(each, kernel, variations.lines([leaf for leaf, _ in places], each.origin)) for each in made]
     return Explanation("\n\n".join(parts))
 
 
-def _pass_text(each: Pass, kernel: bool) -> str:
+def _pass_text(each: Pass, kernel: bool, varied: Sequence[str]) -> str:
     source = each.origin.source
     columns = each.columns()
     ranges = source.partitions(list(columns))
@@ -93,6 +96,7 @@ def _pass_text(each: Pass, kernel: bool) -> str:
     for call in calls:
         where = f" ({place(call.line)})" if call.line else ""
         lines.append(f"opaque: {call.param.title} gets awkward arrays; the graph is cut there{where}")
+    lines += varied
     lines.append("steps:")
     lines += ["  " + line for line in steps(each.wants).splitlines()]
     if kernel and each.compiled.kernel is not None:
@@ -173,7 +177,7 @@ def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
     """The graph of a lazy thing, or a nest of them, as a picture.
 
     Blue boxes are columns that are read; white ones are lines of your code, red ones with a function of arrays in them;
-    results are at the end (yellow). Hovering over a box shows its operations.
+    results are at the end (yellow), one for each variation. Hovering over a box shows its operations.
 
     Parameters
     ----------
@@ -201,10 +205,16 @@ def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
     names = _paths(tree)
     made, places = passes(tree)
     for leaf, where in places:
-        for number, i in where:
+        label = names.get(id(leaf), "result")
+        by_name = variations.wants_of(leaf)
+        for name, found in by_name.items():
+            wants = list(dict.fromkeys(item for _, item in found))
+            roots += wants
+            labels += [f"{label}: {name}"] * len(wants)
+        for number, i in [] if by_name else where:
             wants = list(dict.fromkeys(made[number].sinks[i].wants))
             roots += wants
-            labels += [names.get(id(leaf), "result")] * len(wants)
+            labels += [label] * len(wants)
     svg = picture(roots, labels)
     if filename is not None:
         Path(filename).write_text(svg)

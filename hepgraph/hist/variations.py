@@ -1,0 +1,257 @@
+"""Histograms of varied arrays: one fill for each variation, on an axis called `variation`.
+
+The axis is the user's own, wherever it stands, or one is added at the end. A name that a fill does not know is filled
+with its nominal, so that the bins of a variation are those of a run in which it is the nominal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import boost_histogram as bh
+import hist
+import numpy as np
+
+from hepgraph.errors import FillError, suggestion
+from hepgraph.hist.merge import averaged, averages, counting, counts_only, merged, moments, with_axes
+from hepgraph.hist.recording import Fill, check_kinds, recorded
+from hepgraph.kernel.output import Moments
+from hepgraph.lazy.varied import NOMINAL, chosen, mapped
+
+AXIS = "variation"
+_NAMES = "@variations"  # in a histogram; what begins like this is not written into files
+
+
+@dataclass(frozen=True)
+class VariedFill:
+    """One call of `fill`, as it is in each variation; the histogram is to get an axis for them."""
+
+    names: tuple[str, ...]
+    fills: tuple[Fill, ...]
+    crossed: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def _each(self) -> dict[str, Fill]:
+        return dict(zip(self.names, self.fills, strict=True))
+
+
+def own_axis(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | None:
+    """The place of the histogram's axis for variations, if this fill has no value for it."""
+    place = next((i for i, axis in enumerate(h.axes) if axis.name == AXIS), None)
+    if place is None or AXIS in kwargs or len(args) + len(kwargs) >= h.ndim:
+        return None
+    if not isinstance(h.axes[place], bh.axis.StrCategory):
+        raise FillError(f"The axis {AXIS!r} takes the names of variations: StrCat([], growth=True, name={AXIS!r}).")
+    return place
+
+
+def mark(h: Any) -> None:
+    """Notes that a histogram with an axis for variations was filled with the nominal, without being told so."""
+    h.__dict__.setdefault(_NAMES, (NOMINAL,))
+
+
+def others(h: Any, own: int | None) -> list[Any]:
+    """The axes that a fill has values for."""
+    return [axis for i, axis in enumerate(h.axes) if i != own]
+
+
+def with_name(values: Sequence[Any], own: int | None, name: str) -> tuple[Any, ...]:
+    """The values of a fill, with the name of a variation on its axis, which is the last where there is none yet."""
+    place = len(values) if own is None else own
+    return (*values[:place], name, *values[place:])
+
+
+def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | None) -> Fill | VariedFill:
+    """A fill as it is recorded, in each variation if there are some."""
+    axes = others(h, own)
+
+    def one(values: Sequence[Any], weight: Any, sample: Any) -> Fill:
+        check_kinds(axes, values, weight, sample)
+        return recorded(values, weight, sample)
+
+    results, crossed = mapped(one, list(values), weight, sample)
+    if len(results) == 1 and own is None:
+        plain: Fill = results[NOMINAL]
+        return plain
+    place = next((i for i, axis in enumerate(h.axes) if axis.name == AXIS), None)
+    if place is not None:
+        _check_own(h, own, list(results))
+    return VariedFill(tuple(results), tuple(results.values()), tuple(crossed.items()))
+
+
+def _check_own(h: Any, own: int | None, names: Sequence[str]) -> None:
+    """Raises FillError for a histogram with an axis for variations that cannot hold these."""
+    if own is None:
+        raise FillError(
+            f"This fill has a value for the axis {AXIS!r}, and is varied by {', '.join(names[1:5])} as well. Leave "
+            f"{AXIS}= out: the axis gets the names of the variations."
+        )
+    axis = next(axis for axis in h.axes if axis.name == AXIS)
+    known = list(axis)
+    if not axis.traits.growth and (unknown := [name for name in names if name not in known]):
+        raise FillError(
+            f"The axis {AXIS!r} has no category {unknown[0]!r}; let it grow: StrCat([], growth=True, name={AXIS!r}).\n"
+            f"{suggestion(unknown[0], known)}"
+        )
+
+
+def names_in(h: Any) -> tuple[str, ...]:
+    """The names of all fills of a histogram; empty if none is varied."""
+    names: dict[str, None] = {}
+    for fill in h.fills:
+        if isinstance(fill, VariedFill):
+            names |= dict.fromkeys(fill.names)
+    return tuple(names)
+
+
+def unfolded(h: Any, names: Sequence[str]) -> tuple[list[Any], list[Fill]]:
+    """The axes of a histogram, with a fixed one for the variations, and a plain fill for each call and name."""
+    place = _place(h)
+    own = h.axes[place] if place < h.ndim else None
+    crossed = {name: members for fill in h.fills if isinstance(fill, VariedFill) for name, members in fill.crossed}
+    known = [*dict.fromkeys([*(own or ()), *names])]
+    axes = others(h, place)
+    axes.insert(place, hist.axis.StrCategory(known, name=AXIS))
+    fills = []
+    for name in names:
+        for fill in h.fills:
+            if isinstance(fill, VariedFill):
+                fill = chosen(fill, name, crossed)
+            fills.append(replace(fill, args=with_name(fill.args, place, name)))
+    return axes, fills
+
+
+def _place(h: Any) -> int:
+    return next((i for i, axis in enumerate(h.axes) if axis.name == AXIS), h.ndim)
+
+
+def folded(h: Any, made: Any, before: Any) -> Any:
+    """The result: what was made with a fixed axis, on the user's own, or on one that grows.
+
+    What was filled before, with eager arrays, is the same in all variations.
+    """
+    place = _place(h)
+    if place < h.ndim:
+        own = h.axes[place]
+        axis = hist.axis.StrCategory(list(made.axes[place]), growth=own.traits.growth, overflow=own.traits.overflow)
+        axis.__dict__.update(own.__dict__)
+    else:
+        axis = hist.axis.StrCategory(list(made.axes[place]), growth=True, name=AXIS)
+    axes = list(made.axes)
+    axes[place] = axis
+    keep = [slice(None)] * len(axes)
+    keep[place] = slice(0, axis.extent)
+    new = _filled(made, axes, lambda part, _: part[tuple(keep)])
+    new.__dict__[_NAMES] = h.variations
+    if place < h.ndim or is_empty(before):
+        return new
+    shape = [1] * len(axes)
+    shape[place] = axis.extent
+    known = counts_only(before) and counts_only(new)
+    return counting(merged(_filled(before, axes, lambda part, _: np.tile(part[..., np.newaxis], shape)), new), known)
+
+
+def aligned(a: Any, b: Any) -> tuple[Any, Any]:
+    """Two results with the same variations: what one of them does not know, it has as in its nominal."""
+    known = [h.__dict__.get(_NAMES, ()) for h in (a, b)]
+    if known[0] == known[1] or a.ndim - _has_axis(a) != b.ndim - _has_axis(b):
+        return a, b
+    names = tuple(dict.fromkeys([NOMINAL, *known[0], *known[1]]))
+    like = a if known[0] else b
+    return _with_all(a, names, like), _with_all(b, names, like)
+
+
+def _has_axis(h: Any) -> bool:
+    return any(axis.name == AXIS for axis in h.axes)
+
+
+def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
+    """A result with all of these variations, on an axis like that of another."""
+    known = h.__dict__.get(_NAMES, ())
+    if not known and _has_axis(h):  # filled by hand: it means what it says
+        return h
+    place = _place(like)
+    axes, own = list(h.axes), like.axes[place]
+    old = list(axes[place]) if known else []
+    wanted = list(dict.fromkeys([*old, *own, *names]))
+    axis = hist.axis.StrCategory(wanted, growth=own.traits.growth, overflow=own.traits.overflow)
+    axis.__dict__.update(own.__dict__)
+    axes[place : place + bool(known)] = [axis]
+    nominal = old.index(NOMINAL) if known else 0
+    places = [old.index(name) if name in (known or old) else nominal for name in wanted]
+    if axis.traits.overflow:
+        places.append(len(old))
+
+    def change(part: Any, _: float) -> Any:
+        return np.take(part if known else np.expand_dims(part, place), places, axis=place)
+
+    new = _filled(h, axes, change)
+    new.__dict__[_NAMES] = tuple(names)
+    return new
+
+
+def stacked(each: Mapping[str, Any]) -> Any:
+    """A histogram that was filled once for each variation, as one with an axis for them; itself if it is not varied."""
+    nominal = each[NOMINAL]
+    place, marked = _place(nominal), _NAMES in nominal.__dict__
+    if not marked and (_has_axis(nominal) or all(_same_bins(h, nominal) for h in each.values())):
+        return nominal
+    own = nominal.axes[place] if marked else None
+    names = list(dict.fromkeys([*(own or ()), *each]))
+    axis = hist.axis.StrCategory(names, growth=own is None or own.traits.growth, name=AXIS)
+    if own is not None:
+        axis.__dict__.update(own.__dict__)
+    axes = [*others(nominal, place)]
+    axes.insert(place, axis)
+    total = None
+    for name, h in each.items():
+        at = list(h.axes[place]) if marked else [NOMINAL]
+        here = at.index(NOMINAL) if NOMINAL in at else None
+
+        def change(part: Any, nothing: float, name: str = name, here: Any = here) -> Any:
+            shape = list(part.shape) if marked else [*part.shape, 1]
+            shape[place] = axis.extent
+            wide = np.full(shape, nothing, part.dtype)
+            if here is not None:
+                index: list[Any] = [slice(None)] * len(shape)
+                index[place] = names.index(name)
+                wide[tuple(index)] = np.take(part, here, axis=place) if marked else part
+            return wide
+
+        one = _filled(h, axes, change)
+        total = one if total is None else merged(total, one)
+    assert total is not None
+    total.__dict__[_NAMES] = tuple(each)
+    return total
+
+
+def _same_bins(a: Any, b: Any) -> bool:
+    one, two = hist.Hist.view(a, flow=True), hist.Hist.view(b, flow=True)
+    if one.shape != two.shape:
+        return False
+    fields = one.dtype.names
+    pairs = [(one[name], two[name]) for name in fields] if fields else [(one, two)]
+    return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in pairs)
+
+
+def is_empty(h: Any) -> bool:
+    """Whether nothing was filled into a histogram."""
+    view = hist.Hist.view(h, flow=True)
+    return not any(np.any(view[name]) for name in view.dtype.names) if view.dtype.names else not np.any(view)
+
+
+def _filled(h: Any, axes: Sequence[Any], change: Callable[[Any, float], Any]) -> Any:
+    """A histogram like another on other axes, with its bins changed; `change` gets what an empty bin holds, too."""
+    new = with_axes(h, axes)
+    if averages(h):
+        nothing = (0.0, 0.0, 0.0, 0.0, np.nan)
+        pairs = zip(moments(h), nothing, strict=True)
+        return averaged(new, Moments._make(np.array(change(part, empty)) for part, empty in pairs))
+    view, own = new.view(flow=True), hist.Hist.view(h, flow=True)
+    for name in view.dtype.names or ():
+        view[name] = change(own[name], 0.0)
+    if not view.dtype.names:
+        view[...] = change(own, 0.0)
+    return new

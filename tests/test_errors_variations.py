@@ -1,0 +1,104 @@
+"""Bad input to variations: what each mistake says, word for word."""
+
+from __future__ import annotations
+
+import warnings
+
+import awkward as ak
+import numpy as np
+import pytest
+from test_errors import says  # noqa: F401
+
+import hepgraph as hg
+
+JETS = ak.Array([[{"pt": 50.0, "eta": 0.5}, {"pt": 20.0, "eta": -1.0}], [], [{"pt": 30.0, "eta": 2.0}]])
+
+
+@pytest.fixture
+def events():
+    return hg.from_awkward(ak.zip({"met": np.array([10.0, 20.0, 40.0]), "jets": JETS}, depth_limit=1))
+
+
+@pytest.fixture
+def jets(events):
+    return hg.vary(events.jets, "JES", up={"pt": events.jets.pt * 1.03}, down={"pt": events.jets.pt * 0.97})
+
+
+def test_variations_declaring(says, events, jets):  # noqa: F811
+    met = events.met
+    says(lambda: hg.vary(events.jets, "JES"))
+    says(lambda: hg.vary(met, 1, up=met))
+    says(lambda: hg.vary(met, "MET", [met, met]))
+    says(lambda: hg.vary(met, {"nominal": 2 * met}))
+    says(lambda: hg.vary(met, "MET", up=1.03))
+    says(lambda: hg.vary(events.jets, "JES", up=1.03))
+    says(lambda: hg.vary(met, "MET", up=lambda x: 2 * x))
+    says(lambda: hg.vary(events.jets, "JES", up={"Pt": events.jets.pt}))
+    says(lambda: hg.vary(events.jets, "JES", up={}))
+    says(lambda: hg.vary(events.jets, "JES", up={"pt": events.jets.pt[events.jets.pt > 25]}))
+    says(lambda: hg.vary(met, "MET", up=met[met > 15]))
+    says(lambda: hg.vary(met, "MET", up=events.jets.pt))
+    says(lambda: hg.vary(events.jets, "JES", up=events.jets.pt))
+    says(lambda: hg.vary(met, "MET", up=np.array([1.0, 2.0])))
+    says(lambda: hg.vary(jets, "JES", up={"pt": events.jets.pt * 1.04}))
+    says(lambda: hg.vary(np.array([1.0]), "MET", up=np.array([2.0])))
+    says(lambda: hg.vary(5, "MET", up=6))
+
+
+def test_variations_choosing(says, events, jets):  # noqa: F811
+    says(lambda: hg.variation(jets, "JES_upp"))
+    says(lambda: hg.variation(jets, "zzz"))
+    says(lambda: hg.variation(events.jets, "JES_up"))
+    says(lambda: hg.variation(ak.Array([1.0]), "JES_up"))
+    says(lambda: hg.cross(jets, "JES_up", "JES_up"))
+    says(lambda: hg.cross(jets, "JES_u", "b_up"))
+    says(lambda: hg.cross(events.jets, "JES_up", "b_up"))
+    says(lambda: hg.cross(hg.vary(jets, "b", up={"pt": jets.pt + 1}), "JES_up", "b_up"))
+
+
+def test_variations_plain_values(says, events, jets):  # noqa: F811
+    n = ak.num(jets[jets.pt > 29])
+    many = hg.vary(events.met, {f"PDF_{i}": events.met * (1 + i) for i in range(1, 8)})
+    says(lambda: float(ak.sum(many)))
+    says(lambda: bool(n > 1))
+    says(lambda: list(n))
+    says(lambda: len(n))
+    says(lambda: np.array([0.5, 0.6, 0.7])[n])
+    says(lambda: ak.Array([0.5, 0.6, 0.7])[n])
+    says(lambda: np.asarray(n))
+    says(lambda: n.to_list())
+    says(lambda: n.persist())
+    says(lambda: jets.pt.to_dask_array())
+    says(lambda: f"{ak.sum(many):.2f}")
+
+
+def test_variations_using(says, events, jets):  # noqa: F811
+    says(lambda: jets.ptt)
+    says(lambda: jets["ptt"])
+    says(lambda: jets[jets.pt > 29].pt + events.jets.pt)
+    says(lambda: events[ak.num(jets[jets.pt > 29]) > 0].met + events.met)
+    says(lambda: hg.Hist.new.Reg(3, 0, 9, name="x").Double().fill(y=jets.pt))
+    says(lambda: hg.Hist.new.Reg(3, 0, 9, name="x").Double().fill(jets))
+    says(lambda: hg.Hist.new.StrCat([], growth=True, name="variation").Reg(3, 0, 9).Double().fill("JES_up", jets.pt))
+    says(lambda: hg.Hist.new.StrCat(["nominal"], name="variation").Reg(3, 0, 9, name="x").Double().fill(jets.pt))
+    says(lambda: hg.Hist.new.Reg(9, 0, 9, name="variation").Reg(3, 0, 9, name="x").Double().fill(jets.pt))
+
+
+def test_variations_an_error_in_one_variation(says, events):  # noqa: F811
+    """The error says in which it is."""
+    met = hg.vary(events.met, "MET", up=ak.values_astype(events.met, np.int32))
+    says(lambda: met & True)
+    which = hg.vary(ak.values_astype(events.met, np.int64), "bit", up=events.met)
+    says(lambda: which & 1)
+
+
+def test_a_warning(events):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        hg.vary(events.jets, "JES", up={"pt": events.jets.pt})
+    (warning,) = caught
+    assert warning.filename == __file__
+    assert str(warning.message).splitlines()[0] == (
+        "The variation 'JES_up' is the nominal: it changes nothing, and is left out."
+    )
+    assert 'hg.vary(events.jets, "JES", up={"pt": events.jets.pt})' in str(warning.message)

@@ -1,0 +1,243 @@
+"""Histograms of varied arrays: the axis, what is in it, and what is refused."""
+
+from __future__ import annotations
+
+import awkward as ak
+import hist
+import numpy as np
+import pytest
+from drawing import examples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hepgraph as hg
+from hepgraph.errors import FillError, LazyError
+from hepgraph.hist.variations import aligned
+from hepgraph.runner.compute import passes
+
+MET = np.array([5.0, 15.0, 25.0, 35.0, 12.0])
+W = np.array([1.0, 2.0, 0.5, -1.0, 3.0])
+
+
+@pytest.fixture
+def events():
+    return hg.from_awkward(ak.zip({"met": MET, "w": W}), npartitions=2)
+
+
+@pytest.fixture
+def met(events):
+    return hg.vary(events.met, "S", up=events.met + 10, down=events.met - 10)
+
+
+@pytest.fixture
+def weight(events):
+    return hg.vary(events.w, "B", up=events.w * 2)
+
+
+def expected(name, weighted=True):
+    x = MET + {"S_up": 10, "S_down": -10}.get(name, 0)
+    h = hist.Hist.new.Reg(4, 0, 40, name="x").Weight()
+    return h.fill(x, weight=W * (2 if name == "B_up" else 1) if weighted else None).view(flow=True)
+
+
+ALL = ["nominal", "S_up", "S_down", "B_up"]
+
+
+@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+@pytest.mark.parametrize("where", ["first", "last", "added", "fixed"])
+def test_the_axis(met, weight, where, engine):
+    new = hg.Hist.new
+    match where:
+        case "first":
+            h = new.StrCat([], growth=True, name="variation", label="which").Reg(4, 0, 40, name="x").Weight()
+        case "last":
+            h = new.Reg(4, 0, 40, name="x").StrCat([], growth=True, name="variation").Weight()
+        case "fixed":
+            h = (
+                new.Reg(4, 0, 40, name="x")
+                .StrCat(["B_up", "S_down", "other", "S_up", "nominal"], name="variation")
+                .Weight()
+            )
+        case "added":
+            h = new.Reg(4, 0, 40, name="x").Weight()
+    h.fill(met, weight=weight)
+    assert h.variations == tuple(ALL)
+    assert "3 variations" in repr(h)
+    out = h.compute(engine=engine, executor="serial")
+    assert type(out) is hist.Hist
+    axis = out.axes["variation"]
+    place = list(out.axes).index(axis)
+    if where != "fixed":
+        assert list(axis) == ALL
+        assert axis.traits.growth
+    assert axis.label == ("which" if where == "first" else "variation" if where == "added" else axis.label)
+    for name in ALL:
+        got = np.take(out.view(flow=True), list(axis).index(name), axis=place)
+        assert got.tobytes() == expected(name).tobytes(), name
+    if where == "fixed":
+        assert out[{"variation": "other"}].sum(flow=True).value == 0
+
+
+def test_by_place(met, events):
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").StrCat([], growth=True, name="variation").Reg(2, -1, 3, name="y").Double()
+    out = h.fill(met, events.w).compute()
+    assert out[{"variation": "S_up"}] == hist.Hist.new.Reg(4, 0, 40, name="x").Reg(2, -1, 3, name="y").Double().fill(
+        MET + 10, W
+    )
+
+
+def test_names_of_other_fills_get_the_nominal(met, weight, events):
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").Weight()
+    h.fill(met).fill(events.met, weight=weight).fill(events.met + 1)
+    out = h.compute()
+    for name in ALL:
+        total = expected(name, weighted=False) if name in ("S_up", "S_down") else expected("nominal", weighted=False)
+        both = [expected("B_up" if name == "B_up" else "nominal")]
+        both.append(hist.Hist.new.Reg(4, 0, 40, name="x").Weight().fill(MET + 1).view(flow=True))
+        for each in both:
+            total = total + each
+        got = out[{"variation": name}].view(flow=True)
+        assert np.array_equal(got.value, total.value)
+        assert np.array_equal(got.variance, total.variance)
+
+
+def test_what_is_not_varied_is_nominal_on_an_own_axis(events):
+    h = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(4, 0, 40, name="x").Double().fill(events.met)
+    assert list(h.compute().axes[0]) == ["nominal"]
+    plain = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(events.met)
+    assert plain.variations == ()
+    assert plain.compute().ndim == 1
+
+
+def test_every_declared_variation_is_there_where_no_event_passes(met, events):
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(met[met > 1000])
+    out = h.compute()
+    assert list(out.axes["variation"]) == ["nominal", "S_up", "S_down"]
+    assert out.sum(flow=True) == 0
+
+
+def test_varied_masks(met, events):
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(events[met > 20].met)
+    out = h.compute()
+    assert [out[{"variation": name}].sum() for name in out.axes["variation"]] == [2, 4, 1]
+
+
+def test_other_growing_axes(met, events):
+    h = hg.Hist.new.StrCat([], growth=True, name="region").Reg(4, 0, 40, name="x").Double()
+    h.fill("low", met[met < 15]).fill("none", met[met > 1000]).fill(region="high", x=met[met > 20])
+    out = h.compute()
+    assert list(out.axes["region"]) == ["low", "high"]
+    assert out[{"variation": "S_up", "region": "high"}].sum(flow=True) == 4
+    wide = hg.Hist.new.Reg(4, 0, 40, growth=True, name="x").Double().fill(met).compute()
+    assert wide[{"variation": "S_down"}].sum() == 5
+
+
+def test_averages(met, weight, events):
+    for storage, more in (("Mean", {}), ("WeightedMean", {"weight": weight})):
+        h = getattr(hg.Hist.new.Reg(4, 0, 40, name="x"), storage)()
+        out = h.fill(met, sample=events.w, **more).compute()
+        for name in out.axes["variation"]:
+            one = getattr(hg.Hist.new.Reg(4, 0, 40, name="x"), storage)()
+            own = {"weight": hg.variation(weight, name) if name == "B_up" else events.w} if more else {}
+            one = one.fill(hg.variation(met, name) if name[0] == "S" else events.met, sample=events.w, **own).compute()
+            assert out[{"variation": name}].view(flow=True).tobytes() == one.view(flow=True).tobytes()
+
+
+def test_what_was_filled_before_is_in_all(met):
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(np.array([5.0, 6.0]))
+    out = h.fill(met).compute()
+    assert [out[{"variation": name}].sum(flow=True) for name in out.axes["variation"]] == [7, 7, 7]
+    assert out[{"variation": "S_down"}].values()[0] == 2 + 2
+
+
+def test_sums_of_histograms(met, weight, events):
+    a, b = (hg.Hist.new.Reg(4, 0, 40, name="x").Weight() for _ in range(2))
+    total = (a.fill(met) + b.fill(events.met, weight=weight)).compute()
+    assert list(total.axes["variation"]) == ALL
+    assert total[{"variation": "B_up"}].sum(flow=True).value == 5 + 2 * W.sum()
+
+
+def test_refused(met, events):
+    with pytest.raises(FillError, match="Leave variation= out"):
+        hg.Hist.new.StrCat([], growth=True, name="variation").Reg(4, 0, 40, name="x").Double().fill(
+            variation="a", x=met
+        )
+    with pytest.raises(FillError, match=r"no category 'S_up'; let it grow(.|\n)*S_upp"):
+        hg.Hist.new.StrCat(["nominal", "S_upp"], name="variation").Reg(4, 0, 40, name="x").Double().fill(met)
+    with pytest.raises(FillError, match="takes the names of variations"):
+        hg.Hist.new.Reg(3, 0, 1, name="variation").Reg(4, 0, 40, name="x").Double().fill(met)
+    with pytest.raises(FillError, match="takes real numbers, not strings"):
+        hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(ak.where(met > 3, "a", "b"))
+    with pytest.raises(FillError, match="records"):
+        hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(ak.zip({"a": met}))
+    with pytest.raises(LazyError):
+        hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(met).values()
+
+
+def test_by_hand(events):
+    """An axis of that name that each fill has a value for is one like others."""
+    h = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(4, 0, 40, name="x").Double()
+    h.fill("up", events.met + 10).fill(variation="nominal", x=events.met)
+    out = h.compute()
+    assert list(out.axes[0]) == ["up", "nominal"]
+
+
+def test_aligned(met, weight, events):
+    def made(x, w=None):
+        return hg.Hist.new.Reg(4, 0, 40, name="x").Weight().fill(x, weight=w).compute()
+
+    a, b, c = made(met), made(events.met, weight), made(events.met)
+    for one, two in ((a, b), (b, a), (a, c), (c, a)):
+        x, y = aligned(one, two)
+        assert x.axes[0] == y.axes[0]
+        assert set(x.axes[1]) == set(y.axes[1])
+        names = {name for h in (one, two) if h.ndim == 2 for name in h.axes["variation"]}
+        assert next(iter(x.axes["variation"])) == "nominal"
+        assert set(x.axes["variation"]) == names
+        for new, old in ((x, one), (y, two)):
+            for name in names:
+                known = (
+                    old[{"variation": name if name in old.axes["variation"] else "nominal"}] if old.ndim == 2 else old
+                )
+                assert new[{"variation": name}].view(flow=True).tobytes() == known.view(flow=True).tobytes()
+    assert aligned(c, c)[0] is c
+
+
+@settings(max_examples=examples(12), deadline=None)
+@given(st.integers(0, 1 << 30), st.sampled_from(("Double", "Weight", "Int64")), st.integers(1, 12), st.integers(0, 3))
+def test_fills_that_differ_by_their_weights_are_one(seed, storage, weights, shapes):
+    """A batch is binned once, whatever is NaN, outside or empty; each variation is as if it was filled alone."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 900))
+    x = ak.unflatten(rng.choice([*rng.normal(20, 15, 50), np.nan, np.inf], 2 * n), np.full(n, 2))
+    array = ak.zip({"x": x, "w": rng.normal(1, 0.5, n)}, depth_limit=1)
+    events = hg.from_awkward(array, npartitions=3)
+    own = hg.vary(events.x, {f"s{i}": events.x + i for i in range(1, shapes + 1)}) if shapes else events.x
+    w = hg.vary(events.w, {f"w{i}": events.w * (1 + i / 10) for i in range(1, weights + 1)})
+
+    def filled(x, w):
+        h = getattr(hg.Hist.new.StrCat(["a", "b"], name="c").Reg(5, 0, 40, name="x"), storage)()
+        more = {} if storage == "Int64" else {"weight": w}
+        h.fill("b", x, **more).fill("zz", x=x, **({} if storage == "Int64" else {"weight": 2})).fill("a", x[x > 10])
+        return h
+
+    h = filled(own, w)
+    kernel = passes(h)[0][0].compiled.kernel if h.variations else None
+    assert kernel is None or kernel.fills <= 2 + 3 * (1 + shapes)
+    out = h.compute(executor="serial")
+    again = h.compute(executor="serial", engine="interpreter")
+    assert out.view(flow=True).tobytes() == again.view(flow=True).tobytes()
+    for name in h.variations:
+        alone = filled(
+            hg.variation(own, name) if name in own.variations else events.x,
+            hg.variation(w, name) if name in w.variations else events.w,
+        ).compute(executor="serial")
+        assert out[{"variation": name}].view(flow=True).tobytes() == alone.view(flow=True).tobytes()
+
+
+def test_more_than_fit_into_batches(events):
+    """The fills of so many shapes are written in place."""
+    met = hg.vary(events.met, {f"s{i}": events.met + i for i in range(1, 150)})
+    h = hg.Hist.new.Reg(40, 0, 200, name="x").Weight().fill(met, weight=events.w)
+    assert passes(h)[0][0].compiled.kernel.fills == 150
+    assert h.compute() == h.compute(engine="interpreter")
