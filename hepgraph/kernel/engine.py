@@ -26,7 +26,7 @@ from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.split import split
-from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, printed
+from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
 
@@ -118,6 +118,7 @@ class Kernel:
         self.check = bool(os.environ.get("HEPGRAPH_KERNEL_CHECK"))
         self.items: dict[int, tuple[Item, ...]] = {}
         self.targets: list[Callable[[Lowered, Action, Env], None]] = []
+        self.numbers: list[int] = []  # of the result of each target; -1 for a check
         self.sizes: dict[int, int] = {}
         self.filled: dict[int, Filled] = {}
         self.fills = sum(len(output.fills) for output in outputs)
@@ -160,7 +161,7 @@ class Kernel:
             else:
                 new = [part for part in output.parts if part not in parts]  # several results may share one
                 parts.update(new)
-                actions += map(self._part_action, new)
+                actions += [self._part_action(part, number) for part in new]
                 roots += new
         return actions, roots
 
@@ -201,10 +202,15 @@ class Kernel:
 
     # actions
 
+    def _action(self, space: Space, uses: tuple[Node, ...], target: Any, number: int = -1) -> Action:
+        """The action that does what a target says, for a result or as a check."""
+        self.targets.append(target)
+        self.numbers.append(number)
+        return Action(space, uses, None, 0, len(self.targets) - 1)
+
     def _append_action(self, item: Item) -> Action:
-        space, nodes = place_of(item)
-        self.targets.append(lambda e, action, env: write_append(e, item, env))
-        return Action(space, nodes, None, 0, len(self.targets) - 1)
+        number = next(number for number, items in self.items.items() if item in items)
+        return self._action(*place_of(item), lambda e, action, env: write_append(e, item, env), number)
 
     def _fill_action(self, number: int, fill: Any, target: Target) -> Action:
         self.sizes[number] = target.size
@@ -214,25 +220,24 @@ class Kernel:
                 e.fail(e.emit(f"xor i1 {e.value(mask, env)}, true"))
             write_fill(e, target, env, self.fills > MANY)
 
-        self.targets.append(Push(target, fill.must) if batched(target, self.fills) else write)
-        return Action(fill.entries, (*target.nodes, *fill.must), None, 0, len(self.targets) - 1)
+        made = Push(target, fill.must) if batched(target, self.fills) else write
+        return self._action(fill.entries, (*target.nodes, *fill.must), made, number)
 
-    def _part_action(self, part: Node) -> Action:
+    def _part_action(self, part: Node, number: int) -> Action:
         if part.op == "count":
             (s,) = part.args
             assert isinstance(s, Space)
-            self.targets.append(lambda e, action, env: _count(e, part))
-            return Action(s, (), None, 0, len(self.targets) - 1)
+            return self._action(s, (), lambda e, action, env: _count(e, part), number)
         (x,) = part.args
         assert isinstance(x, Node)
         assert x.space is not None
         if part.param == "moments" and x.dtype.kind in "biuf":
-            self.targets.append(lambda e, action, env: write_moments(e, part, e.value(x, env), x.dtype))
-            return Action(x.space, (x,), None, 0, len(self.targets) - 1)
+            return self._action(
+                x.space, (x,), lambda e, action, env: write_moments(e, part, e.value(x, env), x.dtype), number
+            )
         if part.dtype.kind not in "biuf" or part.param not in ("sum", "prod", "any", "all", "min", "max"):
             raise NotLowered(f"the {part.param} of {part.dtype} is not compiled")
-        self.targets.append(lambda e, action, env: e.accumulate(part, e.value(x, env), x.dtype))
-        return Action(x.space, (x,), None, 0, len(self.targets) - 1)
+        return self._action(x.space, (x,), lambda e, action, env: e.accumulate(part, e.value(x, env), x.dtype), number)
 
     def _checks(self, m: Map) -> list[Action]:
         """Where awkward would raise for an index out of range, so must we."""
@@ -252,8 +257,7 @@ class Kernel:
         def check(e: Lowered, action: Action, env: Env) -> None:
             e.fail(e.emit(f"xor i1 {e.value(found, env)}, true"))
 
-        self.targets.append(check)
-        return [Action(at, (found,), None, 0, len(self.targets) - 1)]
+        return [self._action(at, (found,), check)]
 
     def _lengths(self, m: Map) -> Action:
         """Where awkward would raise for lists of different lengths, so must we."""
@@ -269,8 +273,7 @@ class Kernel:
         def check(e: Lowered, action: Action, env: Env) -> None:
             e.fail(e.emit(f"icmp ne i64 {e.length(m.src, env)}, {e.length(m.dst, env)}"))
 
-        self.targets.append(check)
-        return Action(at, both, None, 0, len(self.targets) - 1)
+        return self._action(at, both, check)
 
     # running
 
@@ -284,6 +287,13 @@ class Kernel:
         if len(texts) > 1:
             texts = [f"function {k + 1}:\n{text}" for k, text in enumerate(texts)]
         return "".join(before) + "\n".join(texts)
+
+    def outline(self) -> str:
+        """The loops and results under their conditions on events, for each function."""
+        texts = [outlined(tree, self.roots, self.numbers) for tree in self.trees]
+        if len(texts) > 1:
+            texts = [f"function {k + 1}, {text}" for k, text in enumerate(texts)]
+        return "\n".join(texts)
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
         """Results of the opaque functions for a partition, of those whose arguments a kernel makes."""
