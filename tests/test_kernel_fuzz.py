@@ -23,7 +23,7 @@ from programs import array, fill, total
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
 from hepgraph.executors import pick
-from hepgraph.kernel import batches, engine, estimates, guards, lower
+from hepgraph.kernel import batches, columns, engine, estimates, guards, lower
 from hepgraph.kernel import native as compiler
 from hepgraph.runner.compute import finished, passes, run_passes
 from hepgraph.runner.report import Report
@@ -123,6 +123,7 @@ def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
         if seed % 5 == 0:  # branches wherever there can be some, or nowhere
             patch.setattr(lower, "GUESS", (0, 1000)[seed % 2])
         patch.setattr(guards, "WORTH", (4.0, 0.0, 1e9)[seed % 7 % 3])  # disjunctions wherever they can be, or nowhere
+        patch.setattr(columns, "SPARSE", (0.5, 2.0)[seed % 2])
         patch.setattr(estimates, "PASSING", (0.5, 1e-3, 10.0)[seed % 11 % 3])  # other guesses, other orders
         p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
         expected, _, _ = computed(p.sinks, "interpreter")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.kernel import engine, estimates, guards
+from hepgraph.kernel import columns, engine, estimates, guards
 from hepgraph.runner.compute import passes
 
 
@@ -120,6 +120,8 @@ def analysis(tape: Tape, events: Any) -> list[Any]:
         ak.num(central) == 2,
         ak.any(good.pt > 80, axis=1),
         ak.sum(central.pt, axis=1) > 90,
+        np.cos(events.met) > 0.3,
+        ak.any(np.sinh(central.eta) > 2, axis=1),
     ]
     pairs = ak.combinations(central, 2, fields=["a", "b"])
     best = pairs[ak.argmax(pairs.a.pt * pairs.b.pt, axis=1, keepdims=True)]
@@ -136,6 +138,9 @@ def analysis(tape: Tape, events: Any) -> list[Any]:
             lambda c: c[0][:, 0].pt,  # an error where a list is empty
             lambda c: c[1].pt[:, -2],
             lambda c: ak.sum(c[3].b.pt > 40, axis=1),
+            lambda c: ak.sum(c[1].pt * np.cos(c[1].eta), axis=1),
+            lambda c: ak.flatten(c[2].a.pt * np.sin(c[2].a.eta) + c[2].b.pt * np.exp(c[2].b.eta)),
+            lambda c: ak.flatten(np.tanh(c[1].eta[c[1].pt > 50]) * 100),
         ]
         cut = [x[some] for x in (good, central, best, pairs)]
         tree.append(histogram().fill(tape.of(shared)(cut)))
@@ -158,6 +163,7 @@ def test_the_order_of_conditions_changes_no_result_and_no_error(
         patch.setattr(engine, "BLOCK", 16)
         patch.setattr(guards, "WORTH", (4.0, 0.0, 1e9)[seed % 3])
         patch.setattr(estimates, "LENGTH", (3.0, 0.01, 1e3)[seed % 5 % 3])
+        patch.setattr(columns, "SPARSE", (0.5, 0.0, 2.0)[seed % 11 % 3])
         patch.setattr(estimates, "PASSING", (0.5, 0.01, 5.0)[seed % 7 % 3])
         if checks:
             patch.setenv("HEPGRAPH_KERNEL_CHECK", "1")

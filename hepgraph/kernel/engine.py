@@ -16,6 +16,7 @@ from hepgraph.io.required import Loaded
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
 from hepgraph.kernel.batches import Push, batched, copies
 from hepgraph.kernel.columns import BlockStage, Offsets, bounded, ranks, staged_of, values_of
+from hepgraph.kernel.deferred import functions, stages_of
 from hepgraph.kernel.fallback import closed, without_rule
 from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
 from hepgraph.kernel.lower import Lowered
@@ -25,13 +26,15 @@ from hepgraph.kernel.opaque_calls import Feeder, feeders
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
-from hepgraph.kernel.split import split
 from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
 
 BLOCK = 16_384
+BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)
+MARK = -2  # the number of a result that is a mark
+_MOVING = frozenset({"spare", "mark", "marked"})  # arguments that are others for each block
 _NOTHING: Mapping[Item, Any] = MappingProxyType({})
 
 
@@ -136,8 +139,10 @@ class Kernel:
         actions += self._guards(order, given)
         self.staged = staged_of(order, given)
         scheduler = Scheduler(self.staged, order, given)
-        self.trees: list[list[Step]] = [scheduler.schedule(part, events) for part in split(scheduler, actions)]
-        self.text, shared = module(self.trees, scheduler, self.targets, self.check)
+        self.functions = functions(scheduler, actions, events, self._mark)
+        self.trees: list[list[Step]] = [function.steps for function in self.functions]
+        self.stages = stages_of(self.functions)
+        self.text, shared = module(self.functions, self.targets, self.check)
         self.slots, self.areas = list(shared.slots), shared.areas
         self.given = self._needed(copied, given, scheduler)
 
@@ -212,6 +217,14 @@ class Kernel:
         number = next(number for number, items in self.items.items() if item in items)
         return self._action(*place_of(item), lambda e, action, env: write_append(e, item, env), number)
 
+    def _mark(self, at: Space, condition: Node) -> Action:
+        """Marks the events at which something is done later."""
+
+        def mark(e: Lowered, action: Action, env: Env) -> None:
+            e.store(e.slot(StackSlot("mark", condition, BOOL)), str(e.cursor(self.events, env).id), "true", BOOL)
+
+        return self._action(at, (), mark, MARK)
+
     def _fill_action(self, number: int, fill: Any, target: Target) -> Action:
         self.sizes[number] = target.size
 
@@ -283,17 +296,18 @@ class Kernel:
             loops = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
             inside = "".join(f"  {line}\n" for line in loops.splitlines())
             before.append(f"for what {feeder.call.param.title} gets:\n{inside}")
-        texts = [printed(tree, self.roots) for tree in self.trees]
-        if len(texts) > 1:
-            texts = [f"function {k + 1}:\n{text}" for k, text in enumerate(texts)]
-        return "".join(before) + "\n".join(texts)
+        return "".join(before) + "\n".join(self._told([printed(tree, self.roots) for tree in self.trees]))
+
+    def _told(self, texts: list[str]) -> list[str]:
+        """The texts of functions, with titles if there are several."""
+        if len(texts) < 2:
+            return texts
+        titles = [f"function {k + 1}" + f", {f.title}" * bool(f.title) for k, f in enumerate(self.functions)]
+        return [f"{title}:\n{text}" for title, text in zip(titles, texts, strict=True)]
 
     def outline(self) -> str:
         """The loops and results under their conditions on events, for each function."""
-        texts = [outlined(tree, self.roots, self.numbers) for tree in self.trees]
-        if len(texts) > 1:
-            texts = [f"function {k + 1}, {text}" for k, text in enumerate(texts)]
-        return "\n".join(texts)
+        return "\n".join(self._told([outlined(tree, self.roots, self.numbers) for tree in self.trees]))
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
         """Results of the opaque functions for a partition, of those whose arguments a kernel makes."""
@@ -328,12 +342,12 @@ class Kernel:
                     arguments.keep(k, ranks(slot.item, given, len(loaded.partition)))
                 case "stream":
                     arguments.keep(k, streams.array(slot.item))
-                case _ if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
+                case _ if slot.kind in _MOVING or (slot.kind == "values" and slot.item in self.staged):
                     moving.append((k, slot))
                 case kind:
                     least = 2 if kind == "offsets" else 1
                     arguments.keep(k, self._array(slot, loaded, offsets, bins, totals), least)
-        if self._loop(loaded, BlockStage(loaded, offsets, self.staged), arguments, moving):
+        if self._loop(loaded, BlockStage(loaded, offsets, self.check), arguments, moving):
             return None
         return [
             collected(self.items[number], streams, given)
@@ -348,6 +362,8 @@ class Kernel:
         """Runs the loops block by block, for each of which some arguments move; gives 0 if nothing was wrong."""
         entries, first = loaded.entries(self.origin)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
+        marks = {slot.item: np.zeros(min(BLOCK, entries), np.bool_) for _, slot in moving if slot.kind == "mark"}
+        addresses = arguments.table.ctypes.data, arguments.slots.ctypes.data
         status = 0
         for start in range(0, entries if self._native is not None else 0, BLOCK):
             stop = min(start + BLOCK, entries)
@@ -356,14 +372,41 @@ class Kernel:
                 if slot.kind == "spare":
                     spare[k][0] = stage.spare(slot.item)
                     arguments.point(k, spare[k])
-                else:
+                elif slot.kind == "mark":
+                    marks[slot.item][:] = False
+                    arguments.point(k, marks[slot.item], start)
+            if marks:
+                status |= self._native.early(start, stop, first, *addresses)
+            marked = self._stage(stage, marks)
+            for k, slot in moving:
+                if slot.kind == "values":
                     arguments.point(k, *stage.buffer(slot.item))
-            status |= self._native.kernel(start, stop, first, arguments.table.ctypes.data, arguments.slots.ctypes.data)
+                elif slot.kind == "marked":
+                    arguments.point(k, marked[slot.item])
+            status |= self._native.kernel(start, stop, first, *addresses)
         if arguments.report[0] >= 0:
             slot, at = self.slots[arguments.report[0]], arguments.report[1]
             low, size = arguments.slots[arguments.report[0]]
             raise AssertionError(f"the kernel looked at {at} of {slot}, which has {size} from {low}\n{self}")
         return status
+
+    def _stage(self, stage: BlockStage, marks: Mapping[Node, Any]) -> dict[tuple[Node, ...], Any]:
+        """Makes transcendental functions for a block; gives the events that have some of the marks, after their number.
+
+        What is looked at for marked events alone is made for these.
+        """
+        found: dict[tuple[Node, ...], Any] = {}
+
+        def marked(some: tuple[Node, ...]) -> Any:
+            if some not in found:
+                alive = np.any([marks[mark][: stage.stop - stage.start] for mark in some], axis=0)
+                places = np.flatnonzero(alive) + stage.start
+                found[some] = np.concatenate([[len(places)], places])
+            return found[some]
+
+        for some, nodes in self.stages.items():
+            stage.make(nodes, marked(some)[1:] if some else None)
+        return {function.marks: marked(function.marks) for function in self.functions if function.marks}
 
     def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """The memory that an argument of the kernel points to."""

@@ -69,7 +69,7 @@ class Estimates:
             if node in seen:
                 continue
             seen.add(node)
-            if node in g.staged or node in g.given or node.op not in OPS:
+            if node in g.staged or node in g.given or node in g.marks or node.op not in OPS:
                 cost += 0.0 if node.op in ("literal", "full", "take") else 1.0
                 if node.op == "take":
                     stack.append(as_node(node.args[1]))

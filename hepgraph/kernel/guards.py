@@ -46,11 +46,11 @@ class _Member:
 
 def branches(g: Scheduler, routed: Sequence[Routed], done: Needs, known: frozenset[Node]) -> list[list[GuardedBranch]]:
     """The branches to take now: for each group one, or several where its actions part."""
-    members = [_Member(action, way, _masks(way), g.closure(action) - done) for action, way in routed]
+    members = [_Member(action, way, masks_of(way), g.closure(action) - done) for action, way in routed]
     return [_branches_of(g, group, done, known) for group in _groups(members)]
 
 
-def _masks(way: Way) -> tuple[Node, ...]:
+def masks_of(way: Way) -> tuple[Node, ...]:
     """The conditions at the beginning of a way."""
     found: list[Node] = []
     for step in way:
@@ -160,12 +160,12 @@ def _disjunction(g: Scheduler, terms: Iterable[frozenset[Node]]) -> Node:
         ordered = sorted(term, key=lambda mask: (g.estimates.dear(mask), g.place(mask)))
         every = ordered[0]
         for mask in ordered[1:]:
-            every = _of_two("bitwise_and", every, mask)
-        found = every if found is None else _of_two("bitwise_or", found, every)
+            every = of_two("bitwise_and", every, mask)
+        found = every if found is None else of_two("bitwise_or", found, every)
     assert found is not None
     return found
 
 
-def _of_two(op: str, a: Node, b: Node) -> Node:
+def of_two(op: str, a: Node, b: Node) -> Node:
     """An operation as it stands: moved to where the values come from, it might need loops of its own."""
     return node(op, (a, b), a.space, a.dtype, ())

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
+from types import MappingProxyType
 
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.kinds import SPACES
@@ -34,11 +35,20 @@ _AT_ONCE = ("literal", "full", *_COLUMNS)
 class Scheduler:
     """Makes the tree for one event; `order` has all items of the graph, and numbers them.
 
-    What is in `given` comes from the interpreter: a space by its offsets, a map and a node by an array.
+    What is in `given` comes from the interpreter: a space by its offsets, a map and a node by an array. `marked` has,
+    of actions that are done for marked events alone, the conditions that need not be looked at, and the mark, which is
+    a column.
     """
 
-    def __init__(self, staged: frozenset[Node], order: Sequence[Item], given: frozenset[Item] = frozenset()) -> None:
-        self.staged, self.given = staged, given
+    def __init__(
+        self,
+        staged: frozenset[Node],
+        order: Sequence[Item],
+        given: frozenset[Item] = frozenset(),
+        marked: Mapping[Action, tuple[frozenset[Node], Node]] = MappingProxyType({}),
+    ) -> None:
+        self.staged, self.given, self.marked = staged, given, marked
+        self.marks = frozenset(mark for _, mark in marked.values())
         self.number: dict[Item, str] = {item: f"{i:08}" for i, item in enumerate(order)}
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
@@ -50,6 +60,17 @@ class Scheduler:
                 self.cost(item)
                 with suppress(NotLowered):  # is raised again for what is asked for
                     self.needs_of(item)
+
+    def after(self, marked: Mapping[Action, tuple[frozenset[Node], Node]]) -> Scheduler:
+        """One for the same graph, for actions that are done for marked events."""
+        roots: list[Item] = []
+        for action in marked:
+            roots += [action.space, *action.uses]
+        known: set[Item] = {*self.given, *(mark for _, mark in marked.values())}
+        found = Scheduler(self.staged, ordered(roots, until=known.__contains__), self.given, marked)
+        found.number = self.number
+        found.estimates.lengths |= self.estimates.lengths
+        return found
 
     def schedule(self, actions: Sequence[Action], events: Space) -> list[Step]:
         """The tree for one event."""
@@ -96,7 +117,7 @@ class Scheduler:
             raise
 
     def _own_needs(self, node: Node) -> Needs:
-        if node in self.staged or node in self.given or node.op in _AT_ONCE:
+        if node in self.staged or node in self.given or node in self.marks or node.op in _AT_ONCE:
             return frozenset()
         match node.op:
             case "count":
@@ -161,7 +182,7 @@ class Scheduler:
         return leg and self.cost(x) > _CHEAP
 
     def _cost(self, node: Node) -> int:
-        if node in self.staged or node in self.given or node.op in _COLUMNS:
+        if node in self.staged or node in self.given or node in self.marks or node.op in _COLUMNS:
             return 1
         if node.op in ("literal", "full"):
             return 0
@@ -172,9 +193,9 @@ class Scheduler:
 
     def rests_on(self, mask: Node) -> Needs:
         """All that is needed to know a condition."""
-        return self._below(self.needs_of(mask))
+        return self.below(self.needs_of(mask))
 
-    def _below(self, needs: Needs) -> Needs:
+    def below(self, needs: Needs) -> Needs:
         """Needs, and those that they rest on."""
         return needs.union(*(self.closure(made) for need in needs for made in self.makers(need)))
 
@@ -193,7 +214,7 @@ class Scheduler:
 
     def _asked(self, action: Action) -> Needs:
         asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
-        asked |= self.route_needs(action.space)
+        asked |= self.route_needs(action)
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
             whole = as_space(as_node(action.need.item).space)
             asked = asked.union(*(self.count_needs(as_space(p)) for p in whole.args[: action.part]))
@@ -201,10 +222,10 @@ class Scheduler:
             asked |= self.count_needs(action.space)
         return asked
 
-    def route_needs(self, s: Space) -> Needs:
-        """The needs of the loops and conditions that lead to a space."""
+    def route_needs(self, action: Action) -> Needs:
+        """The needs of the loops and conditions that lead to an action."""
         found: Needs = frozenset()
-        for step in self.route(s, frozenset({TOTAL})):
+        for step in self.way(action, frozenset({TOTAL})):
             if isinstance(step, If):
                 found |= self.needs_of(step.mask)
             elif isinstance(step, Loop):
@@ -246,6 +267,16 @@ class Scheduler:
 
     # the way to a space
 
+    def way(self, action: Action, live: frozenset[Space]) -> Way:
+        """The loops and conditions that lead from the current elements to an action."""
+        steps = self.route(action.space, live)
+        if action not in self.marked:
+            return steps
+        masks, mark = self.marked[action]
+        steps = [step for step in steps if not (isinstance(step, If) and step.mask in masks)]
+        self.insert(steps, mark, live)
+        return steps
+
     def route(self, s: Space, live: frozenset[Space]) -> Way:
         """The loops and conditions that lead from the current elements to one of a space."""
         if s in live:
@@ -282,7 +313,7 @@ class Scheduler:
         under: list[Routed] = []
         inside: dict[tuple[str, Space], list[Routed]] = {}
         for action, route in actions:
-            way = self.route(action.space, live) if route is None else route
+            way = self.way(action, live) if route is None else route
             if not way:
                 direct.append(action)
             elif isinstance(first := way[0], If):

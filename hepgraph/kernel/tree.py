@@ -127,7 +127,7 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
 def outlined(steps: Sequence[Step], roots: Iterable[Item], outputs: Sequence[int]) -> str:
     """The loops and results of the tree under their conditions on events, as indented text.
 
-    `outputs` has the number of the result for each action that is none of a need, and -1 for a check.
+    `outputs` has the number of the result for each action that is none of a need, -1 for a check and -2 for a mark.
     """
     names = names_of(ordered(roots))
     out: list[str] = []
@@ -167,14 +167,15 @@ def _bodies(step: Step) -> list[Step]:
 def _phrases(outputs: set[int]) -> list[str]:
     """Results as one phrase, runs of them as ranges: `results 1, 3 to 5`."""
     runs: list[list[int]] = []
-    for number in sorted(outputs - {-1}):
+    results = sorted(number for number in outputs if number >= 0)
+    for number in results:
         if runs and number == runs[-1][-1] + 1:
             runs[-1].append(number)
         else:
             runs.append([number])
     told = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
-    found = [f"result{'s' * (len(outputs - {-1}) > 1)} {', '.join(told)}"] if told else []
-    return [*found, "a check"] if -1 in outputs else found
+    found = [f"result{'s' * (len(results) > 1)} {', '.join(told)}"] if told else []
+    return [*found, *["a check"] * (-1 in outputs), *["a mark"] * (-2 in outputs)]
 
 
 def _counted(parts: Sequence[str]) -> list[str]:
