@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +28,7 @@ from hepgraph.kernel.opaque_calls import Feeder, feeders
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
+from hepgraph.kernel.schedule_cache import compiled_once
 from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
@@ -43,6 +46,10 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
 
     Whatever else goes wrong while building is a bug, and raised.
     """
+    return compiled_once(origin, outputs, lambda: _compiled(origin, outputs, events))
+
+
+def _compiled(origin: Any, outputs: Sequence[Output | str], events: Space) -> Compiled:
     plain = {i: output for i, output in enumerate(outputs) if isinstance(output, str)}
     wanted = {i: output for i, output in enumerate(outputs) if isinstance(output, Output)}
     try:
@@ -143,7 +150,8 @@ class Kernel:
         self.trees: list[list[Step]] = [function.steps for function in self.functions]
         self.stages = stages_of(self.functions)
         self.text, shared = module(self.functions, self.targets, self.check)
-        self.slots, self.areas = list(shared.slots), shared.areas
+        self.slots = [_with_space(slot) for slot in shared.slots]
+        self.areas = shared.areas
         self.given = self._needed(copied, given, scheduler)
 
     def _outputs(self) -> tuple[list[Action], list[Item]]:
@@ -185,7 +193,7 @@ class Kernel:
         needed = dict.fromkeys(item for item in copied if not (isinstance(item, Node) and item.op == "literal"))
         for slot in self.slots:
             if slot.kind == "scratch":
-                needed |= dict.fromkeys(bounded(_scratch_space(slot.item), given))
+                needed |= dict.fromkeys(bounded(slot.item, given))
             elif slot.kind == "rank":
                 needed |= dict.fromkeys(scheduler.chain(slot.item)[:-1])
             elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
@@ -204,6 +212,31 @@ class Kernel:
                 raise
         for feeder in self.feeders:
             feeder.kernel.build()
+
+    def moved(self, origin: Any, outputs: Sequence[Output], new: Mapping[Item, Item]) -> Kernel | None:
+        """The same kernel for a graph that differs in nothing but the dataset, with the items of that one.
+
+        None if it looks at items that have no counterpart. Its loops print as they were.
+        """
+        found = copy.copy(self)
+        try:
+            found.origin, found.outputs, found.events = origin, outputs, new[self.events]  # type: ignore[assignment]
+            found.items = {k: tuple(new[item] for item in items) for k, items in self.items.items()}
+            found.staged = frozenset(new[node] for node in self.staged)  # type: ignore[misc]
+            found.stages = {
+                marks: frozenset(new[node] for node in nodes)  # type: ignore[misc]
+                for marks, nodes in self.stages.items()
+            }
+            found.slots = [
+                replace(slot, item=new[slot.item]) if isinstance(slot.item, Space | Map | Node) and slot.kind != "mark"
+                else slot
+                for slot in self.slots
+            ]  # fmt: skip
+            found.given = tuple(new[item] for item in self.given)
+            found.asked = {new[item]: reason for item, reason in self.asked.items()}
+        except KeyError:
+            return None
+        return found
 
     # actions
 
@@ -416,7 +449,7 @@ class Kernel:
             case "values":
                 return values_of(loaded, slot.item, offsets)
             case "scratch":
-                return np.zeros(offsets.capacity(_scratch_space(slot.item)), slot.dtype)
+                return np.zeros(offsets.capacity(slot.item), slot.dtype)
             case "bins":
                 size = self.sizes[slot.item]
                 shape = size * copies(size, slot.part)
@@ -440,13 +473,12 @@ class Kernel:
         return self.filled[number](own)
 
 
-def _scratch_space(need: LoopNeed) -> Space:
-    match need.item:
-        case Node(space=Space() as s):
-            return s
-        case Space() as s:
-            return s
-    raise AssertionError(need)
+def _with_space(slot: StackSlot) -> StackSlot:
+    """An argument as it is looked at when the loops run: of scratch, only its space matters."""
+    if slot.kind != "scratch":
+        return slot
+    need: LoopNeed = slot.item
+    return replace(slot, item=need.item.space if isinstance(need.item, Node) else need.item)
 
 
 # reductions over the dataset

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hepgraph.graph.kinds import SPACES
-from hepgraph.graph.node import Item, Node, Space, ancestors, as_node, as_space
+from hepgraph.graph.node import Item, Node, Space, ancestors, as_space
 from hepgraph.graph.ops import OPS
 from hepgraph.kernel.tree import Action, If, LoopNeed
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 LENGTH = 3.0  # of a list that nothing is known of
 PASSING = 0.5  # the share of a list that passes a mask
+FOUND = 0.9  # the share of events in which there is a best element, where one is looked for
 LOOP = 2.0  # what a step of a loop costs
 
 
@@ -63,19 +64,22 @@ class Estimates:
         """What it takes to calculate nodes, each below them once, but for those that are known, which then has them."""
         g, cost = self.g, 0.0
         seen = set() if known is None else known
-        stack = list(nodes)
+        stack: list[Item] = list(nodes)
         while stack:
             node = stack.pop()
             if node in seen:
                 continue
             seen.add(node)
-            if node in g.staged or node in g.given or node in g.marks or node.op not in OPS:
-                cost += 0.0 if node.op in ("literal", "full", "take") else 1.0
-                if node.op == "take":
-                    stack.append(as_node(node.args[1]))
+            op = node.op  # type: ignore[union-attr]
+            row = OPS.get(op)
+            if row is None or node in g.staged or node in g.given or node in g.marks:
+                if op == "take":
+                    stack.append(node.args[1])
+                elif op not in ("literal", "full"):
+                    cost += 1.0
                 continue
-            cost += OPS[node.op].cost
-            stack += [as_node(arg) for arg in node.args]
+            cost += row.cost
+            stack += node.args
         return cost
 
     def masks(self, action: Action) -> list[Node]:
@@ -88,11 +92,13 @@ class Estimates:
         each = LOOP + self.work([*self.masks(action), *action.uses])
         return self.length(_unfiltered(action.space)) * each
 
-    def rides(self, actions: Sequence[Action], paid: set[Item]) -> bool:
-        """Whether actions, all needed for some events only, are done sooner in loops that run for all of them anyway.
+    def rides(self, actions: Sequence[Action], paid: set[Item], mask: Node) -> bool:
+        """Whether actions, all needed under a condition only, are done sooner in loops that run before it anyway.
 
-        Where half of the events need them: they cost no more than loops of their own. What is `paid` costs nothing.
+        They must cost less, where nobody asks for them, than loops of their own where somebody does. What is `paid`
+        costs nothing.
         """
+        often = FOUND if mask.op == "defined" else PASSING
         loops: dict[Space, set[Node]] = {}
         for action in actions:
             loops.setdefault(_unfiltered(action.space), set()).update(self.masks(action))
@@ -103,7 +109,7 @@ class Estimates:
         more = 0.0
         for action in actions:
             more += self.length(action.space) * (1 + self.work(action.uses, known))
-        return more <= own
+        return more * (1 - often) <= own * often
 
     def _price(self, need: LoopNeed) -> float:
         """What it takes to make a need, and not those that it rests on."""

@@ -53,6 +53,7 @@ class Scheduler:
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
         self.closure = lru_cache(maxsize=None)(self._closure)
+        self._routes: dict[tuple[Space, frozenset[Space]], Way] = {}
         self.estimates = Estimates(self, order)
         self.dear = self.estimates.dear
         for item in order:  # from below: a chain of operations is deeper than Python's own stack
@@ -281,7 +282,10 @@ class Scheduler:
         """The loops and conditions that lead from the current elements to one of a space."""
         if s in live:
             return []
-        return self.rule(s).route(self, s, live)
+        found = self._routes.get((s, live))
+        if found is None:
+            found = self._routes[s, live] = self.rule(s).route(self, s, live)
+        return [*found]
 
     def insert(self, steps: Way, mask: Node, live: frozenset[Space]) -> None:
         """Puts a condition where its space is first known, after the cheaper conditions there."""
@@ -358,7 +362,7 @@ class Scheduler:
     def _now(self, live: frozenset[Space], at_once: Needs, parts: Sequence[Sequence[GuardedBranch]]) -> set[LoopNeed]:
         """The needs to be made at this level: those asked at once, of conditions, and of several branches."""
         found = set(at_once)
-        later: list[dict[LoopNeed, set[int]]] = []  # for each branch, who asks for what
+        later: list[tuple[Node, dict[LoopNeed, set[int]]]] = []  # for each branch, who asks for what
         for part in parts:
             own: list[dict[LoopNeed, set[int]]] = []
             for one in part:
@@ -370,17 +374,18 @@ class Scheduler:
                             asked.setdefault(need, set()).add(k)
                 own.append(asked)
             found |= {need for need, count in Counter(chain.from_iterable(own)).items() if count > 1}
-            later += own
+            later += [(one.mask, asked) for one, asked in zip(part, own, strict=True)]
+        found |= {need for need in self.below(frozenset(found)) if need.at in live}
         walked = {made.space for need in found for made in self.makers(need)}
         paid: set[Item] = set()
         self.estimates.work((node for need in found for made in self.makers(need) for node in made.uses), paid)
-        for asked in later:  # what costs little in a loop that runs now anyway
+        for mask, asked in later:  # what costs little in a loop that runs now anyway
             together: dict[tuple[int, ...], list[LoopNeed]] = {}
             for need in sorted(asked.keys() - found, key=self._order):
                 if all(made.space in walked for made in self.makers(need)) and self._ready(need, live, found):
                     together.setdefault(tuple(sorted(asked[need])), []).append(need)
             for needs in together.values():
-                if self.estimates.rides([made for need in needs for made in self.makers(need)], paid):
+                if self.estimates.rides([made for need in needs for made in self.makers(need)], paid, mask):
                     found.update(needs)
         return found
 
