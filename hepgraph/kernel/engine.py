@@ -432,7 +432,9 @@ class Kernel:
 
         def marked(some: tuple[Node, ...]) -> Any:
             if some not in found:
-                alive = np.any([marks[mark][: stage.stop - stage.start] for mark in some], axis=0)
+                alive = np.zeros(stage.stop - stage.start, np.bool_)
+                for mark in some:
+                    alive |= marks[mark][: len(alive)]
                 places = np.flatnonzero(alive) + stage.start
                 found[some] = np.concatenate([[len(places)], places])
             return found[some]

@@ -32,6 +32,7 @@ class Estimates:
         self.length = lru_cache(maxsize=None)(self._length)
         self.price = lru_cache(maxsize=None)(self._price)
         self.dear = lru_cache(maxsize=None)(self._dear)
+        self.of_one = lru_cache(maxsize=None)(lambda node: self.work([node]))
 
     def _length(self, s: Space) -> float:
         """The elements of a space for each event."""
@@ -117,7 +118,7 @@ class Estimates:
 
     def _dear(self, mask: Node) -> float:
         """What it takes to know a condition."""
-        return self.work([mask]) + sum(map(self.price, self.g.rests_on(mask)))
+        return self.of_one(mask) + sum(map(self.price, self.g.rests_on(mask)))
 
 
 def _unfiltered(s: Space) -> Space:

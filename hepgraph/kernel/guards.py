@@ -85,7 +85,7 @@ def _groups(members: Sequence[_Member]) -> list[list[_Member]]:
 def _branches_of(g: Scheduler, group: Sequence[_Member], done: Needs, known: frozenset[Node]) -> list[GuardedBranch]:
     def rank(mask: Node) -> tuple[float, str]:
         needs = g.rests_on(mask) - done
-        return g.estimates.work([mask]) + sum(map(g.estimates.price, needs)), g.place(mask)
+        return g.estimates.of_one(mask) + sum(map(g.estimates.price, needs)), g.place(mask)
 
     ranks = {mask: rank(mask) for mask in dict.fromkeys(mask for member in group for mask in member.masks)}
     common = set(group[0].masks).intersection(*(member.masks for member in group))

@@ -53,6 +53,8 @@ class Scheduler:
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
         self.closure = lru_cache(maxsize=None)(self._closure)
+        self.rests_on = lru_cache(maxsize=None)(self._rests_on)
+        self.makers = lru_cache(maxsize=None)(self._makers)
         self._routes: dict[tuple[Space, frozenset[Space]], Way] = {}
         self.estimates = Estimates(self, order)
         self.dear = self.estimates.dear
@@ -192,7 +194,7 @@ class Scheduler:
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
         return below if node.op == "take" else below + OPS[node.op].cost
 
-    def rests_on(self, mask: Node) -> Needs:
+    def _rests_on(self, mask: Node) -> Needs:
         """All that is needed to know a condition."""
         return self.below(self.needs_of(mask))
 
@@ -244,7 +246,7 @@ class Scheduler:
             raise NotLowered("a list of lists, with values of the lists that it is taken from, is not compiled", pull)
         return needs
 
-    def makers(self, need: LoopNeed) -> tuple[Action, ...]:
+    def _makers(self, need: LoopNeed) -> tuple[Action, ...]:
         """The actions that make a need."""
         match need.kind, need.item:
             case "reduce", Node(args=(x,)):
