@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import awkward as ak
@@ -94,6 +95,31 @@ def test_inside_of_a_loop_too() -> None:
     assert "if " in lines[first + 1]
     assert not any("begin" in line for line in lines[: first + 2])
     agree(tree)
+
+
+def test_explain_says_what_is_done_for_which_events() -> None:
+    events = hg.from_awkward(data())
+    pairs = ak.combinations(events.jet, 2, fields=["a", "b"])
+    some = events.met > 80
+    tree = [
+        histogram().fill(ak.sum((pairs.a.pt * np.cos(pairs.b.eta))[some], axis=1)),
+        ak.sum(events.jet[some][:, 0].pt),
+        histogram().fill(events.met),
+        histogram().fill(events.met[some]),
+    ]
+    _, after = str(hg.explain(tree)).split("loops and results, by the events that they are made for:\n")
+    assert (
+        textwrap.dedent(after)
+        == textwrap.dedent("""\
+        function 1, before transcendental functions are evaluated:
+        if %1 > 80: a mark
+        function 2:
+        every event: result 2
+          if %1 > 80: results 1, 3, a check
+        function 3, for marked events:
+        if %1 > 80: jet^2, result 0
+        """).rstrip()
+    )
 
 
 def agree(tree: Any) -> list[Any]:
