@@ -25,10 +25,11 @@ from hepgraph.executors import Serial
 from hepgraph.executors.tree import Merger
 from hepgraph.io.parquet.source import handles
 from hepgraph.plan.passes import combine_all
-from hepgraph.runner.compute import passes, run_passes
+from hepgraph.runner.compute import passes
 from hepgraph.runner.opening import opened
+from hepgraph.runner.options import Options
 from hepgraph.runner.retry import Policy
-from hepgraph.runner.runner import course_of
+from hepgraph.runner.run import Run
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.parquet"
 
@@ -65,8 +66,7 @@ def ranges(count: int, rounds: int, folder: Path) -> None:
         hg.compute(small(events), executor=Serial(), progress=False)
 
     def checkpoint() -> None:
-        course = course_of(Policy(), folder / "cp", None)
-        run_passes([each], Serial(), False, hg.Report(), course)
+        Run(Options(Serial(), progress=False, checkpoint=folder / "cp")).results([each])
 
     def first() -> None:
         shutil.rmtree(folder / "cp", ignore_errors=True)

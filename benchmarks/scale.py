@@ -39,6 +39,8 @@ from typing import Any
 import psutil
 from distributed import Client, LocalCluster, as_completed
 
+from hepgraph.executors.interface import Work
+
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample.root"
 PATIENCE = 90  # seconds for a peer
 PARTS = 12  # ranges that the queries have at least, so that two workers can share them
@@ -99,7 +101,7 @@ def nothing(chunk: Any) -> int:
     return 1
 
 
-class Nothing:
+class Nothing(Work):
     """The same as work that adds up."""
 
     def __call__(self, task: Any) -> tuple[int, None]:

@@ -5,9 +5,10 @@ runs over files in partitions. The rooms, from the ground up (each imports only 
 
     errors        The tree of errors
     imports       Modules that are imported on first use
-    arguments     Arguments that a public function does not have, by the names of other libraries
-    disk          Files that are kept for later: caches, checkpoints
+    arguments     Arguments of public functions: words of other libraries, amounts of data
     functions     The user's functions, as they were when they were recorded
+    limits        Sizes, counts and waits by which memory, requests and time are traded for each other
+    disk          Files that are kept for later: caches, checkpoints
     graph         The typed graph: spaces, maps, nodes, their meaning
     jit           LLVM: from text to code
     io            Sources: columns of ROOT files, Parquet files, memory

@@ -1,11 +1,15 @@
-"""Arguments that a public function does not have, by the names of other libraries."""
+"""Arguments of public functions: words of other libraries, amounts of data."""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from hepgraph.errors import nearest
 
@@ -118,14 +122,24 @@ def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
                 rest = ", ".join(f"{each}=" for each in known[most:])
                 said = f"{its}() takes {most} by position, not {given}; the others have names: {rest}. {more}"
                 raise TypeError(said.rstrip())
-            for option in options:
-                if option not in known:
-                    raise TypeError(f"{its}() has no argument {option}=. {_advice(option, known)}")
+            _known_only(its, known, options)
             return function(*args, **options)
 
         return called  # type: ignore[return-value]
 
     return wrapped
+
+
+def known_only(function: Callable[..., Any], options: Iterable[str]) -> None:
+    """Raises TypeError for options that a public function does not have, saying what to write instead."""
+    parameters = inspect.signature(function).parameters.values()
+    _known_only(function.__name__, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY], options)
+
+
+def _known_only(name: str, known: Sequence[str], options: Iterable[str]) -> None:
+    for option in options:
+        if option not in known:
+            raise TypeError(f"{name}() has no argument {option}=. {_advice(option, known)}")
 
 
 def _advice(option: str, known: Sequence[str]) -> str:
@@ -141,3 +155,32 @@ def _advice(option: str, known: Sequence[str]) -> str:
 
 def _any(names: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+# amounts
+
+
+def check_step_size(step_size: int | str | None) -> int | str | None:
+    """`step_size` if it is a positive number of entries, an amount of memory or None; raises ValueError otherwise."""
+    if step_size is None:
+        return None
+    if isinstance(step_size, str):
+        parse_bytes(step_size)
+    elif isinstance(step_size, bool) or not isinstance(step_size, int | np.integer) or step_size < 1:
+        raise ValueError(f"step_size must be a positive number of entries or an amount like '50 MB', not {step_size!r}")
+    return step_size if isinstance(step_size, str) else int(step_size)
+
+
+def parse_bytes(amount: Any) -> int:
+    """The number of bytes in an amount of memory, or that number itself. Raises ValueError for anything else.
+
+    >>> parse_bytes("50 MB"), parse_bytes("1.5 GiB"), parse_bytes("100kB"), parse_bytes(1e9)
+    (50000000, 1610612736, 100000, 1000000000)
+    """
+    if isinstance(amount, Real) and not isinstance(amount, bool) and 0 < float(amount) < float("inf"):
+        return int(float(amount))
+    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b\s*", amount.lower()) if isinstance(amount, str) else None
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"{amount!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
+    return int(float(match[1]) * units[match[2]])

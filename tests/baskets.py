@@ -4,17 +4,16 @@ import struct
 import tempfile
 import zlib
 from contextlib import contextmanager
-from unittest import mock
 
 import awkward as ak
 import cramjam
 import numpy as np
 import uproot
 import xxhash
+from limiting import limited
 
 from hepgraph.io.access.ranges import NOWHERE, LocalBytes, ShortFile
 from hepgraph.io.forms import data_of_layout
-from hepgraph.io.ttree import baskets
 from hepgraph.io.ttree.baskets import Baskets, Embedded
 from hepgraph.io.ttree.leaves import Number
 
@@ -96,7 +95,7 @@ class Memory:
 @contextmanager
 def on_disk(content):
     """The bytes of a file, on disk: baskets in it are placed by native code wherever they can be."""
-    with tempfile.TemporaryFile() as file, mock.patch.object(baskets, "ENOUGH", 0):
+    with tempfile.TemporaryFile() as file, limited(native_least=0):
         file.write(content)
         file.flush()
         yield LocalBytes(file.fileno())

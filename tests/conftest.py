@@ -1,11 +1,12 @@
 """What tests have in common."""
 
+from contextlib import ExitStack
+
 import pytest
 from drawing import examples
 from faulting import Faults, fileset_in, write
 from hypothesis import settings
-
-from hepgraph.io.cache import metadata as remembered
+from limiting import limited
 
 # what a property test draws, unless it says so itself; HEPGRAPH_FUZZ=10 draws ten times as much
 settings.register_profile("hepgraph", max_examples=examples(30))
@@ -24,9 +25,16 @@ def fileset(sound):
 
 
 @pytest.fixture
-def no_waiting(monkeypatch):
+def limit():
+    """Sets limits until the test ends."""
+    with ExitStack() as stack:
+        yield lambda **limits: stack.enter_context(limited(**limits))
+
+
+@pytest.fixture
+def no_waiting(limit):
     """What is tried again is tried at once."""
-    monkeypatch.setattr("hepgraph.runner.retry.WAIT", 0.0)
+    limit(wait=0)
 
 
 @pytest.fixture
@@ -52,9 +60,9 @@ def faults(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered(monkeypatch):
+def nothing_remembered(limit):
     """Tests start with what is known of no file, whatever ran before on this machine."""
-    monkeypatch.setattr(remembered, "folder", lambda: None)
+    limit(remember=0)
 
 
 def pytest_terminal_summary(terminalreporter):

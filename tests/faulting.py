@@ -11,7 +11,8 @@ import uproot
 
 import hepgraph as hg
 from hepgraph.io.parquet.source import ParquetSource
-from hepgraph.io.trees import UprootSource
+from hepgraph.io.rntuple.source import RNTupleSource
+from hepgraph.io.ttree.source import RootSource
 
 QUIET = {"executor": "serial", "progress": False, "step_size": 10}
 RNG = np.random.default_rng(11)
@@ -66,11 +67,11 @@ class Faults:
 
     def __init__(self, monkeypatch):
         self.plan, self.calls, self.at, self.lock = {}, [], {}, threading.Lock()
-        for kind in (ParquetSource, UprootSource):
+        for kind in (ParquetSource, RootSource, RNTupleSource):
             monkeypatch.setattr(kind, "read", self.wrapped(kind.read))
 
     def wrapped(self, real):
-        def read(source, partition, needs):
+        def read(source, partition, needs, *how):
             with self.lock:
                 self.calls.append((Path(partition.path).stem, partition.start, partition.stop))
                 action = self.at.pop(len(self.calls), None)
@@ -83,7 +84,7 @@ class Faults:
                 action()
             if error is not None:
                 raise error
-            return real(source, partition, needs)
+            return real(source, partition, needs, *how)
 
         return read
 

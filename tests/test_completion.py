@@ -39,8 +39,8 @@ def test_the_package():
 
 def test_arrays(events):
     plain = {"compute", "fields", "head", "is_tuple", "mask", "metadata", "ndim", "npartitions", "persist"} | {
-        "repartition", "show", "source", "to_dask_array", "to_dask_bag", "to_dask_dataframe", "to_delayed", "type",
-        "typestr", "visualize"}  # fmt: skip
+        "repartition", "show", "source", "to_dask", "to_dask_array", "to_dask_bag", "to_dask_dataframe", "to_delayed",
+        "type", "typestr", "visualize"}  # fmt: skip
     assert set(dir(events)) == plain | set(events.fields)
     assert set(dir(events.Muon.pt)) == plain
     assert {"boost", "mass", "deltaR", "metric_table", "matched_jet", "charge", "hasFlags"} <= set(dir(events.Muon))

@@ -6,63 +6,39 @@ number of examples.
 
 import collections
 import gc
-import json
 import os
-import pickle
-import shutil
-import socket
 import stat
-import tempfile
 import warnings
-import zlib
-from contextlib import contextmanager
-from pathlib import Path
 
 import awkward as ak
-import boost_histogram as bh
-import hist
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-import uproot
-from baskets import write
+from executing import Noting
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keeping import KINDS, ROOT, folder, hostile, replace, run, written
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.datasets.schemafile import load
-from hepgraph.disk import files, plain, trust
-from hepgraph.disk.files import sealed
+from hepgraph.disk import files, trust
 from hepgraph.disk.folder import LOOKED, _own_folders
 from hepgraph.errors import CacheWarning, CheckpointError, FilesetError, ResumeError, SchemaError, SourceError
 from hepgraph.io import root
-from hepgraph.io.cache import columnfile
 from hepgraph.io.cache import columns as columncache
-from hepgraph.io.cache import metadata as remembered
 from hepgraph.io.cache.columns import ColumnCache
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition
+from hepgraph.io.source import Access, Need, Partition
 from hepgraph.io.trees import handles
 from hepgraph.io.ttree.source import layouts
-from hepgraph.jit import object_cache
 from hepgraph.kernel import native
-from hepgraph.runner import checkpoint, preprocess
 
 OTHER = 12345  # another user
-KNOWN = remembered.folder
-ROOT = os.getuid() == 0
 only_root = pytest.mark.skipif(not ROOT, reason="only root can give files to other users")
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write(folder / "a.root", uproot.ZSTD(1), n=40)
-    pq.write_table(pa.table({"x": np.arange(20.0)}), folder / "a.parquet", row_group_size=10)
-    for path in folder.iterdir():
-        os.utime(path, (5, 5))
-    return folder
+    return written(tmp_path_factory.mktemp("data"))
 
 
 # the places: each gives its result, and whether it came from the disk
@@ -88,28 +64,18 @@ def use_known(where, data):
     handles.clear()
     root._seen.clear()
     _own_folders.clear()
-    remembered.folder = KNOWN
     before = handles.opened
-    try:
+    with limited(remember=1):
         source = open_root(data / "a.root")
         part = Partition(source.files[0].path, "Events", 0, 40)
         found = source.read(part, dict.fromkeys(["noise", "Jet_pt"], Need.DATA))
-    finally:
-        remembered.folder = lambda: None
     return found["noise"].values.tobytes() + found["Jet_pt"].offsets[0].tobytes(), handles.opened == before
 
 
 def use_files(where, data):
-    looked = []
-    real, preprocess.Look.__call__ = (
-        preprocess.Look.__call__,
-        lambda self, place: looked.append(place) or real(self, place),
-    )
-    try:
-        found = hg.preprocess({"a": [data / "a.parquet"]}, executor="serial", cache=where, progress=False)
-    finally:
-        preprocess.Look.__call__ = real
-    return dict(found), not looked
+    executor = Noting()
+    found = hg.preprocess({"a": [data / "a.parquet"]}, executor=executor, cache=where, progress=False)
+    return dict(found), not executor.tasks
 
 
 def use_own_files(where, data):
@@ -120,34 +86,10 @@ def use_own_files(where, data):
 def use_columns(where, data):
     columncache._disks.clear()
     source = open_root(data / "a.root")
-    source.cache = ColumnCache(str(where))
+    access = Access(ColumnCache(str(where)))
     part = Partition(source.files[0].path, "Events", 0, 40)
-    found = source.fetch(part, {"noise": Need.DATA})["noise"]
+    found = source.fetch(part, {"noise": Need.DATA}, access=access)["noise"]
     return found.values.tobytes(), found.cached > 0
-
-
-class Counts:
-    """A result of a class of the user's own."""
-
-    def __init__(self, n):
-        self.n = n
-
-    def __add__(self, other):
-        return Counts(self.n + other.n)
-
-
-def process(events):
-    return {"sum": float(np.sum(events.x)), "n": len(events), "h": hist.Hist.new.Reg(4, 0, 20).Weight().fill(events.x)}
-
-
-def process_own(events):
-    return {"n": Counts(len(events))}
-
-
-def run(data, where, processor=process, **options):
-    options = {"executor": "serial", "progress": False, "step_size": 10, "report": True, "schema": "base", **options}
-    options["eager"] = processor in (process, process_own)
-    return hg.run(processor, {"a": [data / "a.parquet"]}, checkpoint=where, **options)
 
 
 def use_checkpoint(where, data):
@@ -167,22 +109,6 @@ OWN = ("objects", "known", "own files")  # what others may not even share with a
 PARTS = {"objects": "objects", "known": "known", "own files": "files"}
 
 
-@contextmanager
-def folder():
-    """A folder of the user's own, and the environment as it was afterwards."""
-    before, mask = os.environ.get("HEPGRAPH_CACHE"), os.umask(0o022)
-    os.umask(mask)
-    where = Path(tempfile.mkdtemp())
-    try:
-        yield where
-    finally:
-        os.umask(mask)
-        os.environ.pop("HEPGRAPH_CACHE", None)
-        if before is not None:
-            os.environ["HEPGRAPH_CACHE"] = before
-        shutil.rmtree(where)
-
-
 def used(place, where, data):
     """The result, whether it came from the disk, and what was said."""
     trust._said.clear()
@@ -198,42 +124,6 @@ def kept(where, place):
         path for path in where.rglob("*")
         if path.is_file() and not path.is_symlink() and path.name not in ("lock", LOOKED, "analysis.json")
     )  # fmt: skip
-
-
-# what hostile files hold
-
-
-class Touch:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (str(self.path), "w")
-
-
-def hostile(place, path, where, touched):
-    """Bytes with right checksums, and pickles in every place where something could load one."""
-    body = pickle.dumps(Touch(touched))
-    name = path.name if place != "checkpoint" else path.relative_to(where).as_posix()
-    told = json.dumps(["pickle", "x", 0, len(body)]).encode()
-    begin = 16 + len(told)
-    tagged = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-begin % 16) + body
-    match place:
-        case "objects":
-            return [b"".join(sealed(object_cache.MAGIC, path.stem, body))]
-        case "known":
-            return [b"".join(sealed(remembered.MAGIC, name, each)) for each in (body, tagged)]
-        case "files" | "own files":
-            return [body, zlib.compress(body), zlib.compress(tagged)]
-        case "columns":
-            import xxhash
-
-            head = columnfile._HEAD.pack(columnfile.MAGIC, xxhash.xxh3_64_intdigest(body), len(body))
-            return [body, head + body]
-    packed = [zlib.compress(each, 1) for each in (b"P" + body, b"C" + body, body)]
-    return [b"".join(sealed(checkpoint.MAGIC, name, each)) for each in packed]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -254,53 +144,6 @@ def test_no_pickle_runs_whatever_its_checksum(place, data, tmp_path):
             assert not stored
             assert used(place, where / "c", data) == (plainly, True, []), "it is kept anew"
     assert count <= 4
-
-
-# the family
-
-
-KINDS = ("pipe", "folder", "dangling", "link", "socket", "device", "empty", "deep", "hostile")
-
-
-def replace(place, path, kind, where, touched):
-    """Something else in place of a file."""
-    content = path.read_bytes()
-    path.unlink()
-    match kind:
-        case "pipe":
-            os.mkfifo(path)
-        case "folder":
-            path.mkdir()
-        case "dangling":
-            path.symlink_to(where / "nowhere")
-        case "link":
-            (where / "moved").write_bytes(content)
-            path.symlink_to(where / "moved")
-        case "socket":
-            with socket.socket(socket.AF_UNIX) as bound:
-                here = os.getcwd()
-                os.chdir(path.parent)  # the name of a socket is short
-                try:
-                    bound.bind(path.name[:100])
-                    if path.name != path.name[:100]:
-                        os.rename(path.name[:100], path.name)
-                finally:
-                    os.chdir(here)
-        case "device":
-            if ROOT:
-                os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # zeros without end
-        case "empty":
-            path.touch()
-        case "deep":
-            deep = b"[" * 200_000
-            if place == "columns":
-                import xxhash
-
-                deep = columnfile._HEAD.pack(columnfile.MAGIC, xxhash.xxh3_64_intdigest(deep), len(deep)) + deep
-            path.write_bytes(zlib.compress(deep) if place.endswith("files") else deep)
-        case "hostile":
-            path.write_bytes(content)
-            path.write_bytes(hostile(place, path, where / "a" / "c", touched)[0])
 
 
 @settings(deadline=None)
@@ -425,147 +268,6 @@ def test_a_refused_cache_is_said_once_in_a_run_with_workers(data, capfd):
             "HEPGRAPH_CACHE=FOLDER names another folder, and an empty one keeps nothing."
         ]
     assert "CacheWarning" not in capfd.readouterr().err
-
-
-# results without pickles
-
-
-class Everything(hg.Processor):
-    """Every kind of result that a traced processor has."""
-
-    def process(self, events):
-        x = events.x
-        new = hg.Hist.new
-        fills = {}
-        for name in plain._STORAGES:
-            h = hg.Hist(hist.axis.Regular(4, 0, 20, name="x"), storage=getattr(bh.storage, name)())
-            fills[name] = h.fill(x, sample=x) if "Mean" in name else h.fill(x)
-        grown = {
-            "texts": new.StrCat([], growth=True, name="c").Reg(4, 0, 20, name="x").Double().fill("a", x),
-            "edges": new.Var([0, 1, 2], growth=True, name="x").Double().fill(x),
-            "ints": new.IntCat([], growth=True, name="x").Double().fill(ak.values_astype(x, int)),
-        }
-        return {"array": events[x > 5], "mean": ak.mean(x), "max": ak.max(x), **fills, **grown}
-
-
-@pytest.mark.parametrize("engine", ["auto", "interpreter"])
-def test_results_of_hepgraph_are_kept_anywhere_without_pickles(data, engine, monkeypatch):
-    where = f"memory://{engine}"
-    plainly, _ = run(data, None, Everything(), engine=engine)
-    first, _ = run(data, where, Everything(), engine=engine)
-    monkeypatch.setattr(checkpoint, "_unpickled", lambda body: pytest.fail("a pickle was loaded"))
-    again, report = run(data, where, Everything(), engine=engine)
-    assert all(row.stored for row in report.rows)
-    assert not report.notes
-    for name, one in plainly.items():
-        for other in (first[name], again[name]):
-            assert bool(ak.array_equal(one, other) if isinstance(one, ak.Array) else one == other), name
-
-
-def test_objects_of_the_users_classes_are_loaded_from_folders_of_their_own(data):
-    with folder() as where:
-        run(data, where / "c", process_own)
-        out, report = run(data, where / "c", process_own)
-        assert out["n"].n == 20
-        assert all(row.stored for row in report.rows)
-        assert not [note for note in report.notes if "checkpoint" in note]
-        os.chmod(where / "c", 0o770)
-        said = f"others could write to {where}/c, which it is in (mode 0770); chmod go-w {where}/c"
-        out, report = run(data, where / "c", process_own)
-        assert out["n"].n == 20
-        assert not any(row.stored for row in report.rows)
-        name = f"{Counts.__module__}.Counts"
-        assert [note for note in report.notes if "checkpoint" in note] == [
-            f"checkpoint {where}/c: results with a {name} are not read back, but computed again: {said}",
-            f"checkpoint {where}/c: results with a {name} will not be read back, but computed again: {said}",
-        ]
-        os.chmod(where / "c", 0o700)
-        assert all(row.stored for row in run(data, where / "c", process_own)[1].rows)
-
-
-def test_objects_of_the_users_classes_are_not_kept_at_an_url(data):
-    with pytest.raises(CheckpointError) as caught:
-        run(data, "memory://own", process_own)
-    (first,) = str(caught.value).splitlines()
-    assert first.replace(str(data), "DATA") == (
-        f"The checkpoint memory://own cannot keep a {Counts.__module__}.Counts, which is in the result of "
-        "DATA/a.parquet[0:10]: only a pickle holds it, and pickles run code when they are read, so that they are not "
-        "read from an URL. Return histograms, arrays, numbers, texts, and lists and dicts of them, or give checkpoint= "
-        "a directory of this machine."
-    )
-
-
-def test_pickles_that_somebody_put_at_an_url_are_not_loaded(data, tmp_path):
-    import fsspec
-
-    plainly, _ = run(data, "memory://put")
-    system = fsspec.filesystem("memory")
-    for path in system.glob("/put/*/*.part"):
-        name = path.removeprefix("/put/")
-        told = json.dumps(["pickle", "x.Y", 0, 9999]).encode()
-        body = pickle.dumps(Touch(tmp_path / "touched"))
-        told = json.dumps(["pickle", "x.Y", 0, len(body)]).encode()
-        packed = plain._HEAD.pack(plain._MAGIC, len(told)) + told + bytes(-(16 + len(told)) % 16) + body
-        packed = zlib.compress(packed)
-        system.pipe_file(path, b"".join(sealed(checkpoint.MAGIC, name, packed)))
-    out, report = run(data, "memory://put")
-    assert out["sum"] == plainly["sum"]
-    assert not (tmp_path / "touched").exists()
-    assert not any(row.stored for row in report.rows)
-    assert [note for note in report.notes if "checkpoint" in note] == [
-        "checkpoint memory://put: results with a x.Y are not read back, but computed again: what comes from an URL "
-        "could run any code; give checkpoint= a directory of this machine"
-    ]
-
-
-def test_checkpoints_of_other_formats_are_refused_not_misread(data, tmp_path):
-    run(data, tmp_path / "c")
-    about = json.loads((tmp_path / "c" / "analysis.json").read_text())
-    (tmp_path / "c" / "analysis.json").write_text(json.dumps({**about, "hepgraph.checkpoint": 1}))
-    with pytest.raises(CheckpointError) as caught:
-        run(data, tmp_path / "c")
-    assert str(caught.value) == (
-        f"The checkpoint {tmp_path}/c has another format (1) than this version of hepgraph writes (2). Nothing was "
-        "changed there. Give another directory, or remove that one."
-    )
-
-
-def test_a_checkpoint_that_others_could_write_to_is_an_error(data, tmp_path):
-    (tmp_path / "c").mkdir()
-    os.chmod(tmp_path / "c", 0o777)
-    with pytest.raises(CheckpointError) as caught:
-        run(data, tmp_path / "c")
-    assert str(caught.value) == (
-        f"The checkpoint {tmp_path}/c is not used: others could write to it, and what they write would be taken for "
-        f"data; chmod go-w {tmp_path}/c."
-    )
-
-
-@pytest.mark.parametrize("name", ["lock", "analysis.json"])
-@pytest.mark.parametrize("kind", ["pipe", "dangling", "deep", "folder"])
-def test_what_a_checkpoint_has_beside_its_results(data, tmp_path, name, kind):
-    where = tmp_path / "c"
-    plainly, _ = run(data, where)
-    replace("checkpoint", where / name, kind, tmp_path, tmp_path / "touched")
-    if kind == "folder" or (name == "lock" and kind != "deep"):
-        with pytest.raises(CheckpointError, match=f"^The checkpoint {where} .*{where}/{name}"):
-            run(data, where)
-        return
-    out, report = run(data, where)
-    assert out["sum"] == plainly["sum"]
-    assert all(row.stored for row in report.rows)
-    assert any("analysis.json was damaged" in note for note in report.notes) == (name != "lock")
-
-
-@pytest.mark.parametrize(
-    "about", [5, [], {"plans": 3}, {"plans": {}, "hepgraph.checkpoint": 2, "parameters": 5}], ids=str
-)
-def test_a_description_that_is_none_is_written_anew(data, tmp_path, about):
-    run(data, tmp_path / "c")
-    (tmp_path / "c" / "analysis.json").write_text(json.dumps(about))
-    _, report = run(data, tmp_path / "c")
-    assert all(row.stored for row in report.rows)
-    assert f"checkpoint {tmp_path}/c: analysis.json was damaged, and is written anew" in report.notes
 
 
 DEEP = "[" * 200_000

@@ -17,8 +17,8 @@ from hepgraph.processors import adl
 
 import hepgraph as hg
 from hepgraph.errors import ExecutorError, KilledError, ShippingError, UnreachableError, VersionError
-from hepgraph.executors import Dask, dask_reduce, pick
-from hepgraph.executors.interface import Tree
+from hepgraph.executors import Dask, pick
+from hepgraph.executors.interface import Tree, Work
 
 distributed = pytest.importorskip("distributed")
 
@@ -97,11 +97,11 @@ def test_the_adl_queries_to_the_last_bit(client):
         assert out[name] == h, name
 
 
-def test_any_size_of_batches_and_merges_on_the_workers(client, plain, monkeypatch):
+def test_any_size_of_batches_and_merges_on_the_workers(client, plain, limit):
     x = hg.from_awkward(ARRAY, npartitions=37)
     same(hg.compute(tree_of(x), executor=client), plain)
     same(hg.compute(tree_of(x), executor=Dask(client, seconds=0.01)), plain)
-    monkeypatch.setattr(dask_reduce, "LARGE", 0)  # sums stay on the workers, up to the top
+    limit(sum_large=0)  # sums stay on the workers, up to the top
     n = ak.sum(hg.from_awkward(ARRAY, npartitions=200).x)
     assert n.compute(executor=client) == n.compute(executor="serial")
 
@@ -127,7 +127,7 @@ def test_names_for_the_dashboard(client):
     assert {key_split(name) for name in names} == {"SingleMu_2012-ranges", "SingleMu_2012-merge"}
 
 
-class Numbers:
+class Numbers(Work):
     """Work that adds up to text which shows how."""
 
     def __call__(self, task):
@@ -346,7 +346,7 @@ def test_what_dask_may_be_called(client, cluster):
 
 
 def test_plain_tasks(client):
-    assert dict(Dask(client).run(lambda task: -task, range(9))) == {i: -i for i in range(9)}
+    assert dict(Dask(client).run(Work.of(lambda task: -task), range(9))) == {i: -i for i in range(9)}
 
 
 # bad input, word for word

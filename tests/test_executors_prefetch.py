@@ -18,12 +18,13 @@ from serving import forget, serving
 import hepgraph as hg
 from hepgraph.executors import Processes
 from hepgraph.executors.dask_sums import summed
+from hepgraph.executors.interface import Work
 from hepgraph.executors.processes import _Crew
 from hepgraph.executors.tree import Place, height_of
 from hepgraph.io.access.prefetch import ahead
 from hepgraph.runner.compute import passes
-from hepgraph.runner.report import Report
-from hepgraph.runner.runner import Course, Running
+from hepgraph.runner.options import Options
+from hepgraph.runner.run import Run
 
 QUICK = {"hepgraph": {"timeout": 5, "tries": 3, "wait": 0.01}}
 GROUP, GROUPS = 1000, 6
@@ -109,13 +110,13 @@ def test_a_process_fetches_its_next_range_while_it_works_on_one(server, kind):
 def test_a_batch_of_dask_fetches_its_next_range_while_it_works_on_one(server, kind):
     expected = hg.compute(total(server, kind, gated=False), executor="serial", progress=False)
     made, _ = passes(total(server, kind))
-    running = Running(made, Report(), Course())
-    with running.on():
-        work = pickle.loads(cloudpickle.dumps(running.work_on([0], running.tasks)))
+    run = Run(Options())
+    with run.planned(made):
+        work = pickle.loads(cloudpickle.dumps(run.work_on([0], run.tasks)))
         assert work.coming is None
         forget()
         gate = Gate(server, 1)
-        found = summed(work, Place(0, height_of(GROUPS), 0), 0, running.tasks)
+        found = summed(work, Place(0, height_of(GROUPS), 0), 0, run.tasks)
     assert (gate.passed, gate.late) == (GROUPS, 0)
     assert len(gate.data) == len(set(gate.data)) == GROUPS
     ((value,),) = pickle.loads(found.body).nodes.values()
@@ -160,7 +161,7 @@ def test_a_cluster_of_dask_gives_the_same_sums_and_asks_for_every_range_once(ser
     assert len([key for key in told if key[0] != "open"]) == 3 * GROUPS / 2
 
 
-class Tasks:
+class Tasks(Work):
     """Numbers that are added up; notes what it is told, in order."""
 
     def __init__(self, far):
@@ -189,7 +190,7 @@ def test_a_batch_says_what_comes_next_before_each_range(count):
     assert work.told == expected
 
 
-class Plain:
+class Plain(Work):
     """Work that knows nothing of fetching ahead."""
 
     def __call__(self, task):

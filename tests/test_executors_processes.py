@@ -16,11 +16,12 @@ import pytest
 import hepgraph as hg
 from hepgraph.errors import KilledError, ShippingError
 from hepgraph.executors import Processes
+from hepgraph.executors.interface import Work
 
 ARRAY = ak.Array({"x": np.arange(40.0), "n": np.arange(40)})
 
 
-class Numbers:
+class Numbers(Work):
     """Squares; kills its process on some numbers, as often as told."""
 
     def __init__(self, folder, deadly=()):
@@ -50,8 +51,8 @@ def test_a_child_that_dies_costs_nothing_but_its_range(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1 + 3, "tried three times"
 
 
-def test_a_range_that_always_kills_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("hepgraph.executors.processes.TRIES", 1)
+def test_a_range_that_always_kills_is_named(tmp_path, limit):
+    limit(tries=1)
     with pytest.raises(KilledError) as caught:
         list(Processes(1).run(Numbers(tmp_path, deadly={7: 99}), [7, 8]))
     assert str(caught.value) == KILLED.replace("3 times", "1 times")
@@ -98,7 +99,7 @@ def test_an_exception_that_does_not_pickle():
         raise Odd("this", "that")
 
     with pytest.raises(hg.errors.ExecutorError, match="Odd: this and that"):
-        list(Processes(1).run(work, [1]))
+        list(Processes(1).run(Work.of(work), [1]))
 
 
 def test_stopping_early_ends_the_children(tmp_path):
@@ -109,7 +110,7 @@ def test_stopping_early_ends_the_children(tmp_path):
 
 
 def test_no_tasks():
-    assert list(Processes(2).run(len, [])) == []
+    assert list(Processes(2).run(Work.of(len), [])) == []
 
 
 def test_a_script_without_a_guard(tmp_path):
@@ -158,9 +159,9 @@ def test_what_cannot_be_pickled_is_named():
         return handle, x
 
     with pytest.raises(ShippingError, match=r"the variable 'handle' of .*uses cannot be sent"):
-        list(Processes(1).run(uses, [1]))
+        list(Processes(1).run(Work.of(uses), [1]))
     with pytest.raises(ShippingError, match="the global 'GLOBAL' that with_global uses cannot be sent"):
-        list(Processes(1).run(with_global, [1]))
+        list(Processes(1).run(Work.of(with_global), [1]))
     with pytest.raises(ShippingError, match=r"\['deep'\].*cannot be sent"):
         list(Processes(1).run(Numbers("x", deadly={"deep": handle}), [1]))
 

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from hepgraph.executors import threads
+from hepgraph.executors.interface import Work
 from hepgraph.executors.threads import Staying, Threads
 
 
@@ -30,7 +31,7 @@ def of_two(work):
         found.append(threading.current_thread())
         return work(task)
 
-    return found, one
+    return found, Work.of(one)
 
 
 def test_the_next_run_has_the_same_threads(staying):
@@ -70,22 +71,22 @@ def test_after_an_error_or_when_it_is_given_up_nothing_stays(staying):
 def waits(executor, work, tasks):
     """The results, and how often the run waited for some."""
     counted = []
-    executor.on_wait = lambda: counted.append(None)
+    work.wait = lambda: counted.append(None)
     return sorted(executor.run(work, tasks)), len(counted)
 
 
-def test_the_run_is_woken_for_several_results(staying, monkeypatch):
-    monkeypatch.setattr(threads, "LATE", 60)
+def test_the_run_is_woken_for_several_results(staying, limit):
+    limit(thread_late=60)
     _, work = of_two(lambda task: task)
     results, count = waits(Threads(2), work, range(40))
     assert results == [(task, task) for task in range(40)]
     assert count <= 10
 
 
-def test_a_late_result_does_not_wait_for_others(staying, monkeypatch):
-    monkeypatch.setattr(threads, "LATE", 0)
+def test_a_late_result_does_not_wait_for_others(staying, limit):
+    limit(thread_late=0)
     let_go = threading.Event()
-    running = Threads(2).run(lambda task: let_go.wait(20) if task else "first", [0, 1])
+    running = Threads(2).run(Work.of(lambda task: let_go.wait(20) if task else "first"), [0, 1])
     assert next(running) == (0, "first")
     let_go.set()
     assert list(running) == [(1, True)]
@@ -100,15 +101,15 @@ def test_results_that_nobody_takes_are_few(staying):
             too_many.set()
         return task
 
-    running = Threads(2).run(work, range(1000))
+    running = Threads(2).run(Work.of(work), range(1000))
     next(running)
     assert not too_many.wait(0.3)
     assert len(list(running)) == 999
     assert len(begun) == 1000
 
 
-def test_what_was_done_before_an_error_is_given(staying, monkeypatch):
-    monkeypatch.setattr(threads, "LATE", 60)
+def test_what_was_done_before_an_error_is_given(staying, limit):
+    limit(thread_late=60)
     done, begun = threading.Event(), []
 
     def work(task):
@@ -124,14 +125,14 @@ def test_what_was_done_before_an_error_is_given(staying, monkeypatch):
 
     given = []
     with pytest.raises(KeyError, match="1"):
-        given.extend(Threads(2).run(work, range(1000)))
+        given.extend(Threads(2).run(Work.of(work), range(1000)))
     assert {(0, 0), (2, 2)} <= set(given)
     assert len(begun) < 100
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, monkeypatch, error):
-    monkeypatch.setattr(threads, "PATIENCE", 0.05)
+def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, limit, error):
+    limit(thread_patience=0.05)
     waiting, let_go = threading.Event(), threading.Event()
 
     def work(task):
@@ -140,22 +141,22 @@ def test_a_thread_that_waits_for_ever_does_not_hold_up_an_error(staying, monkeyp
             let_go.wait(60)
         return task
 
-    def on_wait():
+    def wait():
         if waiting.is_set():
             raise error
 
-    executor = Threads(2)
-    executor.on_wait = on_wait
+    tried = Work.of(work)
+    tried.wait = wait
     start = time.monotonic()
     with pytest.raises(error):
-        list(executor.run(work, range(50)))
+        list(Threads(2).run(tried, range(50)))
     assert not let_go.is_set()
     assert time.monotonic() - start < 30
     let_go.set()
 
 
-def test_threads_do_not_stay_for_ever(staying, monkeypatch):
-    monkeypatch.setattr(threads, "STAY", 0.01)
+def test_threads_do_not_stay_for_ever(staying, limit):
+    limit(thread_stay=0.01)
     found, work = of_two(lambda task: task)
     list(Threads(2).run(work, [1, 2]))
     for thread in found:
@@ -167,9 +168,9 @@ def test_threads_do_not_stay_for_ever(staying, monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_process_that_forks_has_threads_of_its_own(staying):
-    list(Threads(2).run(lambda task: task, [1, 2]))
+    list(Threads(2).run(Work.of(lambda task: task), [1, 2]))
     child = os.fork()
     if child == 0:
-        done = sorted(Threads(2).run(lambda task: -task, [1, 2]))
+        done = sorted(Threads(2).run(Work.of(lambda task: -task), [1, 2]))
         os._exit(0 if done == [(0, -1), (1, -2)] else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

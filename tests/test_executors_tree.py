@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import awkward as ak
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from trees import letters, level_by_level, paired
 
-from hepgraph.executors.interface import Part, Tree
+import hepgraph as hg
+from hepgraph.executors.interface import Part, Tree, Work
 from hepgraph.executors.serial import Serial
 from hepgraph.executors.tree import Merger, Place, height_of, width_of
 
@@ -65,11 +68,34 @@ def test_places(count, level, step):
 
 
 def test_folding_without_help_gives_one_part_a_task():
-    parts = list(
-        Serial().fold(lambda task: (task * 10, f"row {task}"), [1, 2, 3], [Tree(0, 2), Tree(2, 1)])  # type: ignore[arg-type]
-    )
+    parts = list(Serial().fold(Work.of(lambda task: (task * 10, f"row {task}")), [1, 2, 3], [Tree(0, 2), Tree(2, 1)]))
     assert parts == [
         Part(0, 0, 0, 10, [(0, "row 1")]),
         Part(0, 0, 1, 20, [(1, "row 2")]),
         Part(1, 0, 0, 30, [(2, "row 3")]),
     ]
+
+
+def test_all_that_an_executor_may_ask_of_work_has_an_answer(caplog):
+    """A function is work of which nothing else is known: nothing is far, a lost task is an error, nobody waits."""
+    work = Work.of(len)
+    assert work((1, 2)) == 2
+    assert not work.far
+    assert work.ahead((1,)) is None is work.wait()
+    error = KeyError("gone")
+    with pytest.raises(KeyError) as caught:
+        work.lost((1,), error)
+    assert caught.value is error
+    with pytest.raises(NotImplementedError, match="do not add up"):
+        work.combine(0)
+    work.note("a worker is silent")
+    assert caplog.messages == ["hepgraph: a worker is silent"]
+
+
+def test_an_executor_holds_nothing_of_a_run():
+    """So that one object can be used by several runs at a time, each with notes and a handle of its own."""
+    executor = Serial()
+    before = dict(vars(executor))
+    runs = [hg.submit(ak.sum(hg.from_awkward(ak.Array([1, 2, 3]), 3)), executor=executor) for _ in range(3)]
+    assert [run.result(60) for run in runs] == [6, 6, 6]
+    assert vars(executor) == before == {}

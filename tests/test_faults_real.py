@@ -143,9 +143,9 @@ def test_faults_of_real_processes(tmp_path, seed, cluster, plain):
     assert out == wanted, (where, kind)
 
 
-def test_a_range_that_always_kills_its_process(tmp_path, monkeypatch):
+def test_a_range_that_always_kills_its_process(tmp_path, limit):
     """The event to blame is left out, alone, and named."""
-    monkeypatch.setattr("hepgraph.executors.processes.TRIES", 1)
+    limit(tries=1)
 
     def deadly(x):
         if 13 in np.asarray(x):

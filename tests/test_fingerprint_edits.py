@@ -11,7 +11,7 @@ from edits import MARK, Package, forget, imported, packages
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hepgraph.fingerprint import digester, fingerprint, outside
+from hepgraph.fingerprint import digester, fingerprint
 from hepgraph.functions.packages import users_own
 from hepgraph.functions.snapshot import Snapshot
 
@@ -180,11 +180,12 @@ it = C()
     assert len(keys) == 6
 
 
-def test_large_files_are_told(here, monkeypatch):
-    monkeypatch.setattr(outside, "LARGEST", 10)
-    text = "def it(x):\n    with open('stale/main.py') as f: return f.read()"
+def test_large_files_are_told(here):
+    with open(here / "large.txt", "wb") as file:
+        file.truncate((1 << 28) + 1)
+    text = "def it(x):\n    with open('large.txt') as f: return f.read()"
     (found,) = of(text, here).untracked
-    assert "stale.main.it opens 'stale/main.py', which is too large to be read each time" in str(found)
+    assert "stale.main.it opens 'large.txt', which is too large to be read each time" in str(found)
 
 
 def test_versions_of_packages_count(here, monkeypatch):

@@ -18,11 +18,11 @@ from drawing import Tape, everything, examples
 from expressions import OPERATIONS, Program, Value, shape_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.form import items
-from hepgraph.kernel import native
 
 EXAMPLES = examples(80)
 PARTITIONS = (1, 2, 7)
@@ -209,8 +209,5 @@ def run(seed: int, n: int, tape: bytes) -> None:
 @settings(max_examples=EXAMPLES, deadline=None, derandomize="CI" in os.environ, suppress_health_check=list(HealthCheck))
 @given(st.integers(0, 1000), st.sampled_from([5, 0, 1, 2, 9]), st.binary(min_size=8, max_size=80))
 def test_random_programs(seed: int, n: int, tape: bytes) -> None:
-    native.LEVEL = LEVELS[seed // 2 % len(LEVELS)]
-    try:
+    with limited(level=LEVELS[seed // 2 % len(LEVELS)]):
         run(seed, n, tape)
-    finally:
-        native.LEVEL = LEVELS[-1]

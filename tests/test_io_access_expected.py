@@ -20,7 +20,7 @@ from hepgraph.io.access.prefetch import LOCAL_GAP, MOST_TIMES, STRETCH, _Found, 
 from hepgraph.io.access.prefetch import found as found_there
 from hepgraph.io.source import Partition
 from hepgraph.runner.partial_sums import Task
-from hepgraph.runner.runner import Coming
+from hepgraph.runner.work import Coming
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system cannot be told")
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from pathlib import Path
 
 import awkward as ak
@@ -12,6 +13,7 @@ import uproot
 from baskets import same, write
 from hypothesis import given
 from hypothesis import strategies as st
+from limiting import limited
 from serving import serving
 
 import hepgraph as hg
@@ -148,8 +150,7 @@ def test_sparse_files_hold_what_the_file_holds(content, ranges, reads, gap):
             return [memoryview(content)[start:stop] for start, stop in ranges]
 
     ranges = [(min(pair), max(pair)) for pair in ranges if min(pair) <= len(content)]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sparse, "GAP", gap)
+    with limited(gap=gap):
         before = sparse.fetched(Whole(), [(start, min(stop, len(content))) for start, stop in ranges])
         mine, plain = sparse.SparseFile(Whole(), len(content), before), io.BytesIO(content)
     for at, size in reads:
@@ -406,7 +407,7 @@ def test_what_xrootd_says_of_files_that_are_not_there():
 
 def test_waits_grow_and_heed_the_server(monkeypatch):
     waited = []
-    monkeypatch.setattr("hepgraph.io.access.remote.time.sleep", waited.append)
+    monkeypatch.setattr(time, "sleep", waited.append)
     patience = Patience(wait=1)
     error = OSError("busy")
     for tried in (1, 2, 3, 9):

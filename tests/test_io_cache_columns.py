@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import awkward as ak
+import fsspec
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -19,8 +20,10 @@ import pytest
 import uproot
 from baskets import write
 from drawing import examples
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.disk import files as files_on_disk
@@ -30,7 +33,7 @@ from hepgraph.io.access import identity
 from hepgraph.io.cache.columns import ColumnCache
 from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition, reads
+from hepgraph.io.source import Access, Need, Partition, reads
 
 ENTRIES = 60
 
@@ -71,10 +74,23 @@ def source(files, tmp_path):
     return cached(files["tree"], tmp_path / "cache")
 
 
+class Cached:
+    """A source that is read through a cache."""
+
+    def __init__(self, source, cache):
+        self.source, self.cache = source, cache
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.source, name)
+
+    def fetch(self, partition, needs):
+        return self.source.fetch(partition, needs, Access(self.cache))
+
+
 def cached(source, where, **more):
-    other = source.repartition(step_size=source.step_size)
-    other.cache = ColumnCache(str(where), **more)
-    return other
+    return Cached(source, ColumnCache(str(where), **more))
 
 
 def part_of(source, start=0, stop=ENTRIES):
@@ -169,11 +185,11 @@ def test_ranges_are_put_together_and_only_gaps_are_read(source):
     source.fetch(part_of(source, 15, 30), {"run": Need.DATA})
     asked = []
     read = source.read
-    source.read = lambda part, needs: (
-        asked.append((part.start, part.stop, part.first, list(needs))) or read(part, needs)
+    source.source.read = lambda part, needs, *how: (
+        asked.append((part.start, part.stop, part.first, list(needs))) or read(part, needs, *how)
     )
     found = source.fetch(part_of(source, 5, 40), names)
-    del source.read
+    del source.source.read
     assert sorted(asked) == [
         (5, 10, 5, ["Jet_pt", "run", "Jet_id"]), (20, 40, 20, ["Jet_pt", "Jet_id"]), (30, 40, 30, ["run"])
     ]  # fmt: skip
@@ -194,17 +210,16 @@ def test_columns_of_one_collection_share_their_offsets(source):
 def test_what_is_changed_in_place_does_not_change_the_cache(source):
     name = {"noise": Need.DATA}
     source.fetch(part_of(source), name)
-    for least in (1, mapped.LEAST_MAPPED):  # mapped, and read
-        mapped.LEAST_MAPPED, before = least, mapped.LEAST_MAPPED
-        values = source.fetch(part_of(source), name)["noise"].values
-        wanted = values.copy()
-        values *= 2
-        assert np.array_equal(source.fetch(part_of(source), name)["noise"].values, wanted)
-        mapped.LEAST_MAPPED = before
+    for least in (1, 1 << 16):  # mapped, and read
+        with limited(mapped_least=least):
+            values = source.fetch(part_of(source), name)["noise"].values
+            wanted = values.copy()
+            values *= 2
+            assert np.array_equal(source.fetch(part_of(source), name)["noise"].values, wanted)
 
 
-def test_a_mapping_outlives_its_file(source, monkeypatch):
-    monkeypatch.setattr(mapped, "LEAST_MAPPED", 1)
+def test_a_mapping_outlives_its_file(source, limit):
+    limit(mapped_least=1)
     source.fetch(part_of(source), {"noise": Need.DATA})
     values = source.fetch(part_of(source), {"noise": Need.DATA})["noise"].values
     for path in kept(source.cache.directory):
@@ -212,9 +227,8 @@ def test_a_mapping_outlives_its_file(source, monkeypatch):
     assert np.array_equal(values, source.read(part_of(source), {"noise": Need.DATA})["noise"].values)
 
 
-def test_only_so_many_files_are_kept_open(source, monkeypatch):
-    monkeypatch.setattr(mapped, "LEAST_MAPPED", 1)
-    monkeypatch.setattr(mapped, "MOST_MAPPED", 2)
+def test_only_so_many_files_are_kept_open(source, limit):
+    limit(mapped_least=1, mapped_most=2)
     names = dict.fromkeys(source.columns, Need.DATA)
     source.fetch(part_of(source), names)
     found = source.fetch(part_of(source), names)
@@ -266,12 +280,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused_and_not_kept(tmp_path):
     source = cached(open_root(path), tmp_path / "cache")
     read = source.read
 
-    def slow(part, needs):
-        found = read(part, needs)
+    def slow(part, needs, *how):
+        found = read(part, needs, *how)
         os.utime(path, (7, 7))
         return found
 
-    source.read = slow
+    source.source.read = slow
     with pytest.raises(ChangedFileError) as caught:
         source.fetch(part_of(source), {"noise": Need.DATA})
     assert str(caught.value) == f"{path} changed while it was read. Open the dataset again."
@@ -545,17 +559,17 @@ def test_processes_share_a_cache(files, tmp_path):
         "import sys, random, numpy as np\n"
         "from hepgraph.io.root import open_root\n"
         "from hepgraph.io.cache.columns import ColumnCache\n"
-        "from hepgraph.io.source import Need, Partition\n"
+        "from hepgraph.io.source import Access, Need, Partition\n"
         "path, where, seed = sys.argv[1:]\n"
         "source = open_root(path)\n"
         "names = dict.fromkeys(source.columns, Need.DATA)\n"
         "whole = source.read(Partition(path, 'Events', 0, 60), names)\n"
-        "source.cache = ColumnCache(where, 6_000)\n"
+        "access = Access(ColumnCache(where, 6_000))\n"
         "rng = random.Random(int(seed))\n"
         "for _ in range(60):\n"
         "    start = rng.randrange(0, 60, 5)\n"
         "    stop = rng.randrange(start, 60, 5) + 5\n"
-        "    found = source.fetch(Partition(path, 'Events', start, stop), names)\n"
+        "    found = source.fetch(Partition(path, 'Events', start, stop), names, access=access)\n"
         "    for name in ('noise', 'run', 'good'):\n"
         "        assert np.array_equal(found[name].values, whole[name].values[start:stop])\n"
     )
@@ -566,17 +580,28 @@ def test_processes_share_a_cache(files, tmp_path):
         assert each.returncode == 0, said.decode()
 
 
-def test_a_remote_file_without_a_version_is_not_kept(files, tmp_path, monkeypatch):
-    import fsspec
+class Tagged(MemoryFileSystem):
+    """Files in memory, of which nothing is told but their tag, if they have one."""
 
-    fsspec.filesystem("memory").pipe("/cache/a.root", Path(files["tree"].files[0].path).read_bytes())
-    source = cached(open_root("memory://cache/a.root"), tmp_path / "cache")
-    for told, some in ((None, False), ([5, "tag"], True)):
-        monkeypatch.setattr(identity, "remote_stamp", lambda path, options, told=told: told)
+    protocol = "tagged"
+    store: dict = {}
+    tag = None
+
+    def info(self, path, **options):
+        told = super().info(path, **options)
+        return {key: told[key] for key in ("name", "size", "type")} | {"ETag": Tagged.tag}
+
+
+def test_a_remote_file_without_a_version_is_not_kept(files, tmp_path):
+    fsspec.register_implementation("tagged", Tagged, clobber=True)
+    fsspec.filesystem("tagged").pipe("tagged://cache/a.root", Path(files["tree"].files[0].path).read_bytes())
+    source = cached(open_root("tagged://cache/a.root"), tmp_path / "cache")
+    for tag, some in ((None, False), ("tag", True)):
+        Tagged.tag = tag
         identity._asked.clear()
         source.fetch(part_of(source), {"noise": Need.DATA})
         assert bool(kept(tmp_path / "cache")) == some
     identity._asked.clear()
-    monkeypatch.setattr(identity, "remote_stamp", lambda path, options: [5, "another tag"])
+    Tagged.tag = "another tag"
     assert source.fetch(part_of(source), {"noise": Need.DATA})["noise"].cached == 0
     identity._asked.clear()

@@ -22,14 +22,12 @@ from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
 from hepgraph.io.ttree.source import layouts
 
-PLACES = remembered.folder
-
 
 @pytest.fixture
-def path(tmp_path, monkeypatch):
+def path(tmp_path, monkeypatch, limit):
     """A file, written some time ago, and a place to remember what is in it."""
     (tmp_path / "home").mkdir(mode=0o700)
-    monkeypatch.setattr(remembered, "folder", PLACES)
+    limit(remember=1)
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "home"))
     found = write(tmp_path / "a.root", uproot.ZSTD(1))
     os.utime(found, (5, 5))

@@ -18,11 +18,9 @@ import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io.access import ranges
 from hepgraph.io.native.shared import Kept, Promises, Share, shared
-from hepgraph.io.rntuple import pages
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
 from hepgraph.io.trees import handles
-from hepgraph.io.ttree import baskets
 
 ENTRIES = 60_000
 FIELDS = [FieldOf("x"), FieldOf("v", "std::vector<float>", role=COLLECTION), FieldOf("_0", parent=1)]
@@ -76,8 +74,8 @@ FORMATS = {"rntuple": ntuple, "tree": tree}
 
 @pytest.mark.parametrize(("step", "cut"), [(7_000, 7), (9_999, 7), (30_000, 3)])
 @pytest.mark.parametrize("straight", [True, False])
-def test_a_page_is_decoded_once_for_all_ranges(tmp_path, monkeypatch, step, cut, straight):
-    monkeypatch.setattr(pages, "ENOUGH", 0 if straight else ENTRIES * 10)
+def test_a_page_is_decoded_once_for_all_ranges(tmp_path, limit, step, cut, straight):
+    limit(native_least=0 if straight else ENTRIES * 10)
     ntuple(tmp_path / "n.root")
     source = open_root(tmp_path / "n.root", step_size=step)
     before = shared.decoded
@@ -89,9 +87,8 @@ def test_a_page_is_decoded_once_for_all_ranges(tmp_path, monkeypatch, step, cut,
 @pytest.mark.parametrize("step", [7_000, 9_999])
 @pytest.mark.parametrize("straight", [True, False])
 @pytest.mark.parametrize("codec", sorted(CODECS))
-def test_a_basket_is_decompressed_once_for_all_ranges(tmp_path, monkeypatch, step, straight, codec):
-    monkeypatch.setattr(baskets, "ENOUGH", 0 if straight else ENTRIES * 10)
-    monkeypatch.setattr(baskets, "LARGE", 10_000)
+def test_a_basket_is_decompressed_once_for_all_ranges(tmp_path, limit, step, straight, codec):
+    limit(native_least=0 if straight else ENTRIES * 10, basket_shared=10_000)
     tree(tmp_path / "t.root", codec=CODECS[codec])
     source = open_root(tmp_path / "t.root", step_size=step)
     before = shared.decoded
@@ -111,13 +108,12 @@ def test_nothing_is_held_on_to_once_all_was_read(tmp_path, form):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_small_ones_and_those_that_a_range_has_all_of_are_not_shared(tmp_path, monkeypatch, form):
+def test_small_ones_and_those_that_a_range_has_all_of_are_not_shared(tmp_path, limit, form):
     FORMATS[form](tmp_path / "n.root")
     before = shared.decoded
     source = open_root(tmp_path / "n.root")
     source.read(source.partitions()[0], dict.fromkeys(VALUES, Need.DATA))
-    monkeypatch.setattr(pages, "LARGE", 1 << 21)
-    monkeypatch.setattr(baskets, "LARGE", 1 << 21)
+    limit(page_shared=1 << 21, basket_shared=1 << 21)
     source = open_root(tmp_path / "n.root", step_size=10_000)
     read(source, source.partitions())
     assert shared.decoded == before
@@ -261,7 +257,7 @@ def test_a_promise_is_given_once_and_waited_for():
     assert (len(kept), kept.bytes) == (0, 0)
 
 
-def test_a_promise_that_is_not_kept_is_taken_back(monkeypatch):
+def test_a_promise_that_is_not_kept_is_taken_back(limit):
     kept = Kept(most=500)
     promise = kept.promise("a", 10)
     threading.Timer(0.05, kept.broken, ["a", promise]).start()
@@ -269,7 +265,7 @@ def test_a_promise_that_is_not_kept_is_taken_back(monkeypatch):
     assert not kept.has("a")
     assert kept.promise("a", 10) is not promise
     assert kept.bytes == 0
-    monkeypatch.setattr("hepgraph.io.native.shared.STAY", 0.01)
+    limit(shared_stay=0.01)
     assert kept.promised("a") is None  # nobody waits for ever
 
 
@@ -305,10 +301,9 @@ def test_of_more_than_can_be_kept_some_is_found():
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypatch):
+def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypatch, limit):
     FORMATS[form](tmp_path / "n.root")
-    monkeypatch.setattr(pages, "LARGE", 100)
-    monkeypatch.setattr(baskets, "LARGE", 100)
+    limit(page_shared=100, basket_shared=100)
     most, get = [], Kept.get
 
     def seen(self, *args):
@@ -325,8 +320,8 @@ def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypa
     assert len(most) > 3
 
 
-def test_what_nobody_asks_for_is_not_kept_for_long(monkeypatch):
-    monkeypatch.setattr("hepgraph.io.native.shared.STAY", 0.2)
+def test_what_nobody_asks_for_is_not_kept_for_long(limit):
+    limit(shared_stay=0.2)
     kept = Kept(most=500)
     start = time.monotonic()
     while time.monotonic() < start + 0.5:

@@ -1,5 +1,7 @@
 """What pyarrow does not tell of a Parquet footer: what it writes is found, anything else is refused."""
 
+import base64
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,6 +90,23 @@ def test_columns_stay_nullable_where_the_file_does_not_say(tmp_path, monkeypatch
     parquet._footers.clear()
     parquet.handles.clear()
     assert hg.from_parquet(path).x.typestr == "## * option[var * ?float64]"
+
+
+# None, [{"x": 1.0}] and [], written by pyarrow 21, whose statistics say that there are no nulls
+MISCOUNTED = (
+    "c-oavy$ZrW3{KAyi+f5BZs=mEP(_7q1#xq55C<m*OF2;Rr?yr5M8283k6_wTTwDy7zx%%AE?Ldj69Nh-2nabqLgiRc%X{{XZ18{F"
+    "vJtEZCfm*qpasa3+YlVglf6F0Bp?)y!Jcp#F(EV^^LWUM2I%UeKIwCnQLoR$5^R)8Di0L(WFJ8;jJPgnsYXf6v7ZJX&x-!|u~a-I"
+    "@Ke#i<Hj2yni;BI=vnN*chfk#-gGfc(sUSS+2!Hhb(SA4XLmXojYngt6qmeMSG>Ou3tKc4"
+)
+
+
+def test_lists_of_records_are_missing_where_the_statistics_miscount_them(tmp_path):
+    path = tmp_path / "x.parquet"
+    path.write_bytes(zlib.decompress(base64.b85decode(MISCOUNTED)))
+    assert pq.ParquetFile(path).metadata.row_group(0).column(0).statistics.null_count == 0
+    lazy = hg.from_parquet(path).a
+    assert lazy.typestr == "## * option[var * a[x: float64]]"
+    assert lazy.compute(executor="serial", progress=False).to_list() == [None, [{"x": 1.0}], []]
 
 
 def test_sizes_that_do_not_fit_are_refused_before_pyarrow_ends_the_process(tmp_path):

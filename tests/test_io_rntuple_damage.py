@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
 from drawing import examples
+from limiting import limited
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
 from hepgraph.io.access import ranges
-from hepgraph.io.rntuple import fused_pages, pages
+from hepgraph.io.rntuple import pages
 from hepgraph.io.rntuple.encodings import TRUNCATED
 from hepgraph.io.rntuple.source import layout_of
 from hepgraph.io.root import open_root
@@ -51,9 +51,9 @@ def events(path: Path, codec: str = "zstd", checksums: bool = True) -> str:
 def content(path: str) -> dict[str, tuple[object, ...]] | str:
     """Types and bytes of all columns, or the error."""
     found = read(path)
-    with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
+    with limited(native_least=0):  # of so few numbers too, native code places pages where it can
         assert read(path) == found
-        with mock.patch.object(fused_pages, "ALONE", 0):  # and reads those that need no more into their place
+        with limited(page_alone=0):  # and reads those that need no more into their place
             assert read(path) == found
     return found
 

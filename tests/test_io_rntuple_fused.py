@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
+from limiting import anew
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
 from hepgraph import errors
 from hepgraph.io.native import libraries
-from hepgraph.io.rntuple import fused_pages, pages
+from hepgraph.io.rntuple import pages
 from hepgraph.io.rntuple.encodings import ENCODINGS
 from hepgraph.io.rntuple.fused_pages import DIRECT, ROW, placed
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition
+from hepgraph.io.source import Access, Need, Partition
 from hepgraph.io.trees import handles
 
 NEEDS = {"none": [], "zstd": ["zstd"], "lz4": ["lz4", "xxhash"], "zlib": ["deflate"], "lzma": ["nothing"]}
@@ -20,9 +23,9 @@ ELSEWHERE = {"Bit", "Index32"}  # bits are left to the slow code, and so are off
 
 
 @pytest.fixture
-def asked(answers, monkeypatch):
+def asked(answers, limit):
     """What `_straight` answers, each time that it is asked, which is for any number of elements."""
-    monkeypatch.setattr(pages, "ENOUGH", 0)
+    limit(native_least=0)
     yield answers(pages.PageReader, "_straight")
     handles.clear()
 
@@ -78,7 +81,7 @@ def test_pages_that_nobody_looks_at_are_passed_over(tmp_path, asked):
     path, values, what = numbers(tmp_path / "n.root", "SplitReal32")
     source, alive = open_root(path), np.zeros(4000, bool)
     alive[[1900, 2800]] = True
-    found = source.read_where(Partition(source.files[0].path, "Events", 0, 4000), {"x": Need.DATA}, alive)["x"]
+    found = source.read(Partition(source.files[0].path, "Events", 0, 4000), {"x": Need.DATA}, Access(alive=alive))["x"]
     assert found.values.tolist() == [0] * 1800 + values[1800:].tolist()
     assert found.skipped == what.places[0][3] + 8
     assert asked == [possible("none", True)]
@@ -95,34 +98,32 @@ def test_pages_that_are_the_same_are_read_from_one_place(tmp_path, asked, codec)
     assert asked == [possible(codec, True)]
 
 
-def test_without_the_libraries_all_is_read_through_python(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(libraries, "library", lambda name: None)
-    monkeypatch.setattr(libraries, "_mine", libraries._Mine())
+def test_without_the_libraries_all_is_read_through_python(tmp_path, asked, limit):
+    limit(libraries=0)
     for codec in NEEDS:
         path, values, _ = numbers(tmp_path / f"{codec}.root", "SplitInt32", codec, checksums=False)
-        assert read(path).values.tolist() == values.tolist()
+        assert anew(read, path).values.tolist() == values.tolist()
     assert asked == [codec == "none" for codec in NEEDS]
 
 
 def test_on_other_systems_all_is_read_through_python(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(libraries.sys, "platform", "win32")
-    monkeypatch.setattr(libraries, "_mine", libraries._Mine())
+    monkeypatch.setattr(sys, "platform", "win32")
     path, values, _ = numbers(tmp_path / "n.root", "SplitInt32")
-    assert read(path).values.tolist() == values.tolist()
+    assert anew(read, path).values.tolist() == values.tolist()
     assert asked == [False]
 
 
-def test_very_long_pages_are_read_through_python(tmp_path, asked, monkeypatch):
-    monkeypatch.setattr(pages, "LARGEST", 6000)
+def test_very_long_pages_are_read_through_python(tmp_path, asked, limit):
+    limit(page_largest=6000)
     path, values, _ = numbers(tmp_path / "n.root", "Int32")
     assert read(path).values.tolist() == values.tolist()
     assert asked == [False]
 
 
 @pytest.mark.parametrize("checksums", [True, False])
-def test_pages_as_they_are_in_memory_are_read_into_their_place(tmp_path, asked, monkeypatch, checksums):
+def test_pages_as_they_are_in_memory_are_read_into_their_place(tmp_path, asked, monkeypatch, limit, checksums):
     path, values, what = numbers(tmp_path / "n.root", "Int32", "none", checksums)
-    monkeypatch.setattr(fused_pages, "ALONE", 4000)
+    limit(page_alone=4000)
     ways = []
 
     def noted(rows, frame, tools):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from unittest import mock
 
 import awkward as ak
 import fsspec
@@ -16,12 +15,11 @@ from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
+from limiting import limited
 from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Written, write
 
-from hepgraph.io.access.ranges import RemoteBytes
 from hepgraph.io.native.loops import add_up
 from hepgraph.io.native.shared import shared
-from hepgraph.io.rntuple import fused_pages, pages
 from hepgraph.io.rntuple.encodings import ENCODINGS, QUANTISED, TRUNCATED, Encoding
 from hepgraph.io.rntuple.source import layout_of
 from hepgraph.io.rntuple.unsplit import unsplit
@@ -73,11 +71,11 @@ def agrees(path: str, ranges: list[tuple[int, int]]) -> None:
     """Checks that nothing is left to uproot, and that it reads the same; counts alone agree with the data."""
     for start, stop in ranges:
         (source, mine), (_, theirs) = data_of(path, start, stop), data_of(path, start, stop, plain=True)
-        with mock.patch.object(pages, "ENOUGH", 0):  # of so few numbers too, native code places pages where it can
+        with limited(native_least=0):  # of so few numbers too, native code places pages where it can
             _, straight = data_of(path, start, stop)
-            with mock.patch.object(fused_pages, "ALONE", 0):  # and reads those that need no more into their place
+            with limited(page_alone=0):  # and reads those that need no more into their place
                 _, direct = data_of(path, start, stop)
-        with mock.patch.object(pages, "LARGE", 0):  # so short pages too are shared with other ranges
+        with limited(page_shared=0):  # so short pages too are shared with other ranges
             (_, half), (_, other) = data_of(path, start, stop), data_of(path, start, stop)
         for name in theirs:
             assert same(mine[name], theirs[name]), (name, start, stop)
@@ -414,8 +412,14 @@ def test_a_remote_file_is_asked_once_for_whole_clusters_and_once_a_level_for_par
     url = "memory://pages/n.root"
     read(url)  # opened
     asked: list[list[tuple[int, int]]] = []
-    ask = RemoteBytes._ask
-    monkeypatch.setattr(RemoteBytes, "_ask", lambda self, ranges: asked.append(list(ranges)) or ask(self, ranges))
+    system = fsspec.filesystem("memory")
+    ask = system.cat_ranges
+
+    def noted(paths, starts, stops, **options):
+        asked.append(list(zip(starts, stops, strict=True)))
+        return ask(paths, starts, stops, **options)
+
+    monkeypatch.setattr(system, "cat_ranges", noted)
     for start, stop, times in [(0, 20, 1), (0, 10, 1), (10, 20, 1), (3, 17, 3), (12, 13, 3), (5, 5, 0)]:
         del asked[:]
         found = read(url, start, stop)

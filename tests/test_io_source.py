@@ -12,18 +12,19 @@ import uproot
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.arguments import parse_bytes
 from hepgraph.io.access.files import edge, resolve, sniff, split_tree
 from hepgraph.io.access.handles import Handles
 from hepgraph.io.agreement import agreed
 from hepgraph.io.formats import FORMATS, PARQUET, ROOT, kind_of, rebuilt_source
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import STEP_SIZE, Column, File, Level, Need, Partition, Source, parse_bytes, reads
+from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, File, Level, Need, Partition, Source, reads
 
 F8, F4 = np.dtype("float64"), np.dtype("float32")
 
 
 class Fake(Source):
-    def read(self, partition, needs):
+    def read(self, partition, needs, access=USUAL):
         self.begin(partition, needs)
         return {}
 
@@ -358,3 +359,24 @@ def test_a_branch_that_uproot_cannot_interpret_leaves_the_others(tmp_path, monke
     assert events.y.compute(progress=False).to_list() == [0, 1, 2, 3, 4]
     with pytest.raises(errors.SourceError, match=r"uproot cannot read a branch of type TLeafL: low"):
         events.x.compute(progress=False)
+
+
+def test_a_source_is_a_value(tmp_path):
+    """What is said of a run goes to a read: nothing of a source is set from outside."""
+    memory = open_awkward(ak.Array({"x": [1, 2, 3]}), 3)
+    for source in (fake(10), memory, memory.repartition(2)):
+        for name in ("step_size", "npartitions", "columns", "files", "metadata", "storage_options", "absent", "lost"):
+            with pytest.raises(AttributeError, match=f"cannot assign to field '{name}'"):
+                setattr(source, name, getattr(source, name))
+    assert (memory.npartitions, memory.repartition(2).npartitions, memory.repartition(step_size=1).npartitions) == (
+        3, 2, None,
+    )  # fmt: skip
+
+
+def test_how_it_is_read_is_said_to_a_read():
+    source = fake(1000, 300)
+    assert [len(part) for part in source.partitions()] == [1000, 300]
+    assert max(len(part) for part in source.partitions(access=Access(entries=100))) == 100
+    asked = fake(1000, step_size=400).partitions(access=Access(entries=100))
+    assert [len(part) for part in asked] == [500, 500], "the user said how long ranges are"
+    assert [len(part) for part in source.partitions()] == [1000, 300]

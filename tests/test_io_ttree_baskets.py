@@ -2,7 +2,6 @@
 
 import struct
 from contextlib import nullcontext
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +9,7 @@ from baskets import CODECS, NUMBERS, Memory, on_disk, written
 from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 from hepgraph.io.access.ranges import coalesced
 from hepgraph.io.native.shared import Share
@@ -66,7 +66,7 @@ def branches(draw):
 def test_drawn_baskets_against_a_slow_decoder(drawn, counter_first, how, share):
     with on_disk(drawn[1]) if how == "on disk" else nullcontext(Memory(drawn[1])) as data:
         file = Share(object()) if share else None
-        with mock.patch("hepgraph.io.ttree.baskets.LARGE", 0):
+        with limited(basket_shared=0):
             if share and drawn[2]:  # of a basket that is cut, another range may have the content already
                 Reader(data, 0, drawn[2], None, file).read(drawn[0])
             as_drawn(drawn, counter_first, data, how == "ahead", file)
@@ -167,7 +167,7 @@ def test_drawn_vectors_of_vectors_and_of_texts(data):
     wanted = entries[start:stop]
     flat = [each for entry in wanted for each in entry]
     for values in (True, False):
-        with mock.patch("hepgraph.io.ttree.baskets.LARGE", 0):
+        with limited(basket_shared=0):
             found = Reader(Memory(content), start, stop, None, file).read(Branch("x", places, leaf), values)
         assert [offsets.dtype for offsets in found.offsets] == [np.int64, np.int64]
         assert found.offsets[0].tolist() == np.cumsum([0] + [len(entry) for entry in wanted]).tolist()

@@ -2,13 +2,13 @@
 
 import struct
 from contextlib import nullcontext
-from unittest import mock
 
 import numpy as np
 import pytest
 import uproot
 from baskets import COMPRESSIONS, Memory, block, on_disk, same, write, written
 from drawing import examples
+from limiting import limited
 
 from hepgraph import errors
 from hepgraph.io import trees
@@ -18,7 +18,6 @@ from hepgraph.io.native.codecs import BlockError, unpacked
 from hepgraph.io.native.shared import Share
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition
-from hepgraph.io.ttree import baskets
 from hepgraph.io.ttree.baskets import BasketError, Baskets
 from hepgraph.io.ttree.layouts import Branch, Layout
 from hepgraph.io.ttree.leaves import FixedLeaf, Jagged, Number
@@ -28,9 +27,9 @@ pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture(autouse=True)
-def _straight(monkeypatch):
+def _straight(limit):
     """Columns are placed by native code wherever they can be; what is damaged, by the code that says so."""
-    monkeypatch.setattr(baskets, "ENOUGH", 0)
+    limit(native_least=0)
 
 
 def error_of(path, name, start=0, stop=120):
@@ -188,7 +187,7 @@ def test_a_file_that_shrinks_while_it_is_open(tmp_path):
 
 def part_of(content, branch, share):
     """A part of a column, by the codecs of Python, or what is wrong; with other ranges' help where there is a share."""
-    with mock.patch.object(baskets, "LARGE", 0):
+    with limited(basket_shared=0):
         try:
             return Reader(Memory(content), 5, 77, None, share).read(branch)
         except BasketError as error:

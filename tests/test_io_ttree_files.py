@@ -13,7 +13,6 @@ from hepgraph.io import trees
 from hepgraph.io.native.codecs import blocks_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
-from hepgraph.io.ttree import baskets
 from hepgraph.io.ttree.layouts import Layout, leaf_branches
 from hepgraph.io.ttree.leaves import FixedLeaf, Number, leaf_of
 from hepgraph.io.ttree.source import layouts
@@ -47,7 +46,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("place", PATHS)
-def test_real_files_bit_for_bit(place, monkeypatch):
+def test_real_files_bit_for_bit(place, limit):
     if not DATA.exists():
         pytest.skip("the shared data are not here")
     path, _, tree = place.partition(":")
@@ -67,8 +66,8 @@ def test_real_files_bit_for_bit(place, monkeypatch):
                 slow += 1
                 continue
             fast += 1
-            monkeypatch.setattr(baskets, "ENOUGH", 0 if index % 2 else 20_000)  # placed by native code or not
-            monkeypatch.setattr(baskets, "LARGE", 0 if index % 3 else 32_768)  # shared with other ranges or not
+            native, shared = 0 if index % 2 else 20_000, 0 if index % 3 else 32_768
+            limit(native_least=native, basket_shared=shared)  # placed by native code or not; shared with others or not
             ranges = [(0, entries), (entries // 3, entries - entries // 4)]
             for start, stop in ranges if index % 5 == 0 else ranges[:1]:
                 mine = source.read(Partition(path, tree, start, stop), {name: Need.DATA})[name]
@@ -100,8 +99,8 @@ def test_real_collections_in_one_read(path):
 
 @pytest.mark.parametrize("least", [0, 20_000])
 @pytest.mark.parametrize("codec", COMPRESSIONS)
-def test_files_of_every_codec(tmp_path, codec, least, monkeypatch):
-    monkeypatch.setattr(baskets, "ENOUGH", least)
+def test_files_of_every_codec(tmp_path, codec, least, limit):
+    limit(native_least=least)
     path = write(tmp_path / "a.root", COMPRESSIONS[codec], n=400)
     source = open_root(path)
     with uproot.open(path) as file:
@@ -140,13 +139,15 @@ def test_what_only_uproot_reads_is_left_to_it(tmp_path):
 # once a file
 
 
-def test_a_known_file_is_read_without_uproot(tmp_path, monkeypatch):
+def test_a_known_file_is_read_without_uproot(tmp_path):
     path = write(tmp_path / "a.root", uproot.ZSTD(1))
     source = open_root(path, step_size=30)
     names = dict.fromkeys(source.columns, Need.DATA)
     first = [source.read(part, names) for part in source.partitions()]
-    monkeypatch.setattr("hepgraph.io.ttree.source.borrowed", lambda *args: pytest.fail("a handle was borrowed"))
+    trees.handles.clear()
+    before = trees.handles.opened
     again = [source.read(part, names) for part in source.partitions()]
+    assert trees.handles.opened == before
     for before, after in zip(first, again, strict=True):
         assert all(same(after[name], before[name]) for name in names)
 

@@ -2,6 +2,7 @@
 
 import gc
 import struct
+import sys
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from baskets import on_disk, written
+from limiting import anew
 
 from hepgraph.io.access.ranges import LocalBytes
 from hepgraph.io.native import libraries
@@ -74,22 +76,20 @@ def test_lists_go_straight_once_their_lengths_are_known(asked, codec, table):
     assert asked == [not missing(codec)] * 2
 
 
-def test_without_the_libraries_all_is_read_through_python(asked, monkeypatch):
-    monkeypatch.setattr(libraries, "library", lambda name: None)
-    monkeypatch.setattr(libraries, "_mine", libraries._Mine())
+def test_without_the_libraries_all_is_read_through_python(asked, limit):
+    limit(libraries=0)
     for codec in NEEDS:
         branch, content, values = numbers(">i4", codec)
         with on_disk(content) as data:
-            assert Reader(data, 0, 12).read(branch).values.tolist() == values.tolist()
+            assert anew(Reader(data, 0, 12).read, branch).values.tolist() == values.tolist()
     assert asked == [codec is None for codec in NEEDS]
 
 
 def test_on_other_systems_all_is_read_through_python(asked, monkeypatch):
-    monkeypatch.setattr(libraries.sys, "platform", "win32")
-    monkeypatch.setattr(libraries, "_mine", libraries._Mine())
+    monkeypatch.setattr(sys, "platform", "win32")
     branch, content, values = numbers(">i4", "ZS")
     with on_disk(content) as data:
-        assert Reader(data, 0, 12).read(branch).values.tolist() == values.tolist()
+        assert anew(Reader(data, 0, 12).read, branch).values.tolist() == values.tolist()
     assert asked == [False]
 
 
@@ -174,10 +174,10 @@ def test_each_thread_has_tools_of_its_own_and_gives_them_back():
         assert (theirs[name] == ours[name]) == (not name.endswith("_context") or ours[name] == 0)
 
 
-def test_threads_read_the_same_file(tmp_path, monkeypatch, asked):
+def test_threads_read_the_same_file(tmp_path, limit, asked):
     import uproot
 
-    monkeypatch.setattr(baskets, "ENOUGH", 0)
+    limit(native_least=0)
     rng = np.random.default_rng(1)
     values = {"x": rng.integers(0, 9, 40_000), "y": rng.random(40_000).astype(np.float32)}
     with uproot.recreate(tmp_path / "a.root", compression=uproot.ZSTD(1)) as file:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from limiting import Limit
 
 from hepgraph.disk import trust
-from hepgraph.disk.folder import LOOKED, Folder, _own_folders
+from hepgraph.disk.folder import LOOKED, _own_folders
 from hepgraph.errors import CacheWarning
 from hepgraph.jit import object_cache
 from hepgraph.kernel import native
@@ -195,10 +196,10 @@ def test_the_text_does_not_depend_on_the_process(folder: Path) -> None:
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_are_deleted(folder: Path, limit: Limit) -> None:
     """Objects are deleted in the order of their last use, until there are well under the limit."""
     size = len(object_cache.MAGIC) + 32 + 1000
-    monkeypatch.setattr(object_cache, "MOST", 10 * size)
+    limit(own_most=10 * size)
     for k in range(10):
         object_cache.write(f"{k}", bytes(1000))
         os.utime(folder / "objects" / f"{k}.o", ns=(k, k))
@@ -211,22 +212,28 @@ def test_the_oldest_are_deleted(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (folder / "objects" / "notes.txt").exists()
 
 
-def test_what_is_there_is_looked_at_now_and_then(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_there_is_looked_at_now_and_then(folder: Path, limit: Limit) -> None:
     """Not at each writing: it takes a tenth of a second where there are very many."""
-    looks: list[str] = []
-    monkeypatch.setattr(Folder, "_prune", lambda self, coming: looks.append(self.directory) or 0)
-    for k in range(3):  # each as another process
+    size = len(object_cache.MAGIC) + 32 + 1000
+    limit(own_most=10 * size)
+    objects = folder / "objects"
+
+    def written(name: str) -> int:
+        """How many objects there are after another one was written by another process."""
         _own_folders.clear()
-        object_cache.write(f"{k}", b"object")
-    assert looks == [str(folder / "objects")]
-    os.utime(folder / "objects" / LOOKED, (0, 0))
-    _own_folders.clear()
-    object_cache.write("later", b"object")
-    assert len(looks) == 2
+        object_cache.write(name, bytes(1000))
+        return len(list(objects.rglob("*.o")))
+
+    assert written("first") == 1
+    for k in range(20):  # which this process did not write
+        (objects / f"{k}.o").write_bytes(bytes(size))
+    assert written("second") == 22
+    os.utime(objects / LOOKED, (0, 0))
+    assert written("later") <= 10
 
 
-def test_deleting_does_not_mind_other_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_cache, "MOST", 3000)
+def test_deleting_does_not_mind_other_processes(folder: Path, limit: Limit) -> None:
+    limit(own_most=3000)
 
     def work(k: int) -> bool:
         for i in range(40):

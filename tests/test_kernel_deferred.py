@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limiting import Limit
 
 import hepgraph as hg
 from hepgraph.graph.ops import OPS
-from hepgraph.kernel import columns, engine
 from hepgraph.runner.compute import passes
 
 FUNCTIONS = sorted(
@@ -111,9 +111,10 @@ def test_what_shares_the_work_goes_along() -> None:
 
 @pytest.mark.parametrize("sparse", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("cut", [-1, 50, 90, 1000])
-def test_the_same_numbers_however_many_pass(sparse: float, cut: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(columns, "SPARSE", sparse)
-    monkeypatch.setattr(engine, "BLOCK", 256)
+def test_the_same_numbers_however_many_pass(
+    sparse: float, cut: int, limit: Limit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(sparse=sparse, block=256)
     monkeypatch.setenv("HEPGRAPH_KERNEL_CHECK", "1")
     events = events_of()
     some = (events.met > cut) & (ak.num(events.jet) > 1)

@@ -8,11 +8,11 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+from limiting import Limit
 
 import hepgraph as hg
-from hepgraph.kernel import batches, lower
-from hepgraph.kernel.batches import BATCH, MOST
-from hepgraph.kernel.lower import GUESS
+from hepgraph.kernel import lower
+from hepgraph.limits import limits
 from hepgraph.runner.compute import passes
 
 EDGES = [-1.0, -0.3, 0.1, 0.7, 2.5]
@@ -254,7 +254,7 @@ def test_threads_give_the_same_bits() -> None:
 
 def test_many_fills_share_functions() -> None:
     x = hg.from_awkward(ak.Array(np.linspace(-1, 2, 100)))
-    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(MOST + 1)]
+    fills = [hg.Hist(hist.axis.Regular(10, 0, 1)).fill(x * k) for k in range(limits().batched + 1)]
     (each,) = passes(fills, "kernel")[0]
     text = each.compiled.kernel.text
     assert text.count("define internal void @fill") == 1
@@ -283,12 +283,12 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("alone", [False, True])
 @pytest.mark.parametrize("deep", [0, 1, 2])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alone: bool) -> None:
+def test_batches(limit: Limit, deep: int, weighted: bool, alone: bool) -> None:
     """Entries of events, lists and pairs, more than a batch holds: the bits of boost, which takes them in order."""
     if alone:
-        monkeypatch.setattr("hepgraph.kernel.engine.batched", lambda *_: False)
+        limit(batched=0)
     rng = np.random.default_rng(5)
-    n = 4 * BATCH + 13
+    n = 4 * limits().batch + 13
     counts = rng.integers(0, 6, n)
     inner = [rng.normal(1, 2, counts.sum()), rng.integers(-3, 9, counts.sum()), rng.random(counts.sum()) < 0.3]
     data = ak.zip({name: ak.unflatten(x, counts) for name, x in zip("abc", inner, strict=True)})
@@ -319,8 +319,10 @@ def test_batches(monkeypatch: pytest.MonkeyPatch, deep: int, weighted: bool, alo
     assert got == [one + two for one, two in zip(*parts, strict=True)]
 
 
-@pytest.mark.parametrize("guess", [0, GUESS, 1000])
-def test_entries_are_collected_with_and_without_branches(guess: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("guess", [0, 12, 1000])
+def test_entries_are_collected_with_and_without_branches(
+    guess: int, monkeypatch: pytest.MonkeyPatch, limit: Limit
+) -> None:
     """Under one condition and under several, of events, lists and pairs: the same bits, in the same order."""
     taken: list[bool] = []
     cheap = lower.Lowered.cheap
@@ -330,9 +332,7 @@ def test_entries_are_collected_with_and_without_branches(guess: int, monkeypatch
         return taken[-1]
 
     monkeypatch.setattr(lower.Lowered, "cheap", noted)
-    monkeypatch.setattr(lower, "GUESS", guess)
-    monkeypatch.setattr(lower, "BATCH", 8)
-    monkeypatch.setattr(batches, "BATCH", 8)
+    limit(guess=guess, batch=8)
     rng = np.random.default_rng(6)
     counts = rng.integers(0, 6, 500)
     flat = {"a": rng.normal(size=counts.sum()), "k": rng.integers(-3, 9, counts.sum())}

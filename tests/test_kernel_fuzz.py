@@ -18,15 +18,14 @@ from agreement import check
 from drawing import Tape, collisions, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 from programs import array, fill, total
 
 import hepgraph as hg
 from hepgraph.errors import HepgraphError
-from hepgraph.executors import pick
-from hepgraph.kernel import batches, columns, engine, estimates, guards, lower
-from hepgraph.kernel import native as compiler
-from hepgraph.runner.compute import finished, passes, run_passes
-from hepgraph.runner.report import Report
+from hepgraph.runner.compute import finished, passes
+from hepgraph.runner.options import Options
+from hepgraph.runner.run import Run
 
 EXAMPLES = examples(100)
 made: Counter[str] = Counter()
@@ -70,7 +69,7 @@ def computed(sinks: list[Any], how: str) -> tuple[Any, int, int]:
     """The results, and how many of them a kernel made."""
     passes_, places = passes(sinks, how)
     try:
-        results = run_passes(passes_, pick("serial"), False, Report())
+        results = Run(Options(executor="serial", progress=False)).results(passes_)
     except Exception as error:
         if how == "kernel" and not isinstance(error, HepgraphError | ValueError | KeyError | MemoryError):
             raise
@@ -114,17 +113,15 @@ def hg_base() -> Any:
 
 def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     """One program on one dataset, both ways."""
-    with pytest.MonkeyPatch.context() as patch, np.errstate(all="ignore"):
-        patch.setattr(engine, "BLOCK", block)
-        patch.setattr(compiler, "LEVEL", (0, 2, 1, 2)[seed % 4])
-        if seed % 3 == 0:  # batches that are often full
-            patch.setattr(batches, "BATCH", 8)
-            patch.setattr(lower, "BATCH", 8)
-        if seed % 5 == 0:  # branches wherever there can be some, or nowhere
-            patch.setattr(lower, "GUESS", (0, 1000)[seed % 2])
-        patch.setattr(guards, "WORTH", (4.0, 0.0, 1e9)[seed % 7 % 3])  # disjunctions wherever they can be, or nowhere
-        patch.setattr(columns, "SPARSE", (0.5, 2.0)[seed % 2])
-        patch.setattr(estimates, "PASSING", (0.5, 1e-3, 10.0)[seed % 11 % 3])  # other guesses, other orders
+    limits: dict[str, float] = {"block": block, "level": (0, 2, 1, 2)[seed % 4]}
+    if seed % 3 == 0:  # batches that are often full
+        limits["batch"] = 8
+    if seed % 5 == 0:  # branches wherever there can be some, or nowhere
+        limits["guess"] = (0, 1000)[seed % 2]
+    limits["worth"] = (4.0, 0.0, 1e9)[seed % 7 % 3]  # disjunctions wherever they can be, or nowhere
+    limits["passing"] = (0.5, 1e-3, 0.99)[seed % 11 % 3]  # other guesses, other orders
+    limits["sparse"] = (0.5, 2.0)[seed % 2]
+    with limited(**limits), np.errstate(all="ignore"):
         p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
         expected, _, _ = computed(p.sinks, "interpreter")
         got, native, plain = computed(p.sinks, "kernel")

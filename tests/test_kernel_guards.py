@@ -12,9 +12,9 @@ import pytest
 from drawing import Tape, examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
-from hepgraph.kernel import columns, engine, estimates, guards
 from hepgraph.runner.compute import passes
 
 
@@ -185,12 +185,14 @@ def analysis(tape: Tape, events: Any) -> list[Any]:
 def test_the_order_of_conditions_changes_no_result_and_no_error(
     seed: int, n: int, parts: int, checks: bool, tape: bytes
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "BLOCK", 16)
-        patch.setattr(guards, "WORTH", (4.0, 0.0, 1e9)[seed % 3])
-        patch.setattr(estimates, "LENGTH", (3.0, 0.01, 1e3)[seed % 5 % 3])
-        patch.setattr(columns, "SPARSE", (0.5, 0.0, 2.0)[seed % 11 % 3])
-        patch.setattr(estimates, "PASSING", (0.5, 0.01, 5.0)[seed % 7 % 3])
+    guesses = {
+        "block": 16,
+        "worth": (4.0, 0.0, 1e9)[seed % 3],
+        "length": (3.0, 0.01, 1e3)[seed % 5 % 3],
+        "passing": (0.5, 0.01, 0.99)[seed % 7 % 3],
+        "sparse": (0.5, 0.0, 2.0)[seed % 11 % 3],
+    }
+    with pytest.MonkeyPatch.context() as patch, limited(**guesses):
         if checks:
             patch.setenv("HEPGRAPH_KERNEL_CHECK", "1")
         agree(analysis(Tape(tape), hg.from_awkward(data(n, seed), npartitions=parts)))

@@ -9,9 +9,9 @@ import hist
 import numpy as np
 import pytest
 from agreement import check
+from limiting import Limit
 
 import hepgraph as hg
-from hepgraph.kernel import engine
 from hepgraph.kernel.sorting import FEW
 from hepgraph.runner.compute import passes
 
@@ -63,18 +63,17 @@ def test_sorting_that_is_not_stable_is_awkwards() -> None:
     both([ak.argsort(j.pt, axis=1, stable=False) * 2], helped=True)
 
 
-def test_long_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BLOCK", 512)
+def test_long_arrays(limit: Limit) -> None:
+    limit(block=512)
     j = hg.from_awkward(jets(3000, 6, dtype="i8"), npartitions=2)
     pairs = ak.combinations(j.k, 2, fields=["a", "b"])
     got = both([j.k * 2, pairs.a + pairs.b, j[j.pt > 3].k, ak.num(j.pt), ak.any(j.pt > 7, axis=1), j.o + 1])
     assert len(ak.flatten(got[1])) > 8 * 1024
 
 
-def test_no_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from hepgraph.kernel import arrays
+def test_no_memory_is_said(limit: Limit) -> None:
 
-    monkeypatch.setattr(arrays, "_FIRST", 2**60)
+    limit(room=2**60)
     j = hg.from_awkward(jets(30, 6))
     with pytest.raises(MemoryError, match="no memory for more than 0 entries"):
         (j.k * 2).compute(engine="kernel", executor="serial", progress=False)

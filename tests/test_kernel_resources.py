@@ -12,6 +12,7 @@ import hist
 import numpy as np
 import pytest
 from hepgraph.processors.adl import AllQueries, Query6
+from limiting import Limit
 
 import hepgraph as hg
 from hepgraph.io.required import Loaded
@@ -83,9 +84,9 @@ def test_no_temporary_is_as_long_as_the_combinations(monkeypatch: pytest.MonkeyP
     assert {**large, "scratch": 0} == {**small, "scratch": 0}
 
 
-def test_the_peak_of_a_run_is_that_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_peak_of_a_run_is_that_of_a_block(limit: Limit) -> None:
     """Ten times the events, or the triplets, do not take more memory than the stage needs for the jets of a block."""
-    monkeypatch.setattr(engine, "BLOCK", 256)
+    limit(block=256)
     jets = 40
     block = 256 * jets * 4
     one = peak(*ready(Query6().process(events_with(jets, 512))))

@@ -12,6 +12,7 @@ import pytest
 
 import hepgraph as hg
 from hepgraph.kernel import schedule_cache
+from hepgraph.limits import limits
 from hepgraph.runner.compute import passes
 
 
@@ -139,7 +140,7 @@ def test_a_function_outside_the_graph_is_called_for_each_file(files: list[str]) 
 
 
 def test_no_more_are_kept_than_a_few(files: list[str]) -> None:
-    for k in range(schedule_cache.KEPT + 3):
+    for k in range(limits().kept + 3):
         kernel_of([ak.sum(hg.from_parquet(files[0]).met * k)])
-    assert len(schedule_cache._same) == schedule_cache.KEPT
-    assert len(schedule_cache._alike) <= schedule_cache.KEPT
+    assert len(schedule_cache._same) == limits().kept
+    assert len(schedule_cache._alike) <= limits().kept

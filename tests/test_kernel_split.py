@@ -8,9 +8,10 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+from limiting import Limit
 
 import hepgraph as hg
-from hepgraph.kernel import module, native, split
+from hepgraph.kernel import native
 from hepgraph.runner.compute import passes
 
 
@@ -35,17 +36,17 @@ def kernel_of(tree: Any) -> Any:
 
 
 @pytest.mark.parametrize("step", [1, 7, 2048])
-def test_the_results_are_those_of_one_function(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    monkeypatch.setattr(module, "STEP", step)
+def test_the_results_are_those_of_one_function(limit: Limit, step: int) -> None:
+    limit(step=step)
     one = hg.compute(analysis(4), engine="kernel", executor="serial", progress=False)
-    monkeypatch.setattr(split, "BUDGET", 10)
+    limit(budget=10)
     assert len(kernel_of(analysis(4)).trees) > 3
     assert hg.compute(analysis(4), engine="kernel", executor="serial", progress=False) == one
     assert hg.compute(analysis(4), engine="interpreter", executor="serial", progress=False) == one
 
 
-def test_what_shares_a_need_stays_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(split, "BUDGET", 1)
+def test_what_shares_a_need_stays_together(limit: Limit) -> None:
+    limit(budget=1)
     kernel = kernel_of(analysis(5))
     assert len(kernel.trees) == 10  # sums and counts of each selection in one, histograms of lists on their own
     text = str(kernel)

@@ -13,6 +13,7 @@ import hepgraph as hg
 from hepgraph.errors import HepgraphError, LazyError, ShapeError, UnsupportedError
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.collection import DaskCollection
+from hepgraph.lazy.running import Runnable
 
 DATA = ak.Array(
     [
@@ -195,7 +196,7 @@ def test_function(name: str) -> None:
 
 def test_members_of_awkward_arrays_are_meaningful() -> None:
     """Everything public that Lazy inherits is its own, or an operator, which goes through `__array_ufunc__`."""
-    operators = set(vars(ak.Array.__mro__[1])) | set(vars(DaskCollection))
+    operators = set(vars(ak.Array.__mro__[1])) | set(vars(Runnable)) | set(vars(DaskCollection))
     inherited = {
         name
         for name in dir(ak.Array)

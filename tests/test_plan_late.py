@@ -13,16 +13,14 @@ from columns import to_awkward
 from drawing import examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from limiting import limited
 from ntuple_writer import BY_NAME, COLLECTION, ColumnOf, FieldOf, Written, write
 
 import hepgraph as hg
 from hepgraph.errors import ShapeError, SourceError
 from hepgraph.io.required import Loaded
-from hepgraph.io.rntuple.source import RNTupleSource
 from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
-from hepgraph.io.ttree.source import RootSource
-from hepgraph.plan import late_materialisation as late_module
 from hepgraph.plan.late_materialisation import Turn, Turns, excerpt
 from hepgraph.runner.compute import passes
 
@@ -72,9 +70,9 @@ def paths(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def little_is_enough(monkeypatch):
+def little_is_enough(limit):
     """Masks of lists are tried in small files, too."""
-    monkeypatch.setattr(late_module, "LEAST_BYTES", 0)
+    limit(late_least=0)
 
 
 @pytest.fixture(params=WRITERS)
@@ -88,14 +86,9 @@ def tree(paths):
 
 
 @pytest.fixture
-def all_read(monkeypatch):
+def all_read(limit):
     """Turns late materialisation off."""
-
-    def off():
-        monkeypatch.setattr(RootSource, "skips", False)
-        monkeypatch.setattr(RNTupleSource, "skips", False)
-
-    return off
+    return lambda: limit(late=0)
 
 
 def results(events):
@@ -243,12 +236,9 @@ def test_any_masks_of_lists(steps, masks, kind, step, block, remote, tmp_path):
         made |= {"both": hg.Hist.new.Reg(5, 0, 3).Reg(5, 0, 3).Weight().fill(jets.pt, jets.mass, weight=events.met)}
         return computed(made, engine="interpreter")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(late_module, "BLOCK", block)
-        patch.setattr(late_module, "BLOCKS", 2)
+    with limited(late_block=block, late_blocks=2):
         late, report = run()
-        for source in (RootSource, RNTupleSource):
-            patch.setattr(source, "skips", False)
+    with limited(late=0):
         plain, all_of_it = run()
     if remote:
         fsspec.filesystem("memory").rm(path)
@@ -284,15 +274,15 @@ def test_what_is_not_read_of_an_rntuple_is_counted(paths):
     assert report.skipped == (CYCLES - len(BUSY)) * page
 
 
-def test_where_there_is_little_to_read_masks_of_lists_are_not_tried(path, monkeypatch):
+def test_where_there_is_little_to_read_masks_of_lists_are_not_tried(path, limit):
     events = hg.from_root(path, schema="nanoaod", step_size=CYCLES * LENGTH)
     some = events[ak.num(events.Muon) >= 2]
     (each,) = passes({"xyz": some.xyz, "weight": some.weight})[0]
     stored = sum(events.source.columns[name].bytes for name, need in each.columns().items() if need is Need.DATA)
-    monkeypatch.setattr(late_module, "LEAST_BYTES", stored + 1)
+    limit(late_least=stored + 1)
     assert computed(some.xyz)[1].skipped == 0
     assert computed({"xyz": some.xyz, "weight": some.weight})[1].skipped == 0
-    monkeypatch.setattr(late_module, "LEAST_BYTES", stored)
+    limit(late_least=stored)
     assert computed({"xyz": some.xyz, "weight": some.weight})[1].skipped > 0
 
 

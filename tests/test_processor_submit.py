@@ -77,12 +77,11 @@ def test_of_no_events_at_the_beginning():
         threading.Event().wait(0.01)
     gate.open.set()
     handle.result()
-    watch = handle._watch
-    running = watch._running
-    running.gathered = [type(each).of(each.leaves) for each in running.gathered]  # as before the first result
-    assert watch._partial()["n"] == 0
-    assert watch._partial()["h"].sum() == 0
-    assert watch._partial()["rows"].to_list() == []
+    run = handle._run
+    run.gathered = [type(each).of(each.leaves) for each in run.gathered]  # as before the first result
+    assert run.so_far()["n"] == 0
+    assert run.so_far()["h"].sum() == 0
+    assert run.so_far()["rows"].to_list() == []
 
 
 def test_cancel():
@@ -132,7 +131,7 @@ def test_a_processor(tmp_path, executor):
     with pytest.warns(FallbackWarning, match="dataset 'b'"):
         handle = waited_for()
     assert handle.result() == {"twice": 40}
-    assert handle._watch._partial() == {"twice": 40}
+    assert handle._run.so_far() == {"twice": 40}
     assert handle.report.events == 20
 
 

@@ -16,6 +16,7 @@ from drawing import examples
 from faulting import Faults, analysis, check_short, fileset_in, run, same, write
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from limiting import limited
 
 import hepgraph as hg
 from hepgraph.errors import (
@@ -29,9 +30,11 @@ from hepgraph.errors import (
     ResumeError,
     SourceError,
 )
+from hepgraph.executors import Serial
 from hepgraph.plan.rows import Row, Rows
 from hepgraph.runner.compute import passes
-from hepgraph.runner.runner import Course, Running
+from hepgraph.runner.options import Options
+from hepgraph.runner.run import Run
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -189,8 +192,7 @@ RANGES = [(name, start) for name in "abc" for start in range(0, 40, 10)]
 )
 def test_any_ranges_may_fail_and_be_done_later(sound, bad, still, executor):
     fileset = {"all": fileset_in(sound)["data"] + fileset_in(sound)["mc"]}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hepgraph.runner.retry.WAIT", 0.0)
+    with pytest.MonkeyPatch.context() as patch, limited(wait=0):
         faults = Faults(patch)
         plain, _ = run(fileset)
         for place in bad:
@@ -302,34 +304,35 @@ def test_results_may_be_joined_before_they_come(fileset):
     plain, plain_report = hg.compute(outputs, executor="serial", report=True)
     made, _ = passes(outputs)
     rng = random.Random(1)
-    running = Running(made, hg.Report(), Course())
-    with running.on():
-        work = running.work_on(range(len(made)), running.tasks)
-        assert running.so_far(0) is None
+    run = Run(Options())
+    with run.planned(made):
+        work = run.work_on(range(len(made)), run.tasks)
+        assert run.gathered[0].so_far(run.add(0)) is None
         for tree, number in enumerate(work.numbers):
-            mine = [(task, *work(task)) for task in running.tasks if task.number == number]
+            mine = [(task, *work(task)) for task in run.tasks if task.number == number]
             rng.shuffle(mine)
             for some in (mine[:3], mine[3:]):
                 value = functools.reduce(work.combine(tree), [value for _, value, _ in some])
-                running.take(value, [(task, rows) for task, _, rows in some])
-                assert running.so_far(number) is not None
-        results = running.results()
-    assert [row.range for row in running.ledger.rows] == [row.range for row in plain_report.rows]
+                run.take(value, [(task, rows) for task, _, rows in some])
+                assert run.gathered[number].so_far(run.add(number)) is not None
+        results = run.finish()
+    assert [row.range for row in run.report.rows] == [row.range for row in plain_report.rows]
     one, two = ([part for part in found if isinstance(part, ak.Array)] for found in results)
     assert one[0].to_list() == plain[0]["pt"].to_list()
     assert two[0].to_list() == plain[1]["pt"].to_list()
 
 
-def test_a_wrong_count_is_an_error(fileset, monkeypatch):
-    real = Running.take
+class Miscounting(Serial):
+    """An executor that loses count of an event of each task."""
 
-    def miscounted(self, value, told):
-        wrong = [(task, Rows(tuple(replace(row, events=row.events - 1) for row in rows.rows))) for task, rows in told]
-        real(self, value, wrong)
+    def run(self, work, tasks):
+        for index, (value, rows) in super().run(work, tasks):
+            yield index, (value, Rows(tuple(replace(row, events=row.events - 1) for row in rows.rows)))
 
-    monkeypatch.setattr(Running, "take", miscounted)
+
+def test_a_wrong_count_is_an_error(fileset):
     with pytest.raises(LedgerError, match="9 events were read in "):
-        run(fileset)
+        run(fileset, executor=Miscounting())
 
 
 def test_a_range_that_comes_twice_is_an_error():

@@ -381,7 +381,7 @@ def test_a_checkpoint_by_url(fileset, faulty):
     assert same(out, plain)
 
 
-def test_the_lock_of_a_file_system_without_locks(faulty, monkeypatch):
+def test_the_lock_of_a_file_system_without_locks(faulty, limit):
     one, two = Store("faulty://locked"), Store("faulty://locked")
     one.lock()
     with pytest.raises(BusyError):
@@ -392,7 +392,7 @@ def test_the_lock_of_a_file_system_without_locks(faulty, monkeypatch):
     assert gone.gone
     two.system.pipe_file(two._path("lock"), json.dumps(vars(gone)).encode())
     one.lock()  # a stale one is taken over
-    monkeypatch.setattr("hepgraph.io.access.store.RENEW", -1.0)
+    limit(renew=0)
     one.write("name", b"data")
     assert one.read("name") == b"data"
     two._mine = Holder.me()

@@ -1,6 +1,5 @@
 """Preprocessing, and parts of filesets."""
 
-import importlib
 import json
 import os
 import re
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import uproot
 from drawing import examples
+from executing import Noting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -186,38 +186,35 @@ def test_records_that_may_be_none(tmp_path):
     assert out == {"jets": 3.0, "none": 1, "no met": 1}
 
 
-def test_the_users_own_cache_is_bounded(fileset, tmp_path, monkeypatch):
+def test_the_users_own_cache_is_bounded(fileset, tmp_path, monkeypatch, limit):
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path))
     old = tmp_path / "files" / f"{0:064x}.z"
     old.parent.mkdir(mode=0o700)
     old.write_bytes(bytes(100_000))
     os.utime(old, (5, 5))
-    monkeypatch.setattr(importlib.import_module("hepgraph.runner.preprocess"), "MOST", 100_000)
+    limit(own_most=100_000)
     preprocess(fileset, cache=True)
     assert not old.exists()
     assert len(list(old.parent.glob("*.z"))) == 3
 
 
 def test_the_cache(fileset, tmp_path, monkeypatch):
-    looks = []
-    module = importlib.import_module("hepgraph.runner.preprocess")
-
-    real = module.Look.__call__
-    monkeypatch.setattr(module.Look, "__call__", lambda self, place: looks.append(place) or real(self, place))
-    first = preprocess(fileset, cache=tmp_path / "cache")
+    noting = Noting()
+    looks = noting.tasks
+    first = preprocess(fileset, cache=tmp_path / "cache", executor=noting)
     assert len(looks) == 3
-    assert preprocess(fileset, cache=tmp_path / "cache") == first
+    assert preprocess(fileset, cache=tmp_path / "cache", executor=noting) == first
     assert len(looks) == 3, "the second time comes from the cache"
     path = Path(fileset["mc"][0])
     os.utime(path, ns=(5, 5))
-    again = preprocess(fileset, cache=tmp_path / "cache")
+    again = preprocess(fileset, cache=tmp_path / "cache", executor=noting)
     if path.suffix == ".parquet":  # the footer alone does not tell it from another
         first["mc"]["files"][str(path)]["written"] = [5, path.stat().st_size]
     assert again == first
     assert len(looks) == 4, "a file with another time is looked at"
     for entry in (tmp_path / "cache").iterdir():
         entry.write_bytes(b"nonsense")
-    assert preprocess(fileset, cache=tmp_path / "cache") == first
+    assert preprocess(fileset, cache=tmp_path / "cache", executor=noting) == first
     assert len(looks) == 7, "what is damaged is as if it were not there"
     monkeypatch.setenv("HEPGRAPH_CACHE", str(tmp_path / "own"))
     assert preprocess(fileset, cache=True) == first

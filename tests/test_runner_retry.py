@@ -1,5 +1,6 @@
 """One range on a worker: tried again, stopped by the user's errors, cut where it does not fit into memory."""
 
+import time
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -68,7 +69,7 @@ def test_how_often_what_is_tried(fileset, faults, error, tries):
 
 def test_waits_grow_and_differ(monkeypatch):
     waits = []
-    monkeypatch.setattr("hepgraph.runner.retry.time.sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     for tried in (1, 2, 3):
         Policy(wait=1.0).pause(tried, "here")
     Policy(wait=1.0).pause(1, "there")

@@ -19,7 +19,7 @@ from hepgraph.io import formats
 from hepgraph.io.access import files as io_files
 from hepgraph.io.cache.columns import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.source import Origin, Source
+from hepgraph.io.source import USUAL, Access, Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import lost, record_names, shown
@@ -27,9 +27,31 @@ from hepgraph.lazy.behavior import lost, record_names, shown
 Cache: TypeAlias = str | Path | ColumnCache | None
 
 
-def from_source(source: Source, schema: str | Path | Schema = "base") -> Lazy:
-    """Lazy events of any `Source`."""
-    return events_of(Origin.of(source), load(schema))
+def from_source(source: Source, schema: str | Path | Schema = "base", *, access: Access = USUAL) -> Lazy:
+    """Lazy events of any `Source`.
+
+    Parameters
+    ----------
+    source : Source
+        Reader of columns and partitions, as in `hepgraph.io.source`.
+    schema : str, Path or Schema, default "base"
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    access : Access, default Access(cache=None, entries=None, shared=None, alive=None, known={})
+        Way in which the source is read.
+
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Examples
+    --------
+    >>> import hepgraph as hg
+    >>> events = hg.open("data/sample.root")
+    >>> hg.from_source(events.source, schema="nanoaod").fields == events.fields
+    True
+    """
+    return events_of(Origin.of(source, access), load(schema))
 
 
 @spoken()
@@ -45,16 +67,38 @@ def from_root(
 ) -> Lazy:
     """Lazy events of ROOT files (TTree or RNTuple).
 
-    `files`: a path or URL, a glob, "file.root:Events", a directory, a list of those, or {file: tree}. `tree`: the name
-    of the tree, if not "Events" or the only one. `step_size`: entries in a partition, or the memory of the needed
-    columns ("50 MB"); without it, some 100 000 entries (of RNTuples twice as many), cut where clusters end.
     Nothing but metadata is read.
 
-    `cache`: a directory on a local disk (or an `hg.ColumnCache`, with a size) where the columns that are read are kept
-    decoded, for the next time; off by default.
+    Parameters
+    ----------
+    files : str, Path, list or dict
+        Path or URL, glob, "file.root:Events", directory, a list of those, or {file: tree}.
+    tree : str, default None
+        Name of the tree, if not "Events" or the only one.
+    schema : str, Path or Schema, default "base"
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    step_size : int or str, default None
+        Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
+        RNTuples twice as many), cut where clusters end.
+    metadata : dict, default None
+        Metadata of the dataset, which is `events.metadata`.
+    storage_options : dict, default None
+        Options of fsspec for URLs.
+    cache : str, Path or ColumnCache, default None
+        Directory on a local disk where the columns that are read are kept decoded, for the next time.
 
-    Raises MissingFileError, MissingTreeError, DamagedFileError.
+    Returns
+    -------
+    Lazy
+        The events.
 
+    Raises
+    ------
+    MissingFileError, MissingTreeError, DamagedFileError
+        If a file cannot be opened.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> events.Muon.pt
@@ -62,8 +106,7 @@ def from_root(
     """
     _one_tree(files, tree)
     source = formats.ROOT.open(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    source.cache = cache_of(cache)
-    return from_source(source, schema)
+    return from_source(source, schema, access=Access(cache_of(cache)))
 
 
 @spoken()
@@ -78,17 +121,44 @@ def from_parquet(
 ) -> Lazy:
     """Lazy events of Parquet files, with one column per branch or with nested records.
 
-    `files`: a path or URL, a glob, a directory, or a list of those. The other arguments are as for `from_root`; ranges
-    follow the row groups: small ones go together, up to `step_size`, and large ones are cut into equal parts.
+    Ranges follow the row groups: small ones go together, up to `step_size`, and large ones are cut into equal parts.
+    Nothing but metadata is read.
 
+    Parameters
+    ----------
+    files : str, Path or list
+        Path or URL, glob, directory, or a list of those.
+    schema : str, Path or Schema, default "base"
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    step_size : int or str, default None
+        Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
+        RNTuples twice as many), cut where clusters end.
+    metadata : dict, default None
+        Metadata of the dataset, which is `events.metadata`.
+    storage_options : dict, default None
+        Options of fsspec for URLs.
+    cache : str, Path or ColumnCache, default None
+        Directory on a local disk where the columns that are read are kept decoded, for the next time.
+
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Raises
+    ------
+    MissingFileError, DamagedFileError
+        If a file cannot be opened.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_parquet("data/sample.parquet", schema="nanoaod")
     >>> events.MET.pt
     <hepgraph.Lazy ## * float32>
     """
     source = formats.PARQUET.open(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    source.cache = cache_of(cache)
-    return from_source(source, schema)
+    return from_source(source, schema, access=Access(cache_of(cache)))
 
 
 @spoken()
@@ -104,16 +174,43 @@ def open(
 ) -> Lazy:
     """Lazy events of ROOT or Parquet files, whichever they are; columns like `nMuon` and `Muon_pt` mean NanoAOD.
 
-    The arguments are those of `from_root`; Parquet files have no trees, so that `tree` says nothing of them.
+    Parameters
+    ----------
+    files : str, Path, list or dict
+        Path or URL, glob, "file.root:Events", directory, a list of those, or {file: tree}.
+    tree : str, default None
+        Name of the tree of ROOT files, if not "Events" or the only one.
+    schema : str, Path or Schema, default None
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file; None guesses it.
+    step_size : int or str, default None
+        Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
+        RNTuples twice as many), cut where clusters end.
+    metadata : dict, default None
+        Metadata of the dataset, which is `events.metadata`.
+    storage_options : dict, default None
+        Options of fsspec for URLs.
+    cache : str, Path or ColumnCache, default None
+        Directory on a local disk where the columns that are read are kept decoded, for the next time.
 
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Raises
+    ------
+    MissingFileError, MissingTreeError, DamagedFileError
+        If a file cannot be opened.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> "Muon" in hg.open("data/sample.parquet").fields
     True
     """
     _one_tree(files, tree)
     source = open_source(files, tree, step_size, metadata, storage_options)
-    source.cache = cache_of(cache)
-    return from_source(source, schema or usual_schema(source))
+    return from_source(source, schema or usual_schema(source), access=Access(cache_of(cache)))
 
 
 def _one_tree(files: Any, tree: str | None) -> None:
@@ -149,10 +246,28 @@ def from_awkward(
     schema: str | Path | Schema = "base",
     metadata: Mapping[str, Any] | None = None,
 ) -> Lazy:
-    """Lazy events of an awkward array in memory, in `npartitions` parts.
+    """Lazy events of an awkward array in memory.
 
     Up to 1 MiB it is copied; a larger one must not be changed in place before it is computed: that is an error then.
 
+    Parameters
+    ----------
+    array : ak.Array
+        Events, one for each entry.
+    npartitions : int, default 1
+        Number of parts of about the same length.
+    schema : str, Path or Schema, default "base"
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    metadata : dict, default None
+        Metadata of the dataset, which is `events.metadata`.
+
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak
     >>> hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2) * 2
     <hepgraph.Lazy ## * float64>
@@ -162,9 +277,7 @@ def from_awkward(
     if not isinstance(array, ak.Array):
         array = ak.Array(array)
     behaviors.check(array, record_names(array.layout.form))
-    source = open_awkward(ak.Array(shown(array.layout)), npartitions=npartitions, metadata=metadata)
-    source.lost = lost(array)
-    return from_source(source, schema)
+    return from_source(open_awkward(ak.Array(shown(array.layout)), npartitions, metadata, lost(array)), schema)
 
 
 def attach(array: Any, like: Lazy) -> Lazy:

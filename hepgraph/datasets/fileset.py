@@ -217,6 +217,14 @@ class Fileset(dict[str, Any]):
 
     `hg.preprocess` gives one in which entries are known, so that it can also be cut by events.
 
+    Parameters
+    ----------
+    fileset : str, Path or dict
+        Files of each dataset: {"name": ["a.root", "b.root:Events"]} or {"name": {"files": ..., "metadata": ...}}; or
+        the path of a JSON or YAML file that holds this.
+
+    Examples
+    --------
     >>> all_of_it = Fileset({"zmumu": ["a.root", "b.root", "c.root"], "ttbar": ["d.root"]})
     >>> all_of_it.first_files(2).filter("z*")
     {'zmumu': {'files': ['a.root', 'b.root']}}
@@ -234,18 +242,63 @@ class Fileset(dict[str, Any]):
         return {name: sum(_wanted(told) for told in self._known(name).values()) for name in self}
 
     def save(self, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
-        """Writes it to a JSON file, local or remote."""
+        """Writes it to a JSON file, local or remote.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path or URL of the file.
+        storage_options : dict, default None
+            Options of fsspec for a URL.
+        """
         write_bytes(path, json.dumps(self).encode(), storage_options)
 
     def filter(self, *patterns: str) -> Fileset:
-        """The datasets whose names fit one of the patterns (`"ZZ*"`). Raises FilesetError if none does."""
+        """The datasets whose names fit one of the patterns.
+
+        Parameters
+        ----------
+        *patterns : str
+            Patterns of names, as `"ZZ*"`.
+
+        Returns
+        -------
+        Fileset
+            These datasets.
+
+        Raises
+        ------
+        FilesetError
+            If none fits.
+
+        Examples
+        --------
+        >>> Fileset({"zmumu": ["a.root"], "ttbar": ["b.root"]}).filter("z*")
+        {'zmumu': {'files': ['a.root']}}
+        """
         kept = {name: entry for name, entry in self.items() if any(fnmatchcase(name, each) for each in patterns)}
         if not kept:
             raise FilesetError(f"No dataset is called like {', '.join(patterns)}. {suggestion(patterns[0], self)}")
         return Fileset(kept)
 
     def filter_files(self, wanted: Callable[[str], bool]) -> Fileset:
-        """The files for whose path `wanted` is true; datasets without any are left out."""
+        """The files for whose path a condition is true; datasets without any are left out.
+
+        Parameters
+        ----------
+        wanted : callable
+            Function of a path that says whether it is kept.
+
+        Returns
+        -------
+        Fileset
+            These files.
+
+        Examples
+        --------
+        >>> Fileset({"zmumu": ["a.root", "b.root"]}).filter_files(lambda path: path.startswith("b"))
+        {'zmumu': {'files': ['b.root']}}
+        """
         kept = {
             name: _some(entry, [f for f in _files(entry) if wanted(str(_first(f)))]) for name, entry in self.items()
         }
@@ -255,12 +308,50 @@ class Fileset(dict[str, Any]):
         return Fileset(kept)
 
     def first_files(self, n: int) -> Fileset:
-        """The first `n` files, as listed, of each dataset."""
+        """The first files, as listed, of each dataset.
+
+        Parameters
+        ----------
+        n : int
+            Number of files.
+
+        Returns
+        -------
+        Fileset
+            These files.
+
+        Examples
+        --------
+        >>> Fileset({"zmumu": ["a.root", "b.root"]}).first_files(1)
+        {'zmumu': {'files': ['a.root']}}
+        """
         _check_number(n)
         return Fileset({name: _some(entry, _files(entry)[:n]) for name, entry in self.items()})
 
     def first_events(self, n: int) -> Fileset:
-        """The first `n` events of each dataset. Raises FilesetError if it has not been preprocessed."""
+        """The first events of each dataset.
+
+        Parameters
+        ----------
+        n : int
+            Number of events.
+
+        Returns
+        -------
+        Fileset
+            Files with these events.
+
+        Raises
+        ------
+        FilesetError
+            If it has not been preprocessed.
+
+        Examples
+        --------
+        >>> import hepgraph as hg
+        >>> hg.preprocess({"a": ["data/sample.root"]}, executor="serial", cache=False).first_events(100).entries
+        {'a': 100}
+        """
         _check_number(n)
         made = {}
         for name, entry in self.items():
@@ -274,7 +365,23 @@ class Fileset(dict[str, Any]):
         return Fileset(made)
 
     def split(self, n: int) -> list[Fileset]:
-        """Up to `n` parts with about equally many files each, of which every file is in one."""
+        """Parts with about equally many files each, of which every file is in one.
+
+        Parameters
+        ----------
+        n : int
+            Most parts that there are.
+
+        Returns
+        -------
+        list of Fileset
+            The parts.
+
+        Examples
+        --------
+        >>> [sorted(part) for part in Fileset({"zmumu": ["a.root", "b.root"], "ttbar": ["c.root"]}).split(3)]
+        [['zmumu'], ['zmumu'], ['ttbar']]
+        """
         _check_number(n)
         every = [(name, file) for name, entry in self.items() for file in _files(entry)]
         cuts = [len(every) * i // n for i in range(n + 1)]

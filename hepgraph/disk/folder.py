@@ -23,6 +23,7 @@ from hepgraph.disk import files
 from hepgraph.disk.files import PART, made, opened, remove
 from hepgraph.disk.mapped import content_of
 from hepgraph.disk.trust import check, private, say, say_unused, told, usable
+from hepgraph.limits import limits
 
 PAUSE = 600.0  # seconds between two looks, by any process, at how much there is of the user's own files
 LOOKED = ".looked"  # a file that was touched at the last look
@@ -151,10 +152,10 @@ class Folder:
         return size
 
 
-def own_folder(part: str, most: int, names: re.Pattern[str]) -> Folder | None:
+def own_folder(part: str, names: re.Pattern[str]) -> Folder | None:
     """A bounded folder of the user's own; None if nothing is kept, or it is not to be trusted, which is said once."""
     where = usable(part, make=True)
-    return None if where is None else _own_folders.setdefault(str(where), Folder(str(where), most, names))
+    return None if where is None else _own_folders.setdefault(str(where), Folder(str(where), limits().own_most, names))
 
 
 _own_folders: dict[str, Folder] = {}

@@ -7,8 +7,8 @@ import os
 import weakref
 from typing import Any
 
-LEAST_MAPPED = 2**16
-MOST_MAPPED = 256  # mappings at a time: each keeps a file open
+from hepgraph.limits import limits
+
 _mapped: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 
 
@@ -20,7 +20,7 @@ def content_of(handle: int) -> Any:
     """
     status = os.fstat(handle)
     size = status.st_size
-    if size >= LEAST_MAPPED and os.major(status.st_dev) != 0 and len(_mapped) < MOST_MAPPED:
+    if size >= limits().mapped_least and os.major(status.st_dev) != 0 and len(_mapped) < limits().mapped_most:
         made = mmap.mmap(handle, size, access=mmap.ACCESS_COPY)
         _mapped.add(made)
         return made

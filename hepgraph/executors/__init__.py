@@ -27,9 +27,19 @@ __getattr__ = getter(__name__, _PLACES)
 def pick(executor: Any = None) -> Executor:
     """The executor that a user means: a name, an executor, any `concurrent.futures.Executor`, a dask Client or Cluster.
 
-    A string with "://" is the address of a dask scheduler. None means the current dask Client, if there is one, else
-    threads.
+    Parameters
+    ----------
+    executor : str or object, default None
+        Name, executor, pool, Client or Cluster; with "://" in it, the address of a dask scheduler. None: the current
+        dask Client if there is one, else threads.
 
+    Returns
+    -------
+    Executor
+        The executor.
+
+    Examples
+    --------
     >>> pick("serial").name
     'serial'
     """

@@ -18,7 +18,7 @@ from hepgraph.errors import ExecutorError, UnreachableError
 from hepgraph.executors.dask_plan import Plan, call
 from hepgraph.executors.dask_reduce import Fold, WorkerPatience
 from hepgraph.executors.futures import windowed
-from hepgraph.executors.interface import Executor, Folding, Part, Tree, Work
+from hepgraph.executors.interface import Executor, Part, Tree, Work
 from hepgraph.executors.shipped import Shipped
 
 LOG = logging.getLogger("hepgraph")
@@ -45,16 +45,28 @@ class _Connection:
 class Dask(Executor):
     """A dask cluster.
 
-    `target` is a Client, a Cluster (LocalCluster, those of dask-jobqueue and dask-kubernetes), the address of a
-    scheduler ("tcp://host:8786", "tls://host:8786"), or the path of its scheduler file. Without one, it is the current
-    Client if there is one, else what `dask.distributed.Client()` would use: the address of dask's configuration, or a
-    LocalCluster, which is closed after the run. `security` is a `distributed.security.Security`, for TLS.
+    Without a target, it is the current Client if there is one, else what `dask.distributed.Client()` would use: the
+    address of dask's configuration, or a LocalCluster, which is closed after the run.
 
-    There need not be a worker yet: a run waits for the first, saying so, for `patience` seconds (for ever, unless
-    told). Workers may come and go. If all have gone, it waits for `comeback` seconds (None: for ever) and then raises
-    ExecutorError, which says what is done and how to go on from there; but while a Cluster has jobs in a queue, it
-    waits. `timeout` is how long to wait for the scheduler itself in seconds, `seconds` how much work goes into one task
-    of dask.
+    There need not be a worker yet: a run waits for the first, saying so. Workers may come and go. If all have gone, it
+    waits for some to come back, and then raises ExecutorError, which says what is done and how to go on from there; but
+    while a Cluster has jobs in a queue, it waits.
+
+    Parameters
+    ----------
+    target : Client, Cluster, str or Path, default None
+        Client, Cluster (LocalCluster, those of dask-jobqueue and dask-kubernetes), address of a scheduler
+        ("tcp://host:8786", "tls://host:8786"), or the path of its scheduler file.
+    security : distributed.security.Security, default None
+        Certificates for TLS.
+    timeout : float, default 10.0
+        Seconds to wait for the scheduler itself.
+    patience : float, default None
+        Seconds to wait for the first worker; None: for ever.
+    comeback : float, default 600.0
+        Seconds to wait for workers when all have gone; None: for ever.
+    seconds : float, default 2.0
+        Seconds of work that go into one task of dask.
     """
 
     name = "dask"
@@ -76,14 +88,13 @@ class Dask(Executor):
         shipped = Shipped.of(work)
         with self.connected() as there, Plan(there.client, shipped) as plan:
             window = 3 * max(1, sum(there.client.nthreads().values()))
-            yield from windowed(there.client.get_executor(pure=False), call(plan.name), tasks, window, self.on_wait)
+            yield from windowed(there.client.get_executor(pure=False), call(plan.name), tasks, window, work.wait)
 
-    def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
+    def fold(self, work: Work, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
         shipped = Shipped.of(work)  # before anything is started: it is here that mistakes are found
         with self.connected() as there, Plan(there.client, shipped) as plan:
             patience = WorkerPatience(self.patience, self.comeback, there.expects, there.revive)
             fold = Fold(plan, work, tasks, trees, self.seconds, patience)
-            fold.on_wait, fold.note = self.on_wait, self.note
             try:
                 yield from fold.parts()
             finally:

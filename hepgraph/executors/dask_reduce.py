@@ -25,13 +25,13 @@ from hepgraph.errors import ExecutorError, KilledError, PlanGoneError, Unreachab
 from hepgraph.executors.dask_plan import Plan
 from hepgraph.executors.dask_sums import PlaceSum, add_up, merge
 from hepgraph.executors.dask_workers import CHECK, SILENT, Workers
-from hepgraph.executors.interface import Folding, Part, Tree
+from hepgraph.executors.interface import Part, Tree, Work
 from hepgraph.executors.processes import described
 from hepgraph.executors.tree import STEP, Place, height_of
+from hepgraph.limits import limits
 
 LOG = logging.getLogger("hepgraph")
 HIGHEST = 12  # no batch has more than 2**12 ranges
-LARGE = 4_000_000  # bytes of a sum that had better stay on the workers
 SCHEDULER_SECONDS = 0.01  # how much time of the scheduler a batch is worth, with its share of a merge
 
 
@@ -73,7 +73,7 @@ class Fold:
     def __init__(
         self,
         plan: Plan,
-        work: Folding,
+        work: Work,
         tasks: Sequence[Any],
         trees: Sequence[Tree],
         seconds: float,
@@ -99,8 +99,6 @@ class Fold:
         self.stale = False  # the scheduler may not know the plan any more
         self.looked, self.alone, self.said, self.called = 0.0, time.monotonic(), 0.0, 0.0
         self.had = False  # whether there ever was a worker
-        self.on_wait: Callable[[], None] = lambda: None
-        self.note: Callable[[str], None] = LOG.warning
 
     def parts(self) -> Iterator[Part]:
         """The sums, as they come in."""
@@ -208,7 +206,7 @@ class Fold:
 
     def _finished(self) -> list[str]:
         """The keys of what has finished, after at most a moment."""
-        self.on_wait()
+        self.work.wait()
         try:
             found = [self.done.get(timeout=CHECK)]
         except queue.Empty:
@@ -297,10 +295,7 @@ class Fold:
         task = self.tasks[number]
         killed = KilledError(f"The range {described(task)} ended every dask worker that worked on it ({error}).")
         killed.__cause__ = error
-        lost = getattr(self.work, "lost", None)
-        if lost is None:
-            raise killed
-        value, row = lost(task, killed)
+        value, row = self.work.lost(task, killed)
         return PlaceSum(0, place.index, pickle.dumps(value), [(number, row)], 0.0)
 
     def _redo(self, place: Place, level: int | None = None) -> None:
@@ -376,7 +371,7 @@ class Fold:
             waiting = _in_background(self.client.gather, list(wanted.values()))
             while not waiting.done():
                 wait([waiting], CHECK)
-                self.on_wait()
+                self.work.wait()
                 self._look()
                 if not waiting.done() and (more := self._on_silent(wanted.values())):
                     lost |= more
@@ -419,7 +414,7 @@ class Fold:
         if each.seconds:
             pace = each.seconds / len(each.rows)
             self.pace[place.tree] = (self.pace.pop(place.tree, pace) + pace) / 2  # moves it to the end
-        if each.inputs and LARGE < len(each.body) < 0.7 * each.inputs:
+        if each.inputs and limits().sum_large < len(each.body) < 0.7 * each.inputs:
             self.large.add(place.tree)
         self.delivered += len(each.rows)
         value = pickle.loads(each.body)
@@ -459,7 +454,7 @@ class Fold:
         before, self.silent = self.silent, self.workers.silent
         for address in before - self.silent:
             if address in self.workers.others:
-                self.note(f"The dask worker {address} answers again.")
+                self.work.note(f"The dask worker {address} answers again.")
         if self.silent:
             self._relieve(self.silent - before)
         if self.workers.churning:
@@ -493,7 +488,7 @@ class Fold:
         named = f" ({', '.join(ranges[:3])}{', ...' * (len(ranges) > 3)})" if ranges else ""
         now = "others get them as well" if self.workers.others else "there is no other worker"
         has = f"{many(len(ranges), 'range')}{named}"
-        self.note(f"The dask worker {address} has been silent for {SILENT:g} s, with {has}; {now}.")
+        self.work.note(f"The dask worker {address} has been silent for {SILENT:g} s, with {has}; {now}.")
 
     def _without(self, key: str) -> None:
         """Gives up a merge that waits for a silent worker: its inputs arrive again, or are done again."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hepgraph.executors.dask_plan import work_of
-from hepgraph.executors.interface import Folding
+from hepgraph.executors.interface import Work
 from hepgraph.executors.tree import Merger, Place
 from hepgraph.functions import pickling
 
@@ -36,24 +36,23 @@ def merge(plan: str, place: Place, count: int, sums: Sequence[PlaceSum]) -> Plac
     return merged_sum(work_of(plan), place, count, sums)
 
 
-def summed(work: Folding, place: Place, first: int, tasks: Sequence[Any]) -> PlaceSum:
+def summed(work: Work, place: Place, first: int, tasks: Sequence[Any]) -> PlaceSum:
     """Works through the ranges of one place; `first` is the number of the first of all.
 
     While it works on one, the data of the next one are fetched.
     """
     start = time.perf_counter()
     merger, rows = Merger(len(tasks), work.combine(place.tree)), []
-    ahead = getattr(work, "ahead", None)
     for i, task in enumerate(tasks):
-        if ahead is not None and i + 1 < len(tasks):
-            ahead(tasks[i + 1])
+        if i + 1 < len(tasks):
+            work.ahead(tasks[i + 1])
         value, row = work(task)
         merger.add(i, value)
         rows.append((first + i, row))
     return PlaceSum(place.level, place.index, pickling.dumps(merger.result), rows, time.perf_counter() - start)
 
 
-def merged_sum(work: Folding, place: Place, count: int, sums: Sequence[PlaceSum]) -> PlaceSum:
+def merged_sum(work: Work, place: Place, count: int, sums: Sequence[PlaceSum]) -> PlaceSum:
     """Adds up the sums of all places below one, which stands above `count` ranges."""
     start = time.perf_counter()
     merger, rows = Merger(count, work.combine(place.tree)), []

@@ -12,10 +12,10 @@ from hepgraph.executors.shipped import Shipped
 
 def windowed(
     pool: concurrent.futures.Executor,
-    work: Work,
+    call: Callable[[Any], Any],
     tasks: Sequence[Any],
     window: int,
-    on_wait: Callable[[], None],
+    pause: Callable[[], None],
 ) -> Iterator[tuple[int, Any]]:
     """Results as they come, with at most `window` tasks handed over at a time; gives up the rest on an error."""
     waiting: dict[concurrent.futures.Future[Any], int] = {}
@@ -24,10 +24,10 @@ def windowed(
         while True:
             while len(waiting) < window and (following := next(coming, None)) is not None:
                 index, task = following
-                waiting[pool.submit(work, task)] = index
+                waiting[pool.submit(call, task)] = index
             if not waiting:
                 return
-            on_wait()
+            pause()
             done, _ = concurrent.futures.wait(waiting, 0.5, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in sorted(done, key=waiting.__getitem__):
                 yield waiting.pop(future), future.result()
@@ -37,7 +37,15 @@ def windowed(
 
 
 class Futures(Executor):
-    """A pool that the user made, of any kind that has `submit`."""
+    """A pool that the user made, of any kind that has `submit`.
+
+    Parameters
+    ----------
+    pool : concurrent.futures.Executor
+        The pool, which is not shut down.
+    window : int, default 64
+        Most tasks that are handed over at a time.
+    """
 
     name = "futures"
 
@@ -46,4 +54,4 @@ class Futures(Executor):
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         processes = isinstance(self.pool, concurrent.futures.ProcessPoolExecutor)
-        yield from windowed(self.pool, Shipped.of(work) if processes else work, tasks, self.window, self.on_wait)
+        yield from windowed(self.pool, Shipped.of(work) if processes else work, tasks, self.window, work.wait)

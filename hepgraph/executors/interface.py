@@ -6,20 +6,56 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 LOG = logging.getLogger("hepgraph")
-Work = Callable[[Any], Any]
 
 
-class Folding(Protocol):
-    """Work whose results add up: a call gives (value, row), a value of None where there is nothing to add."""
+class Work(ABC):
+    """The work of a run, and all that an executor may ask of it; a call gives the result of a task.
 
-    def __call__(self, task: Any) -> tuple[Any, Any]:
-        """The result of one task, and what it took."""
+    Results that add up, for `fold`, are pairs: a value and what it took. `wait` and `note` are for the process of the
+    run, the others also for its workers.
+    """
+
+    far = False  # whether some data are far away: then a worker's next task should stay its own
+
+    @abstractmethod
+    def __call__(self, task: Any) -> Any:
+        """The result of one task."""
 
     def combine(self, tree: int) -> Callable[[Any, Any], Any]:
         """How two values of one tree add up."""
+        raise NotImplementedError(f"results of {type(self).__name__} do not add up")
+
+    def ahead(self, task: Any) -> None:  # noqa: B027
+        """A hint that a task will be begun soon, in this process."""
+
+    def lost(self, task: Any, error: Exception) -> Any:
+        """The result in place of one that no worker survives; raises the error if there is none."""
+        raise error
+
+    def wait(self) -> None:  # noqa: B027
+        """Called now and then while the run waits for results, in its thread; what it raises ends the run."""
+
+    def note(self, text: str) -> None:
+        """Says something about the run as it goes on."""
+        LOG.warning("hepgraph: %s", text)
+
+    @staticmethod
+    def of(function: Callable[[Any], Any]) -> Work:
+        """A function of tasks as work, of which nothing else can be asked."""
+        return _Calls(function)
+
+
+class _Calls(Work):
+    """The work that a function does."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+
+    def __call__(self, task: Any) -> Any:
+        return self.function(task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +87,6 @@ class Executor(ABC):
     """Runs a function over tasks, somewhere."""
 
     name: str
-    watch: Any = None  # who wants to know about the run (see `submit.py`)
-    notes: tuple[str, ...] = ()  # sentences about the last run, for its report
-
-    def note(self, text: str) -> None:
-        """Says something about a run as it goes on, and keeps it for the report."""
-        LOG.warning("hepgraph: %s", text)
-        self.notes = (*self.notes, text)
-
-    def on_wait(self) -> None:
-        """Called now and then by a run that waits for results, in its thread; what it raises ends the run."""
-        if self.watch is not None:
-            self.watch.serve()
 
     @abstractmethod
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
@@ -71,7 +95,7 @@ class Executor(ABC):
         An exception of a task is raised here, with its own type and traceback, and the rest is given up.
         """
 
-    def fold(self, work: Folding, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
+    def fold(self, work: Work, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
         """Sums of the results, each of the tasks below one place of a tree, which together are all tasks once.
 
         What follows from them does not depend on which places come: the shape of a tree is fixed by its count.

@@ -56,7 +56,7 @@ def receive(stream: IO[bytes]) -> bytes | None:
 def serve() -> None:
     """Works on what comes in until the parent closes the input: first the work, then one task a message.
 
-    With a task comes the one that is likely to be the next, where there is use in knowing that; else None.
+    With a task comes the one that is likely to be the next, or None.
     """
     import signal
 

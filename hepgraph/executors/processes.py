@@ -17,16 +17,21 @@ from hepgraph.errors import ExecutorError, KilledError
 from hepgraph.executors.interface import Executor, Work
 from hepgraph.executors.shipped import Shipped
 from hepgraph.functions import pickling
+from hepgraph.limits import limits
 
-TRIES = 3  # a task that ended this many processes is the reason
 _RESULTS = 64  # finished ones that wait to be taken, at most
 
 
 class Processes(Executor):
-    """`n` fresh processes (as many as there are cores, unless told), started for the run and ended after it.
+    """Fresh processes, started for the run and ended after it.
 
     A process that dies costs the range that it was working on, which is tried again in a new one. A range that ends
     three processes is an error that names it.
+
+    Parameters
+    ----------
+    n : int, default None
+        Number of processes; None: as many as there are cores.
     """
 
     name = "processes"
@@ -48,7 +53,7 @@ class Processes(Executor):
             thread.start()
         try:
             for _ in tasks:
-                index, answer, error = crew.next(self.on_wait)
+                index, answer, error = crew.next(work.wait)
                 crew.room.release()
                 if error is not None:
                     raise error
@@ -68,7 +73,6 @@ class _Crew:
 
     def __init__(self, body: bytes, work: Work, tasks: Sequence[Any]) -> None:
         self.body, self.work, self.tasks = body, work, tasks
-        self.far, self.hints = bool(getattr(work, "far", False)), hasattr(work, "ahead")
         self.waiting = deque(range(len(tasks)))
         self.next_to: dict[int, int] = {}  # by the thread that drives the child
         self.open = len(tasks)
@@ -107,10 +111,10 @@ class _Crew:
         if child is not None:
             self._bury(child)
 
-    def next(self, on_wait: Callable[[], None]) -> tuple[int, Any, Exception | None]:
+    def next(self, wait: Callable[[], None]) -> tuple[int, Any, Exception | None]:
         """The next result: its number, and an answer or an error."""
         while True:
-            on_wait()
+            wait()
             with contextlib.suppress(queue.Empty):
                 return self.results.get(timeout=0.5)
 
@@ -124,9 +128,9 @@ class _Crew:
             mine = self.next_to.pop(me, None)
             if mine is None:
                 mine = self.waiting.popleft() if self.waiting else self.next_to.popitem()[1]
-            if not self.waiting or not self.hints:
+            if not self.waiting:
                 return mine, None
-            if not self.far:
+            if not self.work.far:
                 return mine, self.waiting[0]
             self.next_to[me] = self.waiting.popleft()
             return mine, self.next_to[me]
@@ -143,19 +147,16 @@ class _Crew:
         if self.ended.is_set():
             return
         self.deaths[index] += 1
-        if self.deaths[index] < TRIES:
+        if self.deaths[index] < limits().tries:
             with self.lock:
                 self.waiting.appendleft(index)
                 self.lock.notify()
             return
         error = KilledError(
-            f"The range {described(self.tasks[index])} ended the process that worked on it {TRIES} times: "
+            f"The range {described(self.tasks[index])} ended the process that worked on it {limits().tries} times: "
             f"{ending(code)}."
         )
-        lost = getattr(self.work, "lost", None)
-        if lost is None:
-            raise error
-        self._done(index, lost(self.tasks[index], error))
+        self._done(index, self.work.lost(self.tasks[index], error))
 
     def _start(self) -> subprocess.Popen[bytes]:
         from hepgraph.executors.process_worker import BOOTSTRAP, path, receive, send

@@ -15,5 +15,5 @@ class Serial(Executor):
 
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         for index, task in enumerate(tasks):
-            self.on_wait()
+            work.wait()
             yield index, work(task)

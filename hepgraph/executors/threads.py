@@ -11,14 +11,19 @@ from queue import SimpleQueue
 from typing import Any
 
 from hepgraph.executors.interface import Executor, Work
+from hepgraph.limits import limits
 
-STAY = 20.0  # seconds
-LATE = 0.05  # seconds that a result may wait for the thread of the run
-PATIENCE, HURRY = 5.0, 0.3  # seconds for threads to end after an error, and when the user interrupts a run
+HURRY = 0.3  # seconds for threads to end when the user interrupts a run
 
 
 class Threads(Executor):
-    """`n` threads of this process (as many as there are cores, unless told)."""
+    """Threads of this process.
+
+    Parameters
+    ----------
+    n : int, default None
+        Number of threads; None: as many as there are cores.
+    """
 
     name = "threads"
 
@@ -28,7 +33,7 @@ class Threads(Executor):
     def run(self, work: Work, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         if len(tasks) == 1 or self.n == 1:
             for index, task in enumerate(tasks):
-                self.on_wait()
+                work.wait()
                 yield index, work(task)
             return
         with staying.pool(self.n) as pool:
@@ -36,7 +41,7 @@ class Threads(Executor):
             try:
                 for _ in range(min(self.n, len(tasks))):
                     pool.submit(crew.work)
-                yield from crew.results(self.on_wait)
+                yield from crew.results(work.wait)
             finally:
                 crew.stop()
 
@@ -44,7 +49,7 @@ class Threads(Executor):
 class Crew:
     """Threads that take one task after the other, and the thread of the run, which takes their results now and then.
 
-    It is woken for several results, or for one that is LATE: to wake it for each makes three threads take turns with
+    It is woken for several results, or for one that is late: to wake it for each makes three threads take turns with
     Python's lock where two have work. Few results wait for it; when there are more, the others wait.
     """
 
@@ -75,7 +80,7 @@ class Crew:
 
     def _due(self) -> bool:
         """Whether the run should take what there is."""
-        many, late = len(self._done), time.monotonic() - self._taken > LATE
+        many, late = len(self._done), time.monotonic() - self._taken > limits().thread_late
         return many >= min(self._few, self._left) or (many > 0 and late) or self._error is not None
 
     def _next(self) -> tuple[int, Any] | None:
@@ -83,10 +88,10 @@ class Crew:
             self._room.wait_for(lambda: self._stopped or len(self._done) < 2 * self._few)
             return None if self._stopped or self._error is not None else next(self._tasks, None)
 
-    def results(self, on_wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
+    def results(self, wait: Callable[[], None]) -> Iterator[tuple[int, Any]]:
         """The number and the result of each task, as they come; raises what a task raised."""
         while self._left:
-            on_wait()
+            wait()
             with self._results:
                 self._results.wait_for(self._due, 0.5)
                 done, self._done = sorted(self._done, key=lambda each: each[0]), []
@@ -135,7 +140,7 @@ class Pool:
 
 
 class Staying:
-    """Pools without work, which the next run with as many threads takes; each ends when none did for STAY seconds."""
+    """Pools without work, which the next run with as many threads takes; each ends when none did for a while."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -153,16 +158,16 @@ class Staying:
         try:
             yield pool
         except BaseException as error:
-            pool.end(HURRY if isinstance(error, KeyboardInterrupt) else PATIENCE)
+            pool.end(HURRY if isinstance(error, KeyboardInterrupt) else limits().thread_patience)
             raise
         with self._lock:
             if key not in self._pools:
-                timer = threading.Timer(STAY, self._end, (key, pool))
+                timer = threading.Timer(limits().thread_stay, self._end, (key, pool))
                 timer.daemon = True
                 self._pools[key] = pool, timer
                 timer.start()
                 return
-        pool.end(PATIENCE)
+        pool.end(limits().thread_patience)
 
     def _end(self, key: tuple[int, int], pool: Pool) -> None:
         with self._lock:
@@ -170,7 +175,7 @@ class Staying:
             if mine:
                 del self._pools[key]
         if mine:
-            pool.end(PATIENCE)
+            pool.end(limits().thread_patience)
 
 
 staying = Staying()

@@ -6,7 +6,7 @@ with all fills in it, as often as it is asked; nothing that looks at the histogr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
@@ -16,99 +16,21 @@ from typing import Any
 import awkward as ak
 import boost_histogram as bh
 import hist
-import numpy as np
 
 from hepgraph.disk.plain import plain
-from hepgraph.errors import FillError, HepgraphError, LazyError, suggestion
-from hepgraph.functions.lines import Line, as_one, place, user_line
-from hepgraph.graph.canonical import TEXT, TOTAL, TRUE, conjunction, count, filtered, flattened, inc, lift, take
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, unwrap
-from hepgraph.graph.node import Item, Node, Space, dumps, loads
+from hepgraph.errors import LazyError
+from hepgraph.functions.lines import as_one
+from hepgraph.graph.canonical import TOTAL, count, flattened
+from hepgraph.graph.form import Record, Scalar
+from hepgraph.graph.node import Item, Node, dumps, loads
 from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed
+from hepgraph.hist.recording import Fill, add_entries, by_axis, check_kinds, check_storage, eager_entries, recorded
 from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Bins, Moments, Output
-from hepgraph.lazy.array import HOOKS, Lazy, together
-from hepgraph.lazy.broadcast import broadcast
+from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.collection import DaskCollection
-from hepgraph.lazy.join import settled
 from hepgraph.plan.passes import Sink, TotalSink, Value
 from hepgraph.runner.compute import FINISH, KINDS, compute
-
-
-@dataclass(frozen=True)
-class Fill:
-    """One recorded fill: the space of its entries, and a node, a string or a number for each argument.
-
-    `must` are boolean nodes that say where the weight and the sample are not None.
-    """
-
-    origin: Origin
-    entries: Space
-    args: tuple[Any, ...]
-    weight: Any
-    sample: Any
-    must: tuple[Node, ...]
-    line: Line | None
-
-    @property
-    def wants(self) -> tuple[Item, ...]:
-        """The items whose values the fill looks up."""
-        nodes = [part for part in (*self.args, self.weight, self.sample, *self.must) if isinstance(part, Node)]
-        return (self.entries, *nodes)
-
-    def __deepcopy__(self, memo: Any) -> Fill:
-        return self
-
-    def into(self, h: Any, value: Value) -> None:
-        """Fills a histogram with one partition."""
-        args, options = self.arguments(value)
-        if not all(_takes_all(axis) for axis in h.axes):  # boost loses entries where one value is given for all
-            size = next(len(part) for part in (*args, *options.values()) if not isinstance(part, str))
-            args = [[part] * size if isinstance(part, str) else part for part in args]
-        add_entries(h, args, options)
-
-    def arguments(self, value: Value) -> tuple[list[Any], dict[str, Any]]:
-        """The arguments of `hist.Hist.fill` for one partition."""
-        size = len(value(self.entries))
-        for mask in self.must:
-            missing = int(size - np.count_nonzero(value(mask)))
-            if missing:
-                where = f"\nfilled at {place(self.line)}" if self.line else ""
-                raise FillError(
-                    f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or "
-                    f"drop the entries with a mask.{where}"
-                )
-        args = [_filling(part, value, size) for part in self.args]
-        options = {}
-        if self.weight is not None:
-            options["weight"] = _filling(self.weight, value, size)
-        if self.sample is not None:
-            options["sample"] = _filling(self.sample, value, size)
-        return args, options
-
-
-def add_entries(h: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
-    """Fills a histogram, its averages as sums."""
-    if averages(h):
-        fill_averages(h, args, options)
-    else:
-        h.fill(*args, **options)
-
-
-def _takes_all(axis: Any) -> bool:
-    """Whether every value has a bin on an axis."""
-    traits = axis.traits
-    apart = isinstance(axis, (bh.axis.StrCategory, bh.axis.IntCategory))
-    return bool(traits.growth or isinstance(axis, bh.axis.Boolean) or (traits.overflow and (apart or traits.underflow)))
-
-
-def _filling(part: Any, value: Value, size: int) -> Any:
-    if isinstance(part, str):
-        return part
-    if not isinstance(part, Node):
-        return np.full(size, part)
-    values = value(part)
-    return values.tolist() if part.dtype == TEXT else values
 
 
 @dataclass(frozen=True)
@@ -200,30 +122,78 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
     def fill(
         self, *args: Any, weight: Any = None, sample: Any = None, threads: int | None = None, **kwargs: Any
     ) -> Hist:
-        """Fills with eager arrays at once, with lazy arrays on `.compute()`; arguments by place or by axis name.
+        """Fills with eager arrays at once, with lazy arrays on `.compute()`.
 
-        Raises FillError if the arguments do not fit the axes, or each other.
+        Parameters
+        ----------
+        *args : array-like
+            Values for each axis in order: numbers, arrays or lists of them for each event.
+        weight : array-like, default None
+            Weights of the entries; None: 1.
+        sample : array-like, default None
+            Values that a `Mean` or `WeightedMean` storage averages.
+        threads : int, default None
+            Threads that fill eager arrays, as in boost-histogram.
+        **kwargs : array-like
+            Values of axes by their names.
+
+        Returns
+        -------
+        Hist
+            This histogram.
+
+        Raises
+        ------
+        FillError
+            If the arguments do not fit the axes, or each other.
+
+        Examples
+        --------
+        >>> import hepgraph as hg, awkward as ak
+        >>> events = hg.from_awkward(ak.Array([{"pt": [10.0, 30.0], "w": 2.0}, {"pt": [], "w": 1.0}]))
+        >>> h = hg.Hist.new.Reg(2, 0, 40, name="pt").Double().fill(pt=events.pt, weight=events.w)
+        >>> h.compute(executor="serial").values().tolist()
+        [2.0, 2.0]
         """
         given = [*args, *kwargs.values(), weight, sample]
         if not any(isinstance(part, Lazy) for part in given):
             if any(isinstance(part, ak.Array) for part in given):
-                *args, weight, sample = _entries([*_by_axis(self, args, kwargs), weight, sample])  # type: ignore[assignment]
+                *args, weight, sample = eager_entries([*by_axis(self, args, kwargs), weight, sample])  # type: ignore[assignment]
                 kwargs = {}
             if sample is None or not averages(self):
                 super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
                 return self
             options = {"sample": sample} if weight is None else {"sample": sample, "weight": weight}
-            return fill_averages(self, _by_axis(self, args, kwargs), options)  # type: ignore[no-any-return]
-        ordered = _by_axis(self, args, kwargs)
-        _check_storage(self, weight, sample)
-        _check_kinds(self, ordered, weight, sample)
+            return fill_averages(self, by_axis(self, args, kwargs), options)  # type: ignore[no-any-return]
+        ordered = by_axis(self, args, kwargs)
+        check_storage(self, weight, sample)
+        check_kinds(self, ordered, weight, sample)
         self.__dict__["_fills"] = (*self.fills, as_one(recorded, ordered, weight, sample))
         return self
 
     def fill_flattened(
         self, *args: Any, weight: Any = None, sample: Any = None, threads: int | None = None, **kwargs: Any
     ) -> Hist:
-        """As `fill`; a single array of records fills the axes that have the names of its fields."""
+        """As `fill`; a single array of records fills the axes that have the names of its fields.
+
+        Parameters
+        ----------
+        *args : array-like
+            Values for each axis in order, or one array of records.
+        weight : array-like, default None
+            Weights of the entries; None: 1.
+        sample : array-like, default None
+            Values that a `Mean` or `WeightedMean` storage averages.
+        threads : int, default None
+            Threads that fill eager arrays, as in boost-histogram.
+        **kwargs : array-like
+            Values of axes by their names.
+
+        Returns
+        -------
+        Hist
+            This histogram.
+        """
         if len(args) == 1 and isinstance(args[0], Lazy) and args[0].fields and not kwargs:
             names = [axis.name for axis in self.axes]
             kwargs = {name: args[0][name] for name in names if name in args[0].fields}
@@ -234,15 +204,44 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         return self.fill(*args, weight=weight, sample=sample, **kwargs)
 
     def compute(self, **options: Any) -> Any:
-        """The filled `hist.Hist`; the options are those of `hg.compute`."""
+        """The filled `hist.Hist`.
+
+        Parameters
+        ----------
+        **options : Any
+            Arguments of `hg.compute`, by name.
+
+        Returns
+        -------
+        hist.Hist
+            The histogram; (histogram, report) with `report=True`.
+
+        Examples
+        --------
+        >>> import hepgraph as hg, awkward as ak
+        >>> h = hg.Hist.new.Reg(2, 0, 4).Double().fill(hg.from_awkward(ak.Array([1.0, 3.0, 3.5])))
+        >>> h.compute(executor="serial").values().tolist()
+        [1.0, 2.0]
+        """
         return compute(self, **options)
 
     def visualize(self, filename: str | None = None) -> Any:
-        """The graph of the fills as a picture."""
+        """The graph of the fills as a picture.
+
+        Parameters
+        ----------
+        filename : str, default None
+            SVG file to write.
+
+        Returns
+        -------
+        Picture
+            The picture, which notebooks show.
+        """
         return HOOKS["visualize"](self, filename)
 
-    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
-        return HOOKS["graph_of"](self)  # type: ignore[no-any-return]
+    def _dask_graph(self, **options: Any) -> tuple[dict[Any, Any], str]:
+        return HOOKS["graph_of"](self, **options)  # type: ignore[no-any-return]
 
     def reset(self) -> Hist:
         """Empty again, without recorded fills."""
@@ -334,29 +333,6 @@ def settled_part(h: Any) -> Any:
     return hist.Hist(own)
 
 
-def _entries(parts: Sequence[Any]) -> list[Any]:
-    """Eager arguments of a fill (the last two are weight and sample) as flat arrays, by the rules of lazy ones."""
-    arrays = (ak.Array, np.ndarray, list, tuple)
-    places = [i for i, part in enumerate(parts) if isinstance(part, arrays) and getattr(part, "ndim", 1) > 0]
-    values = [ak.Array(parts[i]) for i in places]
-    sure = [~ak.is_none(x, axis=-1) for x, i in zip(values, places, strict=True) if i >= len(parts) - 2]
-    values = [x if i < len(parts) - 2 else ak.fill_none(x, 0, axis=-1) for x, i in zip(values, places, strict=True)]
-    try:
-        flat = ak.broadcast_arrays(*values, *sure)
-    except ValueError as error:
-        raise FillError(f"The arguments of this fill do not go together.\n{error}") from error
-    while any(array.ndim > 1 for array in flat):
-        flat = [ak.flatten(array, axis=1) for array in flat]
-    flat = [array[~ak.is_none(flat[0])] for array in flat]  # None in one is None in all, after broadcasting
-    if missing := sum(int(ak.sum(~known)) for known in flat[len(values) :]):
-        raise FillError(f"The weight or sample of {missing} entries is None; say what it should be with ak.fill_none.")
-    out = list(parts)
-    for i, array in zip(places, flat, strict=False):
-        kept = ak.drop_none(array)
-        out[i] = kept.to_list() if "string" in str(kept.type) else ak.to_numpy(kept)
-    return out
-
-
 def _refuse(h: Any, name: str) -> None:
     if h.fills:
         n = len(h.fills)
@@ -401,124 +377,6 @@ _guard_all()
 
 
 # recording a fill
-
-
-def _by_axis(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-    """The arguments in the order of the axes."""
-    names = [axis.name for axis in h.axes]
-    if len(args) > h.ndim:
-        raise FillError(f"{len(args)} values for {h.ndim} axes ({', '.join(n or '?' for n in names)}).")
-    found: dict[int, Any] = dict(enumerate(args))
-    for name, value in kwargs.items():
-        if name not in names:
-            raise FillError(f"This histogram has no axis {name!r}.\n{suggestion(name, [n for n in names if n])}")
-        place = names.index(name)
-        if place in found:
-            raise FillError(f"Axis {name!r} was given twice, by place and by name.")
-        found[place] = value
-    if missing := [names[i] or f"number {i}" for i in range(h.ndim) if i not in found]:
-        raise FillError(f"No values for axis {', '.join(missing)}; the axes are {', '.join(n or '?' for n in names)}.")
-    return [found[i] for i in range(h.ndim)]
-
-
-def _check_storage(h: Any, weight: Any, sample: Any) -> None:
-    kind = h.storage_type
-    if issubclass(kind, bh.storage.Mean | bh.storage.WeightedMean):
-        if sample is None:
-            raise FillError(f"A {kind.__name__} storage averages a value: give it as sample=.")
-    elif sample is not None:
-        raise FillError(f"A {kind.__name__} storage takes no sample=; Mean and WeightedMean do.")
-    if weight is not None and issubclass(kind, bh.storage.Int64):
-        raise FillError("An Int64 storage counts entries and takes no weights; use Double or Weight.")
-
-
-def _check_kinds(h: Any, args: Sequence[Any], weight: Any, sample: Any) -> None:
-    """Strings belong on string axes, whole numbers on integer axes, and real numbers on the others."""
-    for i, (axis, value) in enumerate(zip(h.axes, args, strict=True)):
-        name = f"Axis {axis.name!r}" if axis.name else f"Axis number {i}"
-        dtype = _dtype(name, value)
-        if dtype is None:
-            continue
-        if isinstance(axis, bh.axis.StrCategory):
-            right, wants = dtype == TEXT, "strings"
-        elif isinstance(axis, (bh.axis.Integer, bh.axis.IntCategory, bh.axis.Boolean)):
-            right, wants = dtype.kind in "iub", "whole numbers or booleans; make them with ak.values_astype(x, int)"
-        else:
-            right, wants = dtype.kind in "iubf", "real numbers"
-        if not right:
-            raise FillError(f"{name} ({type(axis).__name__}) takes {wants}, not {_said(dtype)}.")
-    for name, value in (("weight=", weight), ("sample=", sample)):
-        dtype = None if value is None else _dtype(name, value)
-        if dtype is not None and dtype.kind not in "iubf":
-            raise FillError(f"{name} takes real numbers, not {_said(dtype)}.")
-
-
-def _said(dtype: np.dtype[Any]) -> str:
-    return "strings" if dtype == TEXT else str(dtype)
-
-
-def _dtype(name: str, value: Any) -> np.dtype[Any] | None:
-    """The dtype of the values of one argument; None if it is to be found out later."""
-    if value is None:
-        raise FillError(f"{name} was given None.")
-    if isinstance(value, str):
-        return TEXT
-    if _is_number(value):
-        return np.asarray(value).dtype
-    if isinstance(value, Lazy):
-        if value.fields:
-            raise FillError(f"{name} was given records ({', '.join(value.fields[:6])}); fill with one of their fields.")
-        form = innermost(value._form)
-        return form.node.dtype if isinstance(form, Scalar) else None
-    return None
-
-
-def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
-    """A fill with the arguments brought to one flat list of entries."""
-    parts = [*args, weight, sample]
-    plain = [part is None or isinstance(part, str) or _is_number(part) for part in parts]
-    arrays = {i: part for i, part in enumerate(parts) if not plain[i]}
-    try:
-        forms, rows, guard = together(list(arrays.values()))
-        whole = broadcast(forms, rows, _entry, options=False, guard=guard)
-    except HepgraphError as error:
-        raise FillError(f"The arguments of this fill do not go together.\n{error}") from error
-    masks: list[Node] = list(guard)
-    at = rows
-    while not isinstance(whole, Record):
-        assert isinstance(whole, (List, Option))
-        if isinstance(whole, Option):
-            masks.append(whole.valid)
-        else:
-            at = whole.space
-            masks = [lift(mask, at) for mask in masks]
-        whole = whole.content
-    nodes: dict[int, Node] = {}
-    must: list[Node] = []
-    for i, name in zip(arrays, whole, strict=True):
-        valid, content = unwrap(whole[name])
-        if not isinstance(content, Scalar):
-            raise FillError("A histogram is filled with numbers, not with records; take a field first.")
-        nodes[i] = content.node
-        if valid is not TRUE:
-            (masks if i < len(args) else must).append(valid)
-    entries = filtered(at, conjunction(masks, at))
-
-    def brought(node: Node) -> Node:
-        return take(inc(entries), node) if entries is not at else node
-
-    values = [brought(nodes[i]) if i in nodes else part for i, part in enumerate(parts)]
-    origin = next(part for part in arrays.values() if isinstance(part, Lazy))._origin
-    checks = tuple(brought(mask) for mask in must)
-    return Fill(origin, entries, tuple(values[: len(args)]), values[-2], values[-1], checks, user_line())
-
-
-def _entry(parts: list[Form], at: Space) -> Form:
-    return Record({str(i): settled(part, at) for i, part in enumerate(parts)}, None, True)
-
-
-def _is_number(part: Any) -> bool:
-    return isinstance(part, (bool, int, float, np.generic)) or (isinstance(part, np.ndarray) and part.ndim == 0)
 
 
 # as a result of compute

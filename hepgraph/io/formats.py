@@ -142,10 +142,7 @@ def rebuilt_source(
     if kind not in KINDS:
         *others, last = KINDS
         raise FilesetError(f"Files are of kind {', '.join(others)} or {last}, not {kind!r}.")
-    source: Source = _imported(KINDS[kind])(columns, files, step_size, metadata)
-    source.storage_options = dict(storage_options or {})  # type: ignore[attr-defined]
-    source.absent = tuple(absent)
-    return source
+    return _imported(KINDS[kind])(columns, files, step_size, metadata, storage_options, absent)  # type: ignore[no-any-return]
 
 
 def scaled(columns: Sequence[Column], share: float) -> list[Column]:

@@ -11,7 +11,7 @@ import awkward as ak
 from hepgraph.errors import DisagreementError
 from hepgraph.functions.snapshot import Snapshot
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
-from hepgraph.io.source import Data, File, Need, Partition, Source
+from hepgraph.io.source import USUAL, Access, Data, File, Need, Partition, Source
 
 _WHOLE = 2**62  # entries in a step: a part is never cut, unless somebody asks for that
 
@@ -39,7 +39,7 @@ class MappedSource(Source):
     def unchanged(self, names: Iterable[str]) -> None:
         self._taken.check(f"from_map({self._title})", {})
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}

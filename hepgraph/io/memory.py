@@ -12,12 +12,17 @@ import numpy as np
 from hepgraph.errors import ChangedError
 from hepgraph.functions.snapshot import SMALL, fingerprint
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
-from hepgraph.io.source import Data, File, Need, Partition, Source
+from hepgraph.io.source import USUAL, Access, Data, File, Need, Partition, Source
 
 PATH = "<memory>"
 
 
-def open_awkward(array: Any, npartitions: int = 1, metadata: Mapping[str, Any] | None = None) -> MemorySource:
+def open_awkward(
+    array: Any,
+    npartitions: int = 1,
+    metadata: Mapping[str, Any] | None = None,
+    lost: frozenset[tuple[str, str]] = frozenset(),
+) -> MemorySource:
     """The array as a dataset of `npartitions` ranges; without fields, it is one column with the name "".
 
     >>> source = open_awkward(ak.Array([{"x": 1, "y": [2.5]}]))
@@ -29,9 +34,7 @@ def open_awkward(array: Any, npartitions: int = 1, metadata: Mapping[str, Any] |
     if isinstance(array, ak.Record):
         raise TypeError("a dataset is an array of events, not a single record; write ak.Array([record])")
     array = array if isinstance(array, ak.Array) else ak.Array(array)
-    source = MemorySource(ak.to_backend(array, "cpu"), metadata)
-    source.npartitions = npartitions
-    return source
+    return MemorySource(ak.to_backend(array, "cpu"), metadata, npartitions, lost)
 
 
 class MemorySource(Source):
@@ -40,10 +43,17 @@ class MemorySource(Source):
     A small array is copied; of a larger one, which is not, the content is hashed, and hashed again after a run.
     """
 
-    def __init__(self, array: ak.Array, metadata: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        array: ak.Array,
+        metadata: Mapping[str, Any] | None,
+        npartitions: int,
+        lost: frozenset[tuple[str, str]],
+    ) -> None:
         layout = array.layout
         columns = distinct(columns_of_form("", layout.form))
-        super().__init__(columns, [File(PATH, "", len(layout), edges=(0, len(layout)))], metadata=metadata)
+        files = [File(PATH, "", len(layout), edges=(0, len(layout)))]
+        super().__init__(columns, files, metadata=metadata, npartitions=npartitions, lost=lost)
         small = layout.nbytes <= SMALL
         self._form, length, buffers = ak.to_buffers(ak.to_packed(layout, highlevel=False) if small else layout)
         content = {name: fingerprint(part) for name, part in buffers.items()}
@@ -53,7 +63,7 @@ class MemorySource(Source):
         self._buffers: dict[str, Any] = {} if small else dict(buffers)
         self._content = {} if small else content
         if not small:  # another array with the same content may change without this one
-            self.run = " ".join(str(part.ctypes.data) for part in buffers.values())
+            self.token = " ".join(str(part.ctypes.data) for part in buffers.values())
 
     def unchanged(self, names: Iterable[str]) -> None:
         if not self._buffers:
@@ -78,7 +88,7 @@ class MemorySource(Source):
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_buffers": {}, "_content": {}}  # elsewhere nobody changes it
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}

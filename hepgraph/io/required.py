@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -15,7 +15,7 @@ from hepgraph.errors import DamagedFileError, MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.consistency import check_lengths
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.io.source import Column, Data, Need, Origin, Partition, Source, marked
+from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition, Source, marked
 
 Array = np.ndarray[Any, Any]
 
@@ -141,8 +141,16 @@ class Loaded:
     reading took, and `failure` an error of it, whatever became of that.
     """
 
-    def __init__(self, main: Origin, partition: Partition, needs: Needs, on_demand: bool = False) -> None:
+    def __init__(
+        self,
+        main: Origin,
+        partition: Partition,
+        needs: Needs,
+        access: Access | None = None,
+        on_demand: bool = False,
+    ) -> None:
         self.main, self.partition, self.on_demand = main, partition, on_demand
+        self.access = access or main.access
         self.data: dict[Origin, dict[str, Data]] = {}
         self.numbers: Array | None = None  # of the entries in the file, where they are not one after the other
         self.seconds = 0.0
@@ -160,7 +168,7 @@ class Loaded:
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             try:
                 if wanted and origin == self.main:
-                    have |= origin.source.fetch(self.partition, wanted, alive, have)
+                    have |= origin.source.fetch(self.partition, wanted, replace(self.access, alive=alive, known=have))
                     if alive is not None:
                         self._alive |= dict.fromkeys(wanted, alive)
                 elif wanted:

@@ -51,6 +51,4 @@ def open_root(
     same_kind([path for path, _ in places], [ntuple for ntuple, _, _ in found])
     columns, kept = agreed([(columns, file) for _, columns, file in found])
     kind = RNTupleSource if found[0][0] else RootSource
-    source = kind(columns, kept, step_size, metadata)
-    source.storage_options = dict(storage_options or {})
-    return source
+    return kind(columns, kept, step_size, metadata, storage_options)

@@ -7,9 +7,7 @@ that a file does not have is an error that names both.
 
 from __future__ import annotations
 
-import copy
 import hashlib
-import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -18,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
-from numbers import Real
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from hepgraph.arguments import check_step_size, parse_bytes
 from hepgraph.errors import (
     ChangedFileError,
     DamagedFileError,
@@ -277,32 +275,55 @@ def reads() -> Iterator[list[Reading]]:
 class Caching(Protocol):
     """A cache between a source and those who read from it."""
 
-    def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        """The result of `source.read`."""
+    def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
+        """The result of reading it from the source."""
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
         """Whether all of it is likely to be there."""
 
 
+@dataclass(frozen=True, eq=False)
+class Access:
+    """How a dataset is read: through a cache of columns, and with how much memory, where that is limited.
+
+    `entries`: at most in a range, where the user says nothing of them; `shared`: bytes at most that are kept of what
+    several ranges have a part of. Of one range: nobody looks at values of entries that are not `alive`, which may be
+    any, in lists that fit; `known` are other columns of it, which were read before.
+    """
+
+    cache: Caching | None = None
+    entries: int | None = None
+    shared: int | None = None
+    alive: Any = None
+    known: Mapping[str, Data] = field(default_factory=dict)
+
+    def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
+        """Whether the columns of a range are likely to be in the cache."""
+        return self.cache is not None and self.cache.holds(source, partition, needs)
+
+
+USUAL = Access()
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Source(ABC):
-    """A dataset: files of one format with the same columns."""
+    """A dataset: files of one format with the same columns. It is a value: whatever is said of a run goes to a read."""
 
     columns: dict[str, Column]
     files: tuple[File, ...]
     step_size: int | str | None  # None: about `usual_step` entries, cut where clusters end
-    usual_step = STEP_SIZE
-    npartitions: int | None
-    most_entries: int | None = None  # in a range, where the user says nothing: for the sake of memory
-    most_shared: int | None = None  # bytes kept of what several ranges have a part of, likewise
-    run: str = ""  # the run that this source is for alone, which may set the two above
     metadata: dict[str, Any]
-    absent: tuple[Absent, ...] = ()
-    cache: Caching | None = None  # what keeps columns that were read
-    lost: frozenset[tuple[str, str]] = frozenset()  # references whose indices count in lists that are not here any more
+    storage_options: dict[str, Any]
+    absent: tuple[Absent, ...]
+    npartitions: int | None
+    lost: frozenset[tuple[str, str]]  # references whose indices count in lists that are not here any more
+    _places: dict[tuple[str, str], File]
+    usual_step = STEP_SIZE
+    token = ""  # tells it from another one with the same content
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
     ties = False  # whether lists are read by what `counts` names, which then cannot be wrong; else it is but a name
-    skips = False  # whether `read_where` reads less than `read`
+    skips = False  # whether `read` reads less where entries are not alive
 
     def __init__(
         self,
@@ -310,46 +331,39 @@ class Source(ABC):
         files: Iterable[File],
         step_size: int | str | None = None,
         metadata: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        absent: Iterable[Absent] = (),
+        npartitions: int | None = None,
+        lost: frozenset[tuple[str, str]] = frozenset(),
     ) -> None:
-        self.columns = {column.name: column for column in columns}
-        self.files = tuple(files)
-        self.step_size = check_step_size(step_size)
-        self.npartitions = None
         if not isinstance(metadata, Mapping | None):
             raise TypeError(f"metadata must be a dict, not {metadata!r}")
-        self.metadata = dict(metadata or {})
-        self._places = {(path, file.tree): file for file in self.files for path in (*file.replicas, file.path)}
+        files = tuple(files)
+        vars(self).update(
+            columns={column.name: column for column in columns},
+            files=files,
+            step_size=check_step_size(step_size),
+            metadata=dict(metadata or {}),
+            storage_options=dict(storage_options or {}),
+            absent=tuple(absent),
+            npartitions=npartitions,
+            lost=lost,
+            _places={(path, file.tree): file for file in files for path in (*file.replicas, file.path)},
+        )
 
     @abstractmethod
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        """The needed columns of one partition.
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """The needed columns of one partition; the cache is not looked at.
 
         Raises MissingColumnError, DisagreementError or DamagedFileError, each naming file and column.
         """
 
     def may_skip(self, column: Column) -> bool:
-        """Whether `read_where` may leave out something of a column."""
+        """Whether `read` may leave out something of a column where entries are not alive."""
         return False
 
-    def read_where(
-        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
-    ) -> dict[str, Data]:
-        """`read`, where nobody looks at values of entries that are not `alive`: these may be any, in lists that fit.
-
-        `known` are other columns of the same range, which were read before.
-        """
-        return self.read(partition, needs)
-
-    def fetch(
-        self,
-        partition: Partition,
-        needs: Mapping[str, Need],
-        alive: Any = None,
-        known: Mapping[str, Data] | None = None,
-    ) -> dict[str, Data]:
-        """`read`, from the next replica where a file cannot be read; checks that all entries came.
-
-        With `alive`, a boolean for each entry, or `known`, columns that were read before, it is `read_where`.
+    def fetch(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """`read`, through the cache, and from the next replica where a file cannot be read; checks that all is there.
 
         An error carries `read_from`, the path, which tells it from errors of the user's code.
         """
@@ -358,11 +372,10 @@ class Source(ABC):
         for path in in_turn((partition.path, *(file.replicas if file else ()))):
             place = replace(partition, path=path)
             try:
-                if self.cache is not None:
-                    found = self.cache.fetch(self, place, needs)
+                if access.cache is not None:
+                    found = access.cache.fetch(self, place, needs, access)
                 else:
-                    late = alive is not None or known
-                    found = self.read_where(place, needs, alive, known) if late else self.read(place, needs)
+                    found = self.read(place, needs, access)
                 _check_entries(place, needs, found)
             except (MissingColumnError, DisagreementError):
                 raise
@@ -376,7 +389,7 @@ class Source(ABC):
         raise worst(failures)
 
     def ahead(  # noqa: B027
-        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
     ) -> None:
         """A hint that this range, as it is `trimmed` by these cuts, will soon be fetched; never raises."""
 
@@ -427,15 +440,15 @@ class Source(ABC):
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         return f"{self.files[0].path}{more}"
 
-    def partitions(self, needed: Collection[str] | None = None) -> tuple[Partition, ...]:
+    def partitions(self, needed: Collection[str] | None = None, access: Access = USUAL) -> tuple[Partition, ...]:
         """The ranges to run over: `npartitions` equal ones, or by `step_size` in entries or bytes of `needed` columns.
 
         A range never spans two files. A source without entries has one empty partition, so that results exist.
         """
         if self.npartitions is not None:
             return self._equal_parts(self.npartitions)
-        step = self._entries_per_step(self.columns if needed is None else needed)
-        return tuple(self._ranges(lambda file, _: self.cuts(file, step))) or self._empty()
+        step = self._entries_per_step(self.columns if needed is None else needed, access.entries)
+        return tuple(self._ranges(lambda file, _: self.cuts(file, step, access.entries is not None))) or self._empty()
 
     def _ranges(self, cuts: Callable[[File, int], Iterable[int]]) -> list[Partition]:
         """The ranges between the cuts of each file, given it and the number of entries before it."""
@@ -447,8 +460,8 @@ class Source(ABC):
             first += file.wanted
         return found
 
-    def cuts(self, file: File, step: int) -> list[int]:
-        """Where the entries of a file are cut into ranges of about a step, from 0 to all of them.
+    def cuts(self, file: File, step: int, at_most: bool = False) -> list[int]:
+        """Where the entries of a file are cut into ranges of about, or at most, a step, from 0 to all of them.
 
         Row groups are not cut without need, nor are clusters unless the user said how many entries or bytes are wanted:
         small ones go together up to a step, large ones are cut into equal pieces.
@@ -460,21 +473,18 @@ class Source(ABC):
         for start, stop in pairwise(file.edges if len(file.edges) > 1 else (0, file.wanted)):
             if start > found[-1] and stop - found[-1] > step:
                 found.append(start)
-            pieces = -(-(stop - start) // step) if self.most_entries else round((stop - start) / step)
+            pieces = -(-(stop - start) // step) if at_most else round((stop - start) / step)
             if pieces > 1:
                 found += [start + (stop - start) * i // pieces for i in range(1, pieces + 1)]
         return [*(edge for edge in found if edge < file.wanted), file.wanted] if file.wanted else [0]
 
     def repartition(self, npartitions: int | None = None, step_size: int | str | None = None) -> Source:
         """The same data in other ranges: about `npartitions` of them, or of `step_size` entries or bytes each."""
-        other = copy.copy(self)
-        if npartitions is not None:
-            if npartitions < 1:
-                raise ValueError(f"npartitions must be at least 1, not {npartitions}")
-            other.npartitions = npartitions
-        else:
-            other.npartitions = None
-            other.step_size = check_step_size(self.step_size if step_size is None else step_size)
+        if npartitions is not None and npartitions < 1:
+            raise ValueError(f"npartitions must be at least 1, not {npartitions}")
+        step_size = self.step_size if step_size is None or npartitions is not None else check_step_size(step_size)
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), npartitions=npartitions, step_size=step_size)
         return other
 
     def check(self, needed: Iterable[str]) -> None:
@@ -513,40 +523,14 @@ class Source(ABC):
                 found.append(Partition(path, tree, self.entries, self.entries, self.entries))
         return tuple(found) or self._empty()
 
-    def _entries_per_step(self, needed: Iterable[str]) -> int:
+    def _entries_per_step(self, needed: Iterable[str], most: int | None) -> int:
         if self.step_size is None:
-            return min(self.usual_step, self.most_entries or self.usual_step)
+            return min(self.usual_step, most or self.usual_step)
         if isinstance(self.step_size, int):
             return self.step_size
         total = sum(self.columns[name].memory for name in needed if name in self.columns)
         per_entry = max(total / max(self.entries, 1), 1.0)
         return max(1, int(parse_bytes(self.step_size) / per_entry))
-
-
-def check_step_size(step_size: int | str | None) -> int | str | None:
-    """`step_size` if it is a positive number of entries, an amount of memory or None; raises ValueError otherwise."""
-    if step_size is None:
-        return None
-    if isinstance(step_size, str):
-        parse_bytes(step_size)
-    elif isinstance(step_size, bool) or not isinstance(step_size, int | np.integer) or step_size < 1:
-        raise ValueError(f"step_size must be a positive number of entries or an amount like '50 MB', not {step_size!r}")
-    return step_size if isinstance(step_size, str) else int(step_size)
-
-
-def parse_bytes(amount: Any) -> int:
-    """The number of bytes in an amount of memory, or that number itself. Raises ValueError for anything else.
-
-    >>> parse_bytes("50 MB"), parse_bytes("1.5 GiB"), parse_bytes("100kB"), parse_bytes(1e9)
-    (50000000, 1610612736, 100000, 1000000000)
-    """
-    if isinstance(amount, Real) and not isinstance(amount, bool) and 0 < float(amount) < float("inf"):
-        return int(float(amount))
-    units = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?i?)b\s*", amount.lower()) if isinstance(amount, str) else None
-    if match is None or float(match[1]) <= 0:
-        raise ValueError(f"{amount!r} is not an amount of memory; write for example '50 MB' or '1.5 GiB'")
-    return int(float(match[1]) * units[match[2]])
 
 
 _broken: dict[str, float] = {}  # the paths that could not be read from, and when that was
@@ -586,14 +570,15 @@ def _check_entries(partition: Partition, needs: Mapping[str, Need], found: Mappi
 
 @dataclass(frozen=True)
 class Origin:
-    """A source as part of a graph: equal if files (also those that are missing), ranges and metadata are."""
+    """A source as part of a graph, and how it is read: equal if files (also missing ones), ranges and metadata are."""
 
     source: Source = field(compare=False)
     key: str
+    access: Access = field(default=USUAL, compare=False)
 
     @classmethod
-    def of(cls, source: Source) -> Origin:
+    def of(cls, source: Source, access: Access = USUAL) -> Origin:
         """The origin of a source."""
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
-        settings = source.npartitions, source.step_size, source.metadata, source.absent, source.cache, source.run
-        return cls(source, hashlib.sha256(repr((type(source).__name__, files, *settings)).encode()).hexdigest())
+        settings = source.npartitions, source.step_size, source.metadata, source.absent, access.cache, source.token
+        return cls(source, hashlib.sha256(repr((type(source).__name__, files, *settings)).encode()).hexdigest(), access)

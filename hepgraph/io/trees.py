@@ -14,7 +14,7 @@ from hepgraph.errors import ChangedFileError, DamagedFileError, DisagreementErro
 from hepgraph.io.access.files import Options, edge, sniff
 from hepgraph.io.access.handles import Handles, settings_of
 from hepgraph.io.access.remote import met, system_options
-from hepgraph.io.source import Data, File, Need, Partition, Source
+from hepgraph.io.source import File, Partition, Source
 
 T = TypeVar("T")
 
@@ -144,12 +144,7 @@ def each(work: Callable[[T], Any], items: Sequence[T], most: int = 8) -> list[An
 
 
 class UprootSource(Source):
-    """A dataset of trees whose metadata uproot reads; `read_where` is for each kind of them to define."""
-
-    storage_options: dict[str, Any]
-
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        return self.read_where(partition, needs, None)
+    """A dataset of trees whose metadata uproot reads."""
 
     def _same(self, partition: Partition, opened: Opened) -> None:
         self._unchanged(partition, opened.uuid, int(opened.tree.num_entries))

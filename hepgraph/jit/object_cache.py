@@ -15,7 +15,6 @@ from hepgraph.disk.files import sealed, unsealed
 from hepgraph.disk.folder import own_folder
 
 MAGIC = b"hepgraph object 1\n"
-MOST = 256 << 20  # bytes of objects that are kept
 _NAMES = re.compile(r".*\.o")
 
 
@@ -30,13 +29,13 @@ def key(*parts: str) -> str:
 
 def read(name: str) -> bytes | None:
     """The object of that name, if there is a sound one of the user's own."""
-    folder = own_folder("objects", MOST, _NAMES)
+    folder = own_folder("objects", _NAMES)
     content = None if folder is None else folder.content(os.path.join(folder.directory, f"{name}.o"))
     return None if content is None else unsealed(MAGIC, name, bytes(content))
 
 
 def write(name: str, data: bytes) -> None:
     """Keeps an object; others never see half of it."""
-    folder = own_folder("objects", MOST, _NAMES)
+    folder = own_folder("objects", _NAMES)
     if folder is not None:
         folder.write(folder.directory, f"{name}.o", sealed(MAGIC, name, data))

@@ -19,11 +19,11 @@ from hepgraph.graph.node import Item, Node, Space
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.kernel.types import known_type, stored_type
 from hepgraph.kernel.writer import BOOL, INT, StackSlot
+from hepgraph.limits import limits
 
 _AS_THEY_ARE = frozenset(
     {"load", "index", "load_valid", "list_valid", "output", "output_valid", "full", "literal", "call"}
 )
-_FIRST = 1024  # room at first
 
 
 class OutputValues(dict[Item, Any]):
@@ -72,7 +72,7 @@ def write_append(e: Any, item: Item, env: Any) -> None:
 
 def _append(e: Any, dtype: np.dtype[Any]) -> str:
     e.declare("declare ptr @realloc(ptr, i64)")
-    grow = e.functions.setdefault(_GROW.replace("FIRST", str(_FIRST)), f"grow{len(e.functions)}")
+    grow = e.functions.setdefault(_GROW.replace("FIRST", str(limits().room)), f"grow{len(e.functions)}")
     text = _APPEND.replace("GROW", grow).replace("BYTES", str(dtype.itemsize)).replace("TYPE", stored_type(dtype))
     name: str = e.functions.setdefault(text, f"append{len(e.functions)}")
     return name

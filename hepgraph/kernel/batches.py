@@ -18,19 +18,18 @@ from hepgraph.graph.node import Node
 from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved
 from hepgraph.kernel.types import cast, constant
 from hepgraph.kernel.writer import FunctionText, StackSlot, checked
+from hepgraph.limits import limits
 
-BATCH = 256  # entries
-APART = BATCH + 8  # from one column of a batch to the next: not a power of two, which would crowd one part of the cache
+SPARE = 8  # entries between the columns of batches: powers of two apart, they would crowd one part of the cache
 COPIES = 4
 SMALL = 1 << 10  # bins of a histogram whose counts are kept in copies
 WIDE = 4  # values that are binned at a time
-MOST = 128  # fills of a kernel; the batches of more do not fit the caches, and take long to compile
 
 
 def batched(target: Target, fills: int) -> bool:
     """Whether the entries of one of so many fills are collected first; 32 bits must do for a bin, which all have."""
     every = all(axis.flow == (True, True) or (axis.kind == "category" and axis.flow[1]) for axis in target.axes)
-    return fills <= MOST and target.size < 2**31 and every and not target.average
+    return fills <= limits().batched and target.size < 2**31 and every and not target.average
 
 
 def copies(size: int, part: int) -> int:
@@ -62,7 +61,7 @@ class Batches:
     def column(self, e: Any, dtype: np.dtype[Any]) -> tuple[str, int, np.dtype[Any]]:
         """Room for the values of one axis, or weights: an argument, and where it begins."""
         at = self.sizes.get(dtype, 0)
-        self.sizes[dtype] = at + APART
+        self.sizes[dtype] = at + limits().batch + SPARE
         return e.slot(StackSlot("batch", None, dtype)), at, dtype
 
     def push(self, e: Any, target: Target, env: Any) -> None:
@@ -97,9 +96,9 @@ class Batches:
             self.once.append((count, call))
             return
         full, after = e.block("full"), e.block("after")
-        e.do(f"br i1 {e.emit(f'icmp eq i64 {more}, {BATCH}')}, label %{full}, label %{after}")
+        e.do(f"br i1 {e.emit(f'icmp eq i64 {more}, {limits().batch}')}, label %{full}, label %{after}")
         e.start(full)
-        e.do(f"{call}{BATCH})")
+        e.do(f"{call}{limits().batch})")
         e.do(f"store i64 0, ptr {count}")
         e.do(f"br label %{after}")
         e.start(after)
@@ -205,7 +204,7 @@ def _function(e: Any, target: Target) -> str:
     _add_up(f, target, weights, bins, (count, size), e.check)
     lines = [
         "entry:",
-        f"  %places = alloca [{BATCH} x i32], align 64",
+        f"  %places = alloca [{limits().batch} x i32], align 64",
         *f.top,
         "  %some = icmp sgt i64 %n, 0",
         "  br i1 %some, label %binning, label %done",

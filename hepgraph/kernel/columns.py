@@ -17,6 +17,7 @@ from hepgraph.io.required import Loaded
 from hepgraph.kernel.spaces import SPACE_RULES
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.within import within
+from hepgraph.limits import limits
 
 
 class Offsets:
@@ -166,9 +167,6 @@ def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]
     return frozenset(found)
 
 
-SPARSE = 0.5  # the share of a block's elements below which those that are wanted are evaluated apart
-
-
 class BlockStage:
     """The vectorised stage, block after block."""
 
@@ -212,7 +210,7 @@ class BlockStage:
             ends = np.cumsum(counts)
             at = np.repeat(begin - ends + counts, counts)
             at += np.arange(len(at))
-        return at if len(at) < SPARSE * (high - low) else None
+        return at if len(at) < limits().sparse * (high - low) else None
 
     def _value(self, item: Node, values: Mapping[Node, Any], at: Any, wanted: bool) -> Any:
         low, high = self.offsets.edges(as_space(item.space), self.start, self.stop)

@@ -32,8 +32,8 @@ from hepgraph.kernel.schedule_cache import compiled_once
 from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
+from hepgraph.limits import limits
 
-BLOCK = 16_384
 BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)
 MARK = -2  # the number of a result that is a mark
@@ -395,11 +395,12 @@ class Kernel:
         """Runs the loops block by block, for each of which some arguments move; gives 0 if nothing was wrong."""
         entries, first = loaded.entries(self.origin)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
-        marks = {slot.item: np.zeros(min(BLOCK, entries), np.bool_) for _, slot in moving if slot.kind == "mark"}
+        block = limits().block
+        marks = {slot.item: np.zeros(min(block, entries), np.bool_) for _, slot in moving if slot.kind == "mark"}
         addresses = arguments.table.ctypes.data, arguments.slots.ctypes.data
         status = 0
-        for start in range(0, entries if self._native is not None else 0, BLOCK):
-            stop = min(start + BLOCK, entries)
+        for start in range(0, entries if self._native is not None else 0, block):
+            stop = min(start + block, entries)
             stage.move(start, stop)
             for k, slot in moving:
                 if slot.kind == "spare":

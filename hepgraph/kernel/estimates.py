@@ -13,13 +13,11 @@ from hepgraph.graph.kinds import SPACES
 from hepgraph.graph.node import Item, Node, Space, ancestors, as_space
 from hepgraph.graph.ops import OPS
 from hepgraph.kernel.tree import Action, If, LoopNeed
+from hepgraph.limits import limits
 
 if TYPE_CHECKING:
     from hepgraph.kernel.schedule import Scheduler
 
-LENGTH = 3.0  # of a list that nothing is known of
-PASSING = 0.5  # the share of a list that passes a mask
-FOUND = 0.9  # the share of events in which there is a best element, where one is looked for
 LOOP = 2.0  # what a step of a loop costs
 
 
@@ -44,7 +42,7 @@ class Estimates:
         parts = [self.length(part) / max(above, 1e-9) for part in s.args if isinstance(part, Space)]
         match s.kind:
             case "filter":
-                own = PASSING * parts[0] if parts else LENGTH
+                own = limits().passing * parts[0] if parts else limits().length
             case "comb":
                 own, n = 1.0, int(s.param[0])
                 for k in range(n):
@@ -58,7 +56,7 @@ class Estimates:
             case "one":
                 own = 1.0
             case _:
-                own = parts[0] if parts else LENGTH
+                own = parts[0] if parts else limits().length
         return above * own
 
     def work(self, nodes: Iterable[Node], known: set[Item] | None = None) -> float:
@@ -99,7 +97,7 @@ class Estimates:
         They must cost less, where nobody asks for them, than loops of their own where somebody does. What is `paid`
         costs nothing.
         """
-        often = FOUND if mask.op == "defined" else PASSING
+        often = limits().found if mask.op == "defined" else limits().passing
         loops: dict[Space, set[Node]] = {}
         for action in actions:
             loops.setdefault(_unfiltered(action.space), set()).update(self.masks(action))

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from hepgraph.graph.node import Node, node
 from hepgraph.kernel.spaces import Needs, Way
 from hepgraph.kernel.tree import Action, If, LoopNeed
+from hepgraph.limits import limits
 
 if TYPE_CHECKING:
     from hepgraph.kernel.schedule import Scheduler
 
 Routed = tuple[Action, Way]  # an action, and the way that is left to it
-WORTH = 4.0  # times its own operations, what a disjunction must save
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _either(
     tested = frozenset().union(*terms)
     if len({mask.space for mask in tested}) > 1:
         return None
-    if sum(g.estimates.price(need) for need in shared - made) < WORTH * g.estimates.work(tested):
+    if sum(g.estimates.price(need) for need in shared - made) < limits().worth * g.estimates.work(tested):
         return None
     return _Either(_disjunction(g, terms), tested, max(chosen, key=ranks.__getitem__))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
-from hepgraph.kernel.batches import BATCH, Batches, Push
+from hepgraph.kernel.batches import Batches, Push
 from hepgraph.kernel.deferred import LoopFunction
 from hepgraph.kernel.reductions import combined, start_value, stored
 from hepgraph.kernel.sorting import sort_function
@@ -38,8 +38,8 @@ from hepgraph.kernel.tree import (
 from hepgraph.kernel.types import cast, llvm_type, stored_type
 from hepgraph.kernel.values import Values
 from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Winner
+from hepgraph.limits import limits
 
-GUESS = 12  # operations that are done sooner than a branch is taken that was guessed wrong
 COLLECTED = 3  # what it takes to collect an entry
 
 
@@ -97,7 +97,7 @@ class Lowered(Values):
         at = self.emit(f"load i64, ptr {i}")
         self.do(f"br i1 {self.emit(f'icmp slt i64 {at}, {high}')}, label %{body}, label %{done}")
         self.start(body)
-        limit = self.emit(f"add nsw i64 {at}, {BATCH}")
+        limit = self.emit(f"add nsw i64 {at}, {limits().batch}")
         near = self.emit(f"icmp slt i64 {high}, {limit}")
         end = self.emit(f"select i1 {near}, i64 {high}, i64 {limit}")
         self.range(at, end, inside, self.vector_loop() if together else "")
@@ -142,7 +142,7 @@ class Lowered(Values):
                 case _:
                     return False
             cost += sum(self.cost(node) for node in nodes)
-            if cost > GUESS or not all(self.at_hand(node, own) for node in nodes):
+            if cost > limits().guess or not all(self.at_hand(node, own) for node in nodes):
                 return False
         return True
 
@@ -424,7 +424,9 @@ def _side_by_side(loop: Loop, targets: Sequence[Any]) -> bool:
             return False
         nodes += step.uses
     made = [item for item in ordered(nodes) if isinstance(item, Node)]
-    return len(made) <= GUESS and all(x.op in _SIMPLE and x.dtype.kind in "fb" for x in made if x.op != "literal")
+    return len(made) <= limits().guess and all(
+        x.op in _SIMPLE and x.dtype.kind in "fb" for x in made if x.op != "literal"
+    )
 
 
 _SIMPLE = frozenset({

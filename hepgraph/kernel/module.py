@@ -8,8 +8,8 @@ from typing import Any
 from hepgraph.kernel.deferred import LoopFunction
 from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.writer import Shared
+from hepgraph.limits import limits
 
-STEP = 2048  # events that one function sees before the next one does: few enough that their columns stay in the cache
 EARLY, LATE = "early", "kernel"  # what is called before transcendental functions are evaluated, and after
 
 
@@ -55,7 +55,7 @@ def _called(name: str, shared: Shared, calls: Sequence[str], marked: Sequence[st
     for k, argument in enumerate(shared.slots.values()):
         pointers.append(f"  %q{k} = getelementptr ptr, ptr %table, i64 {k}")
         pointers.append(f"  {argument} = load ptr, ptr %q{k}")
-    step = f"  %limit = add nsw i64 %from, {STEP}" if len(calls) > 1 else "  %limit = add nsw i64 %stop, 0"
+    step = f"  %limit = add nsw i64 %from, {limits().step}" if len(calls) > 1 else "  %limit = add nsw i64 %stop, 0"
     return [
         f"define i32 @{name}(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {{",
         "entry:",

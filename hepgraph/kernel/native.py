@@ -10,6 +10,7 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from hepgraph.jit import compiler
+from hepgraph.limits import limits
 
 _lock = threading.Lock()
 _known: weakref.WeakValueDictionary[str, Native] = weakref.WeakValueDictionary()
@@ -17,7 +18,6 @@ compiled = 0  # how many modules this process gave to LLVM; tests count them
 loaded = 0  # and how many came from disk
 
 
-LEVEL = 2  # how much LLVM optimises
 LARGE = 4000  # lines of text, of which LLVM optimises less: half the time, for code that runs some 10 % longer
 # what is done at level 1: the passes that matter here, once, where LLVM's own level 1 makes many of them several times
 QUICK = ("always_inliner", "sroa", "simplify_cfg", "instruction_combine", "loop_rotate", "simplify_cfg")
@@ -43,7 +43,8 @@ def optimised(text: str, level: int = 2) -> Any:
 
 def level_of(text: str) -> int:
     """How much LLVM optimises a text."""
-    return LEVEL if text.count("\n") < LARGE else min(LEVEL, 1)
+    level = limits().level
+    return level if text.count("\n") < LARGE else min(level, 1)
 
 
 def native(text: str, level: int | None = None) -> Native:

@@ -18,8 +18,7 @@ from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.io.memory import MemorySource
 from hepgraph.kernel.arrays import as_it_is, place_of
 from hepgraph.kernel.output import Compiled, Output
-
-KEPT = 16  # kernels
+from hepgraph.limits import limits
 
 Outputs = Sequence[Output | str]
 
@@ -42,7 +41,7 @@ def compiled_once(origin: Any, outputs: Outputs, make: Callable[[], Compiled]) -
     exact = _key_of(outputs, lambda item: item)
     if exact is None:
         return make()
-    exact = (origin, bool(os.environ.get("HEPGRAPH_KERNEL_CHECK")), exact)
+    exact = (origin, _settings(), exact)
     found = _looked_up(_same, exact)
     if found is not None:
         return found.compiled
@@ -57,6 +56,11 @@ def compiled_once(origin: Any, outputs: Outputs, make: Callable[[], Compiled]) -
     return kept.compiled
 
 
+def _settings() -> Hashable:
+    """What the text of a kernel depends on beside the graph."""
+    return bool(os.environ.get("HEPGRAPH_KERNEL_CHECK")), limits()
+
+
 def _looked_up(kept: OrderedDict[Hashable, _Kept], key: Hashable) -> _Kept | None:
     with _lock:
         if key in kept:
@@ -67,7 +71,7 @@ def _looked_up(kept: OrderedDict[Hashable, _Kept], key: Hashable) -> _Kept | Non
 def _keep(kept: OrderedDict[Hashable, _Kept], key: Hashable, value: _Kept) -> None:
     with _lock:
         kept[key] = value
-        while len(kept) > KEPT:
+        while len(kept) > limits().kept:
             kept.popitem(last=False)
 
 
@@ -126,7 +130,7 @@ def _rows(origin: Any, outputs: Outputs, order: Sequence[Item]) -> Hashable | No
         else:
             rows.append((type(item), item.kind, below, param))
     key = _key_of(outputs, number.__getitem__)
-    return bool(os.environ.get("HEPGRAPH_KERNEL_CHECK")), key, tuple(rows)
+    return _settings(), key, tuple(rows)
 
 
 def _moved(kept: _Kept, origin: Any, outputs: Outputs, order: Iterable[Item]) -> Compiled | None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from hepgraph.graph.node import Item, Node, ordered
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.tree import Action, LoopNeed
+from hepgraph.limits import limits
 
-BUDGET = 1000  # values and fills in one function, which are some four lines each
 FILL = 4  # what a fill counts for
 
 
@@ -23,7 +23,7 @@ def split(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]
         size = _size(scheduler, group)
         if not groups or size > room:
             groups.append([])
-            room = BUDGET
+            room = limits().budget
         groups[-1] += group
         room -= size
     return groups

@@ -24,19 +24,19 @@ from hepgraph.graph.ops import is_numpys, names_of
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
-from hepgraph.lazy.collection import DaskCollection
 from hepgraph.lazy.rules import Rules
+from hepgraph.lazy.running import HOOKS as HOOKS
+from hepgraph.lazy.running import Runnable
 from hepgraph.lazy.typed import NO_LAYOUT, LazyArrayType, LazyType, Listed
 
-# filled in by the modules above: functions of awkward, methods and properties of records, ways to compute
+# filled in by the modules above: functions of awkward, methods and properties of records
 FUNCTIONS = Rules("ak", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
 NUMPY_FUNCTIONS = Rules("numpy", lambda function, args, kwargs: HOOKS["opaque"](function, args, kwargs))
 UFUNCS: dict[str, Callable[..., Any]] = {}
 ATTRIBUTES: dict[str, Callable[[Lazy, str], Any]] = {}
-HOOKS: dict[str, Callable[..., Any]] = {}
 
 
-class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
+class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
     """An awkward array that is not there yet: what is done to it is recorded, and runs on `.compute()`.
 
     >>> import hepgraph as hg, awkward as ak
@@ -314,49 +314,6 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
 
     cpp_type = numba_type
 
-    # computing
-
-    def compute(self, **options: Any) -> Any:
-        """The array, computed: an `ak.Array`, or a number for a reduction over everything; see `hg.compute`."""
-        return HOOKS["compute"](self, **options)
-
-    def persist(self, **options: Any) -> Any:
-        """The array, computed and kept in memory, as a lazy array that needs no file."""
-        return HOOKS["persist"](self, **options)
-
-    def head(self, n: int = 5) -> Any:
-        """The first n rows of the first partition, computed; reads no other."""
-        return HOOKS["head"](self, n)
-
-    def visualize(self, filename: str | None = None) -> Any:
-        """The graph as a picture: an SVG file, or what a notebook shows."""
-        return HOOKS["visualize"](self, filename)
-
-    def repartition(self, npartitions: int | None = None, *, step_size: int | str | None = None) -> Lazy:
-        """The same array in other ranges."""
-        return HOOKS["repartition"](self, npartitions, step_size)  # type: ignore[no-any-return]
-
-    # with dask's collections
-
-    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
-        return HOOKS["graph_of"](self)  # type: ignore[no-any-return]
-
-    def to_delayed(self) -> list[Any]:
-        """The array as one `dask.delayed` value for each of its partitions, each an awkward array."""
-        return HOOKS["to_delayed"](self)  # type: ignore[no-any-return]
-
-    def to_dask_array(self) -> Any:
-        """The numbers of a flat array as a `dask.array`; chunks are partitions, of unknown length after a cut."""
-        return HOOKS["to_dask_array"](self)
-
-    def to_dask_bag(self) -> Any:
-        """The array as a `dask.bag` of Python objects, one for each row."""
-        return HOOKS["to_dask_bag"](self)
-
-    def to_dask_dataframe(self) -> Any:
-        """An array of flat records as a `dask.dataframe`, with a column for each field."""
-        return HOOKS["to_dask_dataframe"](self)
-
     # showing, copying, pickling
 
     def __str__(self) -> str:
@@ -386,7 +343,15 @@ class Lazy(DaskCollection, ak.Array, metaclass=Listed):  # type: ignore[misc]
         return {"text/plain": repr(self), "text/html": self._repr_html_()}
 
     def show(self, *args: Any, **kwargs: Any) -> None:
-        """Prints the first rows."""
+        """Prints the first rows.
+
+        Parameters
+        ----------
+        *args : Any
+            Arguments of `ak.Array.show`.
+        **kwargs : Any
+            Arguments of `ak.Array.show`, by name.
+        """
         self.head().show(*args, **kwargs)
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -9,8 +9,23 @@ from typing import Any
 class DaskCollection:
     """The protocol of dask, for what says its `_dask_graph()`: a graph that is final, and the key of the result."""
 
-    def _dask_graph(self) -> tuple[dict[Any, Any], str]:
+    def _dask_graph(self, **options: Any) -> tuple[dict[Any, Any], str]:
         raise NotImplementedError
+
+    def to_dask(self, **options: Any) -> Computed:
+        """The same as a collection of dask, for which options of `hg.compute` are given.
+
+        Parameters
+        ----------
+        **options : Any
+            Arguments of `hg.compute`, by name.
+
+        Returns
+        -------
+        Computed
+            The collection; `dask.compute` and `.compute()` give its result.
+        """
+        return Computed(*self._dask_graph(**options))
 
     def __dask_graph__(self) -> Any:
         return self._dask_graph()[0]
@@ -39,12 +54,12 @@ class DaskCollection:
 
 
 class Computed(DaskCollection):
-    """A persisted lazy thing (`dask.persist`): a result that lies on the workers; `.compute()` gets it."""
+    """A graph that is fixed: of `to_dask`, or of a result that lies on the workers (`dask.persist`)."""
 
     def __init__(self, graph: Any, key: str) -> None:
         self._graph, self._key = graph, key
 
-    def _dask_graph(self) -> tuple[Any, str]:
+    def _dask_graph(self, **options: Any) -> tuple[Any, str]:
         return self._graph, self._key
 
     @classmethod

@@ -213,16 +213,18 @@ def map_partitions(
 
     Parameters
     ----------
-    function
-        Returns one entry for each row, as an awkward or NumPy array (or a dict of such).
-    *args, **kwargs
-        What it is called with: lazy arrays, and anything else.
-    meta
-        An array like its result. Without it, the function is tried on three rows of empty lists and zeros.
-    setup
-        A function without arguments that makes what cannot be sent to other processes: a session of onnxruntime, the
+    function : callable
+        Function that returns one entry for each row, as an awkward or NumPy array (or a dict of such).
+    *args : Any
+        Its arguments: lazy arrays, and anything else.
+    meta : array-like, default None
+        Array like its result. Without it, the function is tried on three rows of empty lists and zeros.
+    setup : callable, default None
+        Function without arguments that makes what cannot be sent to other processes: a session of onnxruntime, the
         corrections of correctionlib, a connection. It is called once in each process, and `function` gets what it
         returned as its first argument, before the others.
+    **kwargs : Any
+        Its arguments by name.
 
     Returns
     -------

@@ -129,10 +129,10 @@ def lookup(table: Any, *index: Any) -> Any:
 
     Parameters
     ----------
-    table
-        A NumPy array, an awkward array without lists of different lengths, or a list: one for the whole dataset.
-    *index
-        An array of integers for each dimension of the table; numbers per event go with those of its jets.
+    table : array-like
+        NumPy array, awkward array without lists of different lengths, or list: one for the whole dataset.
+    *index : array of int
+        Array of integers for each dimension of the table; numbers per event go with those of its jets.
 
     Returns
     -------

@@ -24,13 +24,12 @@ from hepgraph.graph.node import Item, Node, ordered, space
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.access.files import is_remote
 from hepgraph.io.required import Loaded, Needs, needs_of
-from hepgraph.io.source import Column, Data, Need, Origin, Partition
+from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition
+from hepgraph.limits import limits
 from hepgraph.plan.pushdown import early_masks
 
 Array = np.ndarray[Any, Any]
 
-BLOCK, BLOCKS = 512, 8  # events that stand for a basket, and how many such are looked at before a whole range is
-LEAST_BYTES = 1 << 20  # on disk, of what a range needs, for masks of lists to be tried: that takes a millisecond or two
 LEAST_SAVABLE = 0.5  # of the bytes, that must not be the masks' own, for masks of lists to be tried
 LEAST_GAIN = 0.25  # of the bytes, that must have been saved for the next range to be read late
 OPERATIONS = 4  # in masks of lists, for each column that may be left out
@@ -94,14 +93,14 @@ class Turns:
 class Late:
     """How the ranges of one pass are loaded, in one process."""
 
-    def __init__(self, origin: Origin, wants: Sequence[Item], needs: Needs) -> None:
-        self._origin, self._needs = origin, needs
+    def __init__(self, origin: Origin, wants: Sequence[Item], needs: Needs, access: Access | None = None) -> None:
+        self._origin, self._needs, self._access = origin, needs, access or origin.access
         self._columns = needs[origin]
         self._bytes = self._bytes_of(self._columns)
         self.flat = self.lists = None
         self.turns = Turns()
         source = origin.source
-        if source.skips and source.cache is None and any(map(self._savable, self._columns)):
+        if limits().late and source.skips and self._access.cache is None and any(map(self._savable, self._columns)):
             flat, lists = early_masks(origin, wants)
             self.flat = self._flat(flat) if flat else None
             self.lists = self._lists(lists) if lists else None
@@ -120,8 +119,8 @@ class Late:
         """The needed columns of a range; values are zeros where they were not read, as no event passes there."""
         turn = self.turns.take(part) if self.lists is not None and self._is_long(part) else Turn.NO
         if self.flat is None and turn is Turn.NO:
-            return Loaded(self._origin, part, self._needs)
-        loaded = Loaded(self._origin, part, {})
+            return Loaded(self._origin, part, self._needs, self._access)
+        loaded = Loaded(self._origin, part, {}, self._access)
         alive = np.ones(len(part), np.bool_)
         if self.flat is not None:
             loaded.add(self.flat.needs)
@@ -182,7 +181,7 @@ class Late:
 
     def _is_long(self, part: Partition) -> bool:
         """Whether a range has enough bytes for masks of lists to be tried."""
-        return self._share(part) >= LEAST_BYTES
+        return self._share(part) >= limits().late_least
 
     def _saved(self, loaded: Loaded) -> float:
         """The part of the bytes of a range that was not read."""
@@ -192,9 +191,10 @@ class Late:
     def _promising(self, loaded: Loaded, stage: ReadStage, alive: Array) -> bool:
         """Whether there is a stretch of events in which none passes, as far as some of the events tell."""
         size = len(loaded.partition)
-        if size <= 2 * BLOCK * BLOCKS:
+        block, many = limits().late_block, limits().late_blocks
+        if size <= 2 * block * many:
             return True
-        blocks = [(start, start + BLOCK) for start in np.linspace(0, size - BLOCK, BLOCKS, dtype=np.int64).tolist()]
+        blocks = [(start, start + block) for start in np.linspace(0, size - block, many, dtype=np.int64).tolist()]
         inside = np.concatenate([alive[start:stop] for start, stop in blocks])
         passing = _passing(excerpt(loaded, stage.needs, blocks), stage.masks, inside)
         return _empty(passing) >= LEAST_GAIN
@@ -217,10 +217,11 @@ def _passing(loaded: Loaded, masks: Sequence[Node], alive: Array) -> Array:
 
 def _empty(alive: Array) -> float:
     """The share of stretches of events in which none is alive."""
-    whole = len(alive) // BLOCK * BLOCK
+    block = limits().late_block
+    whole = len(alive) // block * block
     if not whole:
         return float(not alive.any())
-    return float(np.mean(~alive[:whole].reshape(-1, BLOCK).any(axis=1)))
+    return float(np.mean(~alive[:whole].reshape(-1, block).any(axis=1)))
 
 
 def excerpt(loaded: Loaded, needs: Needs, blocks: Sequence[tuple[int, int]]) -> Loaded:

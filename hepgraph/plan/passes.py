@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -25,10 +25,11 @@ from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.graph.ops import add_moments
 from hepgraph.graph.show import steps
 from hepgraph.io.required import Loaded, Needs, needs_of
-from hepgraph.io.source import Cut, Need, Origin, Partition, Source
+from hepgraph.io.source import Access, Cut, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import behaved
+from hepgraph.limits import limits
 from hepgraph.plan.late_materialisation import Late
 from hepgraph.plan.pushdown import cuts_of
 from hepgraph.plan.rows import Row
@@ -171,6 +172,13 @@ class AnyPass(Protocol):
     def origin(self) -> Origin:
         """The dataset."""
 
+    @property
+    def access(self) -> Access:
+        """How the dataset is read."""
+
+    def within(self, access: Access) -> AnyPass:
+        """The same results, read in another way."""
+
     def content(self) -> tuple[Any, ...]:
         """The content that the result of a range depends on (see `hepgraph.fingerprint`)."""
 
@@ -196,11 +204,31 @@ class _Nothing:
 
 @dataclass(frozen=True)
 class Pass:
-    """All results of one dataset."""
+    """All results of one dataset, or of some `ranges` of it alone; read as its origin says, unless `limited`."""
 
     origin: Origin
     sinks: tuple[Sink, ...]
     engine: str = "auto"
+    ranges: tuple[Partition, ...] | None = None
+    limited: Access | None = None
+
+    @property
+    def access(self) -> Access:
+        """How the dataset is read."""
+        return self.limited or self.origin.access
+
+    def over(self, ranges: tuple[Partition, ...]) -> Pass:
+        """The same results of some ranges alone."""
+        return self._changed(ranges=ranges)
+
+    def within(self, access: Access) -> Pass:
+        """The same results, read in another way."""
+        return self._changed(limited=access)
+
+    def _changed(self, **changes: Any) -> Pass:
+        other, known = replace(self, **changes), vars(self)
+        vars(other).update({name: known[name] for name in ("compiled", "_needs", "cuts", "_calls") if name in known})
+        return other
 
     @cached_property
     def compiled(self) -> Compiled:
@@ -247,12 +275,12 @@ class Pass:
     @cached_property
     def cuts(self) -> tuple[Cut, ...]:
         """The cuts that every event passes that has a part in any of the results."""
-        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics else ()
+        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics and limits().pushdown else ()
 
     @cached_property
     def late(self) -> Late:
         """Which masks are looked at first, and whether that has saved anything so far; it does not travel."""
-        return Late(self.origin, self.wants, self._needs)
+        return Late(self.origin, self.wants, self._needs, self.access)
 
     def columns(self) -> dict[str, Need]:
         """The columns of the dataset itself that are read."""
@@ -281,11 +309,11 @@ class Pass:
         self._check_calls()
         columns = self.columns()
         self.origin.source.check(columns)
-        return self.origin.source.partitions(list(columns))
+        return self.ranges or self.origin.source.partitions(list(columns), self.access)
 
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need."""
-        self.origin.source.ahead(partition, self.late.first(partition), self.cuts)
+        self.origin.source.ahead(partition, self.late.first(partition), self.cuts, self.access)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""
@@ -339,7 +367,7 @@ class Pass:
         return "pass", engine, [sink.content() for sink in self.sinks], known
 
     def __reduce__(self) -> Any:
-        return _thawed, (dumps((self.origin, self.sinks, self.engine)),)
+        return _thawed, (dumps((self.origin, self.sinks, self.engine, self.ranges, self.limited)),)
 
 
 _building = threading.Lock()

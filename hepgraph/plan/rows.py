@@ -8,7 +8,7 @@ from typing import Any
 
 from hepgraph.disk.plain import plain
 from hepgraph.io.required import Loaded
-from hepgraph.io.source import Partition
+from hepgraph.io.source import Absent, Partition
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
@@ -63,6 +63,12 @@ class Row:
             excluded=len(partition) - len(loaded.partition), cached=sum(data.cached for data in every),
             skipped=sum(data.skipped for data in every),
         )  # fmt: skip
+
+    @classmethod
+    def absent(cls, dataset: str, file: Absent) -> Row:
+        """The row of a file that could not be opened."""
+        return cls(dataset, file.path, 0, 0, 0, how="", status=SKIPPED, tries=file.tries, error=file.error,
+                   tree=file.tree)  # fmt: skip
 
     @property
     def range(self) -> str:

@@ -23,7 +23,7 @@ from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.io.required import Loaded
-from hepgraph.io.source import Partition
+from hepgraph.io.source import Access, Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import (
     CONTEXT,
@@ -88,10 +88,12 @@ class Referring:
 class Chunk(Referring):
     """One range of a dataset, evaluated as far as it is looked at."""
 
-    def __init__(self, events: Lazy, partition: Partition, serial: int | None = None) -> None:
+    def __init__(
+        self, events: Lazy, partition: Partition, serial: int | None = None, access: Access | None = None
+    ) -> None:
         self.events, self.partition = events, partition
         self.serial = new_serial() if serial is None else serial
-        self.columns = Loaded(events._origin, partition, {events._origin: {}}, on_demand=True)
+        self.columns = Loaded(events._origin, partition, {events._origin: {}}, access, on_demand=True)
         self.interpreter = _Evaluator(self.columns)
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}

@@ -15,9 +15,10 @@ import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
+from hepgraph.arguments import parse_bytes
 from hepgraph.errors import ProcessorError
 from hepgraph.hist.histogram import Hist, settled_part
-from hepgraph.io.source import STEP_SIZE, Origin, Partition, parse_bytes
+from hepgraph.io.source import STEP_SIZE, Access, Origin, Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import behaved, shown
 from hepgraph.lazy.call import mapped
@@ -52,13 +53,19 @@ class EagerPass:
 
     sinks = (EagerSink(),)
 
-    def __init__(self, events: Lazy, processor: Any, certain: frozenset[str] = frozenset()) -> None:
-        self.events, self.processor = events, processor
+    def __init__(
+        self, events: Lazy, processor: Any, certain: frozenset[str] = frozenset(), access: Access | None = None
+    ) -> None:
+        self.events, self.processor, self.access = events, processor, access or events._origin.access
         self.certain = certain  # the places of outputs that were seen to add up
         self._looking, self._looked = threading.Lock(), False
 
     def __reduce__(self) -> Any:
-        return EagerPass, (self.events, self.processor, self.certain)
+        return EagerPass, (self.events, self.processor, self.certain, self.access)
+
+    def within(self, access: Access) -> EagerPass:
+        """The same, read in another way."""
+        return EagerPass(self.events, self.processor, self.certain, access)
 
     @property
     def title(self) -> str:
@@ -88,7 +95,7 @@ class EagerPass:
         """
         source = self.events.source
         if source.npartitions is not None or not isinstance(source.step_size, str):
-            return source.partitions()
+            return source.partitions(access=self.access)
         whole = sum(column.memory for column in source.columns.values()) / max(source.entries, 1)
         entries = int(parse_bytes(source.step_size) / max(whole / _SHARE, 1.0))
         return source.repartition(step_size=min(max(entries, _LEAST), STEP_SIZE)).partitions()
@@ -137,7 +144,7 @@ class EagerPass:
 
     def _made(self, partition: Partition) -> tuple[list[Any], Row]:
         start = time.perf_counter()
-        chunk = Chunk(self.events, partition)
+        chunk = Chunk(self.events, partition, access=self.access)
         processor = fresh(self.processor)
         process = getattr(processor, "process", processor)
         outside = OutsideState(process, "chunk")

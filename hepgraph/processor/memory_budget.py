@@ -14,16 +14,16 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
+from hepgraph.arguments import parse_bytes
 from hepgraph.errors import MemoryBudgetError
 from hepgraph.graph.node import ordered
 from hepgraph.hist.histogram import HistSink
 from hepgraph.io.access.files import is_remote
 from hepgraph.io.required import needs_of
-from hepgraph.io.source import parse_bytes
 from hepgraph.plan.passes import AnyPass, ArraySink, Pass
 from hepgraph.processor.eager import FEW, EagerPass, sizes
 from hepgraph.runner.retry import Policy, attempt
-from hepgraph.runner.runner import FAR
+from hepgraph.runner.work import FAR
 
 _NONE: Mapping[int, Any] = MappingProxyType({})
 WORK = 3  # a range takes about so many times the memory of its columns while it is worked on
@@ -156,7 +156,7 @@ def _shared(each: AnyPass, trial: Trial) -> int:
     """The bytes of what is read of the longest cluster within which ranges end."""
     source, longest = each.origin.source, 0
     ends: dict[tuple[str, str], list[int]] = {}
-    for part in source.partitions():
+    for part in source.partitions(access=each.access):
         ends.setdefault((part.path, part.tree), []).append(part.stop)
     for file in source.files:
         stops = sorted(ends.get((file.path, file.tree), ()))
@@ -166,45 +166,51 @@ def _shared(each: AnyPass, trial: Trial) -> int:
     return int(_per_event(each, trial) * longest)
 
 
-def shortened(made: Sequence[AnyPass], workers: int, allowed: int, trials: Mapping[int, Trial] = _NONE) -> None:
-    """Makes ranges shorter if the run would not fit, where the user did not say how long they are.
+def shortened(
+    made: Sequence[AnyPass], workers: int, allowed: int, trials: Mapping[int, Trial] = _NONE
+) -> list[AnyPass]:
+    """The passes with shorter ranges if the run would not fit, where the user did not say how long they are."""
 
-    The sources should be of this run alone (`Source.run`).
-    """
-    free = [each.origin.source for each in made]
-    free = [source for source in free if source.step_size is None and source.npartitions is None]
-    for source in free:
-        source.most_entries = None
+    def cut(each: AnyPass, share: float) -> AnyPass:
+        source = each.origin.source
+        if source.step_size is not None or source.npartitions is not None:
+            return each
+        longest = max(len(partition) for partition in source.partitions(access=each.access))
+        most = max(LEAST, int(longest * share)) if share else None
+        return each.within(replace(each.access, entries=most))
+
+    found = [cut(each, 0.0) for each in made]
     for _ in range(4):  # more ranges mean a few more copies of outputs
-        parts = estimate(made, workers, trials)
+        parts = estimate(found, workers, trials)
         total = sum(part.total for part in parts)
         ranges = sum(part.total for part in parts if part.advice == SHORTER)
         room = allowed - (total - ranges)
         if total <= allowed or room <= 0 or not ranges:
-            return
-        for source in free:
-            longest = max(len(partition) for partition in source.partitions())
-            source.most_entries = max(LEAST, int(longest * room / ranges))
+            break
+        found = [cut(each, room / ranges) for each in found]
+    return found
 
 
-def check_budget(made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None) -> int:
-    """The estimated bytes of a run. Raises MemoryBudgetError if that is more than `memory`, saying what takes it.
+def check_budget(
+    made: Sequence[AnyPass], workers: int, memory: str | int, policy: Policy | None = None
+) -> tuple[list[AnyPass], int]:
+    """The passes as they fit into memory, and the estimated bytes of the run.
 
-    Makes ranges shorter first, if that helps and the user did not say how long they are.
+    Ranges are made shorter if that helps and the user did not say how long they are. Raises MemoryBudgetError if the
+    run takes more than `memory` all the same, saying what takes it.
     """
     allowed = parse_bytes(memory)
     trials = tried(made, policy or Policy())
-    shortened(made, workers, allowed, trials)
-    if any(_shared(each, trials.get(number, Trial())) for number, each in enumerate(made)):
-        shortened(made, workers, allowed - allowed // SHARED, trials)
-    parts = estimate(made, workers, trials)
+    found = shortened(made, workers, allowed, trials)
+    if any(_shared(each, trials.get(number, Trial())) for number, each in enumerate(found)):
+        found = shortened(found, workers, allowed - allowed // SHARED, trials)
+    parts = estimate(found, workers, trials)
     total = sum(part.total for part in parts)
     room = min(max(allowed - total, 0), allowed // SHARED)
-    for each in made:
-        each.origin.source.most_shared = room // workers
-    total += min(room, sum(_shared(each, trials.get(number, Trial())) for number, each in enumerate(made)))
+    found = [each.within(replace(each.access, shared=room // workers)) for each in found]
+    total += min(room, sum(_shared(each, trials.get(number, Trial())) for number, each in enumerate(found)))
     if total <= allowed:
-        return total
+        return found, total
     shown = [part for part in parts if part.total][:5]
     advice = list(dict.fromkeys(part.advice for part in shown if part.total > allowed / 10))
     if workers > 1:

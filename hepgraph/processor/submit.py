@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hepgraph.errors import CancelledError, ExecutorError
-from hepgraph.executors import pick
 from hepgraph.functions.snapshot import Snapshot
-from hepgraph.processor.processor import run
+from hepgraph.processor.processor import check_processor, processed, run
 from hepgraph.processor.state import fresh
-from hepgraph.runner.compute import compute, leaves, rebuilt
+from hepgraph.runner.compute import compute, computed, leaves, rebuilt
+from hepgraph.runner.options import Options
 from hepgraph.runner.report import Report
+from hepgraph.runner.run import Run
 
 _NO_FILESET = object()
 
@@ -38,71 +39,52 @@ class Progress:
         return self.events / self.all_events if self.all_events else 0.0
 
 
-class Watch:
-    """Messages between a run and its handle, exchanged between two of its results."""
+class Handle:
+    """A run in the background.
 
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.cancelled = threading.Event()
-        self._steps: list[Callable[[Any], Any]] = []
-        self._asked: list[Future[Any]] = []
+    `progress` tells how far it is, `report` has a row for each range that is in, `partial()` gives the result of these,
+    `cancel()` gives the run up, `result()` waits for it.
+    """
+
+    def __init__(self, run: Run, call: Callable[[Run], tuple[Any, Report]]) -> None:
+        self._run, self._started = run, time.monotonic()
+        self._cancelled, self._over = threading.Event(), False
+        self._asked: list[Future[Any]] = []  # for what there is so far
         self._lock = threading.Lock()
-        self._over = False
-        self._running: Any = None
-        self.ranges = 0
-        self.ledger: Report | None = None
+        self._future: Future[tuple[Any, Report]] = Future()
+        self._future.set_running_or_notify_cancel()
+        run.watch = self._serve
+        self._thread = threading.Thread(target=self._work, args=(call,), name="hepgraph-run", daemon=True)
+        self._thread.start()
 
-    def then(self, step: Callable[[Any], Any]) -> None:
-        """Says what becomes of the results of all passes; a later step is made first."""
-        self._steps.append(step)
+    def _work(self, call: Callable[[Run], tuple[Any, Report]]) -> None:
+        try:
+            found = call(self._run)
+            self._check()  # what was cancelled is cancelled, even if it was at its end
+        except BaseException as error:  # it is raised where the result is asked for
+            self._end()
+            self._future.set_exception(error)
+        else:
+            self._end()
+            self._future.set_result(found)
 
-    def begin(self, running: Any, ledger: Report, ranges: int) -> None:
-        """Says what the run is about to do."""
-        self._running, self.ledger, self.ranges = running, ledger, ranges
-
-    def serve(self) -> None:
-        """Answers, in the run's own thread; raises CancelledError if the run is not wanted any more."""
-        self.check()
+    def _serve(self) -> None:
+        """Answers, in the run's own thread, between two of its results."""
+        self._check()
         with self._lock:
             asked, self._asked = self._asked, []
         for each in asked:
-            self._answer(each)
+            try:
+                each.set_result(self._run.so_far())
+            except Exception as error:  # it is raised where it was asked for
+                each.set_exception(error)
 
-    def check(self) -> None:
+    def _check(self) -> None:
         """Raises CancelledError if the run is not wanted any more."""
-        if self.cancelled.is_set():
+        if self._cancelled.is_set():
             raise CancelledError(f"The run was cancelled: {_words(self.progress)}.")
 
-    def _answer(self, each: Future[Any]) -> None:
-        try:
-            each.set_result(self._partial())
-        except Exception as error:  # it is raised where it was asked for
-            each.set_exception(error)
-
-    def _partial(self) -> Any:
-        results: Any = []
-        for number, each in enumerate(self._running.passes):
-            found = self._running.so_far(number)
-            if found is None:  # nothing yet: the results of no events
-                first = each.partitions()[0]
-                found, _ = each.run(replace(first, stop=first.start))
-            results.append([sink.finish(part) for sink, part in zip(each.sinks, found, strict=True)])
-        for step in reversed(self._steps):
-            results = step(results)
-        return results
-
-    def ask(self) -> Future[Any]:
-        """Asks for what there is so far."""
-        asked: Future[Any] = Future()
-        with self._lock:
-            if self._over:
-                asked.cancel()
-            else:
-                self._asked.append(asked)
-        return asked
-
-    def end(self) -> None:
-        """Says that the run is over."""
+    def _end(self) -> None:
         with self._lock:
             self._over = True
             asked, self._asked = self._asked, []
@@ -112,50 +94,16 @@ class Watch:
     @property
     def progress(self) -> Progress:
         """How far the run is."""
-        ledger = self.ledger
-        seconds = time.monotonic() - self.started
-        if ledger is None:
+        run, seconds = self._run, time.monotonic() - self._started
+        if not run.begun:
             return Progress(seconds=seconds)
-        return Progress(len(ledger.rows), self.ranges, ledger.events, ledger.expected, seconds)
-
-
-class Handle:
-    """A run in the background.
-
-    `progress` tells how far it is, `report` has a row for each range that is in, `partial()` gives the result of these,
-    `cancel()` gives the run up, `result()` waits for it.
-    """
-
-    def __init__(self, call: Callable[[Any], tuple[Any, Report]], executor: Any) -> None:
-        runner = copy.copy(pick(executor))
-        self._watch = runner.watch = Watch()
-        self._future: Future[tuple[Any, Report]] = Future()
-        self._future.set_running_or_notify_cancel()
-        self._thread = threading.Thread(target=self._run, args=(call, runner), name="hepgraph-run", daemon=True)
-        self._thread.start()
-
-    def _run(self, call: Callable[[Any], tuple[Any, Report]], runner: Any) -> None:
-        try:
-            found = call(runner)
-            self._watch.check()  # what was cancelled is cancelled, even if it was at its end
-        except BaseException as error:  # it is raised where the result is asked for
-            self._watch.end()
-            self._future.set_exception(error)
-        else:
-            self._watch.end()
-            self._future.set_result(found)
-
-    @property
-    def progress(self) -> Progress:
-        """How far the run is."""
-        return self._watch.progress
+        report = run.report
+        return Progress(len(report.rows), len(run.tasks), report.events, report.expected, seconds)
 
     @property
     def report(self) -> Report:
         """The report: while the run goes on, with the ranges that are in."""
-        if self.done() and self._future.exception() is None:
-            return self._future.result()[1]
-        return self._watch.ledger or Report()
+        return self._run.report
 
     def done(self) -> bool:
         """Whether the run is over, one way or another."""
@@ -164,7 +112,22 @@ class Handle:
     def result(self, timeout: float | None = None) -> Any:
         """The result, as `hg.compute` or `hg.run` would give it, or their exception; waits for it.
 
-        Raises TimeoutError after `timeout` seconds; the run goes on.
+        Parameters
+        ----------
+        timeout : float, default None
+            Seconds to wait; None: for ever.
+
+        Returns
+        -------
+        Any
+            The result.
+
+        Raises
+        ------
+        TimeoutError
+            If the run is not over in time; it goes on.
+        CancelledError
+            If it was cancelled.
         """
         try:
             return self._future.result(timeout)[0]
@@ -176,13 +139,35 @@ class Handle:
     def partial(self, timeout: float | None = 60.0) -> Any:
         """The result of the ranges that are in: of none, at the beginning.
 
-        The run itself answers, between two of its results. Raises TimeoutError if it does not within `timeout` seconds.
+        The run itself answers, between two of its results.
+
+        Parameters
+        ----------
+        timeout : float, default 60.0
+            Seconds to wait for it; None: for ever.
+
+        Returns
+        -------
+        Any
+            As `hg.compute` or `hg.run` would give it for these ranges.
+
+        Raises
+        ------
+        TimeoutError
+            If it does not answer in time.
+        ExecutorError
+            If the run has not begun yet.
         """
         if self.done():
             return self.result()
-        if self._watch.ledger is None:
+        if not self._run.begun:
             raise ExecutorError("The run has not begun yet: its files are being opened. Ask again in a moment.")
-        asked = self._watch.ask()
+        asked: Future[Any] = Future()
+        with self._lock:
+            if self._over:
+                asked.cancel()
+            else:
+                self._asked.append(asked)
         try:
             return asked.result(timeout)
         except TimeoutError:
@@ -199,7 +184,7 @@ class Handle:
         """
         if self.done():
             return False
-        self._watch.cancelled.set()
+        self._cancelled.set()
         return True
 
     def __repr__(self) -> str:
@@ -223,12 +208,27 @@ def _words(progress: Progress) -> str:
     )
 
 
-def submit(what: Any, fileset: Any = _NO_FILESET, *, executor: Any = None, **options: Any) -> Handle:
+def submit(what: Any, fileset: Any = _NO_FILESET, **options: Any) -> Handle:
     """Starts `hg.compute(what)`, or `hg.run(what, fileset)` if there is a fileset, and gives a handle at once.
 
-    `executor` and the options are theirs. What is run is what there was at this line: changes that are made to a
-    processor, a histogram or a dict afterwards change nothing.
+    Changes that are made to a processor, a histogram or a dict afterwards change nothing.
 
+    Parameters
+    ----------
+    what : Any
+        Lazy thing or a nest of them; with a fileset, a processor.
+    fileset : str, Path or dict, optional
+        Files of each dataset, as for `hg.run`.
+    **options : Any
+        Further arguments of `hg.compute` or `hg.run`, by name.
+
+    Returns
+    -------
+    Handle
+        The run, in the background.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=3)
     >>> handle = hg.submit({"sum": ak.sum(x)}, executor="threads")
@@ -238,12 +238,13 @@ def submit(what: Any, fileset: Any = _NO_FILESET, *, executor: Any = None, **opt
     options = {"progress": False, **options, "report": True}
     if fileset is _NO_FILESET:
         what = rebuilt(what, {id(leaf): copy.copy(leaf) for leaf in leaves(what)})
-        return Handle(lambda runner: compute(what, executor=runner, **options), executor)
+        return Handle(Run(Options.of(compute, **options)), lambda run: computed(what, run))
+    check_processor(what)
     taken, fileset = Snapshot.of(what), fresh(fileset)
 
-    def call(runner: Any) -> Any:
-        found = run(taken.value, fileset, executor=runner, **options)
+    def call(run: Run) -> Any:
+        found = processed(taken.value, fileset, run)
         taken.check("the processor", {})
         return found
 
-    return Handle(call, executor)
+    return Handle(Run(replace(Options.of(run, **options), whole=False), taken.value), call)

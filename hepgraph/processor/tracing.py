@@ -22,7 +22,7 @@ from hepgraph.processor.eager import EagerPass
 from hepgraph.processor.state import OutsideState, fresh
 from hepgraph.runner.compute import leaves, rebuilt
 from hepgraph.runner.retry import Policy, user_line_of
-from hepgraph.runner.runner import users_level
+from hepgraph.runner.run import users_level
 
 _PASSING_ON = {"concurrent", "threading", "multiprocessing", "asyncio"}  # errors of what they call
 _ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_module_names) - _PASSING_ON

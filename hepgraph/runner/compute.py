@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,14 @@ import numpy as np
 
 from hepgraph.arguments import spoken
 from hepgraph.errors import LazyError
-from hepgraph.executors import Executor, pick
-from hepgraph.io.source import Origin, Partition
+from hepgraph.io.source import Origin
 from hepgraph.lazy.array import HOOKS, Lazy
-from hepgraph.plan.passes import AnyPass, ArraySink, Pass, Sink, sink_of
-from hepgraph.runner.dependencies import Dependencies
-from hepgraph.runner.progress import progress_bar
-from hepgraph.runner.provenance import provenance
+from hepgraph.lazy.call import mapped
+from hepgraph.plan.passes import ArraySink, Pass, Sink, sink_of
+from hepgraph.runner.options import Options
 from hepgraph.runner.report import Report
-from hepgraph.runner.retry import Policy
-from hepgraph.runner.runner import Course, Running, course_of
+from hepgraph.runner.run import Run
 
-ENGINES = ("auto", "interpreter", "kernel")
 # kinds of lazy results other than arrays: how they split into sinks, and how they come back
 KINDS: dict[type, Callable[[Any], list[tuple[Origin, Sink]]]] = {}
 FINISH: dict[type, Callable[[Any, list[Any]], Any]] = {}
@@ -48,25 +45,7 @@ def leaves(tree: Any) -> list[Any]:
 
 def rebuilt(tree: Any, new: Mapping[int, Any]) -> Any:
     """The nest with its lazy things replaced, by their identity."""
-    if id(tree) in new:
-        return new[id(tree)]
-    if isinstance(tree, Mapping):
-        made = {key: rebuilt(value, new) for key, value in tree.items()}
-        return made if type(tree) is dict else _like(tree, made)
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        return type(tree)(*(rebuilt(value, new) for value in tree))
-    if isinstance(tree, list | tuple):
-        return type(tree)(rebuilt(value, new) for value in tree)
-    return tree
-
-
-def _like(old: Mapping[Any, Any], made: dict[Any, Any]) -> Any:
-    import copy
-
-    other: Any = copy.copy(old)
-    for key, value in made.items():
-        other[key] = value
-    return other
+    return mapped(tree, lambda part: new.get(id(part), part))
 
 
 def passes(tree: Any, engine: str = "auto") -> tuple[list[Pass], list[tuple[Any, list[tuple[int, int]]]]]:
@@ -121,93 +100,145 @@ def compute(
 ) -> Any:
     """Computes everything lazy in a nest of dicts, lists and tuples, in one pass over each dataset.
 
-    `executor`: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
-    `hg.executors`, or a `concurrent.futures.Executor`; the current dask Client, if there is one, else threads.
-    `engine`: "auto", which is "kernel", compiles histograms, reductions and arrays to native code, and takes from the
-    interpreter the parts that the kernel does not know (`hg.explain` names them); "interpreter" takes the plain path.
-    `progress`: shown in a terminal or notebook unless False.
-    With `report=True`, gives (results, report); the report has a row for each range.
+    A run that goes on from a checkpoint or report gives the result of one that was not interrupted: see `hg.run`.
 
-    `on_error`, `retries`, `checkpoint`, `trust`, `depends` and `resume` are those of `hg.run`: what becomes of ranges
-    that cannot be read, and how to go on with a run that was stopped. `storage_options` are for a checkpoint by URL.
+    Parameters
+    ----------
+    tree : Any
+        Nest of dicts, lists and tuples of lazy arrays, lazy histograms and plain values.
+    executor : str or object, default None
+        Place to run: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
+        `hg.executors`, or a `concurrent.futures.Executor`. None: the current dask Client if there is one, else threads.
+    engine : {"auto", "kernel", "interpreter"}, default "auto"
+        "auto", which is "kernel", compiles histograms, reductions and arrays, and takes from the interpreter the parts
+        that the kernel does not know (`hg.explain` names them); "interpreter" is the plain path.
+    progress : bool, default None
+        Progress is shown in a terminal or notebook, unless this is False.
+    report : bool, default False
+        True gives (result, report), of which the `hg.Report` has a row for each range.
+    on_error : {"raise", "skip"}, default "raise"
+        "skip" goes on without a file or range that cannot be read, with a warning; `report.failed` names them.
+    retries : int, default 3
+        Further tries at what cannot be read, after longer and longer waits.
+    checkpoint : str or Path, default None
+        Directory or URL that keeps the result of each range as it is done.
+    trust : bool or list of str, default False
+        Names of functions (`"module.function"`), True for all, of which nothing changes that a checkpoint cannot track.
+    depends : sequence, default ()
+        Files (folders, URLs) that functions open, whose content counts for a checkpoint, and other values; a text goes
+        into a tuple.
+    resume : Report, default None
+        Report of an incomplete run in this process, which is gone on with.
+    storage_options : dict, default None
+        Options of fsspec for URLs.
 
+    Returns
+    -------
+    Any
+        The nest with arrays, numbers and histograms in the place of lazy things; (nest, report) with `report=True`.
+
+    Raises
+    ------
+    SourceError
+        If a file cannot be read, unless `on_error="skip"`; the error carries its `report`.
+    CheckpointError, ResumeError
+        If there is no going on from what is given.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
     >>> out = hg.compute({"twice": 2 * x, "n": ak.num(x, axis=0)}, executor="serial")
     >>> out["twice"].to_list(), out["n"]
     ([2.0, 4.0, 6.0], np.int64(3))
     """
-    if engine not in ENGINES:
-        raise ValueError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
-    runner = pick(executor)
-    made, places = passes(tree, engine)
-    course = course_of(Policy(on_error, retries), checkpoint, resume, storage_options, Dependencies.of(trust, depends))
-    ledger = Report(provenance=provenance() if report or course.checkpoint is not None else {})
+    options = Options(
+        executor, engine, progress, report, on_error, retries, checkpoint, trust, depends, resume, storage_options
+    )
+    return computed(tree, Run(options))
+
+
+def computed(tree: Any, run: Run) -> Any:
+    """What a run makes of everything lazy in a nest."""
+    made, places = passes(tree, run.options.engine)
 
     def assembled(results: list[list[Any]]) -> Any:
         new = {id(leaf): finished(leaf, [results[p][i] for p, i in where]) for leaf, where in places}
         return rebuilt(tree, new)
 
-    if runner.watch is not None:
-        runner.watch.then(assembled)
-    out = assembled(run_passes(made, runner, progress, ledger, course))
-    return (out, ledger) if report else out
+    return run(made, assembled)
 
 
-def run_passes(
-    made: Sequence[AnyPass], runner: Executor, progress: bool | None, ledger: Report, course: Course | None = None
-) -> list[Any]:
-    """The finished results of each pass; rows go to the ledger."""
-    running = Running(made, ledger, course or Course())
-    runner.notes = ()
-    with running.on():
-        tasks = running.tasks
-        if runner.watch is not None:
-            runner.watch.begin(running, ledger, len(tasks))
-        with progress_bar(len(tasks), progress, runner.name) as tick:
-            while tasks:
-                for part in running.parts(runner, tasks):
-                    running.take(part.value, [(tasks[index], told) for index, told in part.rows])
-                    tick(sum(told.events for _, told in part.rows))
-                tasks = running.again()
-        ledger.notes += runner.notes
-        return running.results()
+def persist(x: Lazy, **options: Any) -> Any:
+    """The array computed and kept in memory, as a lazy array in as many partitions.
 
+    Parameters
+    ----------
+    x : Lazy
+        Array to compute.
+    **options : Any
+        Arguments of `hg.compute`, by name.
 
-def persist(x: Lazy, **options: Any) -> Lazy:
-    """The array computed and kept in memory, as a lazy array in as many partitions."""
+    Returns
+    -------
+    Lazy
+        The same array, for which no file is read again.
+
+    Examples
+    --------
+    >>> import hepgraph as hg, awkward as ak
+    >>> x = hg.persist(hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2) * 2, executor="serial")
+    >>> x.npartitions, x.compute().to_list()
+    (2, [2.0, 4.0, 6.0])
+    """
     from hepgraph.datasets.events import from_awkward
 
-    parts = x.npartitions
-    result = compute(x, **options)
+    parts, run = x.npartitions, Run(Options.of(compute, **options))
+    found = computed(x, run)
+    result = found[0] if run.options.report else found
     if not isinstance(result, ak.Array):
         raise LazyError("a reduction over the whole dataset is one number; use .compute()")
-    return from_awkward(result, npartitions=parts, metadata=x.metadata)
+    return run.given(from_awkward(result, npartitions=parts, metadata=x.metadata))
 
 
-def head(x: Lazy, n: int = 5) -> Any:
-    """The first n rows of the first partition, reading as few entries as will do."""
+def head(x: Lazy, n: int = 5, **options: Any) -> Any:
+    """The first n rows of the first partition, reading as few entries as will do.
+
+    The options are those of `hg.compute`; with `report=True`, gives (rows, report).
+    """
     if not isinstance(n, int | np.integer) or n < 0:
         raise ValueError(f"head(n) takes the number of rows, from the first one, not {n!r}")
     sink = sink_of(x)
     if not isinstance(sink, ArraySink):
-        return compute(x, progress=False)
-    each = Pass(x._origin, (sink,))
+        return compute(x, **{"progress": False, **options})
+    wanted = Options.of(compute, **{"executor": "serial", "progress": False, **options})
+    each = Pass(x._origin, (sink,), wanted.engine)
     whole = each.partitions()[0]
     size = n if not x._guard and x._rows.kind == "events" else max(200, 20 * n)
     while True:
-        stop = min(whole.start + size, whole.stop)
-        part = Partition(whole.path, whole.tree, whole.start, stop, whole.first)
-        partials, _ = each.run(part)
-        found = sink.finish(partials[0])
-        if len(found) >= n or stop == whole.stop:
-            return found[:n]
+        run, part = Run(wanted), replace(whole, stop=min(whole.start + size, whole.stop))
+        each = each.over((part,))
+        ((found,),) = run.results([each])
+        if len(found) >= n or part.stop == whole.stop:
+            return run.given(found[:n])
         size *= 10
 
 
 def necessary_columns(tree: Any) -> dict[str, int]:
-    """The columns that a lazy thing, or a nest of them, needs, and their size on disk in bytes; reads nothing.
+    """The columns that a lazy thing, or a nest of them, needs, and their size on disk; reads nothing.
 
+    Parameters
+    ----------
+    tree : Any
+        Lazy array or histogram, or a nest of dicts, lists and tuples of them.
+
+    Returns
+    -------
+    dict of str to int
+        The bytes on disk of each column, by name.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> sorted(hg.necessary_columns(events.Muon.pt[events.Muon.charge > 0]))
@@ -229,10 +260,6 @@ def lazy_things(tree: Any) -> Any:
     return tree
 
 
-def _compute_one(x: Any, **options: Any) -> Any:
-    return compute(x, **options)
-
-
-HOOKS["compute"] = _compute_one
+HOOKS["compute"] = compute
 HOOKS["persist"] = persist
 HOOKS["head"] = head

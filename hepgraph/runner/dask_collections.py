@@ -1,10 +1,10 @@
 """Lazy things as dask's collections, and dask's collections as lazy events.
 
 `dask.compute(h)`, `client.compute(h)`, `dask.persist`, `dask.delayed(f)(h)` work with lazy arrays and histograms, in
-graphs with others' collections. The graph is small, final, and adds up in the same tree as every other run, so the
-result is the same to the last bit, and what cannot be read is tried again; but each collection is a pass over the data
-of its own, there is no report, and a worker that dies costs what dask makes of it. `hg.compute(..., executor=client)`
-is the better way to run a lot.
+graphs with others' collections; `h.to_dask(report=True, checkpoint=...)` has options of `hg.compute`.
+The graph is small, final, and adds up in the same tree as every other run, so the result is the same to the last bit,
+and what cannot be read is tried again; but each collection is a pass over the data of its own, and a worker that dies
+costs what dask makes of it. `hg.compute(..., executor=client)` is the better way to run a lot.
 
 dask is imported when it is used.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
@@ -23,72 +23,108 @@ import numpy as np
 
 from hepgraph.datasets.events import from_source
 from hepgraph.datasets.schema import Schema
-from hepgraph.errors import HepgraphError, UnsupportedError
+from hepgraph.errors import UnsupportedError
 from hepgraph.executors.dask_sums import PlaceSum, merged_sum, summed
+from hepgraph.executors.interface import Tree, Work
 from hepgraph.executors.shipped import Shipped, packed
-from hepgraph.executors.tree import Merger, Place, height_of
+from hepgraph.executors.tree import Place, height_of
 from hepgraph.graph.form import List, Record, Scalar
 from hepgraph.io.mapped import open_mapped
-from hepgraph.io.source import Partition
 from hepgraph.lazy.array import Lazy
-from hepgraph.plan.passes import combine_all
 from hepgraph.plan.rows import Rows
-from hepgraph.runner.compute import finished, passes
-from hepgraph.runner.retry import Policy, attempt
+from hepgraph.runner.compute import compute, finished, passes
+from hepgraph.runner.options import Options
+from hepgraph.runner.partial_sums import Sum, Task
+from hepgraph.runner.report import Report
+from hepgraph.runner.run import Run
+from hepgraph.runner.run import finished as results_of
 
 _BATCHES = 8  # a graph has at most 2**8 batches for each dataset
 
 
-class Collected:
-    """The work behind one collection: passes over ranges, and how its result is put together."""
+class Collected(Work):
+    """A run that is planned here: dask's workers do its ranges, and finish it in one of dask's tasks."""
 
-    def __init__(self, leaf: Any) -> None:
-        made, ((self.leaf, self.where),) = passes(leaf)
-        self.passes = tuple(made)
+    def __init__(self, x: Any, options: Options) -> None:
+        self.run = Run(options)
+        made, ((self.leaf, self.where),) = passes(x, options.engine)
+        with self.run.planned(made, stored=False):
+            numbers, self.trees = self.run.trees(self.run.tasks)
+            self.work = self.run.work_on(numbers, self.run.tasks)
+        self.tasks = self.run.tasks
 
-    def __call__(self, task: tuple[int, Partition]) -> tuple[Any, Rows]:
-        """The result of one range, as in every other run: reading is tried again, what does not fit is cut."""
-        number, partition = task
-        pieces = attempt(self.passes[number].run, partition, Policy()).pieces
-        merger = Merger(len(pieces), self.combine(number))
-        for i, (_, partials, _) in enumerate(pieces):
-            merger.add(i, partials)
-        return merger.result, Rows(tuple(row for _, _, row in pieces))
+    def __call__(self, task: Task) -> tuple[Sum, Rows]:
+        """The result of one range, as in every other run; out of the checkpoint, or kept there."""
+        found = self.run.stored(task)
+        if found is None:
+            found = self.work(task)
+            self.run.keep(task, *found)
+        return found
 
-    def combine(self, number: int) -> Callable[[Any, Any], Any]:
-        """How two partial results of one pass add up."""
-        return combine_all(self.passes[number].sinks)
+    def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:
+        return self.work.combine(tree)
+
+    def ahead(self, task: Task) -> None:
+        self.work.ahead(task)
 
     def finish(self, sums: Sequence[PlaceSum]) -> Any:
-        """The result, from the sum of each pass; raises if it lacks some events."""
-        results = []
-        for each, made in zip(self.passes, sums, strict=True):
-            expected, found = sum(map(len, each.partitions())), sum(row.events for _, row in made.rows)
-            if expected != found:
-                raise HepgraphError(f"{found} events were read where {expected} were expected")
-            parts = pickle.loads(made.body)
-            results.append([sink.finish(part) for sink, part in zip(each.sinks, parts, strict=True)])
-        return finished(self.leaf, [results[number][i] for number, i in self.where])
+        """The result, from the sum of each tree."""
+        run = self.run.fresh()
+        for each in sums:
+            run.take(pickle.loads(each.body), [(self.tasks[i], rows) for i, rows in each.rows])
+        results = run.finish()
+        return run.given(finished(self.leaf, [results[number][i] for number, i in self.where]))
+
+    def part(self, index: int) -> tuple[Any, Rows]:
+        """The result of one range by itself, and its rows."""
+        task = self.tasks[index]
+        value, rows = self(task)
+        parts = value.in_order() or [self.run.nothing(task.number)]
+        (result,) = results_of(self.run.passes[task.number], reduce(self.run.add(task.number), parts))
+        return result, rows
+
+    def report(self, rows: Sequence[Rows]) -> Report:
+        """The report of all ranges."""
+        run = self.run.fresh()
+        for task, made in zip(self.tasks, rows, strict=True):
+            for row in made.rows:
+                run.report.add((task.number, task.leaf, row.start), row)
+        run.report.check()
+        return run.report
+
+
+def _options(name: str, options: dict[str, Any]) -> Options:
+    """The options of a collection. Raises UnsupportedError for what is dask's to say, or would not be told."""
+    for option in ("executor", "progress", "resume"):
+        if options.get(option) is not None:
+            instead = "resume= is one of hg.compute" if option == "resume" else f"dask has its own for {option}="
+            raise UnsupportedError(f"{name}() makes a collection of dask, and takes no {option}=: {instead}.")
+    found = Options.of(compute, **{**options, "executor": "serial", "progress": False})
+    if found.policy.skips and not found.report:
+        raise UnsupportedError(
+            f'{name}(on_error="skip") needs report=True: what is missing would be told on dask\'s workers alone.'
+        )
+    return found
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The subject of one task of a graph: a place of a tree, and the ranges below it; dask does not look inside."""
+    """The subject of one task of a graph: a place of a tree, and the ranges below it."""
 
     place: Place
-    count: int
-    first: int = 0
-    tasks: tuple[Any, ...] = ()
+    start: int = 0
+    stop: int = 0
 
 
 def run_batch(plan: Shipped, batch: Batch) -> PlaceSum:
     """A task: the ranges of one place."""
-    return summed(plan.work(), batch.place, batch.first, batch.tasks)
+    work = plan.work()
+    return summed(work, batch.place, batch.start, work.tasks[batch.start : batch.stop])
 
 
 def run_merge(plan: Shipped, batch: Batch, sums: Sequence[PlaceSum]) -> PlaceSum:
     """A task: adds up what lies below one place."""
-    return merged_sum(plan.work(), batch.place, batch.count, sums)
+    return merged_sum(plan.work(), batch.place, batch.stop - batch.start, sums)
 
 
 def run_finish(plan: Shipped, sums: Sequence[PlaceSum]) -> Any:
@@ -96,60 +132,72 @@ def run_finish(plan: Shipped, sums: Sequence[PlaceSum]) -> Any:
     return plan.work().finish(sums)
 
 
-def run_one(plan: Shipped, batch: Batch) -> Any:
-    """A task: the result of one range by itself."""
-    work = plan.work()
-    (part,), _ = work(batch.tasks[0])
-    return work.passes[0].sinks[0].finish(part)
+def run_part(plan: Shipped, index: int, told: bool) -> Any:
+    """A task: the result of one range by itself; and its rows."""
+    result, rows = plan.work().part(index)
+    return (result, rows) if told else result
+
+
+def run_report(plan: Shipped, parts: Sequence[tuple[Any, Rows]]) -> Report:
+    """A task: the report of all ranges."""
+    return plan.work().report([rows for _, rows in parts])  # type: ignore[no-any-return]
 
 
 # the protocol
 
 
 @lru_cache(maxsize=32)
-def _graph(packed: bytes) -> tuple[dict[Any, Any], str]:
-    """The graph of a pickled lazy thing, and the key of its result."""
-    work = Collected(pickle.loads(packed))
+def _usual(packed: bytes) -> tuple[dict[Any, Any], str]:
+    """The graph of a pickled lazy thing without options: dask asks for it several times."""
+    return _graph(pickle.loads(packed), _options("to_dask", {}))
+
+
+def _graph(x: Any, options: Options) -> tuple[dict[Any, Any], str]:
+    """The graph of a lazy thing, and the key of its result."""
+    work = Collected(x, options)
     plan = Shipped.of(work)
     token = f"0{plan.key[:24]}"
     held = f"hepgraph-plan-{token}"
     graph: dict[Any, Any] = {held: plan}
     tops: list[str] = []
-    for tree, each in enumerate(work.passes):
-        ranges = each.partitions()
-        level = max(0, height_of(len(ranges)) - _BATCHES)
-        places = [Place(tree, level, index) for index in range(-(-len(ranges) >> level))]
+    for number, tree in enumerate(work.trees):
+
+        def batch(place: Place, tree: Tree = tree) -> Batch:
+            start, stop = place.span(tree.count)
+            return Batch(place, tree.first + start, tree.first + stop)
+
+        level = max(0, height_of(tree.count) - _BATCHES)
+        places = [Place(number, level, index) for index in range(-(-tree.count >> level))]
         names = {}
         for place in places:
-            start, stop = place.span(len(ranges))
-            batch = Batch(place, stop - start, start, tuple((tree, part) for part in ranges[start:stop]))
-            names[place] = f"{each.title}-ranges-{token}-{tree}-{place.level}-{place.index}"
-            graph[names[place]] = (run_batch, held, batch)
+            names[place] = f"{tree.name}-ranges-{token}-{number}-{place.level}-{place.index}"
+            graph[names[place]] = (run_batch, held, batch(place))
         while len(names) > 1:
             above: dict[Place, list[str]] = {}
             for place, name in names.items():
                 above.setdefault(place.above(), []).append(name)
             names = {}
             for place, below in above.items():
-                start, stop = place.span(len(ranges))
-                names[place] = f"{each.title}-merge-{token}-{tree}-{place.level}-{place.index}"
-                graph[names[place]] = (run_merge, held, Batch(place, stop - start), below)
+                names[place] = f"{tree.name}-merge-{token}-{number}-{place.level}-{place.index}"
+                graph[names[place]] = (run_merge, held, batch(place), below)
         tops += names.values()
     result = f"hepgraph-result-{token}"
     graph[result] = (run_finish, held, tops)
     return graph, result
 
 
-def graph_of(x: Any) -> tuple[dict[Any, Any], str]:
-    """The graph of a lazy thing, and the key of its result there."""
-    return _graph(packed(x))
+def graph_of(x: Any, **options: Any) -> tuple[dict[Any, Any], str]:
+    """The graph of a lazy thing, with options of `hg.compute`, and the key of its result there."""
+    return _graph(x, _options("to_dask", options)) if options else _usual(packed(x))
 
 
 # by parts
 
 
-def to_delayed(x: Lazy) -> list[Any]:
+def to_delayed(x: Lazy, **options: Any) -> Any:
     """The array as one `dask.delayed` value for each of its partitions, each an awkward array.
+
+    The options are those of `hg.compute`; with `report=True`, gives (values, report), which is delayed as well.
 
     >>> import hepgraph as hg, awkward as ak
     >>> parts = hg.from_awkward(ak.Array([1, 2, 3]), npartitions=3).to_delayed()
@@ -158,21 +206,31 @@ def to_delayed(x: Lazy) -> list[Any]:
     """
     import dask
 
+    work, plan, parts = _parts("to_delayed", x, options)
+    if not work.run.options.report:
+        return parts
+    return [part[0] for part in parts], dask.delayed(run_report)(plan, parts, dask_key_name=f"{plan.key}-report")
+
+
+def _parts(name: str, x: Lazy, options: dict[str, Any]) -> tuple[Collected, Any, list[Any]]:
+    """The work on an array, its delayed plan, and its delayed parts; with their rows, for a report."""
+    import dask
+
     if not isinstance(x, Lazy) or x.ndim == 0:
         raise UnsupportedError("Only a lazy array has partitions; use dask.delayed(x) for a number or a histogram.")
-    work = Collected(x)
+    if options.get("report") and name != "to_delayed":  # dask would read for the collection, and once more for that
+        raise UnsupportedError(f"{name}() has no report=; to_delayed(report=True) has one.")
+    work = Collected(x, _options(name, options))
     shipped = Shipped.of(work)
-    token, ranges = f"0{shipped.key[:24]}", work.passes[0].partitions()
+    token = f"0{shipped.key[:24]}"
     plan = dask.delayed(shipped, name=f"hepgraph-plan-{token}", traverse=False)
-    make = dask.delayed(run_one, pure=True, traverse=False)
-    title = work.passes[0].title
-    return [
-        make(plan, Batch(Place(0, 0, i), 1, i, ((0, part),)), dask_key_name=f"{title}-part-{token}-{i}")
-        for i, part in enumerate(ranges)
-    ]
+    make = dask.delayed(run_part, pure=True, traverse=False)
+    rows, title = work.run.options.report, work.trees[0].name
+    keys = [f"{title}-part-{token}-{i}" for i in range(len(work.tasks))]
+    return work, plan, [make(plan, i, rows, dask_key_name=key) for i, key in enumerate(keys)]
 
 
-def to_dask_array(x: Lazy) -> Any:
+def to_dask_array(x: Lazy, **options: Any) -> Any:
     """The numbers of a flat array as a `dask.array`; its chunks are the partitions, of unknown length after a cut."""
     import dask
     import dask.array
@@ -183,30 +241,33 @@ def to_dask_array(x: Lazy) -> Any:
             f"A dask.array holds plain numbers, not {x.type}; use ak.flatten, ak.fill_none, or fields."
         )
     whole = not x._guard and x._rows.kind == "events"
-    lengths = [len(p) if whole else np.nan for p in Collected(x).passes[0].partitions()]
+    work, _, parts = _parts("to_dask_array", x, options)
     chunks = [
-        dask.array.from_delayed(dask.delayed(ak.to_numpy)(part), shape=(length,), dtype=form.node.dtype)
-        for part, length in zip(to_delayed(x), lengths, strict=True)
+        dask.array.from_delayed(
+            dask.delayed(ak.to_numpy)(part), (len(task.partition) if whole else np.nan,), form.node.dtype
+        )
+        for part, task in zip(parts, work.tasks, strict=True)
     ]
     return dask.array.concatenate(chunks, allow_unknown_chunksizes=True)
 
 
-def to_dask_bag(x: Lazy) -> Any:
+def to_dask_bag(x: Lazy, **options: Any) -> Any:
     """The array as a `dask.bag` of Python objects, one for each row."""
     import dask
     import dask.bag
 
-    return dask.bag.from_delayed([dask.delayed(ak.to_list)(part) for part in to_delayed(x)])
+    return dask.bag.from_delayed([dask.delayed(ak.to_list)(part) for part in _parts("to_dask_bag", x, options)[2]])
 
 
-def to_dask_dataframe(x: Lazy) -> Any:
+def to_dask_dataframe(x: Lazy, **options: Any) -> Any:
     """An array of flat records as a `dask.dataframe`, with a column for each field."""
     import dask
     import dask.dataframe
 
     if not isinstance(x._form, Record) or any(isinstance(x._form[name], List | Record) for name in x._form):
         raise UnsupportedError(f"A data frame has columns of numbers, not {x.type}; choose fields without lists.")
-    frames = [dask.delayed(_frame)(part) for part in to_delayed(x)]
+
+    frames = [dask.delayed(_frame)(part) for part in _parts("to_dask_dataframe", x, options)[2]]
     return dask.dataframe.from_delayed(frames, meta=_frame(x.head(0)), verify_meta=False)
 
 
@@ -226,9 +287,28 @@ def from_map(
 ) -> Lazy:
     """Lazy events out of a function that makes an awkward array of each input (as `map(function, *inputs)` would).
 
-    `lengths` are the numbers of entries of the arrays; without them, each is made once to be counted. `meta`, an array
-    like them, saves making the first.
+    Parameters
+    ----------
+    function : callable
+        Function that gives the awkward array of a partition.
+    *inputs : iterable
+        Arguments of the function, of which each iterable gives one a partition.
+    lengths : sequence of int, default None
+        Numbers of entries of the arrays; without them, each is made once to be counted.
+    meta : ak.Array, default None
+        Array like those of the function, which saves making the first.
+    schema : str, Path or Schema, default "base"
+        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    metadata : dict, default None
+        Metadata of the dataset, which is `events.metadata`.
 
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Examples
+    --------
     >>> import hepgraph as hg, awkward as ak, numpy as np
     >>> x = hg.from_map(lambda n: ak.Array({"x": np.arange(n)}), [2, 3])
     >>> x.npartitions, ak.sum(x.x).compute()
@@ -239,9 +319,28 @@ def from_map(
 
 
 def from_delayed(parts: Iterable[Any], **options: Any) -> Lazy:
-    """Lazy events out of `dask.delayed` values that give awkward arrays, one a partition; options as for `from_map`.
+    """Lazy events out of `dask.delayed` values that give awkward arrays, one a partition.
 
     Each is computed by the worker that needs it, with dask's synchronous scheduler.
+
+    Parameters
+    ----------
+    parts : iterable of Delayed
+        Values that give awkward arrays.
+    **options : Any
+        Arguments of `hg.from_map`, by name: `lengths`, `meta`, `schema`, `metadata`.
+
+    Returns
+    -------
+    Lazy
+        The events.
+
+    Examples
+    --------
+    >>> import hepgraph as hg, awkward as ak, dask
+    >>> parts = [dask.delayed(ak.Array)([{"x": float(i)}]) for i in range(3)]
+    >>> hg.from_delayed(parts).x.compute(executor="serial").to_list()
+    [0.0, 1.0, 2.0]
     """
     return from_map(_computed, list(parts), **options)
 

@@ -42,8 +42,20 @@ class Explanation:
 def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
 
-    With `kernel`, also the loops that are compiled.
+    Parameters
+    ----------
+    tree : Any
+        Lazy array or histogram, or a nest of dicts, lists and tuples of them.
+    kernel : bool, default False
+        True adds the loops that are compiled.
 
+    Returns
+    -------
+    Explanation
+        The text, which `print` and notebooks show.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> print(str(hg.explain(events.MET.pt)).splitlines()[0])
@@ -161,11 +173,25 @@ class Picture:
 
 
 def visualize(tree: Any, filename: str | Path | None = None) -> Picture:
-    """The graph of a lazy thing, or a nest of them, as a picture, written to an SVG file if a name is given.
+    """The graph of a lazy thing, or a nest of them, as a picture.
 
     Blue boxes are columns that are read; white ones are lines of your code, red ones with a function of arrays in them;
     results are at the end (yellow). Hovering over a box shows its operations.
 
+    Parameters
+    ----------
+    tree : Any
+        Lazy array or histogram, or a nest of dicts, lists and tuples of them.
+    filename : str or Path, default None
+        SVG file to write.
+
+    Returns
+    -------
+    Picture
+        The picture, which notebooks show; its text is `.svg`.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> events = hg.from_root("data/sample.root", schema="nanoaod")
     >>> hg.visualize(events.MET.pt * 2).svg.startswith("<svg")
@@ -213,10 +239,10 @@ def repartition(x: Lazy, npartitions: int | None = None, step_size: int | str | 
     old = x._origin
     source: Source = old.source.repartition(npartitions, step_size)
     if isinstance(x._form, Record) and isinstance(x._form.fields, EventFields) and not x._guard and not x._form.maps:
-        return from_source(source, x._form.fields.layout.schema)
+        return from_source(source, x._form.fields.layout.schema, access=old.access)
     if x._rows.kind == "total":
         raise UnsupportedError("a reduction has no partitions; repartition what it reduces")
-    new = Origin.of(source)
+    new = Origin.of(source, old.access)
 
     def param(value: Any) -> Any:
         if value is old or value == old:

@@ -9,13 +9,11 @@ from typing import Any
 from hepgraph.datasets.events import open_source
 from hepgraph.datasets.fileset import Dataset, Place, iter_absent
 from hepgraph.errors import DisagreementError, MissingTreeError, SourceError
-from hepgraph.io.access.files import once, split_tree
+from hepgraph.io.access.files import Options, once, split_tree
 from hepgraph.io.agreement import agreed
 from hepgraph.io.formats import column_of, file_of, kind_of, rebuilt_source, scaled
 from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
 from hepgraph.runner.retry import Policy, said
-
-Options = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)

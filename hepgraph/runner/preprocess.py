@@ -19,6 +19,7 @@ from hepgraph.disk.folder import own_folder
 from hepgraph.disk.trust import check, private, say, told
 from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
+from hepgraph.executors.interface import Work
 from hepgraph.io.access.store import Store, stamp
 from hepgraph.io.formats import column_of, column_told, file_of, file_told, kind_of
 from hepgraph.io.source import Source
@@ -28,7 +29,6 @@ from hepgraph.runner.provenance import versions
 from hepgraph.runner.retry import Policy, said
 
 _FORMAT = 1
-MOST = 256 << 20  # bytes of the user's own cache
 _NAMES = re.compile(r"[0-9a-f]{64}\.z")
 
 
@@ -48,15 +48,47 @@ def preprocess(
     """The fileset with all that a run needs to know of its files: identities, entries, edges of clusters, columns.
 
     Nothing but metadata is read. The result is a dict that JSON takes (`.save`), and a fileset: `hg.run` opens none of
-    its files before it reads their events. Files of one dataset must be of one kind; where they disagree on a column,
-    a run that needs it raises, and with `strict=True` this does. With `on_error="skip"` files that cannot be opened are
-    left out, with a warning, and every run over the result names them as lost.
+    its files before it reads their events. Files of one dataset must be of one kind; where they disagree on a column, a
+    run that needs it raises.
 
-    What is found out is kept in `cache`, a directory (True: the user's cache directory; False: nowhere), under the
-    path, size and time of each file, so that the next call opens only what is new.
+    Parameters
+    ----------
+    fileset : str, Path or dict
+        Files of each dataset: {"name": ["a.root", "b.root:Events"]} or {"name": {"files": ..., "metadata": ...}}; or
+        the path of a JSON or YAML file that holds this.
+    tree : str, default None
+        Name of the tree, if not "Events" or the only one.
+    executor : str or object, default None
+        Place to run: "serial", "threads", "processes", "dask", a dask Client, Cluster or address, an object of
+        `hg.executors`, or a `concurrent.futures.Executor`. None: the current dask Client if there is one, else threads.
+    cache : bool, str or Path, default True
+        Directory that keeps what is found out, under the path, size and time of each file, so that the next call opens
+        only what is new. True: the user's own; False: nowhere.
+    strict : bool, default False
+        A column on which the files of a dataset disagree is an error at once.
+    on_error : {"raise", "skip"}, default "raise"
+        "skip" leaves out files that cannot be opened, with a warning; every run over the result names them as lost.
+    retries : int, default 3
+        Further tries at what cannot be read, after longer and longer waits.
+    progress : bool, default None
+        Progress is shown in a terminal or notebook, unless this is False.
+    storage_options : dict, default None
+        Options of fsspec for URLs.
 
-    Raises what opening files raises: MissingFileError, MissingTreeError, DamagedFileError, SourceError.
+    Returns
+    -------
+    Fileset
+        The fileset, with what is known of each file.
 
+    Raises
+    ------
+    MissingFileError, MissingTreeError, DamagedFileError, SourceError
+        If a file cannot be opened, unless `on_error="skip"`.
+    DisagreementError
+        If files of a dataset disagree, with `strict=True`.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> known = hg.preprocess({"a": ["data/sample.root"]}, executor="serial", cache=False)
     >>> known.entries, known.first_events(100).entries
@@ -122,7 +154,7 @@ def described(source: Source) -> dict[str, Any]:
     }
 
 
-class Look:
+class Look(Work):
     """The work on one place: a look at the file there."""
 
     def __init__(self, options: Mapping[str, Any] | None, policy: Policy) -> None:
@@ -149,7 +181,7 @@ class _Cache:
 
     def __init__(self, where: bool | str | os.PathLike[str], options: Mapping[str, Any] | None) -> None:
         self.options = options
-        self.folder = own_folder("files", MOST, _NAMES) if where is True else None
+        self.folder = own_folder("files", _NAMES) if where is True else None
         self.store = None if isinstance(where, bool) else Store(os.fspath(where))
         if self.store is not None and self.store.local:
             try:

@@ -41,11 +41,30 @@ class Report:
     _replay: Callable[[Row], Any] | None = field(default=None, repr=False)
 
     def expect(self, events: int) -> None:
-        """Says how many events there are."""
+        """Says how many events there are.
+
+        Parameters
+        ----------
+        events : int
+            Number of events, added to those expected before.
+        """
         self.expected += events
 
     def add(self, place: Place, row: Row) -> None:
-        """Takes in the row of a range, in any order; raises LedgerError if it is there already."""
+        """Takes in the row of a range, in any order.
+
+        Parameters
+        ----------
+        place : tuple of int
+            Place of the range in the data.
+        row : Row
+            Its row.
+
+        Raises
+        ------
+        LedgerError
+            If the range is there already.
+        """
         at = bisect.bisect_left(self._order, place)
         if at < len(self._order) and self._order[at] == place:
             if self.rows[at].status == DONE and self.rows[at].events:
@@ -125,7 +144,18 @@ class Report:
         return {**self.__dict__, "_replay": None}
 
     def replay(self, row: Row) -> Any:
-        """Runs one range again, here and now, so that a debugger sees it fail; gives its partial results."""
+        """Runs one range again, here and now, so that a debugger sees it fail.
+
+        Parameters
+        ----------
+        row : Row
+            Row of the range, one of `report.rows`.
+
+        Returns
+        -------
+        Any
+            Its partial results.
+        """
         if self._replay is None:
             raise ResumeError("This report comes from a file or another process, without the analysis; run it again.")
         return self._replay(row)
@@ -133,7 +163,18 @@ class Report:
     # to look at
 
     def table(self, failed: bool = False) -> str:
-        """The rows as text, or those of what failed alone."""
+        """The rows as text.
+
+        Parameters
+        ----------
+        failed : bool, default False
+            True gives those of what failed alone.
+
+        Returns
+        -------
+        str
+            A line for each row.
+        """
         chosen = self.failed if failed else self.rows
         head = ["dataset", "file", "range", "events", "columns", "MB", "read s", "compute s", "how", "status"]
         lines = [
@@ -200,7 +241,15 @@ class Report:
     # on disk
 
     def save(self, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> None:
-        """Writes the report to a `.json` or `.parquet` file, local or remote; `Report.load` reads it."""
+        """Writes the report to a `.json` or `.parquet` file, local or remote; `Report.load` reads it.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path or URL of the file.
+        storage_options : dict, default None
+            Options of fsspec for a URL.
+        """
         from hepgraph.io.access import store
         from hepgraph.io.parquet import tables
 
@@ -218,7 +267,25 @@ class Report:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None) -> Report:
-        """The report that was written to a file; raises ResumeError if the file holds none."""
+        """The report that was written to a file.
+
+        Parameters
+        ----------
+        path : str or Path
+            Path or URL of the file.
+        storage_options : dict, default None
+            Options of fsspec for a URL.
+
+        Returns
+        -------
+        Report
+            The report.
+
+        Raises
+        ------
+        ResumeError
+            If the file holds none.
+        """
         from hepgraph.io.access import store
         from hepgraph.io.parquet import tables
 

@@ -25,12 +25,12 @@ from hepgraph.functions.lines import line_of, place
 from hepgraph.io.access.handles import opening_seconds
 from hepgraph.io.access.remote import AnswerError
 from hepgraph.io.source import Partition
+from hepgraph.limits import limits
 from hepgraph.plan.rows import FAILED, SKIPPED, Row
 
-WAIT = 0.25  # seconds before the second try; four times as long before each later one, up to
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 30.0  # seconds between two tries
 
-Run = Callable[[Partition], tuple[list[Any], Row]]
+Ranges = Callable[[Partition], tuple[list[Any], Row]]  # what runs one range
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Policy:
 
     on_error: str = "raise"
     retries: int = 3
-    wait: float = field(default_factory=lambda: WAIT)
+    wait: float = field(default_factory=lambda: limits().wait)
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
@@ -76,15 +76,10 @@ class Outcome:
     """
 
     pieces: list[tuple[Partition, list[Any], Row]] = field(default_factory=list)
-    failures: list[tuple[Partition, Row]] = field(default_factory=list)
-
-    @property
-    def events(self) -> int:
-        """The number of events that were read."""
-        return sum(row.events for _, _, row in self.pieces)
+    failures: list[Row] = field(default_factory=list)
 
 
-def attempt(run: Run, partition: Partition, policy: Policy, dataset: str = "") -> Outcome:
+def attempt(run: Ranges, partition: Partition, policy: Policy, dataset: str = "") -> Outcome:
     """The outcome of one range; raises the user's errors, and what cannot be read unless that is to be skipped."""
     outcome = Outcome()
     waiting = [partition]
@@ -117,7 +112,7 @@ def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, ou
     skipped = policy.skips and (short or (cause is not None and can_skip(cause)))
     row = failure(part, dataset, error, tries, SKIPPED if skipped else FAILED)
     if skipped:
-        outcome.failures.append((part, row))
+        outcome.failures.append(row)
         return
     where = f"in the range {part}"
     if not any(note.startswith("in the range") for note in getattr(error, "__notes__", ())):
@@ -125,11 +120,11 @@ def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, ou
     if tries > 1:
         error.add_note(f"after {tries} tries")
     with suppress(AttributeError):
-        error.ledger_row = row  # type: ignore[attr-defined]
+        error.report_row = row  # type: ignore[attr-defined]
     raise error
 
 
-def _tried(run: Run, part: Partition, policy: Policy) -> tuple[list[Any], Row]:
+def _tried(run: Ranges, part: Partition, policy: Policy) -> tuple[list[Any], Row]:
     tried = 0
     while True:
         tried += 1

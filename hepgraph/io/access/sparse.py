@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hepgraph.io.access.ranges import Bytes, Range, coalesced
-
-GAP = 64 * 1024
+from hepgraph.limits import limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class Fetched:
 
 def fetched(data: Bytes, ranges: Sequence[Range]) -> Fetched:
     """The bytes of some ranges of a file, fetched at once."""
-    places = [(piece.start, piece.stop) for piece in coalesced(ranges, GAP)]
+    places = [(piece.start, piece.stop) for piece in coalesced(ranges, limits().gap)]
     return Fetched(places, data.fetch(places))
 
 

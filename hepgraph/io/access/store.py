@@ -19,9 +19,9 @@ from hepgraph.disk import files
 from hepgraph.disk.files import PART, parsed
 from hepgraph.disk.trust import Refused, private
 from hepgraph.io.access.remote import system_options
+from hepgraph.limits import limits
 
 STALE = 600.0  # seconds after which the lock of a run that no longer renews it is taken over
-RENEW = 60.0
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Store:
         self.system.pipe_file(self._path("lock"), _told(holder))
 
     def _renew(self) -> None:
-        if self._mine is None or time.time() - self._mine.seen < RENEW:
+        if self._mine is None or time.time() - self._mine.seen < limits().renew:
             return
         held = self._holder()
         if held is not None and held.token != self._mine.token:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hepgraph.arguments import parse_bytes
 from hepgraph.disk.files import remove
 from hepgraph.disk.folder import Folder
 from hepgraph.errors import ChangedFileError
@@ -28,7 +29,7 @@ from hepgraph.io.access.identity import settled, state_of
 from hepgraph.io.cache.columnfile import FileError, OpenedColumn, written
 from hepgraph.io.cache.pieces import Pieces, size_of
 from hepgraph.io.forms import fitted
-from hepgraph.io.source import Column, Data, Need, Partition, Source, parse_bytes
+from hepgraph.io.source import Access, Column, Data, Need, Partition, Source
 
 FORMAT = 1  # raised when what readers make of a file changes: what was kept before is not used any more
 SIZE = "20 GB"
@@ -37,11 +38,20 @@ NAME = re.compile(r"(\d+)-(\d+)(c?)")  # the entries of a column; c: no more tha
 
 @dataclass(frozen=True)
 class ColumnCache:
-    """A directory on a local disk that keeps the columns that were read, decoded; at most `size` bytes of them.
+    """A directory on a local disk that keeps the columns that were read, decoded.
 
     Those that were not used for longest go first. Processes that write at the same time may exceed the size by some
     eighths of it. On other machines the directory has the same path.
 
+    Parameters
+    ----------
+    directory : str
+        Directory, which is made if it is not there.
+    size : int or str, default "20 GB"
+        Most that is kept, in bytes or as "100 GB".
+
+    Examples
+    --------
     >>> ColumnCache("/scratch/columns", size="100 GB")
     ColumnCache(directory='/scratch/columns', size=100000000000)
     """
@@ -64,13 +74,30 @@ class ColumnCache:
         """The bytes that it may hold."""
         return int(self.size)
 
-    def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
-        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept."""
-        columns = source.checked(partition, needs)
+    def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
+        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept.
+
+        Parameters
+        ----------
+        source : Source
+            Reader of the columns.
+        partition : Partition
+            Range of entries of a file.
+        needs : dict of str to Need
+            Columns, and of each whether its data or its counts are wanted.
+        access : Access
+            Ways in which the source is read.
+
+        Returns
+        -------
+        dict of str to Data
+            The columns of the range.
+        """
+        columns, access = source.checked(partition, needs), Access(shared=access.shared)  # what is kept is whole
         disk = _disk_of(self)
         where = _version(source, partition) if len(partition) and disk.usable() else None
         if where is None:
-            return source.read(partition, needs)
+            return source.read(partition, needs, access)
         folder = _Folder(disk, source, partition, where)
         found: dict[str, list[tuple[int, int, Data, bool]]] = {}
         gaps: dict[tuple[int, int], dict[str, Need]] = {}
@@ -87,7 +114,7 @@ class ColumnCache:
                 at = stop
         for (start, stop), missing in gaps.items():
             piece = replace(partition, start=start, stop=stop, first=partition.first + start - partition.start)
-            read = source.read(piece, missing)
+            read = source.read(piece, missing, access)
             if _version(source, partition) != where:
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             for name, data in read.items():
@@ -102,7 +129,22 @@ class ColumnCache:
         return made
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
-        """Whether there is a file of each of these columns, for this range and no other."""
+        """Whether there is a file of each of these columns, for this range and no other.
+
+        Parameters
+        ----------
+        source : Source
+            Reader of the columns.
+        partition : Partition
+            Range of entries of a file.
+        needs : dict of str to Need
+            Columns, and of each whether its data or its counts are wanted.
+
+        Returns
+        -------
+        bool
+            True if nothing would be read.
+        """
         disk = _disk_of(self)
         where = _version(source, partition) if disk.usable() else None
         if where is None:
@@ -142,7 +184,7 @@ def _version(source: Source, partition: Partition) -> str | None:
     identity = source.identity(file)
     if not identity:
         return None
-    state = state_of(path, getattr(source, "storage_options", {}))
+    state = state_of(path, source.storage_options)
     if state is None:
         return None
     return repr((FORMAT, type(source).__name__, identity, partition.tree, file.entries, state))

@@ -24,10 +24,10 @@ from hepgraph.disk.folder import Folder, own_folder
 from hepgraph.io.access.files import Options
 from hepgraph.io.access.identity import settled, state_of
 from hepgraph.io.source import Column, File, Level, RecordLevel
+from hepgraph.limits import limits
 
 T = TypeVar("T")
 MAGIC = b"hepgraph known 2\n"
-MOST = 256 << 20  # bytes that are kept
 _NAME = re.compile("[0-9a-f]{64}")
 _CODE = ("source.py", "forms.py", "trees.py", "root.py", "ttree/*.py", "rntuple/*.py")  # what finds things out, in `io`
 
@@ -37,7 +37,7 @@ for _kind in (Column, File, Level, RecordLevel):
 
 def folder() -> Folder | None:
     """Where things are kept; None if nowhere."""
-    return own_folder("known", MOST, _NAME)
+    return own_folder("known", _NAME) if limits().remember else None
 
 
 def known(make: Callable[[], T], path: str, options: Options, *what: Any) -> T:

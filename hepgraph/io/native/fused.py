@@ -18,8 +18,6 @@ from hepgraph.io.native.libraries import NAMES, Tools
 from hepgraph.io.native.loops import compiled
 from hepgraph.jit.translate import assembly
 
-ENOUGH = 20_000  # numbers, from which it pays to compile
-
 
 def done(
     name: str, source: str, rows: Sequence[int], row: Sequence[str], frame: Mapping[str, int], tools: Tools

@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any
 
 from hepgraph.io.native.loops import address
+from hepgraph.limits import limits
 
 OLDEST_ZSTD = 10_400  # 1.4.0; older ones decompress more slowly than the package does
 LIBRARIES = {
@@ -31,7 +32,7 @@ class Tools:
     def __init__(self, system: Any) -> None:
         self._contexts: list[tuple[Any, int]] = []  # and what frees each
         found = dict.fromkeys(NAMES, 0) | {"pread": address(system.pread)}
-        zstd, deflate, lz4, xxhash = map(library, LIBRARIES)
+        zstd, deflate, lz4, xxhash = map(library, LIBRARIES) if limits().libraries else (None,) * 4
         if zstd is not None and zstd.ZSTD_versionNumber() >= OLDEST_ZSTD:
             found["zstd"] = address(zstd.ZSTD_decompressDCtx)
             found["zstd_context"] = self._context(zstd.ZSTD_createDCtx, zstd.ZSTD_freeDCtx)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hepgraph.limits import limits
+
 MOST_SHARED = 512 << 20  # bytes of pages and baskets that are kept for the ranges that are still to come
-STAY = 60.0  # seconds without a range that asks, after which nothing is kept any more
 
 
 class Promise:
@@ -28,7 +29,7 @@ class Promise:
 
     def wait(self) -> bytes | None:
         """The promised data, after they came; None if they did not for a long time."""
-        self._told.wait(STAY)
+        self._told.wait(limits().shared_stay)
         return self._data
 
 
@@ -123,7 +124,7 @@ class Kept:
     def _stay(self) -> None:
         self._asked = time.monotonic()
         if self._kept and self._timer is None:
-            self._wait(STAY)
+            self._wait(limits().shared_stay)
 
     def _wait(self, seconds: float) -> None:
         self._timer = threading.Timer(seconds, self._rest)
@@ -134,7 +135,7 @@ class Kept:
         """Lets go of everything if nobody asked for so long; ranges may never come, as after `head`."""
         with self._lock:
             self._timer = None
-            left = self._asked + STAY - time.monotonic()
+            left = self._asked + limits().shared_stay - time.monotonic()
             if left <= 0:
                 self._kept.clear()
                 self.bytes = 0

@@ -98,7 +98,10 @@ class Footer:
                 found.append((sized, leaf if trusted and column != column.without_none() else None))
         unsure = {leaf for _, leaf in found if leaf is not None}
         full = _without_nulls(self.metadata, unsure)
-        levels = _levels(self.metadata, unsure - full, self._told)
+        # pyarrow 21 counts no null lists of records; how often each level occurs, it counts right
+        miscounted = full & {leaf for column, leaf in found if column.records and column.levels}
+        levels = _levels(self.metadata, unsure - full | miscounted, self._told)
+        full -= {leaf for leaf in miscounted if levels.get(leaf)}
         columns = [
             column.without_none() if leaf in full else _with_levels(column, levels.get(leaf))
             for column, leaf in found

@@ -33,7 +33,7 @@ from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.native.shared import Kept
 from hepgraph.io.parquet.arrow import LeafReader
 from hepgraph.io.parquet.footer import Footer
-from hepgraph.io.source import Column, Cut, Data, File, Need, Partition, Source
+from hepgraph.io.source import USUAL, Access, Column, Cut, Data, File, Need, Partition, Source
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
@@ -62,19 +62,16 @@ def open_parquet(
             return footer.columns(), File(path, "", footer.edges[-1], footer.uuid, footer.edges, written=written)
 
     columns, kept = agreed(each(look, [path for path, _ in places]))
-    source = ParquetSource(columns, kept, step_size, metadata)
-    source.storage_options = dict(storage_options or {})
-    return source
+    return ParquetSource(columns, kept, step_size, metadata, storage_options)
 
 
 class ParquetSource(Source):
     """A dataset of Parquet files."""
 
-    storage_options: dict[str, Any]
     by_edges = True
     has_statistics = True
 
-    def read(self, partition: Partition, needs: Mapping[str, Need]) -> dict[str, Data]:
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
@@ -119,18 +116,20 @@ class ParquetSource(Source):
             return len(partition)
         return edges[bisect_left(edges, partition.stop)] - edges[bisect_right(edges, partition.start) - 1]
 
-    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
+    def ahead(
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+    ) -> None:
         """Begins to fetch the row groups of a range, which will soon be read; opens the file first if need be."""
         if len(partition) == 0:
             return
         if not is_remote(partition.path):
-            expect(partition.path, lambda: self._where(partition, needs, cuts))
+            expect(partition.path, lambda: self._where(partition, needs, cuts, access))
             return
 
         def open_first(allowed: Callable[[int], bool]) -> None:
             with _borrowed(partition.path, self.storage_options) as opened:
                 footer = opened.footer
-            self._begin(footer, partition, needs, cuts)
+            self._begin(footer, partition, needs, cuts, access)
 
         key = _key_of(partition.path, self.storage_options)
         footer, _ = _footers.last(key)
@@ -138,7 +137,7 @@ class ParquetSource(Source):
             ahead.begin(("open", key), open_first)
             return
         with suppress(SourceError):  # whoever reads it says what is wrong
-            self._begin(footer, partition, needs, cuts)
+            self._begin(footer, partition, needs, cuts, access)
 
     def _some(
         self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]
@@ -147,17 +146,21 @@ class ParquetSource(Source):
         part = self._trimmed(footer, partition, cuts) if cuts else partition
         return part, _paths(footer, _wanted([(self.columns[name], need) for name, need in needs.items()])[1])
 
-    def _where(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> list[Range]:
+    def _where(
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut], access: Access
+    ) -> list[Range]:
         """Where in a local file the row groups of a range are, but for those that are kept."""
         with self._handle(partition) as opened:
             footer, place = opened.footer, opened.place
         part, paths = self._some(footer, partition, needs, cuts)
-        if len(part) == 0 or (self.cache is not None and self.cache.holds(self, part, needs)):
+        if len(part) == 0 or access.holds(self, part, needs):
             return []
         batches = [each for each in _batches(footer, part) if not kept.has(_decoded_key(place, footer, each, paths))]
         return [chunk for groups in batches for chunk in _chunks(footer, groups, paths)]
 
-    def _begin(self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]) -> None:
+    def _begin(
+        self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut], access: Access
+    ) -> None:
         if footer.uuid != self._places[partition.path, partition.tree].uuid:
             return
         part, paths = self._some(footer, partition, needs, cuts)
@@ -166,7 +169,7 @@ class ParquetSource(Source):
         place = _key_of(part.path, self.storage_options), None
 
         def work(allowed: Callable[[int], bool], groups: list[int]) -> Fetched | None:
-            if self.cache is not None and self.cache.holds(self, part, needs):
+            if access.holds(self, part, needs):
                 return None
             with edge(part.path):
                 data = Allowed(remote(part.path, self.storage_options), allowed)

@@ -64,7 +64,7 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class Optionals:
     """Values that may be missing: lists of none or one, whose ends are in a column; `record` if they are records."""
 
     key: str
@@ -96,7 +96,7 @@ class Text:
     column: Physical
 
 
-Step: TypeAlias = Lists | Options | Fixed
+Step: TypeAlias = Lists | Optionals | Fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ def _deeper(name: str, form: Any, columns: Physicals, steps: tuple[Step, ...]) -
     if column is None or not (form.is_list or optional):
         return None
     record = name if form.content.is_record else ""
-    return (*steps, Options(form.form_key, column, record) if optional else Lists(form.form_key, column))
+    return (*steps, Optionals(form.form_key, column, record) if optional else Lists(form.form_key, column))
 
 
 def _ended(form: Any, columns: Physicals, steps: tuple[Step, ...]) -> Chain | None:
@@ -317,7 +317,7 @@ def _key(chain: Chain, depth: int) -> tuple[str, ...]:
 
 def _same(reader: PageReader, stage: DecodeStage, step: Step) -> tuple[Any, ...]:
     """A key that is equal for two steps only if they lead to the same stage; stages are kept, so that ids differ."""
-    name = step.record if isinstance(step, Options) else ""
+    name = step.record if isinstance(step, Optionals) else ""
     what = step.size if isinstance(step, Fixed) else reader.same(step.column, stage.parts)
     return id(stage), type(step), name, what
 
@@ -330,7 +330,7 @@ def _advance(reader: PageReader, stage: DecodeStage, step: Step) -> DecodeStage:
         stored = np.arange(sum(map(len, stage.parts)) + 1, dtype=np.int64) * step.size
     else:
         stored, parts = reader.offsets(step.column, stage.parts)
-    if isinstance(step, Options):
+    if isinstance(step, Optionals):
         lengths = np.diff(stored)
         if (lengths > 1).any():
             raise PageError(f"an optional field has {lengths.max()} values at once")

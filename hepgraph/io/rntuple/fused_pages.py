@@ -14,8 +14,8 @@ from hepgraph.io.native.libraries import Tools
 from hepgraph.io.rntuple.encodings import Encoding
 from hepgraph.io.rntuple.pagebytes import BATCH
 from hepgraph.io.rntuple.pagelist import CHECKSUM, Pages
+from hepgraph.limits import limits
 
-ALONE = 64 << 10  # bytes of a page, from which it pays to read it without those beside it
 NOWHERE = 1 << 62  # a place in a file that nothing follows
 DIRECT = -1  # where a page is that need not be in what was read
 
@@ -52,7 +52,7 @@ def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
     width = rests[0].encoding.dtype.itemsize
     rows: list[int] = []
     run = most = longest = head = 0
-    end = NOWHERE
+    end, alone = NOWHERE, limits().page_alone
     for rest in rests:
         pages, low, high = rest.pages, rest.low, rest.high
         for page in rest.some:
@@ -61,7 +61,7 @@ def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
             first = max(low - start, 0)
             number, size = min(high, stop) - start - first, (stop - start) * width
             after = place + stored + CHECKSUM * checked
-            if plain and stored == size >= ALONE and (number == stop - start or not checked):
+            if plain and stored == size >= alone and (number == stop - start or not checked):
                 more, at, end = 0, DIRECT, NOWHERE
             elif 0 <= place - end <= LOCAL_GAP and after - run <= BATCH:
                 rows[head] = after - run

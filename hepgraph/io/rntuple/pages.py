@@ -18,7 +18,6 @@ import xxhash
 from hepgraph.io.access.ranges import Bytes, Range, ShortFile
 from hepgraph.io.native.buffers import scratch, shelf
 from hepgraph.io.native.codecs import BlockError
-from hepgraph.io.native.fused import ENOUGH
 from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import adder, address
 from hepgraph.io.native.shared import Promises, Share
@@ -27,11 +26,9 @@ from hepgraph.io.rntuple.fused_pages import Rest, placed, rows_of
 from hepgraph.io.rntuple.pagebytes import BATCH, ordered, room, unpacked
 from hepgraph.io.rntuple.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.rntuple.unsplit import unsplitter
+from hepgraph.limits import limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
-
-LARGEST = 32 << 20  # bytes of a page
-LARGE = 128 << 10  # bytes of a page, from which it pays to decode it once for several ranges
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +341,7 @@ class PageReader:
         start, stop = pages.starts[page], pages.starts[page + 1]
         if self.share is None or (start >= low and stop <= high) or stop <= low + again:
             return False
-        return bool((stop - start) * encoding.bits >= 8 * LARGE)
+        return bool((stop - start) * encoding.bits >= 8 * limits().page_shared)
 
     def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
         """The bytes of a page, decompressed, in memory of their own."""
@@ -353,7 +350,9 @@ class PageReader:
         _, pages, encoding = stored
         size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
         out = shelf.take(size, np.dtype(np.uint8))
-        if size >= ENOUGH and self._straight([Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out):
+        if size >= limits().native_least and self._straight(
+            [Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out
+        ):
             return out
         start = int(pages.offsets[page])
         if self.bytes.together and self.share is not None and start not in self.fetched:
@@ -375,7 +374,7 @@ class PageReader:
     def _place(self, column: Physical, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
         """Places what is left of some parts, of one encoding; says whether it is known never to decrease."""
         encoding = rests[0].encoding
-        if sum([rest.high - rest.low for rest in rests]) >= ENOUGH and self._straight(rests, out, begin):
+        if sum([rest.high - rest.low for rest in rests]) >= limits().native_least and self._straight(rests, out, begin):
             if encoding.delta or not begin:
                 return encoding.delta
             for rest in rests:
@@ -410,7 +409,7 @@ class PageReader:
             return False
         width = encoding.dtype.itemsize
         rows, most, longest = rows_of(rests, encoding.plain(out.dtype))
-        if max(most, longest) > LARGEST:
+        if max(most, longest) > limits().page_largest:
             return False
         packed, inside = scratch.place("packed", max(most, CHECKSUM)), scratch.place("unpacked", longest)
         steps = scratch.place("steps", longest if encoding.delta else 0)

@@ -25,7 +25,7 @@ from hepgraph.io.native.shared import Share
 from hepgraph.io.rntuple.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
 from hepgraph.io.rntuple.pagelist import PageList
 from hepgraph.io.rntuple.pages import PagePart, PageReader
-from hepgraph.io.source import STEP_SIZE, Column, Cut, Data, File, Need, Partition
+from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, Cut, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 
 
@@ -43,10 +43,8 @@ class RNTupleSource(UprootSource):
         """Pages of numbers are passed over, but for what may be the lengths of lists."""
         return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
 
-    def read_where(
-        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
-    ) -> dict[str, Data]:
-        """As `read`, without the pages that have no entry that is `alive`."""
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """Without the pages that have no entry that is `alive`."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
@@ -54,29 +52,26 @@ class RNTupleSource(UprootSource):
             ahead.take(("open", _key_of(partition.path, partition.tree, self.storage_options)))
         with borrowed(partition.path, partition.tree, self.storage_options) as opened:
             self._same(partition, opened)
-            found = self._fetch(opened, partition, columns, alive, known or {})
+            found = self._fetch(opened, partition, columns, access)
         with edge(partition.path, f"read {', '.join(found)} of tree {partition.tree!r} in"):
             return {column.name: fitted(column, found[column.name], need) for column, need in columns}
 
     def _fetch(
-        self,
-        opened: Opened,
-        partition: Partition,
-        columns: Sequence[tuple[Column, Need]],
-        alive: Any,
-        known: Mapping[str, Data],
+        self, opened: Opened, partition: Partition, columns: Sequence[tuple[Column, Need]], access: Access
     ) -> dict[str, Data]:
         uuid, layout = _kept(opened, partition.path, self.storage_options)
         nothing = [c for c, need in columns if need is Need.COUNTS and not (c.levels or c.records)]
         found = {column.name: Data(None) for column in nothing}
-        with layout.reader(opened, partition, self.storage_options, self.most_shared) as reader:
+        with layout.reader(opened, partition, self.storage_options, access.shared) as reader:
             if reader.bytes.together:
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
             chains = {} if self.plain else layout.chains(columns)
             passed = {}
-            if alive is not None:
-                passed = dict.fromkeys([name for name in chains if self.may_skip(self.columns[name])], summed(alive))
-            before = [(chain, data) for name, data in known.items() if (chain := layout.chain(name)) is not None]
+            if access.alive is not None:
+                passed = dict.fromkeys(
+                    [name for name in chains if self.may_skip(self.columns[name])], summed(access.alive)
+                )
+            before = [(chain, data) for name, data in access.known.items() if (chain := layout.chain(name)) is not None]
             parts = layout.parts(partition)
             found |= read_chains(
                 reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before
@@ -88,28 +83,30 @@ class RNTupleSource(UprootSource):
 
     # ahead
 
-    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
+    def ahead(
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+    ) -> None:
         """Begins to fetch the pages of a range, which will soon be read; opens the file first if need be."""
         if len(partition) == 0 or self.plain:
             return
         if not is_remote(partition.path):
-            expect(partition.path, lambda: self._where(partition, needs))
+            expect(partition.path, lambda: self._where(partition, needs, access))
             return
 
         def open_first(allowed: Callable[[int], bool]) -> None:
             with borrowed(partition.path, partition.tree, self.storage_options) as opened:
-                self._begin(_kept(opened, partition.path, self.storage_options), partition, needs)
+                self._begin(_kept(opened, partition.path, self.storage_options), partition, needs, access)
 
         key = _key_of(partition.path, partition.tree, self.storage_options)
         known, _ = _layouts.last(key)
         if known is None:
             ahead.begin(("open", key), open_first)
         else:
-            self._begin(known, partition, needs)
+            self._begin(known, partition, needs, access)
 
-    def _where(self, partition: Partition, needs: Mapping[str, Need]) -> list[Range]:
+    def _where(self, partition: Partition, needs: Mapping[str, Need], access: Access) -> list[Range]:
         """Where in a local file the pages of a range are, those in lists as if entries were all of the same size."""
-        if self.cache is not None and self.cache.holds(self, partition, needs):
+        if access.holds(self, partition, needs):
             return []
         columns = [(self.columns[name], need) for name, need in needs.items()]
         with borrowed(partition.path, partition.tree, self.storage_options) as opened:
@@ -121,16 +118,18 @@ class RNTupleSource(UprootSource):
                 found = [reader.about(each, part) for each in physical.values() for part in parts]
         return [place for places in found for place in places]
 
-    def _begin(self, known: tuple[str, NTupleLayout], partition: Partition, needs: Mapping[str, Need]) -> None:
+    def _begin(
+        self, known: tuple[str, NTupleLayout], partition: Partition, needs: Mapping[str, Need], access: Access
+    ) -> None:
         uuid, layout = known
         columns = [(self.columns[name], need) for name, need in needs.items()]
 
         def work(allowed: Callable[[int], bool]) -> Any:
-            if self.cache is not None and self.cache.holds(self, partition, needs):
+            if access.holds(self, partition, needs):
                 return None
             with edge(partition.path), opened_bytes(partition.path, self.storage_options) as data:
                 self._unchanged(partition, uuid, layout.lists.entries)
-                share = layout.share(partition.path, partition.tree, uuid, self.most_shared)
+                share = layout.share(partition.path, partition.tree, uuid, access.shared)
                 reader = PageReader(layout.lists, Allowed(data, allowed), share)
                 fetch_chains(reader, layout.parts(partition), layout.chains(columns))
             return (uuid, layout.lists.checksums), reader.fetched

@@ -20,11 +20,11 @@ from hepgraph.disk.plain import plain
 from hepgraph.io.access.ranges import NOWHERE, Bytes, Range, ShortFile
 from hepgraph.io.native.buffers import LARGEST_ROOM, Scratch
 from hepgraph.io.native.codecs import blocks_of, unpacked
-from hepgraph.io.native.fused import ENOUGH
 from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import MANY, follows, slow_follows
 from hepgraph.io.native.shared import Share
 from hepgraph.io.ttree.fused_baskets import placed
+from hepgraph.limits import limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
 
@@ -33,7 +33,6 @@ STORED = np.dtype(">i4")
 LARGEST_BLOCK = 2**24
 LIKELY_ROOM = 2**20
 LIKELY_RATIO = 256
-LARGE = 32 << 10  # bytes of a basket in the file, from which it pays to decompress it once for several ranges
 
 
 class BasketError(ValueError):
@@ -267,7 +266,7 @@ class BasketColumn:
         """
         numbers, width = self.numbers, stored.itemsize
         file = self._data.file if self._fetched is None else None
-        if file is None or self.stop - self.start < ENOUGH or numbers.stop > len(self.baskets.ranges):
+        if file is None or self.stop - self.start < limits().native_least or numbers.stop > len(self.baskets.ranges):
             return False
         if stored.newbyteorder("=") != out.dtype or (width > 1 and stored.isnative) or (mine := tools()) is None:
             return False
@@ -375,7 +374,7 @@ class BasketColumn:
             return False
         start, stop = self.baskets.ranges[number]
         entry, after = self.baskets.edges[number : number + 2]
-        return stop - start >= LARGE and (entry < self.start or after > self.stop)
+        return (entry < self.start or after > self.stop) and stop - start >= limits().basket_shared
 
     def place(self) -> str:
         """The words for the basket that is being read, for messages."""

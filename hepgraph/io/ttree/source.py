@@ -20,7 +20,7 @@ from hepgraph.io.access.ranges import opened as opened_bytes
 from hepgraph.io.cache.metadata import known
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
-from hepgraph.io.source import Column, Cut, Data, Level, Need, Partition
+from hepgraph.io.source import USUAL, Access, Column, Cut, Data, Level, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 from hepgraph.io.ttree.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ttree.reader import Reader
@@ -39,24 +39,20 @@ class RootSource(UprootSource):
             return column.counts is not None
         return bool(column.levels) or column.dtype.kind not in "iu"
 
-    def read_where(
-        self, partition: Partition, needs: Mapping[str, Need], alive: Any, known: Mapping[str, Data] | None = None
-    ) -> dict[str, Data]:
-        """As `read`, without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
+    def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+        """Without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
         wanted = _wanted(columns)
-        found = self._read(partition, wanted, alive, known or {})
+        found = self._read(partition, wanted, access)
         with edge(partition.path, f"read {', '.join(needs)} of tree {partition.tree!r} in"):
             for column, need in columns:
                 if need is Need.COUNTS and column.levels and column.counts is not None and column.name not in found:
                     found[column.name] = from_counts(found[column.counts], column)
             return {column.name: fitted(column, found.get(column.name, Data(None)), need) for column, need in columns}
 
-    def _read(
-        self, partition: Partition, wanted: Mapping[str, bool], alive: Any, before: Mapping[str, Data]
-    ) -> dict[str, Data]:
+    def _read(self, partition: Partition, wanted: Mapping[str, bool], access: Access) -> dict[str, Data]:
         def borrow() -> AbstractContextManager[Opened]:
             return borrowed(partition.path, partition.tree, self.storage_options)
 
@@ -67,15 +63,15 @@ class RootSource(UprootSource):
             if data.stamp != stamp_of(partition.path):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
-            share = self._share(partition, layout, data)
-            reader = Reader(data, partition.start, partition.stop, alive, share)
+            share = _share(partition, layout, data, access.shared)
+            reader = Reader(data, partition.start, partition.stop, access.alive, share)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
             elif data.together and branches:
                 with self._reading(partition, f"branches {', '.join(branches)}"):
                     reader.fetch(branches.values())
             for name, branch in branches.items():
-                if branch.counter is not None and (offsets := self._offsets(name, before)) is not None:
+                if branch.counter is not None and (offsets := self._offsets(name, access.known)) is not None:
                     reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [name for name in wanted if name not in branches]:
@@ -105,14 +101,12 @@ class RootSource(UprootSource):
                 lambda make: known(make, path, options, "layout", tree, columns),
             )
 
-    def _share(self, partition: Partition, layout: Layout, data: Bytes) -> Share | None:
-        """The shared baskets of this very content."""
-        return None if self.most_shared == 0 else Share((partition.path, layout.uuid, data.stamp), self.most_shared)
-
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
         return partition, settings_of(self.storage_options), frozenset(wanted)
 
-    def ahead(self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = ()) -> None:
+    def ahead(
+        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+    ) -> None:
         """Begins to fetch the baskets of a range, which will soon be read."""
         wanted = _wanted([(self.columns[name], need) for name, need in needs.items()])
         if len(partition) == 0 or not wanted:
@@ -125,19 +119,19 @@ class RootSource(UprootSource):
             return layout, [branch for name in wanted if isinstance(branch := layout.branches[name], Branch)]
 
         def work(allowed: Callable[[int], bool]) -> Any:
-            if self.cache is not None and self.cache.holds(self, partition, needs):
+            if access.holds(self, partition, needs):
                 return None
             with opened_bytes(partition.path, self.storage_options) as data:
                 layout, branches = branches_of(data)
                 if not allowed(sum(branch.baskets.bytes(partition.start, partition.stop) for branch in branches)):
                     return None
-                share = self._share(partition, layout, data)
+                share = _share(partition, layout, data, access.shared)
                 reader = Reader(data, partition.start, partition.stop, None, share)
                 reader.fetch(branches)
                 return layout, reader
 
         def where() -> list[Range]:
-            if self.cache is not None and self.cache.holds(self, partition, needs):
+            if access.holds(self, partition, needs):
                 return []
             with opened_bytes(partition.path, self.storage_options) as data:
                 baskets = [branch.baskets for branch in branches_of(data)[1]]
@@ -183,6 +177,11 @@ class RootSource(UprootSource):
             with self._reading(partition, f"branch {name!r}"):
                 arrays[name] = branch.array(**entries)
         return arrays
+
+
+def _share(partition: Partition, layout: Layout, data: Bytes, most: int | None) -> Share | None:
+    """The shared baskets of this very content, of which no more than so many bytes are kept."""
+    return None if most == 0 else Share((partition.path, layout.uuid, data.stamp), most)
 
 
 def _wanted(columns: Iterable[tuple[Column, Need]]) -> dict[str, bool]:
