@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 from hepgraph.errors import nearest
 
-_POSITIVE = {"batch", "block", "budget", "late_block", "late_blocks", "room", "step", "tries"}  # all others may be 0
+# all others may be 0
+_POSITIVE = {"batch", "block", "budget", "kept", "late_block", "late_blocks", "room", "step", "tries"}
 
 
 class Limits(NamedTuple):
@@ -39,10 +40,16 @@ class Limits(NamedTuple):
     batched: int = 128  # fills of a kernel; the batches of more do not fit the caches, and take long to compile
     block: int = 16_384  # events that a kernel runs over in one call
     budget: int = 1000  # values and fills in one function, which are some four lines each
+    found: float = 0.9  # the guessed share of events with a best element, where one is looked for
     guess: int = 12  # operations that are done sooner than a branch is taken that was guessed wrong
+    kept: int = 16  # kernels of a process that are kept for the same analysis again
+    length: float = 3.0  # the guessed length of a list of which nothing is known
     level: int = 2  # how much LLVM optimises
+    passing: float = 0.5  # the guessed share of a list, or of events, that passes a mask
     room: int = 1024  # elements for which an array has memory at first
+    sparse: float = 0.5  # of the elements of a block, below which functions are evaluated for the wanted ones alone
     step: int = 2048  # events that one function sees before the next one does: the cache holds their columns
+    worth: float = 4.0  # times its own operations, what a disjunction of conditions must save
     # executors
     thread_late: float = 0.05  # seconds that a result may wait for the thread of the run
     thread_patience: float = 5.0  # seconds in which threads may end after an error

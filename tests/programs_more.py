@@ -7,7 +7,7 @@ from typing import Any
 import awkward as ak
 import numba
 import numpy as np
-from programs import Program, World, depth, kind, rule
+from programs import Program, World, axes, depth, kind, rule
 
 import hepgraph as hg
 
@@ -227,3 +227,35 @@ def words_by_event(p: Program, w: World) -> None:
         p.add(w, word == "mu", None)
     else:
         p.sinks.append(hg.Hist.new.StrCat(["mu", "e"]).Double().fill(word))
+
+
+@rule
+def guarded(p: Program, w: World) -> None:
+    """Several results that share lists and conditions, each under some of the conditions, in an order of its own."""
+    lists = [p.tape.of(w.collections[-5:]) for _ in range(2)]
+    masks = [p.mask(w, None), ak.num(lists[0]) >= p.tape.of([1, 2]), ak.num(lists[1]) > 0, p.mask(w, None)]
+    for _ in range(2 + p.tape.below(3)):
+        c, taken = p.tape.of(lists), p.tape.below(16)
+        some = [mask for k, mask in enumerate(masks) if taken >> k & 1]
+        if p.tape.below(2):
+            some.reverse()
+        for k in range(len(some)):  # a cut after the other
+            c = c[some[k]]
+            some[k + 1 :] = [mask[some[k]] for mask in some[k + 1 :]]
+        x = p.number_of(w, c)
+        how = p.tape.below(4)
+        if how == 0:
+            x = x[:, p.tape.of([0, 0, 1, -1])]  # which may not be there
+        elif how == 1:
+            x = ak.sum(x, axis=1)
+        elif how == 2:
+            x = ak.flatten(x[ak.argmax(x, axis=1, keepdims=True)])
+        else:
+            pairs = ak.combinations(x, 2, fields=["a", "b"])
+            x = ak.any(pairs.a > pairs.b, axis=1)
+        p.sinks.append(hg.Hist(axes(p, x)).fill(x))
+
+
+@rule
+def guarded_again(p: Program, w: World) -> None:
+    guarded(p, w)

@@ -113,11 +113,14 @@ def hg_base() -> Any:
 
 def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     """One program on one dataset, both ways."""
-    limits = {"block": block, "level": (0, 2, 1, 2)[seed % 4]}
+    limits: dict[str, float] = {"block": block, "level": (0, 2, 1, 2)[seed % 4]}
     if seed % 3 == 0:  # batches that are often full
         limits["batch"] = 8
     if seed % 5 == 0:  # branches wherever there can be some, or nowhere
         limits["guess"] = (0, 1000)[seed % 2]
+    limits["worth"] = (4.0, 0.0, 1e9)[seed % 7 % 3]  # disjunctions wherever they can be, or nowhere
+    limits["passing"] = (0.5, 1e-3, 0.99)[seed % 11 % 3]  # other guesses, other orders
+    limits["sparse"] = (0.5, 2.0)[seed % 2]
     with limited(**limits), np.errstate(all="ignore"):
         p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
         expected, _, _ = computed(p.sinks, "interpreter")

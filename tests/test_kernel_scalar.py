@@ -192,7 +192,23 @@ def test_rule(name: str) -> None:
 
 
 MIXED = [{"f", "d"}, {"i", "f"}, {"?", "f"}, {"l", "L"}, {"?", "i"}, {"B", "b"}, {"i", "l"}, {"?", "B"}]
-LITERALS: list[Any] = [2, 0, -1, 1.5, True, np.float32(2.5), np.int8(3), 300, 0.5, np.nan]
+LITERALS: list[Any] = [
+    16,
+    3,
+    1,
+    np.uint8(64),
+    np.int64(65521),
+    2,
+    0,
+    -1,
+    1.5,
+    True,
+    np.float32(2.5),
+    np.int8(3),
+    300,
+    0.5,
+    np.nan,
+]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from hepgraph.io.required import Loaded
 from hepgraph.kernel.spaces import SPACE_RULES
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.within import within
+from hepgraph.limits import limits
 
 
 class Offsets:
@@ -160,7 +161,8 @@ def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]
             arg in plain or (isinstance(arg, Node) and arg.op == "literal") for arg in item.args
         ):
             plain.add(item)
-            if OPS[item.op].cost > 1 and item.op != "ufunc":  # which may be a user's own
+            own = item.op == "ufunc"  # which may be a user's
+            if OPS[item.op].cost > 1 and not own and not (item.op == "remainder" and item.dtype.kind in "iu"):
                 found.add(item)
     return frozenset(found)
 
@@ -168,44 +170,73 @@ def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]
 class BlockStage:
     """The vectorised stage, block after block."""
 
-    def __init__(self, loaded: Loaded, offsets: Offsets, staged: frozenset[Node]) -> None:
-        self.loaded, self.offsets = loaded, offsets
-        order = ordered(staged)
-        self.order = [item for item in order if isinstance(item, Node) and item.op != "literal"]
-        self.spaces = [item for item in order if isinstance(item, Space)]
-        self.staged = staged
+    def __init__(self, loaded: Loaded, offsets: Offsets, check: bool = False) -> None:
+        self.loaded, self.offsets, self.check = loaded, offsets, check
+        self.orders: dict[frozenset[Node], list[Node]] = {}
         self.start = self.stop = 0
-        self.values: dict[Node, Any] = {}
         self.padded: dict[Node, Any] = {}
         self.straight: set[Node] = set()  # what a ufunc makes in its type, so that it may write into the buffer
 
     def move(self, start: int, stop: int) -> None:
-        """Evaluates what is staged for the events of a block."""
+        """Goes to a block of events."""
         self.start, self.stop = start, stop
-        with np.errstate(all="ignore"):
-            for item in self.order:
-                self.values[item] = self._value(item)
 
-    def _value(self, item: Node) -> Any:
-        assert item.space is not None
-        low, high = self.offsets.edges(item.space, self.start, self.stop)
+    def make(self, wanted: frozenset[Node], alive: Any = None) -> None:
+        """Evaluates nodes for the events of the block, or for those that are alive, and puts them into their buffers.
+
+        Where not all are alive, the elements of the others may have any value.
+        """
+        if wanted not in self.orders:
+            order = ordered(wanted)
+            self.orders[wanted] = [item for item in order if isinstance(item, Node) and item.op != "literal"]
+        places: dict[Space, Any] = {}
+        values: dict[Node, Any] = {}
+        with np.errstate(all="ignore"):
+            for item in self.orders[wanted]:
+                space = as_space(item.space)
+                if space not in places:
+                    places[space] = None if alive is None else self._places(space, alive)
+                values[item] = self._value(item, values, places[space], item in wanted)
+
+    def _places(self, space: Space, alive: Any) -> Any:
+        """The elements that belong to events that are alive; None if most do."""
+        low, high = self.offsets.edges(space, self.start, self.stop)
+        chain = [s for s in ancestors(space) if s.kind not in ("events", "total")]
+        at = alive
+        for s in reversed(chain):
+            offsets = self.offsets.of(s)
+            begin = offsets[at]
+            counts = offsets[at + 1] - begin
+            ends = np.cumsum(counts)
+            at = np.repeat(begin - ends + counts, counts)
+            at += np.arange(len(at))
+        return at if len(at) < limits().sparse * (high - low) else None
+
+    def _value(self, item: Node, values: Mapping[Node, Any], at: Any, wanted: bool) -> Any:
+        low, high = self.offsets.edges(as_space(item.space), self.start, self.stop)
         if item.op == "load":
-            return self.loaded.values(*item.param)[low:high]
+            column = self.loaded.values(*item.param)
+            return column[low:high] if at is None else column[at]
         if item.op == "full":
-            return np.full(high - low, item.param.value, item.dtype)
-        args = [arg.param.value if arg.op == "literal" else self.values[arg] for arg in item.args]  # type: ignore[union-attr,index]
+            return np.full(high - low if at is None else len(at), item.param.value, item.dtype)
+        args = [arg.param.value if arg.op == "literal" else values[arg] for arg in item.args]  # type: ignore[union-attr,index]
         meaning = OPS[item.op].meaning
-        if item in self.straight:
+        if at is None and item in self.straight:
             return meaning(*args, out=self._padded(item, high - low)[1:-1])
         result = meaning(*args, *(item.param or ()))
         if result.dtype != item.dtype:
-            return result.astype(item.dtype)
-        if not isinstance(meaning, np.ufunc) or item.param:
-            return result
-        self.straight.add(item)
-        place = self._padded(item, high - low)[1:-1]
-        place[...] = result
-        return place
+            result = result.astype(item.dtype)
+        elif isinstance(meaning, np.ufunc) and not item.param:
+            self.straight.add(item)
+        if wanted:
+            place = self._padded(item, high - low)[1:-1]
+            if at is None:
+                place[...] = result
+            else:
+                if self.check:  # what nobody should look at
+                    place[...] = np.nan if item.dtype.kind == "f" else 0
+                place[at - low] = result
+        return result
 
     def _padded(self, item: Node, length: int) -> Any:
         """The buffer of an item, with a spare element at both ends."""
@@ -216,13 +247,8 @@ class BlockStage:
 
     def buffer(self, item: Node) -> tuple[Any, int]:
         """A staged array, with a spare element at both ends, and the number of the element at its start."""
-        assert item.space is not None
-        low, _ = self.offsets.edges(item.space, self.start, self.stop)
-        values = self.values[item]
-        padded = self._padded(item, len(values))
-        if values.base is not self.padded[item]:
-            padded[1:-1] = values
-        return padded, low - 1
+        low, high = self.offsets.edges(as_space(item.space), self.start, self.stop)
+        return self._padded(item, high - low), low - 1
 
     def spare(self, leaf: Space) -> int:
         """An element of a leaf that can be read in this block even where there is none of its own."""

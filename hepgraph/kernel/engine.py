@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +18,7 @@ from hepgraph.io.required import Loaded
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
 from hepgraph.kernel.batches import Push, alike, batched, copies
 from hepgraph.kernel.columns import BlockStage, Offsets, bounded, ranks, staged_of, values_of
+from hepgraph.kernel.deferred import functions, stages_of
 from hepgraph.kernel.fallback import closed, without_rule
 from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
 from hepgraph.kernel.lower import Lowered
@@ -25,13 +28,16 @@ from hepgraph.kernel.opaque_calls import Feeder, feeders
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
-from hepgraph.kernel.split import split
-from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, printed
+from hepgraph.kernel.schedule_cache import compiled_once
+from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
 from hepgraph.limits import limits
 
+BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)
+MARK = -2  # the number of a result that is a mark
+_MOVING = frozenset({"spare", "mark", "marked"})  # arguments that are others for each block
 _NOTHING: Mapping[Item, Any] = MappingProxyType({})
 
 
@@ -40,6 +46,10 @@ def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space)
 
     Whatever else goes wrong while building is a bug, and raised.
     """
+    return compiled_once(origin, outputs, lambda: _compiled(origin, outputs, events))
+
+
+def _compiled(origin: Any, outputs: Sequence[Output | str], events: Space) -> Compiled:
     plain = {i: output for i, output in enumerate(outputs) if isinstance(output, str)}
     wanted = {i: output for i, output in enumerate(outputs) if isinstance(output, Output)}
     try:
@@ -118,6 +128,7 @@ class Kernel:
         self.check = bool(os.environ.get("HEPGRAPH_KERNEL_CHECK"))
         self.items: dict[int, tuple[Item, ...]] = {}
         self.targets: list[Callable[[Lowered, Action, Env], None]] = []
+        self.numbers: list[int] = []  # of the result of each target; -1 for a check
         self.sizes: dict[int, int] = {}
         self.filled: dict[int, Filled] = {}
         self.fills = 0  # those that are collected apart
@@ -135,9 +146,12 @@ class Kernel:
         actions += self._guards(order, given)
         self.staged = staged_of(order, given)
         scheduler = Scheduler(self.staged, order, given)
-        self.trees: list[list[Step]] = [scheduler.schedule(part, events) for part in split(scheduler, actions)]
-        self.text, shared = module(self.trees, scheduler, self.targets, self.check)
-        self.slots, self.areas = list(shared.slots), shared.areas
+        self.functions = functions(scheduler, actions, events, self._mark)
+        self.trees: list[list[Step]] = [function.steps for function in self.functions]
+        self.stages = stages_of(self.functions)
+        self.text, shared = module(self.functions, self.targets, self.check)
+        self.slots = [_with_space(slot) for slot in shared.slots]
+        self.areas = shared.areas
         self.given = self._needed(copied, given, scheduler)
 
     def _outputs(self) -> tuple[list[Action], list[Item]]:
@@ -160,7 +174,7 @@ class Kernel:
             else:
                 new = [part for part in output.parts if part not in parts]  # several results may share one
                 parts.update(new)
-                actions += map(self._part_action, new)
+                actions += [self._part_action(part, number) for part in new]
                 roots += new
         self.fills = len(fills)
         return [self._fill_action(fill, targets) for fill, targets in fills] + actions, roots
@@ -180,7 +194,7 @@ class Kernel:
         needed = dict.fromkeys(item for item in copied if not (isinstance(item, Node) and item.op == "literal"))
         for slot in self.slots:
             if slot.kind == "scratch":
-                needed |= dict.fromkeys(bounded(_scratch_space(slot.item), given))
+                needed |= dict.fromkeys(bounded(slot.item, given))
             elif slot.kind == "rank":
                 needed |= dict.fromkeys(scheduler.chain(slot.item)[:-1])
             elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
@@ -200,12 +214,50 @@ class Kernel:
         for feeder in self.feeders:
             feeder.kernel.build()
 
+    def moved(self, origin: Any, outputs: Sequence[Output], new: Mapping[Item, Item]) -> Kernel | None:
+        """The same kernel for a graph that differs in nothing but the dataset, with the items of that one.
+
+        None if it looks at items that have no counterpart. Its loops print as they were.
+        """
+        found = copy.copy(self)
+        try:
+            found.origin, found.outputs, found.events = origin, outputs, new[self.events]  # type: ignore[assignment]
+            found.items = {k: tuple(new[item] for item in items) for k, items in self.items.items()}
+            found.staged = frozenset(new[node] for node in self.staged)  # type: ignore[misc]
+            found.stages = {
+                marks: frozenset(new[node] for node in nodes)  # type: ignore[misc]
+                for marks, nodes in self.stages.items()
+            }
+            found.slots = [
+                replace(slot, item=new[slot.item]) if isinstance(slot.item, Space | Map | Node) and slot.kind != "mark"
+                else slot
+                for slot in self.slots
+            ]  # fmt: skip
+            found.given = tuple(new[item] for item in self.given)
+            found.asked = {new[item]: reason for item, reason in self.asked.items()}
+        except KeyError:
+            return None
+        return found
+
     # actions
 
+    def _action(self, space: Space, uses: tuple[Node, ...], target: Any, number: int = -1) -> Action:
+        """The action that does what a target says, for a result or as a check."""
+        self.targets.append(target)
+        self.numbers.append(number)
+        return Action(space, uses, None, 0, len(self.targets) - 1)
+
     def _append_action(self, item: Item) -> Action:
-        space, nodes = place_of(item)
-        self.targets.append(lambda e, action, env: write_append(e, item, env))
-        return Action(space, nodes, None, 0, len(self.targets) - 1)
+        number = next(number for number, items in self.items.items() if item in items)
+        return self._action(*place_of(item), lambda e, action, env: write_append(e, item, env), number)
+
+    def _mark(self, at: Space, condition: Node) -> Action:
+        """Marks the events at which something is done later."""
+
+        def mark(e: Lowered, action: Action, env: Env) -> None:
+            e.store(e.slot(StackSlot("mark", condition, BOOL)), str(e.cursor(self.events, env).id), "true", BOOL)
+
+        return self._action(at, (), mark, MARK)
 
     def _fill_action(self, fill: Any, targets: Sequence[Target]) -> Action:
         """The action of a fill, or of several that differ by their weights and constants alone."""
@@ -217,26 +269,25 @@ class Kernel:
             for target in targets:
                 write_fill(e, target, env, self.fills > MANY)
 
-        self.targets.append(Push(tuple(targets), fill.must) if batched(targets[0], self.fills) else write)
+        made = Push(tuple(targets), fill.must) if batched(targets[0], self.fills) else write
         nodes = dict.fromkeys(node for target in targets for node in target.nodes)
-        return Action(fill.entries, (*nodes, *fill.must), None, 0, len(self.targets) - 1)
+        return self._action(fill.entries, (*nodes, *fill.must), made, targets[0].number)
 
-    def _part_action(self, part: Node) -> Action:
+    def _part_action(self, part: Node, number: int) -> Action:
         if part.op == "count":
             (s,) = part.args
             assert isinstance(s, Space)
-            self.targets.append(lambda e, action, env: _count(e, part))
-            return Action(s, (), None, 0, len(self.targets) - 1)
+            return self._action(s, (), lambda e, action, env: _count(e, part), number)
         (x,) = part.args
         assert isinstance(x, Node)
         assert x.space is not None
         if part.param == "moments" and x.dtype.kind in "biuf":
-            self.targets.append(lambda e, action, env: write_moments(e, part, e.value(x, env), x.dtype))
-            return Action(x.space, (x,), None, 0, len(self.targets) - 1)
+            return self._action(
+                x.space, (x,), lambda e, action, env: write_moments(e, part, e.value(x, env), x.dtype), number
+            )
         if part.dtype.kind not in "biuf" or part.param not in ("sum", "prod", "any", "all", "min", "max"):
             raise NotLowered(f"the {part.param} of {part.dtype} is not compiled")
-        self.targets.append(lambda e, action, env: e.accumulate(part, e.value(x, env), x.dtype))
-        return Action(x.space, (x,), None, 0, len(self.targets) - 1)
+        return self._action(x.space, (x,), lambda e, action, env: e.accumulate(part, e.value(x, env), x.dtype), number)
 
     def _checks(self, m: Map) -> list[Action]:
         """Where awkward would raise for an index out of range, so must we."""
@@ -256,8 +307,7 @@ class Kernel:
         def check(e: Lowered, action: Action, env: Env) -> None:
             e.fail(e.emit(f"xor i1 {e.value(found, env)}, true"))
 
-        self.targets.append(check)
-        return [Action(at, (found,), None, 0, len(self.targets) - 1)]
+        return [self._action(at, (found,), check)]
 
     def _lengths(self, m: Map) -> Action:
         """Where awkward would raise for lists of different lengths, so must we."""
@@ -273,8 +323,7 @@ class Kernel:
         def check(e: Lowered, action: Action, env: Env) -> None:
             e.fail(e.emit(f"icmp ne i64 {e.length(m.src, env)}, {e.length(m.dst, env)}"))
 
-        self.targets.append(check)
-        return Action(at, both, None, 0, len(self.targets) - 1)
+        return self._action(at, both, check)
 
     # running
 
@@ -284,10 +333,18 @@ class Kernel:
             loops = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
             inside = "".join(f"  {line}\n" for line in loops.splitlines())
             before.append(f"for what {feeder.call.param.title} gets:\n{inside}")
-        texts = [printed(tree, self.roots) for tree in self.trees]
-        if len(texts) > 1:
-            texts = [f"function {k + 1}:\n{text}" for k, text in enumerate(texts)]
-        return "".join(before) + "\n".join(texts)
+        return "".join(before) + "\n".join(self._told([printed(tree, self.roots) for tree in self.trees]))
+
+    def _told(self, texts: list[str]) -> list[str]:
+        """The texts of functions, with titles if there are several."""
+        if len(texts) < 2:
+            return texts
+        titles = [f"function {k + 1}" + f", {f.title}" * bool(f.title) for k, f in enumerate(self.functions)]
+        return [f"{title}:\n{text}" for title, text in zip(titles, texts, strict=True)]
+
+    def outline(self) -> str:
+        """The loops and results under their conditions on events, for each function."""
+        return "\n".join(self._told([outlined(tree, self.roots, self.numbers) for tree in self.trees]))
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
         """Results of the opaque functions for a partition, of those whose arguments a kernel makes."""
@@ -322,12 +379,12 @@ class Kernel:
                     arguments.keep(k, ranks(slot.item, given, len(loaded.partition)))
                 case "stream":
                     arguments.keep(k, streams.array(slot.item))
-                case _ if slot.kind == "spare" or (slot.kind == "values" and slot.item in self.staged):
+                case _ if slot.kind in _MOVING or (slot.kind == "values" and slot.item in self.staged):
                     moving.append((k, slot))
                 case kind:
                     least = 2 if kind == "offsets" else 1
                     arguments.keep(k, self._array(slot, loaded, offsets, bins, totals), least)
-        if self._loop(loaded, BlockStage(loaded, offsets, self.staged), arguments, moving):
+        if self._loop(loaded, BlockStage(loaded, offsets, self.check), arguments, moving):
             return None
         return [
             collected(self.items[number], streams, given)
@@ -342,7 +399,10 @@ class Kernel:
         """Runs the loops block by block, for each of which some arguments move; gives 0 if nothing was wrong."""
         entries, first = loaded.entries(self.origin)
         spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
-        status, block = 0, limits().block
+        block = limits().block
+        marks = {slot.item: np.zeros(min(block, entries), np.bool_) for _, slot in moving if slot.kind == "mark"}
+        addresses = arguments.table.ctypes.data, arguments.slots.ctypes.data
+        status = 0
         for start in range(0, entries if self._native is not None else 0, block):
             stop = min(start + block, entries)
             stage.move(start, stop)
@@ -350,14 +410,43 @@ class Kernel:
                 if slot.kind == "spare":
                     spare[k][0] = stage.spare(slot.item)
                     arguments.point(k, spare[k])
-                else:
+                elif slot.kind == "mark":
+                    marks[slot.item][:] = False
+                    arguments.point(k, marks[slot.item], start)
+            if marks:
+                status |= self._native.early(start, stop, first, *addresses)
+            marked = self._stage(stage, marks)
+            for k, slot in moving:
+                if slot.kind == "values":
                     arguments.point(k, *stage.buffer(slot.item))
-            status |= self._native.kernel(start, stop, first, arguments.table.ctypes.data, arguments.slots.ctypes.data)
+                elif slot.kind == "marked":
+                    arguments.point(k, marked[slot.item])
+            status |= self._native.kernel(start, stop, first, *addresses)
         if arguments.report[0] >= 0:
             slot, at = self.slots[arguments.report[0]], arguments.report[1]
             low, size = arguments.slots[arguments.report[0]]
             raise AssertionError(f"the kernel looked at {at} of {slot}, which has {size} from {low}\n{self}")
         return status
+
+    def _stage(self, stage: BlockStage, marks: Mapping[Node, Any]) -> dict[tuple[Node, ...], Any]:
+        """Makes transcendental functions for a block; gives the events that have some of the marks, after their number.
+
+        What is looked at for marked events alone is made for these.
+        """
+        found: dict[tuple[Node, ...], Any] = {}
+
+        def marked(some: tuple[Node, ...]) -> Any:
+            if some not in found:
+                alive = np.zeros(stage.stop - stage.start, np.bool_)
+                for mark in some:
+                    alive |= marks[mark][: len(alive)]
+                places = np.flatnonzero(alive) + stage.start
+                found[some] = np.concatenate([[len(places)], places])
+            return found[some]
+
+        for some, nodes in self.stages.items():
+            stage.make(nodes, marked(some)[1:] if some else None)
+        return {function.marks: marked(function.marks) for function in self.functions if function.marks}
 
     def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """The memory that an argument of the kernel points to."""
@@ -367,7 +456,7 @@ class Kernel:
             case "values":
                 return values_of(loaded, slot.item, offsets)
             case "scratch":
-                return np.zeros(offsets.capacity(_scratch_space(slot.item)), slot.dtype)
+                return np.zeros(offsets.capacity(slot.item), slot.dtype)
             case "bins":
                 size = self.sizes[slot.item]
                 shape = size * copies(size, slot.part)
@@ -391,13 +480,12 @@ class Kernel:
         return self.filled[number](own)
 
 
-def _scratch_space(need: LoopNeed) -> Space:
-    match need.item:
-        case Node(space=Space() as s):
-            return s
-        case Space() as s:
-            return s
-    raise AssertionError(need)
+def _with_space(slot: StackSlot) -> StackSlot:
+    """An argument as it is looked at when the loops run: of scratch, only its space matters."""
+    if slot.kind != "scratch":
+        return slot
+    need: LoopNeed = slot.item
+    return replace(slot, item=need.item.space if isinstance(need.item, Node) else need.item)
 
 
 # reductions over the dataset

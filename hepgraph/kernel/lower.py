@@ -17,8 +17,8 @@ import numpy as np
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.kernel.batches import Batches, Push
+from hepgraph.kernel.deferred import LoopFunction
 from hepgraph.kernel.reductions import combined, start_value, stored
-from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.sorting import sort_function
 from hepgraph.kernel.tree import (
     Action,
@@ -46,11 +46,9 @@ COLLECTED = 3  # what it takes to collect an entry
 class Lowered(Values):
     """The code of one loop tree, and its arguments."""
 
-    def __init__(
-        self, steps: Sequence[Step], scheduler: Scheduler, targets: Sequence[Any], shared: Shared, check: bool
-    ) -> None:
-        super().__init__(scheduler, shared, check)
-        self.steps, self.targets = steps, targets
+    def __init__(self, function: LoopFunction, targets: Sequence[Any], shared: Shared, check: bool) -> None:
+        super().__init__(function.scheduler, shared, check)
+        self.steps, self.targets, self.marked = function.steps, targets, function.marks
         self.counters: dict[Space, str] = {}
         self.batches = Batches(shared.areas)
         self.depth = 0  # of loops
@@ -69,7 +67,11 @@ class Lowered(Values):
             cursor = Cursor(id=at)
             self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
 
-        if rest:
+        if self.marked:
+            entries = self.slot(StackSlot("marked", self.marked, INT))
+            count = self.load(entries, "0", INT)
+            self.strips("1", self.emit(f"add i64 {count}, 1"), lambda at: event(self.load(entries, at, INT)))
+        elif rest:
             self.strips("%start", "%stop", event)
         self.batches.finish(self, self.batches.open)
         self.do(f"ret i32 {self.emit(f'load i32, ptr {self.error}')}")
@@ -155,7 +157,7 @@ class Lowered(Values):
             seen.add(each)
             if each.space not in spaces:
                 return False
-            if each in self.staged:
+            if each in self.staged or each in self.marks:
                 continue
             if each in self.given or each.op in ("ordinal", "defined", "merge", "ufunc"):
                 return False

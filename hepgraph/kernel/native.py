@@ -69,6 +69,8 @@ class Native:
         number, pointer = ctypes.c_int64, ctypes.c_void_p
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, number, number, number, pointer, pointer)
         self.kernel = kind(self.address("kernel"))
+        early = self._engine.get_function_address("early")
+        self.early = kind(early) if early else None  # where there is something to be done before the stage
 
     def address(self, name: str) -> int:
         """Where a function is."""

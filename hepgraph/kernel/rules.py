@@ -155,6 +155,8 @@ def _remainder(e: Emitter, args: Sequence[str], dtype: DType) -> str:
         whole = e.emit(f"select i1 {nothing}, {t} {zero}, {t} {fixed}")
         by_zero = e.emit(f"fcmp oeq {t} {b}, 0.0")
         return e.emit(f"select i1 {by_zero}, {t} {mod}, {t} {whole}")
+    if b.isdecimal() and int(b):
+        return _remainder_of(e, a, int(b), dtype)
     safe, bad = _safe_divisor(e, a, b, dtype)
     if dtype.kind == "u":
         mod = e.emit(f"urem {t} {a}, {safe}")
@@ -163,6 +165,18 @@ def _remainder(e: Emitter, args: Sequence[str], dtype: DType) -> str:
     moved = e.emit(f"add {t} {mod}, {b}")
     result = e.emit(f"select i1 {_other_sign(e, mod, b, dtype)}, {t} {moved}, {t} {mod}")
     return e.emit(f"select i1 {bad}, {t} 0, {t} {result}")
+
+
+def _remainder_of(e: Emitter, a: str, b: int, dtype: DType) -> str:
+    """The same by a positive number that is known."""
+    t = llvm_type(dtype)
+    if b & (b - 1) == 0:
+        return e.emit(f"and {t} {a}, {b - 1}")
+    if dtype.kind == "u":
+        return e.emit(f"urem {t} {a}, {b}")
+    mod = e.emit(f"srem {t} {a}, {b}")
+    moved = e.emit(f"add {t} {mod}, {b}")
+    return e.emit(f"select i1 {e.emit(f'icmp slt {t} {mod}, 0')}, {t} {moved}, {t} {mod}")
 
 
 def _floor_divide(e: Emitter, args: Sequence[str], dtype: DType) -> str:

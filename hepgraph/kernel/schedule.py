@@ -10,14 +10,19 @@ walk the same lists share the loop.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import chain
+from types import MappingProxyType
 
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.kinds import SPACES
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
+from hepgraph.kernel.estimates import Estimates
+from hepgraph.kernel.guards import GuardedBranch, Routed, branches
 from hepgraph.kernel.maps import map_rule
 from hepgraph.kernel.spaces import NONE, SPACE_RULES, Needs, SpaceRule, Way
 from hepgraph.kernel.tree import Action, Begin, Bind, Finish, If, Loop, LoopNeed, NotLowered, Step
@@ -30,21 +35,45 @@ _AT_ONCE = ("literal", "full", *_COLUMNS)
 class Scheduler:
     """Makes the tree for one event; `order` has all items of the graph, and numbers them.
 
-    What is in `given` comes from the interpreter: a space by its offsets, a map and a node by an array.
+    What is in `given` comes from the interpreter: a space by its offsets, a map and a node by an array. `marked` has,
+    of actions that are done for marked events alone, the conditions that need not be looked at, and the mark, which is
+    a column.
     """
 
-    def __init__(self, staged: frozenset[Node], order: Sequence[Item], given: frozenset[Item] = frozenset()) -> None:
-        self.staged, self.given = staged, given
+    def __init__(
+        self,
+        staged: frozenset[Node],
+        order: Sequence[Item],
+        given: frozenset[Item] = frozenset(),
+        marked: Mapping[Action, tuple[frozenset[Node], Node]] = MappingProxyType({}),
+    ) -> None:
+        self.staged, self.given, self.marked = staged, given, marked
+        self.marks = frozenset(mark for _, mark in marked.values())
         self.number: dict[Item, str] = {item: f"{i:08}" for i, item in enumerate(order)}
         self.needs_of = lru_cache(maxsize=None)(self._needs_of)
         self.cost = lru_cache(maxsize=None)(self._cost)
         self.closure = lru_cache(maxsize=None)(self._closure)
-        self.dear = lru_cache(maxsize=None)(self._dear)
+        self.rests_on = lru_cache(maxsize=None)(self._rests_on)
+        self.makers = lru_cache(maxsize=None)(self._makers)
+        self._routes: dict[tuple[Space, frozenset[Space]], Way] = {}
+        self.estimates = Estimates(self, order)
+        self.dear = self.estimates.dear
         for item in order:  # from below: a chain of operations is deeper than Python's own stack
             if isinstance(item, Node) and item.op in OPS:
                 self.cost(item)
                 with suppress(NotLowered):  # is raised again for what is asked for
                     self.needs_of(item)
+
+    def after(self, marked: Mapping[Action, tuple[frozenset[Node], Node]]) -> Scheduler:
+        """One for the same graph, for actions that are done for marked events."""
+        roots: list[Item] = []
+        for action in marked:
+            roots += [action.space, *action.uses]
+        known: set[Item] = {*self.given, *(mark for _, mark in marked.values())}
+        found = Scheduler(self.staged, ordered(roots, until=known.__contains__), self.given, marked)
+        found.number = self.number
+        found.estimates.lengths |= self.estimates.lengths
+        return found
 
     def schedule(self, actions: Sequence[Action], events: Space) -> list[Step]:
         """The tree for one event."""
@@ -91,7 +120,7 @@ class Scheduler:
             raise
 
     def _own_needs(self, node: Node) -> Needs:
-        if node in self.staged or node in self.given or node.op in _AT_ONCE:
+        if node in self.staged or node in self.given or node in self.marks or node.op in _AT_ONCE:
             return frozenset()
         match node.op:
             case "count":
@@ -156,7 +185,7 @@ class Scheduler:
         return leg and self.cost(x) > _CHEAP
 
     def _cost(self, node: Node) -> int:
-        if node in self.staged or node in self.given or node.op in _COLUMNS:
+        if node in self.staged or node in self.given or node in self.marks or node.op in _COLUMNS:
             return 1
         if node.op in ("literal", "full"):
             return 0
@@ -165,17 +194,13 @@ class Scheduler:
         below = sum(self.cost(arg) for arg in node.args if isinstance(arg, Node))
         return below if node.op == "take" else below + OPS[node.op].cost
 
-    def _dear(self, mask: Node) -> tuple[int, int]:
-        """How dear a condition is: the loops that it needs, then its own operations."""
-        loops: set[LoopNeed] = set()
-        stack = [*self.needs_of(mask)]
-        while stack:
-            need = stack.pop()
-            if need not in loops:
-                loops.add(need)
-                for made in self.makers(need):
-                    stack += [below for node in made.uses for below in self.needs_of(node)]
-        return len(loops), self.cost(mask)
+    def _rests_on(self, mask: Node) -> Needs:
+        """All that is needed to know a condition."""
+        return self.below(self.needs_of(mask))
+
+    def below(self, needs: Needs) -> Needs:
+        """Needs, and those that they rest on."""
+        return needs.union(*(self.closure(made) for need in needs for made in self.makers(need)))
 
     # what an action needs, with the conditions on the way to it, and what those need in turn
 
@@ -192,7 +217,7 @@ class Scheduler:
 
     def _asked(self, action: Action) -> Needs:
         asked = frozenset().union(*(self.needs_of(node) for node in action.uses))
-        asked |= self.route_needs(action.space)
+        asked |= self.route_needs(action)
         if action.need is not None and action.need.kind == "scratch" and as_node(action.need.item).op == "merge":
             whole = as_space(as_node(action.need.item).space)
             asked = asked.union(*(self.count_needs(as_space(p)) for p in whole.args[: action.part]))
@@ -200,10 +225,10 @@ class Scheduler:
             asked |= self.count_needs(action.space)
         return asked
 
-    def route_needs(self, s: Space) -> Needs:
-        """The needs of the loops and conditions that lead to a space."""
+    def route_needs(self, action: Action) -> Needs:
+        """The needs of the loops and conditions that lead to an action."""
         found: Needs = frozenset()
-        for step in self.route(s, frozenset({TOTAL})):
+        for step in self.way(action, frozenset({TOTAL})):
             if isinstance(step, If):
                 found |= self.needs_of(step.mask)
             elif isinstance(step, Loop):
@@ -221,7 +246,7 @@ class Scheduler:
             raise NotLowered("a list of lists, with values of the lists that it is taken from, is not compiled", pull)
         return needs
 
-    def makers(self, need: LoopNeed) -> tuple[Action, ...]:
+    def _makers(self, need: LoopNeed) -> tuple[Action, ...]:
         """The actions that make a need."""
         match need.kind, need.item:
             case "reduce", Node(args=(x,)):
@@ -245,11 +270,24 @@ class Scheduler:
 
     # the way to a space
 
+    def way(self, action: Action, live: frozenset[Space]) -> Way:
+        """The loops and conditions that lead from the current elements to an action."""
+        steps = self.route(action.space, live)
+        if action not in self.marked:
+            return steps
+        masks, mark = self.marked[action]
+        steps = [step for step in steps if not (isinstance(step, If) and step.mask in masks)]
+        self.insert(steps, mark, live)
+        return steps
+
     def route(self, s: Space, live: frozenset[Space]) -> Way:
         """The loops and conditions that lead from the current elements to one of a space."""
         if s in live:
             return []
-        return self.rule(s).route(self, s, live)
+        found = self._routes.get((s, live))
+        if found is None:
+            found = self._routes[s, live] = self.rule(s).route(self, s, live)
+        return [*found]
 
     def insert(self, steps: Way, mask: Node, live: frozenset[Space]) -> None:
         """Puts a condition where its space is first known, after the cheaper conditions there."""
@@ -270,83 +308,96 @@ class Scheduler:
         live: frozenset[Space],
         actions: Sequence[tuple[Action, Way | None]],
         done: Needs,
+        known: frozenset[Node] = frozenset(),
     ) -> list[Step]:
-        """The steps for actions, given the spaces whose current elements are known and the needs that are there."""
+        """The steps for actions, given the spaces whose current elements are known and the needs that are there.
+
+        `known` are conditions that were looked at in a disjunction around these steps.
+        """
         steps: list[Step] = []
         direct: list[Action] = []
-        groups: dict[tuple[str, Item], list[tuple[Action, Way | None]]] = {}
+        under: list[Routed] = []
+        inside: dict[tuple[str, Space], list[Routed]] = {}
         for action, route in actions:
-            way = self.route(action.space, live) if route is None else route
+            way = self.way(action, live) if route is None else route
             if not way:
                 direct.append(action)
-                continue
-            first = way[0]
-            key = ("if", first.mask) if isinstance(first, If) else (type(first).__name__, first.space)
-            groups.setdefault(key, []).append((action, way))
-        now = self._now(live, direct, groups)
-        done = self._provide(live, now, done, steps)
-        self._complete(direct, groups, done)
+            elif isinstance(first := way[0], If):
+                under.append((action, way))
+            else:
+                inside.setdefault((type(first).__name__, first.space), []).append((action, way[1:]))
+        now = self._asked_at_once(direct, inside, live)
+        parts = branches(self, under, done | now, known)
+        done = self._provide(live, self._now(live, now, parts), done, steps)
+        self._complete(direct, inside, parts, done)
         steps.extend(direct)
-        for (kind, item), members in groups.items():
-            inside = [(action, way[1:]) for action, way in members if way is not None]
-            match kind, item:
-                case "if", Node() as mask:
-                    steps.append(If(mask, self.build(live, inside, done)))
-                case "Bind", Space() as s:
-                    steps.append(Bind(s))
-                    steps.extend(self.build(live | {s}, inside, done))
-                case _, Space() as s:
-                    steps.append(Loop(s, self.build(live | {s}, inside, done)))
+        for part in parts:
+            steps += [If(one.mask, self.build(live, one.members, done, one.known)) for one in part]
+        for (kind, s), members in inside.items():
+            body = self.build(live | {s}, members, done)
+            steps.extend([Bind(s), *body] if kind == "Bind" else [Loop(s, body)])
         return steps
 
     def _complete(
         self,
         direct: Sequence[Action],
-        groups: Iterable[tuple[str, Item]],
+        inside: Iterable[tuple[str, Space]],
+        parts: Iterable[Iterable[GuardedBranch]],
         done: Needs,
     ) -> None:
         """Raises NotLowered if something here needs what was not made: it is of lists that are not gone through."""
         asked = {need for action in direct for need in self._asked(action)}
-        for kind, item in groups:
-            if kind == "if":
-                asked |= self.needs_of(as_node(item))
-            elif kind == "Loop":
-                asked |= self.loop_needs(as_space(item))
+        asked = asked.union(*(self.needs_of(one.mask) for part in parts for one in part))
+        asked = asked.union(*(self.loop_needs(s) for kind, s in inside if kind == "Loop"))
         if missing := asked - done:
-            first = min(missing, key=lambda need: (need.kind, self.place(need.item)))
+            first = min(missing, key=self._order)
             raise NotLowered("values of other lists than the current ones are not compiled", first.item)
 
-    def _now(
-        self,
-        live: frozenset[Space],
-        direct: Sequence[Action],
-        groups: dict[tuple[str, Item], list[tuple[Action, Way | None]]],
-    ) -> set[LoopNeed]:
-        """The needs to be made at this level: of what is done here, of conditions, of loops, of several branches."""
-        now: set[LoopNeed] = set()
-        for action in direct:
-            now |= {need for node in action.uses for need in self.needs_of(node)}
-            now |= self._asked(action)
-        later: dict[LoopNeed, int] = {}
-        for (kind, item), members in groups.items():
-            inside = frozenset().union(*(self.closure(action) for action, _ in members))
-            if kind == "if":
-                now |= self.needs_of(as_node(item))
-                for need in inside:
-                    later[need] = later.get(need, 0) + 1
-            else:
-                now |= inside
-        found = {need for need in now if need.at in live} | {
-            n for n, count in later.items() if count > 1 and n.at in live
-        }
+    def _asked_at_once(
+        self, direct: Sequence[Action], inside: Mapping[tuple[str, Space], Sequence[Routed]], live: frozenset[Space]
+    ) -> Needs:
+        """The needs of what is done here, and in the loops that begin here."""
+        asked = [self._asked(action) for action in direct]
+        asked += [self.closure(action) for members in inside.values() for action, _ in members]
+        return frozenset(need for need in NONE.union(*asked) if need.at in live)
+
+    def _now(self, live: frozenset[Space], at_once: Needs, parts: Sequence[Sequence[GuardedBranch]]) -> set[LoopNeed]:
+        """The needs to be made at this level: those asked at once, of conditions, and of several branches."""
+        found = set(at_once)
+        later: list[tuple[Node, dict[LoopNeed, set[int]]]] = []  # for each branch, who asks for what
+        for part in parts:
+            own: list[dict[LoopNeed, set[int]]] = []
+            for one in part:
+                found |= {need for need in self.needs_of(one.mask) if need.at in live}
+                asked: dict[LoopNeed, set[int]] = {}
+                for k, (action, _) in enumerate(one.members):
+                    for need in self.closure(action):
+                        if need.at in live:
+                            asked.setdefault(need, set()).add(k)
+                own.append(asked)
+            found |= {need for need, count in Counter(chain.from_iterable(own)).items() if count > 1}
+            later += [(one.mask, asked) for one, asked in zip(part, own, strict=True)]
+        found |= {need for need in self.below(frozenset(found)) if need.at in live}
         walked = {made.space for need in found for made in self.makers(need)}
-        for need in later:  # what is needed later, but costs nothing in a loop that runs now anyway
-            makers = self.makers(need)
-            if need not in found and need.at in live and makers and all(made.space in walked for made in makers):
-                asked = {below for made in makers for node in made.uses for below in self.needs_of(node)}
-                if all(below in found for below in asked if below.at in live):
-                    found.add(need)
+        paid: set[Item] = set()
+        self.estimates.work((node for need in found for made in self.makers(need) for node in made.uses), paid)
+        for mask, asked in later:  # what costs little in a loop that runs now anyway
+            together: dict[tuple[int, ...], list[LoopNeed]] = {}
+            for need in sorted(asked.keys() - found, key=self._order):
+                if all(made.space in walked for made in self.makers(need)) and self._ready(need, live, found):
+                    together.setdefault(tuple(sorted(asked[need])), []).append(need)
+            for needs in together.values():
+                if self.estimates.rides([made for need in needs for made in self.makers(need)], paid, mask):
+                    found.update(needs)
         return found
+
+    def _ready(self, need: LoopNeed, live: frozenset[Space], found: set[LoopNeed]) -> bool:
+        """Whether all that a need rests on is made anyway."""
+        asked = {below for made in self.makers(need) for node in made.uses for below in self.needs_of(node)}
+        return all(below in found for below in asked if below.at in live)
+
+    def _order(self, need: LoopNeed) -> tuple[str, str]:
+        return need.kind, self.place(need.item)
 
     def _provide(self, live: frozenset[Space], now: Iterable[LoopNeed], done: Needs, steps: list[Step]) -> Needs:
         """Makes needs, those first that others rest on; each round shares its loops."""
@@ -369,9 +420,9 @@ class Scheduler:
                 if not any(b in waiting for made in self.makers(need) for b in self.closure(made) if b is not need)
             ]
             if not ready:
-                first = min(waiting, key=lambda need: (need.kind, self.place(need.item)))
+                first = min(waiting, key=self._order)
                 raise NotLowered("needs that rest on each other", first.item)
-            ready.sort(key=lambda need: (need.kind, self.place(need.item)))
+            ready.sort(key=self._order)
             steps.extend(Begin(need) for need in ready)
             made = [(action, None) for need in ready for action in self.makers(need)]
             steps.extend(self.build(live, made, done))

@@ -19,17 +19,17 @@ def split(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]
     """The actions of each function, in the order of their first ones."""
     groups: list[list[Action]] = []
     room = 0
-    for together in _together(scheduler, actions):
-        size = _size(scheduler, together)
+    for group in together(scheduler, actions):
+        size = _size(scheduler, group)
         if not groups or size > room:
             groups.append([])
             room = limits().budget
-        groups[-1] += together
+        groups[-1] += group
         room -= size
-    return groups or [[]]
+    return groups
 
 
-def _together(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]:
+def together(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]:
     """The actions that share needs, directly or through others."""
     leader = list(range(len(actions)))
 
@@ -54,6 +54,6 @@ def _size(scheduler: Scheduler, actions: Sequence[Action]) -> int:
     """How much there is to compile for some actions: values that are calculated, and what is done with them."""
     roots: list[Item] = [action.space for action in actions]
     roots += [node for action in actions for node in action.uses]
-    staged = scheduler.staged
-    found = ordered(roots, until=lambda item: isinstance(item, Node) and item in staged)
+    known = scheduler.staged | scheduler.marks
+    found = ordered(roots, until=lambda item: isinstance(item, Node) and item in known)
     return FILL * len(actions) + sum(isinstance(item, Node) and item.op not in ("literal", "full") for item in found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -110,7 +111,7 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
                     out.append(f"{pad}for each of {names.get(s, s.kind)}:")
                     walk(body, deep + 1)
                 case If(mask, body):
-                    out.append(f"{pad}if {words(mask, names)}:")
+                    out.append(f"{pad}if {_condition(mask, names)}:")
                     walk(body, deep + 1)
                 case Bind(s):
                     out.append(f"{pad}(one of {names.get(s, s.kind)})")
@@ -121,6 +122,74 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
 
     walk(steps, 0)
     return "\n".join(out)
+
+
+def outlined(steps: Sequence[Step], roots: Iterable[Item], outputs: Sequence[int]) -> str:
+    """The loops and results of the tree under their conditions on events, as indented text.
+
+    `outputs` has the number of the result for each action that is none of a need, -1 for a check and -2 for a mark.
+    """
+    names = names_of(ordered(roots))
+    out: list[str] = []
+    stack: list[tuple[Sequence[Step], list[str], int]] = [(steps, [], 0)]
+    while stack:
+        part, conditions, deep = stack.pop()
+        done = [names.get(step.space, step.space.kind) for step in part if isinstance(step, Loop)]
+        done += _phrases({outputs[action] for action in _results(part)})
+        inner = [step for step in part if isinstance(step, If)]
+        if done or len(inner) != 1:
+            title = f"if {' and '.join(conditions)}" if conditions else "every event"
+            out.append(f"{'  ' * deep}{title}: {', '.join(_counted(done))}".rstrip())
+            conditions, deep = [], deep + 1
+        stack += [(step.body, [*conditions, _condition(step.mask, names)], deep) for step in reversed(inner)]
+    return "\n".join(out)
+
+
+def _results(steps: Sequence[Step]) -> set[int]:
+    """The results made here or in a loop, under no condition on events."""
+    found: set[int] = set()
+    stack = [*steps]
+    while stack:
+        match stack.pop():
+            case Action(need=None, result=result):
+                found.add(result)
+            case Loop(_, body):
+                stack += [step for inner in body for step in _bodies(inner)]
+    return found
+
+
+def _bodies(step: Step) -> list[Step]:
+    if isinstance(step, If):
+        return [inner for each in step.body for inner in _bodies(each)]
+    return [step]
+
+
+def _phrases(outputs: set[int]) -> list[str]:
+    """Results as one phrase, runs of them as ranges: `results 1, 3 to 5`."""
+    runs: list[list[int]] = []
+    results = sorted(number for number in outputs if number >= 0)
+    for number in results:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    told = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    found = [f"result{'s' * (len(results) > 1)} {', '.join(told)}"] if told else []
+    return [*found, *["a check"] * (-1 in outputs), *["a mark"] * (-2 in outputs)]
+
+
+def _counted(parts: Sequence[str]) -> list[str]:
+    """Each part once, with how often it is there."""
+    return [part if n == 1 else f"{part} ({n} times)" for part, n in Counter(parts).items()]
+
+
+def _condition(mask: Node, names: dict[Item, str]) -> str:
+    """A condition in words; one made while scheduling, of others."""
+    if mask in names:
+        return words(mask, names)
+    sign = {"bitwise_or": " or ", "bitwise_and": " and "}[mask.op]
+    parts = [(as_node(arg), _condition(as_node(arg), names)) for arg in mask.args]
+    return sign.join(f"({text})" if arg not in names and arg.op != mask.op else text for arg, text in parts)
 
 
 def _need_words(need: LoopNeed, names: dict[Item, str]) -> str:

@@ -28,7 +28,7 @@ class Values(Writer):
     def __init__(self, scheduler: Scheduler, shared: Shared, check: bool) -> None:
         super().__init__(shared, check)
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
-        self.cost = scheduler.cost
+        self.cost, self.marks = scheduler.cost, scheduler.marks
         self.given, self.located = scheduler.given, scheduler.located
         self.shape, self.rule, self.chain = scheduler.shape, scheduler.rule, scheduler.chain
         self.direct, self.by_number = scheduler.direct, scheduler.by_number
@@ -110,7 +110,8 @@ class Values(Writer):
 
     def is_operation(self, node: Node) -> bool:
         """Whether a value is made of others of the same space alone."""
-        return node.space is not None and node.op in OPS and node not in self.staged and node not in self.given
+        known = node in self.staged or node in self.given or node in self.marks
+        return node.space is not None and node.op in OPS and not known
 
     def fresh(self, node: Node, env: Env) -> str:
         """The code of a value."""
@@ -119,6 +120,8 @@ class Values(Writer):
             return self.load(
                 self.slot(StackSlot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype
             )
+        if node in self.marks:
+            return self.load(self.slot(StackSlot("mark", node, BOOL)), str(at.id), BOOL)
         if node in self.staged or node.op in ("load", "index", "load_valid", "list_valid"):
             return self.load(self.slot(StackSlot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:

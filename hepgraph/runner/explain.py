@@ -99,6 +99,9 @@ def _pass_text(each: Pass, kernel: bool, varied: Sequence[str]) -> str:
     lines += varied
     lines.append("steps:")
     lines += ["  " + line for line in steps(each.wants).splitlines()]
+    if each.compiled.kernel is not None and any(each.compiled.kernel.trees):
+        lines += ["loops and results, by the events that they are made for:"]
+        lines += ["  " + line for line in each.compiled.kernel.outline().splitlines()]
     if kernel and each.compiled.kernel is not None:
         lines += ["loops, for each event:", *("  " + line for line in str(each.compiled.kernel).splitlines())]
     return "\n".join(lines)
