@@ -39,8 +39,8 @@ FENCES = {
     "vector": {"lazy/behavior.py"},
     "yaml": {"datasets/fileset.py"},
     "cloudpickle": {"functions/", "io/mapped.py", "executors/shipped.py"},
-    "hist": {"hist/", "disk/"},
-    "pandas": {"runner/dask_collections.py"},
+    "hist": {"hist/", "disk/", "kit/cutflow.py"},
+    "pandas": {"runner/dask_collections.py", "kit/table.py"},
     "boost_histogram": {"disk/", "hist/", "processor/", "kernel/"},
 }
 LONGEST = 600

@@ -130,8 +130,10 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
     ) -> Hist:
         """Fills with eager arrays at once, with lazy arrays on `.compute()`; arguments by place or by axis name.
 
-        Raises FillError if the arguments do not fit the axes, or each other.
+        A weight may be `hg.Weights`. Raises FillError if the arguments do not fit the axes, or each other.
         """
+        if hasattr(type(weight), "beside"):
+            weight = weight.beside([*args, *kwargs.values()])
         given = [*args, *kwargs.values(), weight, sample]
         own = variations.own_axis(self, args, kwargs)
         if not any(isinstance(part, Lazy) for part in given):
