@@ -288,9 +288,8 @@ class Selection:
         """
         cuts, weight = self._chosen(names, weights)
         masks = {name: self[name] for name in cuts}
-        table = [CutRow(ALL, ())]
-        for name in cuts:
-            table.append(CutRow(f"without {name}", tuple(mask for other, mask in masks.items() if other != name)))
+        others = {name: tuple(mask for other, mask in masks.items() if other != name) for name in cuts}
+        table = [CutRow(ALL, ()), *(CutRow(f"without {name}", those) for name, those in others.items())]
         table.append(CutRow(ALL_CUTS, tuple(masks.values())))
         return counted(NminusOne, table, self._sorted(categories), weight, self._rows)
 
