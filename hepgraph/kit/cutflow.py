@@ -151,8 +151,7 @@ class Cutflow:
             return self
         if not isinstance(other, Cutflow):
             return NotImplemented
-        if different := self._differs(other):
-            raise SelectionError(f"These cutflows do not add up: {different}.")
+        _check_alike(self._shape, other._shape)
         names = list(dict.fromkeys([*self.variations, *other.variations]))
         mine, theirs = self._spread(names), other._spread(names)
         axes = {name: list(labels) for name, labels in self.axes.items() if name != VARIATION}
@@ -162,17 +161,10 @@ class Cutflow:
 
     __radd__ = __add__
 
-    def _differs(self, other: Cutflow) -> str:
-        """The first difference that keeps two cutflows from being added, in words; empty if there is none."""
-        if type(self) is not type(other):
-            return f"one is a {type(self).__name__}, the other a {type(other).__name__}"
-        for name in dict.fromkeys(["cut", *self.categories, *other.categories]):
-            mine, theirs = (list(each.axes.get(name, [])) for each in (self, other))
-            if mine != theirs:
-                return f"{name} is {listed(mine) or 'not there'} in one, {listed(theirs) or 'not there'} in the other"
-        if (self.sumw is None) != (other.sumw is None):
-            return "one has weights, the other has none"
-        return "" if (self.alone is None) == (other.alone is None) else "one has alone=True, the other has not"
+    @property
+    def _shape(self) -> Shape:
+        axes = {name: list(labels) for name, labels in self.axes.items() if name != VARIATION}
+        return Shape(type(self), axes, self.sumw is not None, self.alone is not None)
 
     def _spread(self, names: Sequence[str]) -> dict[str, Any]:
         """The columns for these variations; one that is not known here has changed nothing, and is the nominal."""
@@ -267,7 +259,35 @@ def _share(part: Any, whole: Any) -> Any:
         return np.where(whole == 0, np.nan, part / whole)
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The kind of a cutflow, the labels of its axes, and which numbers it has: what is alike where cutflows add up."""
+
+    kind: type[Cutflow]
+    axes: Mapping[str, Sequence[str]]
+    weighted: bool
+    alone: bool
+
+
+def _check_alike(one: Shape, two: Shape) -> None:
+    """Raises SelectionError, with the first difference, for cutflows that do not add up."""
+    problem = ""
+    if one.kind is not two.kind:
+        problem = f"one is a {one.kind.__name__}, the other a {two.kind.__name__}"
+    elif names := [name for name in {**one.axes, **two.axes} if one.axes.get(name) != two.axes.get(name)]:
+        told = [listed(each.axes.get(names[0], ())) or "not there" for each in (one, two)]
+        problem = f"axis {names[0]!r} is {told[0]} in one, {told[1]} in the other"
+    elif one.weighted != two.weighted:
+        problem = "one has weights, the other has none"
+    elif one.alone != two.alone:
+        problem = "one was made with alone=True, the other was not"
+    if problem:
+        raise SelectionError(f"These cutflows do not add up: {problem}.")
+
+
 # counting
+
+_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")}
 
 
 @dataclass(frozen=True)
@@ -298,23 +318,24 @@ class LazyCutflow:
             return self
         if not isinstance(other, LazyCutflow):
             return NotImplemented
-        same = (self.kind, self.labels, self.alone, self.sums is None) == (
-            other.kind,
-            other.labels,
-            other.alone,
-            other.sums is None,
-        )
-        if not same or list(self.counts.axes) != list(other.counts.axes):
-            raise SelectionError("These cutflows do not add up: they are of other cuts, categories or kinds.")
+        _check_alike(self._shape, other._shape)
         sums = None if self.sums is None or other.sums is None else self.sums + other.sums
         return LazyCutflow(self.kind, self.labels, self.alone, self.counts + other.counts, sums)
 
     __radd__ = __add__
 
+    @property
+    def _shape(self) -> Shape:
+        axes = {axis.name: list(axis) for axis in list(self.counts.axes)[1:] if axis.name != VARIATION}
+        return Shape(self.kind, {"cut": list(self.labels), **axes}, self.sums is not None, self.alone)
+
     def __getattr__(self, name: str) -> Any:
-        if hasattr(Cutflow, name) and not name.startswith("__"):
+        if name in _RESULTS:
             raise LazyError(f"A cutflow has no {name} before it is computed; use .compute() first.")
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __getitem__(self, label: str) -> Any:
+        raise LazyError("A cutflow has no rows before it is computed; use .compute() first.")
 
     def __repr__(self) -> str:
         return f"<hepgraph.{self.kind.__name__} of {listed(self.labels[1:])}: .compute()>"

@@ -45,7 +45,7 @@ class Kind:
         if isinstance(form, List):
             raise self.refused(name, f"has a list for each event; {self.no_list}")
         if isinstance(form, Record):
-            raise self.refused(name, f"has records ({', '.join(list(form)[:6])}); take a field of them")
+            raise self.refused(name, f"has records ({', '.join(list(form)[:6])}); take a field of them.")
         self.check_dtype(name, form.node.dtype)
 
     def check_layout(self, name: str, layout: Any) -> None:
@@ -57,7 +57,7 @@ class Kind:
             if not (layout.is_list or layout.is_record):
                 raise self.refused(name, f"may be None; {self.no_none}")
         if layout.is_record:
-            raise self.refused(name, f"has records ({', '.join(layout.fields[:6])}); take a field of them")
+            raise self.refused(name, f"has records ({', '.join(layout.fields[:6])}); take a field of them.")
         if layout.is_union or layout.parameter("__array__") in ("string", "bytestring"):
             raise self.refused(name, f"has values of type {layout.form.type}; {self.no_dtype}")
         if layout.is_list or layout.purelist_depth > 1:
@@ -113,12 +113,14 @@ class PerEvent:
     def checked(self, name: str, values: Any) -> Any:
         """An array with one value for each event, which is nobody else's; raises the error of the kind for others."""
         kind = self.kind
-        if isinstance(values, numbers.Number | np.generic) or getattr(values, "ndim", None) == 0:
+        if isinstance(values, numbers.Number | np.generic) or (isinstance(values, np.ndarray) and values.ndim == 0):
             kind.check_dtype(name, np.asarray(values).dtype)
             if not self.known:
                 raise kind.refused(name, f"is {values} for each event, and nothing tells which these are; give events.")
             return self.full(np.dtype(kind.dtype).type(values))
         if isinstance(values, Lazy):
+            if values._rows is TOTAL:
+                raise kind.refused(name, "is one value for the whole dataset; compute it first.")
             kind.check_form(name, values._form)
         elif isinstance(values, ak.Array | np.ndarray | list | tuple):
             kind.check_layout(name, ak.to_layout(values))
@@ -141,8 +143,6 @@ class PerEvent:
             self._follow(values)
         if not self.lazy:
             raise self.kind.refused(name, "is lazy, and the events are computed; use .compute() first.")
-        if isinstance(values, Lazy) and values._rows is TOTAL is not self._like._rows:
-            raise self.kind.refused(name, "is one number for the whole dataset; compute it first.")
         try:
             (_, form), rows, guard = together([self._like, values])
         except HepgraphError as error:

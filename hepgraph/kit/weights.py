@@ -292,4 +292,4 @@ def weight_of(weights: Any, rows: PerEvent) -> Any:
 
 def rows_of(weight: Any, rows: PerEvent) -> Any:
     """An array of weights, one for each of some events."""
-    return rows.as_kind(WEIGHTS).checked("weights=", weight)
+    return rows.as_kind(WEIGHTS).checked("weights", weight)
