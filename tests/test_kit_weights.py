@@ -151,7 +151,7 @@ def test_weights(says):
         says(weights.add, "jet", ak.firsts(events.pt))
         says(weights.add, "text", "w")
         says(weights.add, "btag", events.w, up=events.pt)
-        says(weights.add_many, "btag", events.w, {"gen_up": events.w})
+        says(weights.add_many, "btag", events.w, {"nominal": events.w})
         says(weights.add_many, "pdf", events.w, events.pt)
         says(weights.weight, "btag_up")
         says(weights.partial, ["gne"])

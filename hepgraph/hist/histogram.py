@@ -6,7 +6,7 @@ with all fills in it, as often as it is asked; nothing that looks at the histogr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
@@ -134,6 +134,8 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         """
         if hasattr(type(weight), "beside"):
             weight = weight.beside([*args, *kwargs.values()])
+            if isinstance(weight, Mapping):
+                return variations.fill_each(self, args, kwargs, weight, sample)  # type: ignore[no-any-return]
         given = [*args, *kwargs.values(), weight, sample]
         own = variations.own_axis(self, args, kwargs)
         if not any(isinstance(part, Lazy) for part in given):

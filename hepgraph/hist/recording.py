@@ -64,7 +64,8 @@ class Fill:
                 where = f"\nfilled at {place(self.line)}" if self.line else ""
                 raise FillError(
                     f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or "
-                    f"drop the entries with a mask.{where}"
+                    "drop the entries with a mask. (hg.Weights takes numbers that it refuses, such as NaN, for None; "
+                    f"its statistics() counts them by weight.){where}"
                 )
         args = [_filling(part, value, size) for part in self.args]
         options = {}

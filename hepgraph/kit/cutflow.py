@@ -19,11 +19,12 @@ from hepgraph.hist.histogram import Hist
 from hepgraph.io.source import Origin
 from hepgraph.kit.per_event import PerEvent
 from hepgraph.kit.table import TextTable, frame, listed, nested, number, percent
+from hepgraph.lazy.varied import NOMINAL
 from hepgraph.plan.passes import Sink
 from hepgraph.runner.compute import FINISH, KINDS, compute
 
 ALL = "all events"  # the first row
-VARIATION, NOMINAL = "variation", "nominal"
+VARIATION = "variation"
 
 
 @plain
@@ -176,19 +177,31 @@ class Cutflow:
         at = [known.index(name if name in known else NOMINAL) for name in names]
         return {name: values[..., at] for name, values in self.columns.items()}
 
+    @classmethod
+    def stacked(cls, each: Mapping[str, Cutflow]) -> Cutflow:
+        """The cutflows of a processor that ran once for each variation as one; one alone if they are the same."""
+        nominal = each[NOMINAL]
+        if nominal.variations or all(flow == nominal for flow in each.values()):
+            return nominal
+        return cls._stack(each)
+
+    @classmethod
+    def _stack(cls, each: Mapping[str, Cutflow]) -> Cutflow:
+        nominal = each[NOMINAL]
+        columns = {name: np.stack([flow.columns[name] for flow in each.values()], axis=-1) for name in nominal.columns}
+        alone = {name: flow.alone for name, flow in each.items() if flow.alone is not None}
+        axes = {**nominal.axes, VARIATION: list(each)}
+        return cls(axes, **columns, alone=Cutflow._stack(alone) if alone else None)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Cutflow) or type(self) is not type(other):
             return NotImplemented
-        same = {name: list(labels) for name, labels in self.axes.items()} == {
-            name: list(labels) for name, labels in other.axes.items()
-        }
-        mine, theirs = self.columns, other.columns
-        return (
-            same
-            and mine.keys() == theirs.keys()
-            and all(np.array_equal(values, theirs[name], equal_nan=True) for name, values in mine.items())
-            and self.alone == other.alone
-        )
+        if self._shape != other._shape:
+            return False
+        names = list(dict.fromkeys([*self.variations, *other.variations]))
+        mine, theirs = self._spread(names), other._spread(names)
+        same = all(np.array_equal(values, theirs[name], equal_nan=True) for name, values in mine.items())
+        return same and self.alone == other.alone
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -287,7 +300,7 @@ def _check_alike(one: Shape, two: Shape) -> None:
 
 # counting
 
-_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")}
+_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")} - {"stacked"}
 
 
 @dataclass(frozen=True)
@@ -386,22 +399,29 @@ def counted(
 ) -> Cutflow | LazyCutflow:
     """The cutflow of some rows of events: computed, or recorded if their masks are.
 
-    `categories` has, by axis and label, the masks of categories; `weight` has one value for each event, or is None.
+    `categories` has, by axis and label, the masks of categories; `weight` has one value for each event, or is a dict of
+    such by variation, or None.
     """
     parts = [row.masks for row in table] + [row.alone for row in table if row.alone is not None]
     axes = [hist.axis.Integer(0, len(parts), name="cut", flow=False)]
     axes += [hist.axis.StrCategory(list(masks), name=name, flow=False) for name, masks in categories.items()]
     counts = Hist(*axes, storage=hist.storage.Int64())
+    each: Mapping[str | None, Any] = weight if isinstance(weight, Mapping) else {None: weight}
+    if isinstance(weight, Mapping):
+        axes.append(hist.axis.StrCategory(list(weight), name=VARIATION, flow=False))
     sums = None if weight is None else Hist(*axes, storage=hist.storage.Weight())
     for i, masks in enumerate(parts):
         index = rows.full(np.int64(i))
         for labels in product(*categories.values()):
-            own = [categories[name][label] for name, label in zip(categories, labels, strict=True)]
-            some = reduce(operator.and_, [*masks, *own]) if masks or own else None
+            sorting = [categories[name][label] for name, label in zip(categories, labels, strict=True)]
+            some = reduce(operator.and_, [*masks, *sorting]) if masks or sorting else None
             counts.fill(index if some is None else index[some], *labels)
-            if sums is not None:
-                chosen = (index, weight) if some is None else (index[some], weight[some])
-                sums.fill(chosen[0], *labels, weight=chosen[1])
+            if sums is None:
+                continue
+            for name, values in each.items():
+                own = labels if name is None else (*labels, name)
+                chosen = (index, values) if some is None else (index[some], values[some])
+                sums.fill(chosen[0], *own, weight=chosen[1])
     alone = len(parts) > len(table)
     flow = LazyCutflow(kind, tuple(row.label for row in table), alone, counts, sums)
     return flow if rows.lazy else flow.finished(*flow.hists())

@@ -11,8 +11,9 @@ import numpy as np
 
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, full
-from hepgraph.graph.form import Form, List, Option, Record, Scalar
+from hepgraph.graph.form import List, Option, Record, Scalar
 from hepgraph.lazy.array import Lazy, together
+from hepgraph.lazy.varied import follow, mapped
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,11 @@ class Kind:
         if np.dtype(dtype).kind not in self.kinds:
             raise self.refused(name, f"has values of type {dtype}; {self.no_dtype}")
 
-    def check_form(self, name: str, form: Form) -> None:
+    def check_lazy(self, name: str, x: Lazy) -> None:
         """Raises for a recorded array that has not one number for each event."""
+        form = x._form
+        if x._rows is TOTAL:
+            raise self.refused(name, "is one value for the whole dataset; compute it first.")
         if isinstance(form, Option):
             form = form.content
             if not isinstance(form, List | Record):
@@ -80,7 +84,7 @@ class PerEvent:
             raise kind.error(f"Events are an array, with an entry for each, not {type(events).__name__}.")
 
     def _follow(self, x: Lazy) -> None:
-        self._like = Lazy(Scalar(full(True, x._rows)), x._rows, x._guard)
+        self._like = follow(_constant, x, True)
 
     @property
     def known(self) -> bool:
@@ -95,7 +99,7 @@ class PerEvent:
     def full(self, value: Any) -> Any:
         """The same value for each event."""
         if isinstance(self._like, Lazy):
-            return Lazy(Scalar(full(value, self._like._rows)), self._like._rows, self._like._guard)
+            return follow(_constant, self._like, value)
         return np.full(len(self._like), value)
 
     def as_kind(self, kind: Kind) -> PerEvent:
@@ -119,9 +123,7 @@ class PerEvent:
                 raise kind.refused(name, f"is {values} for each event, and nothing tells which these are; give events.")
             return self.full(np.dtype(kind.dtype).type(values))
         if isinstance(values, Lazy):
-            if values._rows is TOTAL:
-                raise kind.refused(name, "is one value for the whole dataset; compute it first.")
-            kind.check_form(name, values._form)
+            mapped(kind.check_lazy, name, values)
         elif isinstance(values, ak.Array | np.ndarray | list | tuple):
             kind.check_layout(name, ak.to_layout(values))
         else:
@@ -144,7 +146,18 @@ class PerEvent:
         if not self.lazy:
             raise self.kind.refused(name, "is lazy, and the events are computed; use .compute() first.")
         try:
-            (_, form), rows, guard = together([self._like, values])
+            found = follow(_beside, self._like, values)
         except HepgraphError as error:
             raise self.kind.refused(name, f"does not go together with the events.\n{error}") from error
-        return ak.values_astype(Lazy(form, rows, guard), self.kind.dtype)
+        return ak.values_astype(found, self.kind.dtype)
+
+
+def _constant(x: Lazy, value: Any) -> Lazy:
+    """The same value for each row of an array."""
+    return Lazy(Scalar(full(value, x._rows)), x._rows, x._guard)
+
+
+def _beside(like: Lazy, x: Any) -> Lazy:
+    """An array that has a value for each row of another; raises if it has not."""
+    (_, form), rows, guard = together([like, x])
+    return Lazy(form, rows, guard)

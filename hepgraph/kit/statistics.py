@@ -16,6 +16,7 @@ from hepgraph.graph.form import Record
 from hepgraph.io.source import Origin
 from hepgraph.kit.table import TextTable, frame, number
 from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.varied import NOMINAL
 from hepgraph.plan.passes import Sink, TotalSink
 from hepgraph.runner.compute import FINISH, KINDS, compute
 
@@ -65,6 +66,11 @@ class WeightStatistics:
         return WeightStatistics(rows)
 
     __radd__ = __add__
+
+    @classmethod
+    def stacked(cls, each: Mapping[str, WeightStatistics]) -> WeightStatistics:
+        """The statistics of a processor that ran once for each variation: those of the nominal."""
+        return each[NOMINAL]
 
     def __eq__(self, other: object) -> bool:
         return self.rows == other.rows if isinstance(other, WeightStatistics) else NotImplemented

@@ -17,6 +17,8 @@ from hepgraph.kit.per_event import Kind, PerEvent
 from hepgraph.kit.statistics import LazyWeightStatistics, WeightStatistics, statistics_of
 from hepgraph.kit.table import listed
 from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.varied import NOMINAL, follow
+from hepgraph.lazy.vary import once_each, vary
 
 WEIGHTS = Kind(
     noun="Weight",
@@ -27,21 +29,35 @@ WEIGHTS = Kind(
     no_none="say what None is: ak.fill_none(weight, 1.0).",
     no_dtype="a weight has real numbers.",
 )
-NOMINAL = "nominal"
 ALL_WEIGHTS = "all weights"
 
 
 @dataclass(frozen=True)
 class Factor:
-    """One weight, its alternatives by the names of their variations, and the line that added it."""
+    """One weight, its alternatives by the names of their variations, and the line that added it.
+
+    `varied` is the weight with its alternatives, or where a processor runs once for each variation, the one of them.
+    """
 
     nominal: Any
     alternatives: Mapping[str, Any]
+    varied: Any
     line: Line | None
 
-    def arrays(self, name: str) -> dict[str, Any]:
-        """The weight and its alternatives, by name."""
-        return {name: self.nominal, **self.alternatives}
+    def at(self, variation: str) -> Any:
+        """The weight under one variation: the nominal, if it does not know it."""
+        if variation in self.alternatives:
+            return _plain(self.alternatives[variation], NOMINAL)
+        return _plain(self.nominal, variation)
+
+    def known(self) -> tuple[str, ...]:
+        """The names of its variations, also of those that it got from what it was calculated from."""
+        own = self.varied.variations if isinstance(self.varied, Lazy) else ()
+        return tuple(dict.fromkeys([*own, *self.alternatives]))
+
+
+def _plain(x: Any, variation: str) -> Any:
+    return x._at(variation) if isinstance(x, Lazy) else x
 
 
 class Weights:
@@ -89,7 +105,7 @@ class Weights:
     @property
     def variations(self) -> tuple[str, ...]:
         """The names of the variations, `"nominal"` first; none if no weight has an alternative."""
-        found = [name for factor in self._factors.values() for name in factor.alternatives]
+        found = dict.fromkeys(name for factor in self._factors.values() for name in factor.known() if name != NOMINAL)
         return (NOMINAL, *found) if found else ()
 
     def add(self, name: str, weight: Any, *, up: Any = None, down: Any = None) -> Weights:
@@ -140,15 +156,26 @@ class Weights:
             )
         return self._added(name, weight, {f"{name}_{i}": values for i, values in enumerate(alternatives)})
 
-    def weight(self, variation: str = NOMINAL) -> Any:
-        """The product of all weights under a variation, one number for each event.
+    def weight(self, variation: str | None = None) -> Any:
+        """The product of all weights, one number for each event.
 
-        Raises WeightError for a variation that there is not.
+        Parameters
+        ----------
+        variation : str, optional
+            The variation, `"nominal"` for none. Without it, the product is a varied array, if the weights are lazy and
+            have alternatives, and else the nominal.
+
+        Raises
+        ------
+        WeightError
+            For a variation that there is not.
         """
+        factors = self._factors.values()
+        if variation is None:
+            return self._product([each.varied for each in factors])
         if variation != NOMINAL and variation not in self.variations:
             raise WeightError(f"No weight has the variation {variation!r}.\n{suggestion(variation, self.variations)}")
-        factors = [each.alternatives.get(variation, each.nominal) for each in self._factors.values()]
-        return self._product(factors)
+        return self._product([each.at(variation) for each in factors])
 
     def partial(self, include: Iterable[str] = (), *, exclude: Iterable[str] = ()) -> Weights:
         """The weights with some of these names, or without some; for the rest, all is as it was.
@@ -168,27 +195,30 @@ class Weights:
 
         They add up; lazy ones are computed with `.compute()`, or returned from `process`.
         """
-        arrays = {key: x for name, factor in self._factors.items() for key, x in factor.arrays(name).items()}
-        return statistics_of({**arrays, ALL_WEIGHTS: self.weight()})
+        arrays: dict[str, Any] = {}
+        for name, factor in self._factors.items():
+            arrays[name] = factor.at(NOMINAL)
+            arrays |= {variation: factor.at(variation) for variation in factor.alternatives}
+        return statistics_of({**arrays, ALL_WEIGHTS: self.weight(NOMINAL)})
 
     def beside(self, values: Sequence[Any]) -> Any:
         """The weight of each event that a fill with these values has entries of.
 
         Lazy values know by which masks they were cut, and so are the weights; raises WeightError for computed ones of
-        other events.
+        other events. Computed weights with alternatives are a dict of them, by variation.
         """
-        weight = self._refusing(self.weight(), self._factors.values())
-        if not isinstance(weight, Lazy):
-            for x in values:
-                if isinstance(x, ak.Array | np.ndarray | list | tuple) and len(x) != len(weight):
-                    raise WeightError(
-                        f"There are weights of {len(weight)} events, and a fill of {len(x)}; of the events that pass a "
-                        "mask write weight=weights[mask]."
-                    )
-            return weight
-        cut = next((x for x in values if isinstance(x, Lazy)), None)
-        if cut is not None and set(weight._guard) <= set(cut._guard):
-            return Lazy(weight._form, weight._rows, cut._guard)
+        weight = self._refusing(self.weight())
+        if isinstance(weight, Lazy):
+            like = next((x for x in values if isinstance(x, Lazy)), None)
+            return weight if like is None else follow(_cut_alike, weight, like)
+        for x in values:
+            if isinstance(x, ak.Array | np.ndarray | list | tuple) and len(x) != len(weight):
+                raise WeightError(
+                    f"There are weights of {len(weight)} events, and a fill of {len(x)}; of the events that pass a "
+                    "mask write weight=weights[mask]."
+                )
+        if self.variations and not once_each():
+            return {name: self.weight(name) for name in self.variations}
         return weight
 
     def __getitem__(self, mask: Any) -> Weights:
@@ -198,7 +228,7 @@ class Weights:
 
         def cut(factor: Factor) -> Factor:
             others = {name: values[mask] for name, values in factor.alternatives.items()}
-            return Factor(factor.nominal[mask], others, factor.line)
+            return Factor(factor.nominal[mask], others, factor.varied[mask], factor.line)
 
         return self._like(self._rows.cut(mask), {name: cut(factor) for name, factor in self._factors.items()})
 
@@ -220,13 +250,12 @@ class Weights:
             line = self._factors[name].line
             where = f", at {place(line)}" if line else ""
             raise WeightError(f"Weight {name!r} was applied before{where}; twice would be once too often.")
-        known = self.variations
-        for variation in alternatives:
-            if variation in known or variation == NOMINAL:
-                raise WeightError(f"Weight {name!r} has the variation {variation!r}, which there is already.")
+        if NOMINAL in alternatives:
+            raise WeightError(f"Weight {name!r} has an alternative called {NOMINAL!r}; that is the weight itself.")
         nominal = self._checked(name, weight)
         others = {variation: self._checked(variation, values) for variation, values in alternatives.items()}
-        self._factors[name] = Factor(nominal, others, user_line())
+        varied = vary(nominal, others) if others and (isinstance(nominal, Lazy) or once_each()) else nominal
+        self._factors[name] = Factor(nominal, others, varied, user_line())
         return self
 
     def _checked(self, name: str, values: Any) -> Any:
@@ -243,13 +272,13 @@ class Weights:
                     )
         return array
 
-    def _refusing(self, weight: Any, factors: Iterable[Factor]) -> Any:
+    def _refusing(self, weight: Any) -> Any:
         """A lazy weight that is None where it is refused, which a fill takes for an error."""
         asked = [kind for kind, what in self._asked.items() if what == "raise"]
-        if not asked or not isinstance(weight, Lazy):
+        if not asked or not self._factors or not isinstance(weight, Lazy):
             return weight
-        bad = [_kinds(each.nominal)[kind] for each in factors for kind in asked]
-        return ak.mask(weight, ~reduce(operator.or_, bad)) if bad else weight
+        bad = [_kinds(each.varied)[kind] for each in self._factors.values() for kind in asked]
+        return ak.mask(weight, ~reduce(operator.or_, bad))
 
     def _product(self, factors: Sequence[Any]) -> Any:
         if factors:
@@ -269,6 +298,13 @@ class Weights:
         return made
 
 
+def _cut_alike(weight: Lazy, like: Lazy) -> Lazy:
+    """A weight of those of its events that another array was cut to."""
+    if weight._rows is like._rows and set(weight._guard) <= set(like._guard):
+        return Lazy(weight._form, weight._rows, like._guard)
+    return weight
+
+
 _SAID = {"nan": "not finite", "negative": "negative", "zero": "zero"}
 
 
@@ -284,12 +320,14 @@ def _names(of: str, names: Any) -> list[str]:
 
 
 def weight_of(weights: Any, rows: PerEvent) -> Any:
-    """The weight of each of some events, given as Weights or as an array; raises WeightError if it is of others."""
-    if isinstance(weights, Weights):
-        return weights.beside([rows.full(True)]) if rows.lazy else rows_of(weights.beside([]), rows)
-    return rows_of(weights, rows)
+    """The weight of each of some events, given as Weights or as an array; a dict where `Weights.beside` gives one.
 
-
-def rows_of(weight: Any, rows: PerEvent) -> Any:
-    """An array of weights, one for each of some events."""
-    return rows.as_kind(WEIGHTS).checked("weights", weight)
+    Raises WeightError if it is of other events.
+    """
+    events = rows.as_kind(WEIGHTS)
+    if not isinstance(weights, Weights):
+        return events.checked("weights", weights)
+    found = weights.beside([rows.full(True)] if rows.lazy else [])
+    if isinstance(found, Mapping):
+        return {name: events.checked("weights", values) for name, values in found.items()}
+    return found if isinstance(found, Lazy) else events.checked("weights", found)

@@ -55,6 +55,8 @@ def folded(output: Any, where: str = "") -> Any:
             return type(nominal)(*parts) if hasattr(nominal, "_fields") else type(nominal)(parts)
         case bh.Histogram():
             return stacked(output)
+        case _ if hasattr(type(nominal), "stacked"):
+            return type(nominal).stacked(output)
     return nominal if all(_same(each, nominal) for each in output.values()) else output
 
 
