@@ -13,6 +13,7 @@ import numpy as np
 
 from hepgraph.errors import WeightError, many, suggestion
 from hepgraph.functions.lines import Line, place, user_line
+from hepgraph.graph.form import Scalar
 from hepgraph.kit.per_event import Kind, PerEvent
 from hepgraph.kit.statistics import LazyWeightStatistics, WeightStatistics, statistics_of
 from hepgraph.kit.table import listed
@@ -259,26 +260,28 @@ class Weights:
         return self
 
     def _checked(self, name: str, values: Any) -> Any:
-        """A weight as an array; of a computed one, raises for numbers that are refused."""
+        """A weight as an array; raises for numbers that are refused, unless they are not known yet."""
         array = self._rows.checked(name, values)
-        if not isinstance(array, Lazy):
-            for kind, bad in _kinds(array).items():
-                if self._asked[kind] == "raise" and bad.any():
-                    (first, *_), n = np.flatnonzero(bad), int(np.count_nonzero(bad))
-                    raise WEIGHTS.refused(
-                        name,
-                        f"is {_SAID[kind]} for {many(n, 'event')}, first for event {first}: {array[first]}. "
-                        f'{kind}="ignore" uses it all the same.',
-                    )
+        if isinstance(array, Lazy) and isinstance(values, Lazy):
+            return array  # while running
+        computed = np.atleast_1d(np.array(ak.to_numpy(values) if isinstance(values, ak.Array) else values, np.float64))
+        for kind, bad in _kinds(computed).items():
+            if self._asked[kind] == "raise" and bad.any():
+                (first, *_), n = np.flatnonzero(bad), int(np.count_nonzero(bad))
+                where = (
+                    f"for {many(n, 'event')}, first for event {first}: {computed[first]}"
+                    if computed.ndim
+                    else "for all"
+                )
+                raise WEIGHTS.refused(name, f'is {_SAID[kind]} {where}. {kind}="ignore" uses it all the same.')
         return array
 
     def _refusing(self, weight: Any) -> Any:
         """A lazy weight that is None where it is refused, which a fill takes for an error."""
         asked = [kind for kind, what in self._asked.items() if what == "raise"]
-        if not asked or not self._factors or not isinstance(weight, Lazy):
+        if not asked or not isinstance(weight, Lazy):
             return weight
-        bad = [_kinds(each.varied)[kind] for each in self._factors.values() for kind in asked]
-        return ak.mask(weight, ~reduce(operator.or_, bad))
+        return follow(_refusing, weight, [each.varied for each in self._factors.values()], asked)
 
     def _product(self, factors: Sequence[Any]) -> Any:
         if factors:
@@ -296,6 +299,16 @@ class Weights:
         made = Weights(**self._asked)
         made._rows, made._factors = rows, factors
         return made
+
+
+def _refusing(weight: Lazy, factors: Sequence[Lazy], asked: Sequence[str]) -> Any:
+    """A weight that is None where one of its factors is what is asked for; constants were looked at before."""
+    bad = [_kinds(x)[kind] for x in factors if not _is_constant(x) for kind in asked]
+    return ak.mask(weight, ~reduce(operator.or_, bad)) if bad else weight
+
+
+def _is_constant(x: Lazy) -> bool:
+    return isinstance(x._form, Scalar) and x._form.node.op == "full"
 
 
 def _cut_alike(weight: Lazy, like: Lazy) -> Lazy:
