@@ -30,6 +30,12 @@ def in_each(process: Callable[[], Any]) -> Any:
     return Variations(outputs) if len(outputs) > 1 else outputs[NOMINAL]
 
 
+def in_nominal(process: Callable[[], Any]) -> Any:
+    """The output of a processor for the nominal alone."""
+    with only((), {}):
+        return process()
+
+
 def folded(output: Any, where: str = "") -> Any:
     """The outputs by variation as one output, whose results are by variation."""
     if not isinstance(output, Variations):
