@@ -68,3 +68,28 @@ def nminusone(events, names, weight):
         rows[f"without {name}"] = row([e for e in events if all(passes(e, n) for n in names if n != name)], weight)
     rows["all cuts"] = row([e for e in events if all(passes(e, n) for n in names)], weight)
     return rows
+
+
+def varied(events):
+    """A selection and weights of events whose jets have two energies more, and a weight with alternatives."""
+    jets = hg.vary(events.pt, "JES", up=2 * events.pt, down=events.pt / 2)
+    hard = jets[jets > 25]
+    selection = hg.Selection(events, a=events.a, hard=ak.num(hard) > 0, soft=ak.any(jets < 10, axis=1))
+    weights = hg.Weights(events, nan="ignore").add("w", events.w, up=2 * events.w, down=0.5)
+    weights.add("n", ak.num(hard)).add("lumi", 4.0)
+    return selection, weights
+
+
+SCALES = {"nominal": 1.0, "JES_up": 2.0, "JES_down": 0.5, "w_up": 1.0, "w_down": 1.0}
+
+
+def in_variation(events, name):
+    """The events as `varied` has them in one variation, with their cuts, and the weight."""
+
+    def one(event):
+        jets = [SCALES[name] * pt for pt in event["pt"]]
+        hard = sum(pt > 25 for pt in jets)
+        w = {"w_up": 2 * event["w"], "w_down": 0.5}.get(name, event["w"])
+        return {"a": event["a"], "hard": hard > 0, "soft": any(pt < 10 for pt in jets), "weight": w * hard * 4.0}
+
+    return [one(event) for event in events]

@@ -5,7 +5,7 @@ import math
 import awkward as ak
 import numpy as np
 import pytest
-from cuts import HARD, NAMES, columns, cutflow, drawn, nminusone, passes, row, ways
+from cuts import HARD, NAMES, SCALES, columns, cutflow, drawn, in_variation, nminusone, passes, row, varied, ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -106,6 +106,50 @@ def test_adding_up(events, cut, names):
     assert flows(parts) == flows([columns(events)])
     lazy = flows([hg.from_awkward(part, npartitions=2) for part in parts])
     assert lazy.compute(executor="serial", progress=False) == flows(parts)
+
+
+@settings(deadline=None)
+@given(drawn(), st.integers(1, 3))
+def test_variations(events, npartitions):
+    """Each variation is counted as if it were the nominal, in both; nothing that does not vary has an axis for them."""
+    names = ["a", "~hard", "soft"]
+    _, *found = ways(events, npartitions)
+    for array, computed in found:
+        selection, weights = varied(array)
+        flow = selection.cutflow(*names, weights=weights, alone=True, categories={"x": ["hard", "~hard"]})
+        other, raw, plain = selection.nminusone(*names, weights=weights), selection.cutflow(), selection.cutflow("a")
+        flow, other, raw, plain = computed([flow, other, raw, plain])
+        assert set(flow.variations) == set(other.variations) == set(SCALES)
+        assert raw.variations == ("nominal", "JES_up", "JES_down")
+        assert plain.variations == ()
+        for name in SCALES:
+            those = in_variation(events, name)
+            for label in ("hard", "~hard"):
+                part, some = flow.select(x=label, variation=name), [e for e in those if passes(e, label)]
+                assert part.to_dict() == cutflow(some, names, lambda e: e["weight"])
+                assert part.alone["soft"] == row([e for e in some if e["soft"]], lambda e: e["weight"])
+            assert other.select(variation=name).to_dict() == nminusone(those, names, lambda e: e["weight"])
+        assert raw.select(variation="JES_up")["hard"] == {
+            "raw": sum(e["a"] and e["hard"] for e in in_variation(events, "JES_up"))
+        }
+
+
+def test_variations_that_one_dataset_does_not_know():
+    """It adds its nominal, in any order of adding up."""
+    one, two, three = toy(), toy()[:3], toy()[3:5]
+    flows = [
+        toy_selection(one).cutflow(weights=hg.Weights(one).add("w", one.w)),
+        toy_selection(two).cutflow(weights=hg.Weights(two).add("w", two.w, up=3.0 * two.w)),
+        toy_selection(three).cutflow(weights=hg.Weights(three).add("w", three.w, down=0.0)),
+    ]
+    total = flows[0] + flows[1] + flows[2]
+    assert total == flows[2] + flows[1] + flows[0] == flows[1] + (flows[2] + flows[0])
+    assert total.variations == ("nominal", "w_up", "w_down")
+    sums = [flow["half"]["nominal"]["sumw"] if flow.variations else flow["half"]["sumw"] for flow in flows]
+    assert total["half"]["w_up"] == {**total["half"]["w_up"], "raw": 7, "sumw": sums[0] + 3 * sums[1] + sums[2]}
+    assert total["half"]["w_down"]["sumw"] == sums[0] + sums[1]
+    assert "nominal; .select(variation=...) has w_up, w_down" in repr(total)
+    assert total != flows[0]
 
 
 def toy():
@@ -229,6 +273,36 @@ def test_processors(tmp_path, executor):
             kept = hg.run(analysis, files, eager=eager, checkpoint=tmp_path / f"{eager}", **options)
             assert kept == wanted
     assert kept["flow"]["quarter"] == {"raw": 2, "sumw": 1.0, "sumw2": 5.0}
+
+
+def varied_analysis(events):
+    selection, weights = varied(events)
+    return {
+        "flow": selection.cutflow(weights=weights, alone=True),
+        "but one": selection.nminusone(categories={"x": ["a", "~a"]}),
+        "weights": weights.statistics(),
+        "h": hg.Hist.new.Reg(3, 0, 60, name="pt")
+        .Weight()
+        .fill(events.pt[selection.all("a", "hard")], weight=weights[selection.all("a", "hard")]),
+    }
+
+
+def test_processors_with_variations(tmp_path):
+    """Recorded, or run once for each variation, chunk by chunk: the same."""
+    rng = np.random.default_rng(3)
+    n = rng.integers(0, 4, 50)
+    events = {name: rng.random(50) < 0.6 for name in NAMES} | {"w": rng.integers(-8, 9, 50) / 4, "v": np.ones(50)}
+    array = ak.zip(events | {"pt": ak.unflatten(rng.integers(0, 60, n.sum()) * 1.0, n)}, depth_limit=1)
+    ak.to_parquet(array, tmp_path / "toy.parquet")
+    wanted = hg.compute(varied_analysis(hg.from_awkward(array)), progress=False)
+    assert wanted["flow"].variations
+    for eager in (False, True):
+        options = {"schema": None, "executor": "serial", "progress": False, "step_size": 20, "eager": eager}
+        found = hg.run(varied_analysis, {"toy": [str(tmp_path / "toy.parquet")]}, **options)
+        for name in ("flow", "but one", "weights"):
+            assert found[name] == wanted[name], name
+        for name in SCALES:
+            np.testing.assert_array_equal(found["h"][:, name].view(flow=True), wanted["h"][:, name].view(flow=True))
 
 
 def test_cutflows(says):

@@ -3,7 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
-from cuts import WEIGHTS, columns, drawn, ways
+from cuts import SCALES, WEIGHTS, columns, drawn, in_variation, varied, ways
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +68,61 @@ def test_filling(events, npartitions):
         for name, h in computed(filled).items():
             total = h.sum(flow=True)
             assert [total.value, total.variance] == wanted[name], name
+
+
+@settings(deadline=None)
+@given(drawn(), st.integers(1, 3))
+def test_variations(events, npartitions):
+    """Shapes and weights on one axis; a fill knows which events it has in each of them."""
+    _, *found = ways(events, npartitions)
+    for array, computed in found:
+        selection, weights = varied(array)
+        assert set(weights.variations) == set(SCALES)
+        some = selection.all("a", "hard")
+        ones = ak.ones_like(array.w)
+        filled = [
+            histogram().fill(ones[some], weight=weights),
+            histogram().fill(ones[some], weight=weights[some]),
+            histogram().fill(ones[some], weight=weights.partial(exclude=["w"])),
+        ]
+        first, second, without = computed(filled)
+        assert (first == second) or not events
+        for name in SCALES:
+            those = [e["weight"] for e in in_variation(events, name) if e["a"] and e["hard"]]
+            total = first[:, name].sum(flow=True)
+            assert [total.value, total.variance] == [sum(those), sum(w * w for w in those)]
+        assert [*without.axes["variation"]] == ["nominal", "JES_up", "JES_down"]
+        product = computed(weights.weight())
+        assert {name: x.tolist() for name, x in product.items()} == {
+            name: [e["weight"] for e in in_variation(events, name)] for name in product
+        }
+        assert computed(weights.weight("JES_up")).tolist() == [e["weight"] for e in in_variation(events, "JES_up")]
+
+
+def test_computed_weights_fill_an_axis_of_variations():
+    """In a notebook, where nothing runs once for each variation."""
+    x, w = np.array([0.1, 0.2, 0.7]), np.array([1.0, 2.0, 4.0])
+    weights = hg.Weights(x).add("w", w, up=2 * w)
+    new = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(2, 0, 1, name="x").Weight()
+    h = new.fill(x[:2], weight=weights[x < 0.5])
+    assert list(h.axes[0]) == ["nominal", "w_up"]
+    assert h["w_up", :].values().tolist() == [6.0, 0.0]
+    assert h["nominal", :].variances().tolist() == [5.0, 0.0]
+    flow = hg.Selection(low=x < 0.5).cutflow(weights=weights)
+    assert flow.to_dict()["low"] == {
+        "nominal": {"raw": 2, "sumw": 3.0, "sumw2": 5.0},
+        "w_up": {"raw": 2, "sumw": 6.0, "sumw2": 20.0},
+    }
+    with pytest.raises(FillError, match="no axis for them"):
+        histogram().fill(x, weight=weights)
+
+
+def test_the_same_name_moves_together():
+    events = hg.from_awkward(ak.Array({"w": [1.0, 2.0]}))
+    weights = hg.Weights(events).add_many("a", events.w, {"scale": 2 * events.w})
+    weights.add_many("b", 1.0, {"scale": 3.0})
+    assert weights.variations == ("nominal", "scale")
+    assert weights.weight().compute()["scale"].to_list() == [6.0, 12.0]
 
 
 def histogram():
