@@ -2,14 +2,14 @@
 
 usage: python benchmarks/agc.py [FILE] [--peers DIR] [--sets none,agc,all] [--rounds N] [--threads N] [--process NAME]
 
-FILE is one of ../shared/bench/make_agc_data.py (500 000 events are usual; without a FILE, 20 000 are made). Each program runs in a process of its own,
-one after the other, `--rounds` times: its first run there is the cold one, then come warm ones. Printed are, of ours,
-the best wall and the least CPU seconds of a warm run, those of the cold run, the CPU seconds of recording and planning
-in them, and the peak memory of the process; of each peer its CPU seconds, and how many times ours they are: the least
-of all rounds for both, which on a noisy machine is the better measure. On several threads wall times are compared. The
-histograms of all programs must be equal: the same entries in each bin, sums of weights up to 1e-9. The last lines tell
-the CPU time of a further shape (there are 20 between agc and all) and of a further weight (8 between none and agc, with
-two shapes), and how much more memory all variations take than none.
+FILE is one of ../shared/bench/make_agc_data.py (500 000 events are usual; without a FILE, 20 000 are made). Each program
+runs in a process of its own, one after the other, `--rounds` times: its first run there is the cold one, then come warm
+ones. Printed are, of ours, the best wall and the least CPU seconds of a warm run, those of the cold run, the CPU
+seconds of recording and planning in them, and the peak memory of the process; of each peer its CPU seconds, and how
+many times ours they are: the least of all rounds for both, which on a noisy machine is the better measure. On several
+threads wall times are compared. The histograms of all programs must be equal: the same entries in each bin, sums of
+weights up to 1e-9. The last lines tell the CPU time of a further shape (there are 20 between agc and all) and of a
+further weight (8 between none and agc, with two shapes), and how much more memory all variations take than none.
 
 DIR may hold, each in an environment of its own: `agc_rdf`, the program that ../shared/peers/build_rdf.sh builds of
 agc_rdf.cxx; `coffea`, a virtual environment for ../shared/peers/agc_coffea.py.
