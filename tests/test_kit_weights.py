@@ -129,6 +129,9 @@ def histogram():
     return hg.Hist.new.Reg(2, 0, 1, name="x").Weight()
 
 
+SAID = {"nan": "not finite", "negative": "negative", "zero": "zero"}
+
+
 @settings(deadline=None)
 @given(st.lists(st.one_of(WEIGHTS, st.sampled_from([float("nan"), float("inf")])), min_size=1, max_size=5))
 def test_weights_that_are_refused(values):
@@ -148,7 +151,7 @@ def test_weights_that_are_refused(values):
         for engine in ("kernel", "interpreter"):
             run = {"executor": "serial", "progress": False, "engine": engine}
             if any(bad):
-                with pytest.raises(FillError, match="entries is None"):
+                with pytest.raises(FillError, match=f"Weight 'w' is {SAID[kind]} for"):
                     h.compute(**run)
             else:
                 h.compute(**run)
@@ -162,6 +165,43 @@ def test_weights_that_are_refused(values):
             assert hg.Weights(array, **options).add("w", array.w).weight("nominal").tolist() == pytest.approx(
                 values, nan_ok=True
             )
+
+
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+@pytest.mark.parametrize("name", ["weight", "double", "growing", "categories", "variable", "mean"])
+def test_nan_is_found_in_every_kind_of_histogram(name, engine):
+    new = hg.Hist.new
+    h = {
+        "weight": new.Reg(2, 0, 1).Weight(),
+        "double": new.Reg(2, 0, 1).Double(),
+        "growing": new.Reg(2, 0, 1, growth=True).Weight(),
+        "categories": new.IntCat([], growth=True).Weight(),
+        "variable": new.Var([0, 0.5, 1], growth=True).Weight(),
+        "mean": new.Reg(2, 0, 1).WeightedMean(),
+    }[name]
+    events = hg.from_awkward(ak.Array({"x": [0, 1, 0], "w": [1.0, float("nan"), 2.0]}), npartitions=2)
+    sample = {"sample": events.x} if name == "mean" else {}
+    run = {"executor": "serial", "progress": False, "engine": engine}
+    good = h.copy().fill(events.x, weight=hg.Weights(events, nan="ignore").add("w", events.w), **sample)
+    assert np.isnan(
+        good.compute(**run).sum(flow=True).sum_of_weights if sample else np.sum(good.compute(**run).values(flow=True))
+    )
+    some = events[events.w > 0]
+    fine = h.copy().fill(some.x, weight=hg.Weights(events).add("w", events.w), **({"sample": some.x} if sample else {}))
+    fine.compute(**run)
+    bad = h.fill(events.x, weight=hg.Weights(events).add("w", events.w), **sample)
+    with pytest.raises(FillError, match="Weight 'w' is not finite for 1 entry"):
+        bad.compute(**run)
+
+
+def test_nan_in_one_variation():
+    """The nominal is filled by a run without it; together, the weight is named."""
+    events = hg.from_awkward(ak.Array({"x": [0.1, 0.2], "w": [1.0, 2.0], "up": [1.0, float("nan")]}), npartitions=2)
+    weights = hg.Weights(events).add("one", 2.0).add("w", events.w, up=events.up)
+    with pytest.raises(FillError, match="Weight 'w' is not finite for 1 entry"):
+        histogram().fill(events.x, weight=weights).compute(progress=False)
+    alone = histogram().fill(events.x, weight=weights.weight("nominal")).compute(progress=False)
+    assert alone.values().tolist() == [6.0, 0.0]
 
 
 def test_no_array_is_changed():

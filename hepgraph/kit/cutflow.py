@@ -19,6 +19,7 @@ from hepgraph.hist.histogram import Hist
 from hepgraph.io.source import Origin
 from hepgraph.kit.per_event import PerEvent
 from hepgraph.kit.table import TextTable, frame, listed, nested, number, percent
+from hepgraph.kit.weights import Weights
 from hepgraph.lazy.varied import NOMINAL
 from hepgraph.plan.passes import Sink
 from hepgraph.runner.compute import FINISH, KINDS, compute
@@ -399,8 +400,8 @@ def counted(
 ) -> Cutflow | LazyCutflow:
     """The cutflow of some rows of events: computed, or recorded if their masks are.
 
-    `categories` has, by axis and label, the masks of categories; `weight` has one value for each event, or is a dict of
-    such by variation, or None.
+    `categories` has, by axis and label, the masks of categories; `weight` has one value for each event, is a dict of
+    such by variation, lazy Weights, or None.
     """
     parts = [row.masks for row in table] + [row.alone for row in table if row.alone is not None]
     axes = [hist.axis.Integer(0, len(parts), name="cut", flow=False)]
@@ -420,8 +421,8 @@ def counted(
                 continue
             for name, values in each.items():
                 own = labels if name is None else (*labels, name)
-                chosen = (index, values) if some is None else (index[some], values[some])
-                sums.fill(chosen[0], *own, weight=chosen[1])
+                alike = some is None or isinstance(values, Weights)  # which follow what is filled
+                sums.fill(index if some is None else index[some], *own, weight=values if alike else values[some])
     alone = len(parts) > len(table)
     flow = LazyCutflow(kind, tuple(row.label for row in table), alone, counts, sums)
     return flow if rows.lazy else flow.finished(*flow.hists())

@@ -14,6 +14,7 @@ import numpy as np
 from hepgraph.errors import WeightError, many, suggestion
 from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.graph.form import Scalar
+from hepgraph.hist.recording import Weighed
 from hepgraph.kit.per_event import Kind, PerEvent
 from hepgraph.kit.statistics import LazyWeightStatistics, WeightStatistics, statistics_of
 from hepgraph.kit.table import listed
@@ -208,10 +209,11 @@ class Weights:
         Lazy values know by which masks they were cut, and so are the weights; raises WeightError for computed ones of
         other events. Computed weights with alternatives are a dict of them, by variation.
         """
-        weight = self._refusing(self.weight())
+        weight = self.weight()
         if isinstance(weight, Lazy):
-            like = next((x for x in values if isinstance(x, Lazy)), None)
-            return weight if like is None else follow(_cut_alike, weight, like)
+            like = next((x for x in values if isinstance(x, Lazy)), weight)
+            checks = {text: follow(_cut_alike, mask, like) for text, mask in self._checks().items()}
+            return Weighed(follow(_cut_alike, self._refusing(weight), like), checks)
         for x in values:
             if isinstance(x, ak.Array | np.ndarray | list | tuple) and len(x) != len(weight):
                 raise WeightError(
@@ -273,15 +275,24 @@ class Weights:
                     if computed.ndim
                     else "for all"
                 )
-                raise WEIGHTS.refused(name, f'is {_SAID[kind]} {where}. {kind}="ignore" uses it all the same.')
+                raise WEIGHTS.refused(name, f"is {_SAID[kind]} {where}. {_ADVICE.format(kind)}")
         return array
 
-    def _refusing(self, weight: Any) -> Any:
-        """A lazy weight that is None where it is refused, which a fill takes for an error."""
-        asked = [kind for kind, what in self._asked.items() if what == "raise"]
-        if not asked or not isinstance(weight, Lazy):
-            return weight
-        return follow(_refusing, weight, [each.varied for each in self._factors.values()], asked)
+    def _checks(self) -> dict[tuple[str, str], Any]:
+        """Where each factor is not what is refused, by what is said of it where it is."""
+        return {
+            (f"Weight {name!r} is {_SAID[kind]}", _ADVICE.format(kind)): follow(_fine, factor.varied, kind)
+            for name, factor in self._factors.items()
+            for kind in self._refused()
+        }
+
+    def _refusing(self, weight: Lazy) -> Any:
+        """A weight that is None where it is negative or zero and that is refused: NaN is seen in what it fills."""
+        asked = [kind for kind in self._refused() if kind != "nan"]
+        return follow(_refusing, weight, [each.varied for each in self._factors.values()], asked) if asked else weight
+
+    def _refused(self) -> list[str]:
+        return [kind for kind, what in self._asked.items() if what == "raise"]
 
     def _product(self, factors: Sequence[Any]) -> Any:
         if factors:
@@ -307,6 +318,11 @@ def _refusing(weight: Lazy, factors: Sequence[Lazy], asked: Sequence[str]) -> An
     return ak.mask(weight, ~reduce(operator.or_, bad)) if bad else weight
 
 
+def _fine(x: Lazy, kind: str) -> Any:
+    """Where a weight is not of a kind; constants were looked at before."""
+    return ak.ones_like(x, dtype=bool) if _is_constant(x) else ~_kinds(x)[kind]
+
+
 def _is_constant(x: Lazy) -> bool:
     return isinstance(x._form, Scalar) and x._form.node.op == "full"
 
@@ -318,6 +334,7 @@ def _cut_alike(weight: Lazy, like: Lazy) -> Lazy:
     return weight
 
 
+_ADVICE = 'hg.Weights(..., {}="ignore") uses it all the same; statistics() counts such weights.'
 _SAID = {"nan": "not finite", "negative": "negative", "zero": "zero"}
 
 
@@ -333,14 +350,16 @@ def _names(of: str, names: Any) -> list[str]:
 
 
 def weight_of(weights: Any, rows: PerEvent) -> Any:
-    """The weight of each of some events, given as Weights or as an array; a dict where `Weights.beside` gives one.
+    """Weights of some events: lazy Weights as they are, or an array, or a dict where `Weights.beside` gives one.
 
-    Raises WeightError if it is of other events.
+    Raises WeightError if they are of other events.
     """
     events = rows.as_kind(WEIGHTS)
     if not isinstance(weights, Weights):
         return events.checked("weights", weights)
-    found = weights.beside([rows.full(True)] if rows.lazy else [])
+    if isinstance(weights.weight(NOMINAL), Lazy):
+        return weights
+    found = weights.beside([])
     if isinstance(found, Mapping):
         return {name: events.checked("weights", values) for name, values in found.items()}
-    return found if isinstance(found, Lazy) else events.checked("weights", found)
+    return events.checked("weights", found)
