@@ -2,7 +2,7 @@
 
 usage: python benchmarks/agc.py [FILE] [--peers DIR] [--sets none,agc,all] [--rounds N] [--threads N] [--process NAME]
 
-FILE is one of ../shared/bench/make_agc_data.py (500 000 events are usual; without a FILE, 20 000 are made). Each program
+FILE is one of ../shared/bench/make_agc_data.py (500 000 events are usual; without it, 20 000 are made). Each program
 runs in a process of its own, one after the other, `--rounds` times: its first run there is the cold one, then come warm
 ones. Printed are, of ours, the best wall and the least CPU seconds of a warm run, those of the cold run, the CPU
 seconds of recording and planning in them, and the peak memory of the process; of each peer its CPU seconds, and how
