@@ -208,6 +208,19 @@ def test_before_it_is_computed():
     assert hg.compute({"x": computed}, progress=False) == {"x": computed}  # what is computed stays so
 
 
+def test_a_plan_of_a_cutflow():
+    """`explain` and `visualize` tell what it reads, and what its variations add."""
+    events = hg.from_awkward(columns([{**dict.fromkeys(NAMES, True), "w": 1.0, "v": 2.0, "pt": [30.0]}]))
+    selection, weights = varied(events)
+    flow = selection.cutflow(weights=weights)
+    assert set(hg.necessary_columns(flow)) == {"a", "pt", "w"}
+    told = str(hg.explain({"flow": flow}))
+    assert "JES_up" in told
+    assert "w_up" in told
+    assert "JES_up" in hg.visualize({"flow": flow}).svg
+    assert hg.visualize(toy_selection(hg.from_awkward(toy())).cutflow()).svg.startswith("<svg")
+
+
 def test_weights_by_place():
     events = toy()
     selection = toy_selection(events)

@@ -23,6 +23,7 @@ from hepgraph.kit.weights import Weights
 from hepgraph.lazy.varied import NOMINAL
 from hepgraph.plan.passes import Sink
 from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.runner.variations import WANTS, ByName
 
 ALL = "all events"  # the first row
 VARIATION = "variation"
@@ -301,7 +302,10 @@ def _check_alike(one: Shape, two: Shape) -> None:
 
 # counting
 
-_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")} - {"stacked"}
+_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")} - {
+    "stacked",
+    "axes",
+}
 
 
 @dataclass(frozen=True)
@@ -438,5 +442,16 @@ def _finished(flow: LazyCutflow, values: list[Any]) -> Cutflow:
     return flow.finished(*(FINISH[Hist](h, part) for h, part in zip(flow.hists(), parts, strict=False)))
 
 
+def _by_variation(flow: LazyCutflow) -> ByName:
+    """The items that each variation looks at; those of a histogram that is not varied are the nominal's."""
+    found: ByName = {}
+    for h in flow.hists():
+        plain = {NOMINAL: [(origin, item) for origin, sink in KINDS[Hist](h) for item in sink.wants]}
+        for name, items in (WANTS[Hist](h) or plain).items():
+            found.setdefault(name, []).extend(items)
+    return found if len(found) > 1 else {}
+
+
+WANTS[LazyCutflow] = _by_variation
 KINDS[LazyCutflow] = _split
 FINISH[LazyCutflow] = _finished
