@@ -142,16 +142,37 @@ class Selection:
         return self
 
     def add_multiple(self, cuts: Mapping[str, Any]) -> Selection:
-        """Adds several cuts, by name, and gives the selection."""
+        """Adds several cuts, and gives the selection.
+
+        Parameters
+        ----------
+        cuts : dict of str to array of bool
+            Masks by name, as for `add`.
+
+        Raises
+        ------
+        SelectionError
+            As `add`.
+        """
         for name, mask in cuts.items():
             self.add(name, mask)
         return self
 
     def all(self, *names: str) -> Any:
-        """The mask of events that pass all of these cuts, of all cuts if none is named; `"~name"` is its negation.
+        """The mask of events that pass all of some cuts.
 
-        Raises SelectionError for cuts that there are not.
+        Parameters
+        ----------
+        *names : str
+            The cuts, `"~name"` for a negation; all of them if none is named.
 
+        Raises
+        ------
+        SelectionError
+            For cuts that there are not; the message gives the nearest names.
+
+        Examples
+        --------
         >>> import hepgraph as hg, numpy as np
         >>> selection = hg.Selection(a=np.array([True, True]), b=np.array([True, False]))
         >>> selection.all().tolist(), selection.all("a", "~b").tolist()
@@ -160,17 +181,37 @@ class Selection:
         return self._combined(operator.and_, True, names)
 
     def any(self, *names: str) -> Any:
-        """The mask of events that pass any of these cuts, of all cuts if none is named; `"~name"` is its negation.
+        """The mask of events that pass any of some cuts.
 
-        Raises SelectionError for cuts that there are not.
+        Parameters
+        ----------
+        *names : str
+            The cuts, `"~name"` for a negation; all of them if none is named.
+
+        Raises
+        ------
+        SelectionError
+            For cuts that there are not; the message gives the nearest names.
         """
         return self._combined(operator.or_, False, names)
 
     def require(self, cuts: Mapping[str, bool] | None = None, /, **named: bool) -> Any:
-        """The mask of events that pass the cuts that are True here, and fail those that are False.
+        """The mask of events that pass some cuts, and fail others.
 
-        Raises SelectionError for cuts that there are not, and for values that are not True or False.
+        Parameters
+        ----------
+        cuts : dict of str to bool, optional
+            Cuts that are passed (True) or failed (False), by names that are no words of Python.
+        **named : bool
+            The same by name.
 
+        Raises
+        ------
+        SelectionError
+            For cuts that there are not, and for values that are not True or False.
+
+        Examples
+        --------
         >>> import hepgraph as hg, numpy as np
         >>> selection = hg.Selection(a=np.array([True, True]), b=np.array([True, False]))
         >>> selection.require(a=True, b=False).tolist()
@@ -186,9 +227,17 @@ class Selection:
         return self.all(*(name if value else NOT + name for name, value in wanted.items()))
 
     def without(self, *names: str) -> Any:
-        """The mask of events that pass all cuts but these: for a plot of what a cut is made of.
+        """The mask of events that pass all cuts but some: for a plot of what these are made of.
 
-        Raises SelectionError for cuts that there are not.
+        Parameters
+        ----------
+        *names : str
+            The cuts that are left out.
+
+        Raises
+        ------
+        SelectionError
+            For cuts that there are not; the message gives the nearest names.
         """
         for name in names:
             self._known(name)
@@ -272,7 +321,16 @@ class Selection:
         return counted(Cutflow, table, self._sorted(categories), weight, self._rows)
 
     def nminusone(self, *names: str, weights: Any = None, categories: Any = None) -> Cutflow | LazyCutflow:
-        """The numbers of events that pass all cuts but one; the arguments are those of `cutflow`.
+        """The numbers of events that pass all cuts but one.
+
+        Parameters
+        ----------
+        *names : str
+            The cuts; all of them if none is named.
+        weights : Weights or array, optional
+            Weights of the events, also by place: `nminusone(weights)`.
+        categories : Categories or dict, optional
+            What `categories` gave or takes: the numbers are counted in each category, too.
 
         Returns
         -------

@@ -74,8 +74,10 @@ class Weights:
         The events, any array with an entry for each; without it, the first weight says which they are.
     nan : {"raise", "ignore"}, default "raise"
         Weights that are not finite: an error, at once of computed arrays, while running of lazy ones; or used as any.
-    negative, zero : {"raise", "ignore"}, default "ignore"
-        The same for weights below zero, and for zeros.
+    negative : {"raise", "ignore"}, default "ignore"
+        The same for weights below zero.
+    zero : {"raise", "ignore"}, default "ignore"
+        The same for zeros.
 
     Examples
     --------
@@ -119,9 +121,10 @@ class Weights:
             Its name, which no other weight has.
         weight : array or number
             One number for each event, or the same for all.
-        up, down : array or number, optional
-            The whole weight under the variations `NAME_up` and `NAME_down`. One that is not given is not made up; a
-            mirrored one is `down=2 * weight - up`.
+        up : array or number, optional
+            The whole weight under the variation `NAME_up`.
+        down : array or number, optional
+            The same under `NAME_down`. One that is not given is not made up; a mirrored one is `2 * weight - up`.
 
         Raises
         ------
@@ -180,9 +183,19 @@ class Weights:
         return self._product([each.at(variation) for each in factors])
 
     def partial(self, include: Iterable[str] = (), *, exclude: Iterable[str] = ()) -> Weights:
-        """The weights with some of these names, or without some; for the rest, all is as it was.
+        """Some of the weights, as Weights of their own.
 
-        Raises WeightError for weights that there are not.
+        Parameters
+        ----------
+        include : list of str, optional
+            The names of those that are taken.
+        exclude : list of str, optional
+            The names of those that are left out, in place of `include`.
+
+        Raises
+        ------
+        WeightError
+            For weights that there are not; the message gives the nearest names.
         """
         include, exclude = _names("include", include), _names("exclude", exclude)
         if bool(include) == bool(exclude):
@@ -206,8 +219,18 @@ class Weights:
     def beside(self, values: Sequence[Any]) -> Any:
         """The weight of each event that a fill with these values has entries of.
 
-        Lazy values know by which masks they were cut, and so are the weights; raises WeightError for computed ones of
-        other events. Computed weights with alternatives are a dict of them, by variation.
+        Histograms ask for it. Lazy values know by which masks they were cut, and so are the weights. Computed weights
+        with alternatives are a dict of them, by variation.
+
+        Parameters
+        ----------
+        values : list of arrays
+            The values on the axes.
+
+        Raises
+        ------
+        WeightError
+            For computed values of other events.
         """
         weight = self.weight()
         if isinstance(weight, Lazy):
