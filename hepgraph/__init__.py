@@ -20,6 +20,7 @@ runs over files in partitions. The rooms, from the ground up (each imports only 
     plan          Passes over the data: their sinks, and which data each leaves unread
     runner        One run, from its tasks to its result
     hist          Histograms with recorded fills
+    kit           Selections of events, their weights, their cutflows
     processor     Analyses as classes, recorded or run eagerly
 """
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from hepgraph.datasets.fileset import Fileset
     from hepgraph.hist.histogram import Hist
     from hepgraph.io.cache.columns import ColumnCache
+    from hepgraph.kit.selection import Selection
+    from hepgraph.kit.weights import Weights
     from hepgraph.processor.processor import Processor, Runner, run
     from hepgraph.processor.submit import Handle, submit
     from hepgraph.runner.dask_collections import from_delayed, from_map
@@ -75,6 +78,8 @@ _PLACES = {
     "Hist": "hist.histogram",
     "Processor": "processor.processor",
     "Runner": "processor.processor",
+    "Selection": "kit.selection",
+    "Weights": "kit.weights",
     "from_delayed": "runner.dask_collections",
     "from_map": "runner.dask_collections",
     "preprocess": "runner.preprocess",
@@ -108,6 +113,8 @@ __all__ = [
     "Processor",
     "Report",
     "Runner",
+    "Selection",
+    "Weights",
     "compute",
     "cross",
     "errors",

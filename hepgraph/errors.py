@@ -143,6 +143,14 @@ class VariationWarning(UserWarning):
     """A variation that changes nothing."""
 
 
+class SelectionError(HepgraphError, ValueError, KeyError):
+    """A cut, a category or a cutflow that cannot be used as asked."""
+
+
+class WeightError(HepgraphError, ValueError, KeyError):
+    """A weight that cannot be used as asked: of other events, NaN, or given twice."""
+
+
 class ProcessorError(HepgraphError, TypeError):
     """A processor whose output does not add up."""
 

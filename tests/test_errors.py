@@ -4,7 +4,6 @@ HEPGRAPH_UPDATE_SNAPSHOTS=1 writes the files again.
 """
 
 import os
-import re
 import warnings
 from pathlib import Path
 
@@ -19,44 +18,6 @@ import uproot
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.errors import nearest, suggestion
-
-SNAPSHOTS = Path(__file__).parent / "snapshots"
-
-
-def written(error, tmp_path, file=__file__):
-    """An error as text: its type, its words, its notes; without what changes from run to run."""
-    lines = [f"{type(error).__name__}: {error}", *getattr(error, "__notes__", [])]
-    text = "\n".join(lines).replace(str(tmp_path), "<tmp>").replace(str(file), "<file>")
-    text = re.sub(r"<file>:\d+", "<file>:LINE", text)
-    text = re.sub(r"0x[0-9a-f]+", "0x...", text)
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-@pytest.fixture
-def says(request, tmp_path):
-    """Checks what each call raises against the next part of the snapshot of the test; gives the error."""
-    name = re.sub(r"\W+", "_", request.node.name.removeprefix("test_")).strip("_")
-    path, update = SNAPSHOTS / f"error_{name}.txt", bool(os.environ.get("HEPGRAPH_UPDATE_SNAPSHOTS"))
-    known = path.read_text().split(BREAK) if path.exists() and not update else []
-    seen = []
-
-    def check(call, *args, **kwargs):
-        with pytest.raises(Exception) as caught:
-            call(*args, **kwargs)
-        seen.append(written(caught.value, tmp_path, request.path))
-        if not update:
-            assert len(seen) <= len(known), f"not in {path.name} yet:\n{seen[-1]}"
-            assert seen[-1] == known[len(seen) - 1]
-        return caught.value
-
-    yield check
-    if update:
-        path.write_text(BREAK.join(seen))
-    else:
-        assert len(seen) == len(known), f"{path.name} has {len(known)} messages, the test gave {len(seen)}"
-
-
-BREAK = "\n----\n\n"
 
 COLUMNS = {
     "nMuon": np.array([2, 0, 1], np.uint32),

@@ -7,7 +7,6 @@ import warnings
 import awkward as ak
 import numpy as np
 import pytest
-from test_errors import says  # noqa: F401
 
 import hepgraph as hg
 
@@ -24,7 +23,7 @@ def jets(events):
     return hg.vary(events.jets, "JES", up={"pt": events.jets.pt * 1.03}, down={"pt": events.jets.pt * 0.97})
 
 
-def test_variations_declaring(says, events, jets):  # noqa: F811
+def test_variations_declaring(says, events, jets):
     met = events.met
     says(lambda: hg.vary(events.jets, "JES"))
     says(lambda: hg.vary(met, 1, up=met))
@@ -45,7 +44,7 @@ def test_variations_declaring(says, events, jets):  # noqa: F811
     says(lambda: hg.vary(5, "MET", up=6))
 
 
-def test_variations_choosing(says, events, jets):  # noqa: F811
+def test_variations_choosing(says, events, jets):
     says(lambda: hg.variation(jets, "JES_upp"))
     says(lambda: hg.variation(jets, "zzz"))
     says(lambda: hg.variation(events.jets, "JES_up"))
@@ -56,7 +55,7 @@ def test_variations_choosing(says, events, jets):  # noqa: F811
     says(lambda: hg.cross(hg.vary(jets, "b", up={"pt": jets.pt + 1}), "JES_up", "b_up"))
 
 
-def test_variations_plain_values(says, events, jets):  # noqa: F811
+def test_variations_plain_values(says, events, jets):
     n = ak.num(jets[jets.pt > 29])
     many = hg.vary(events.met, {f"PDF_{i}": events.met * (1 + i) for i in range(1, 8)})
     says(lambda: float(ak.sum(many)))
@@ -72,7 +71,7 @@ def test_variations_plain_values(says, events, jets):  # noqa: F811
     says(lambda: f"{ak.sum(many):.2f}")
 
 
-def test_variations_using(says, events, jets):  # noqa: F811
+def test_variations_using(says, events, jets):
     says(lambda: jets.ptt)
     says(lambda: jets["ptt"])
     says(lambda: jets[jets.pt > 29].pt + events.jets.pt)
@@ -84,7 +83,7 @@ def test_variations_using(says, events, jets):  # noqa: F811
     says(lambda: hg.Hist.new.Reg(9, 0, 9, name="variation").Reg(3, 0, 9, name="x").Double().fill(jets.pt))
 
 
-def test_variations_an_error_in_one_variation(says, events):  # noqa: F811
+def test_variations_an_error_in_one_variation(says, events):
     """The error says in which it is."""
     met = hg.vary(events.met, "MET", up=ak.values_astype(events.met, np.int32))
     says(lambda: met & True)

@@ -173,3 +173,21 @@ def test_errors_of_the_user_are_told(folder):
 
     with pytest.raises(VariationError, match="Nearest names: S_up"):
         run(analysis, {"a": [stored(folder, 0)]})
+
+
+def test_whether_it_adds_up_is_looked_at_for_the_nominal(folder, tmp_path):
+    """An alternative runs once a chunk: it adds up as the nominal does."""
+    ak.to_parquet(ak.Array({"x": np.arange(1.0, 101.0)}), folder / "hundred.parquet")
+    calls = tmp_path / "calls.txt"
+
+    def process(events):
+        x = hg.vary(events.x, "s", up=2 * events.x)
+        with calls.open("a") as file:
+            file.write("up\n" if ak.any(x != events.x) else "nominal\n")
+        return {"n": ak.sum(x > 50), "h": hg.Hist.new.Reg(2, 0, 100, name="x").Double().fill(x)}
+
+    out = run(process, {"a": [str(folder / "hundred.parquet")]}, eager=True, step_size=50)
+    assert out["n"] == {"nominal": 50, "s_up": 75}
+    lines = calls.read_text().split()
+    assert lines.count("up") == 2
+    assert lines.count("nominal") > 2  # looked at in parts

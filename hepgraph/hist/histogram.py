@@ -6,7 +6,7 @@ with all fills in it, as often as it is asked; nothing that looks at the histogr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
@@ -16,6 +16,7 @@ from typing import Any
 import awkward as ak
 import boost_histogram as bh
 import hist
+import numpy as np
 
 from hepgraph.disk.plain import plain
 from hepgraph.errors import LazyError, many
@@ -25,7 +26,7 @@ from hepgraph.graph.form import Record, Scalar
 from hepgraph.graph.node import Item, Node, dumps, loads
 from hepgraph.hist import variations
 from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed, with_axes
-from hepgraph.hist.recording import Fill, add_entries, by_axis, check_storage, eager_entries
+from hepgraph.hist.recording import Fill, Weighed, add_entries, by_axis, check_storage, eager_entries
 from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Bins, Moments, Output
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -52,6 +53,13 @@ class HistSink:
         return tuple(item for fill in self.fills for item in fill.wants)
 
     def collect(self, value: Value) -> dict[int, Any]:
+        out = self._collected(value)
+        if self._unsound(out):
+            for fill in self.fills:
+                fill.check(value)
+        return out
+
+    def _collected(self, value: Value) -> dict[int, Any]:
         if _grows(self.empty, bh.axis.Variable):  # where its edges come to lie depends on the order of the entries
             return {i: [fill.arguments(value)] for i, fill in zip(self.places, self.fills, strict=True)}
         apart = _grows(self.empty, bh.axis.StrCategory | bh.axis.IntCategory)  # so does the order of new categories
@@ -64,16 +72,20 @@ class HistSink:
         return out
 
     def content(self) -> tuple[Any, ...]:
-        fills = [(f.entries, f.args, f.weight, f.sample, f.must) for f in self.fills]
+        fills = [(f.entries, f.args, f.weight, f.sample, f.must, f.checks) for f in self.fills]
         return "hist", self.empty, fills, self.places
 
     def output(self) -> Output | str:
         return Output("hist", self.empty, self.fills)
 
-    def from_kernel(self, made: Any) -> dict[int, Any]:
-        if isinstance(made, dict):  # the entries, for axes and storages that only boost fills
-            return self.collect(made.__getitem__)
-        return {self.places[0]: made}
+    def from_kernel(self, made: Any) -> dict[int, Any] | None:
+        entries = isinstance(made, dict)  # for axes and storages that only boost fills
+        out = self._collected(made.__getitem__) if entries else {self.places[0]: made}
+        return None if self._unsound(out) else out
+
+    def _unsound(self, out: dict[int, Any]) -> bool:
+        """Whether a bin is not finite although weights are checked: then the interpreter looks at them, and raises."""
+        return any(fill.checks for fill in self.fills) and not all(map(_finite, out.values()))
 
     def combine(self, a: dict[int, Any], b: dict[int, Any]) -> dict[int, Any]:
         return {i: self._sum(a[i], b[i]) for i in a}
@@ -97,6 +109,17 @@ class HistSink:
         from hepgraph.kernel.fills import histogram
 
         return counting(histogram(self.empty, part), part.counts)
+
+
+def _finite(part: Any) -> bool:
+    """Whether all numbers of a partial result are finite."""
+    if isinstance(part, list):
+        return all(np.all(np.isfinite(options["weight"])) for _, options in part if "weight" in options)
+    if isinstance(part, Moments):
+        return bool(np.all(np.isfinite(part.weights)))
+    view = part.fields if isinstance(part, Bins) else bh.Histogram.view(part, flow=True)
+    fields = view if isinstance(view, tuple) else [view[name] for name in view.dtype.names or ()] or [view]
+    return all(np.all(np.isfinite(field)) for field in fields)
 
 
 def _grows(h: Any, kind: Any) -> bool:
@@ -134,7 +157,7 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         ----------
         *args : array-like
             Values for each axis in order: numbers, arrays or lists of them for each event.
-        weight : array-like, default None
+        weight : array-like or Weights, default None
             Weights of the entries; None: 1.
         sample : array-like, default None
             Values that a `Mean` or `WeightedMean` storage averages.
@@ -161,7 +184,11 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         >>> h.compute(executor="serial").values().tolist()
         [2.0, 2.0]
         """
-        given = [*args, *kwargs.values(), weight, sample]
+        if hasattr(type(weight), "beside"):
+            weight = weight.beside([*args, *kwargs.values()])
+            if isinstance(weight, Mapping):
+                return variations.fill_each(self, args, kwargs, weight, sample)  # type: ignore[no-any-return]
+        given = [*args, *kwargs.values(), *(weight if isinstance(weight, Weighed) else [weight]), sample]
         own = variations.own_axis(self, args, kwargs)
         if not any(isinstance(part, Lazy) for part in given):
             if own is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
-from hepgraph.errors import FillError, HepgraphError, suggestion
+from hepgraph.errors import FillError, HepgraphError, many, suggestion
 from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.graph.canonical import TEXT, TRUE, conjunction, filtered, inc, lift, take
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, unwrap
@@ -27,7 +27,8 @@ from hepgraph.plan.passes import Value
 class Fill:
     """One recorded fill: the space of its entries, and a node, a string or a number for each argument.
 
-    `must` are boolean nodes that say where the weight and the sample are not None.
+    `must` are boolean nodes that say where the weight and the sample are not None; `checks` say so of the factors of a
+    weight that are not to be NaN or negative, with words for the error. They are looked at where something is wrong.
     """
 
     origin: Origin
@@ -37,11 +38,14 @@ class Fill:
     sample: Any
     must: tuple[Node, ...]
     line: Line | None
+    checks: tuple[tuple[str, str, Node], ...] = ()
 
     @property
     def wants(self) -> tuple[Item, ...]:
         """The items whose values the fill looks up."""
-        nodes = [part for part in (*self.args, self.weight, self.sample, *self.must) if isinstance(part, Node)]
+        checks = (mask for _, _, mask in self.checks)
+        parts = (*self.args, self.weight, self.sample, *self.must, *checks)
+        nodes = [part for part in parts if isinstance(part, Node)]
         return (self.entries, *nodes)
 
     def __deepcopy__(self, memo: Any) -> Fill:
@@ -61,10 +65,10 @@ class Fill:
         for mask in self.must:
             missing = int(size - np.count_nonzero(value(mask)))
             if missing:
-                where = f"\nfilled at {place(self.line)}" if self.line else ""
+                self.check(value)
                 raise FillError(
                     f"The weight or sample of {missing} entries is None. Say what it should be with ak.fill_none, or "
-                    f"drop the entries with a mask.{where}"
+                    f"drop the entries with a mask.{self._where()}"
                 )
         args = [_filling(part, value, size) for part in self.args]
         options = {}
@@ -73,6 +77,16 @@ class Fill:
         if self.sample is not None:
             options["sample"] = _filling(self.sample, value, size)
         return args, options
+
+    def check(self, value: Value) -> None:
+        """Raises FillError if a factor of the weight is refused somewhere."""
+        size = len(value(self.entries))
+        for wrong, advice, mask in self.checks:
+            if refused := int(size - np.count_nonzero(value(mask))):
+                raise FillError(f"{wrong} for {many(refused, 'entry', 'entries')}. {advice}{self._where()}")
+
+    def _where(self) -> str:
+        return f"\nfilled at {place(self.line)}" if self.line else ""
 
 
 def add_entries(h: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
@@ -193,9 +207,17 @@ def _dtype(name: str, value: Any) -> np.dtype[Any] | None:
     return None
 
 
-def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
-    """A fill with the arguments brought to one flat list of entries."""
-    parts = [*args, weight, sample]
+class Weighed(NamedTuple):
+    """A weight with checks of its factors, by what is wrong where they are false, and advice."""
+
+    weight: Any
+    checks: Mapping[tuple[str, str], Any]
+
+
+def recorded(args: Sequence[Any], weight: Any, sample: Any, checks: Mapping[tuple[str, str], Any]) -> Fill:
+    """A fill with the arguments brought to one flat list of entries; `checks` are those of a Weighed."""
+    own = len(args) + 2
+    parts = [*args, weight, sample, *checks.values()]
     plain = [part is None or isinstance(part, str) or _is_number(part) for part in parts]
     arrays = {i: part for i, part in enumerate(parts) if not plain[i]}
     try:
@@ -221,7 +243,7 @@ def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
             raise FillError("A histogram is filled with numbers, not with records; take a field first.")
         nodes[i] = content.node
         if valid is not TRUE:
-            (masks if i < len(args) else must).append(valid)
+            (masks if i < len(args) or i >= own else must).append(valid)
     entries = filtered(at, conjunction(masks, at))
 
     def brought(node: Node) -> Node:
@@ -229,8 +251,10 @@ def recorded(args: Sequence[Any], weight: Any, sample: Any) -> Fill:
 
     values = [brought(nodes[i]) if i in nodes else part for i, part in enumerate(parts)]
     origin = next(part for part in arrays.values() if isinstance(part, Lazy))._origin
-    checks = tuple(brought(mask) for mask in must)
-    return Fill(origin, entries, tuple(values[: len(args)]), values[-2], values[-1], checks, user_line())
+    sure = tuple(brought(mask) for mask in must)
+    told = tuple((*words, mask) for words, mask in zip(checks, values[own:], strict=True) if mask.op != "full")
+    weight, sample = values[len(args) : own]
+    return Fill(origin, entries, tuple(values[: len(args)]), weight, sample, sure, user_line(), told)
 
 
 def _entry(parts: list[Form], at: Space) -> Form:

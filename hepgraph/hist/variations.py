@@ -16,7 +16,7 @@ import numpy as np
 
 from hepgraph.errors import FillError, suggestion
 from hepgraph.hist.merge import averaged, averages, counting, counts_only, merged, moments, with_axes
-from hepgraph.hist.recording import Fill, check_kinds, recorded
+from hepgraph.hist.recording import Fill, Weighed, by_axis, check_kinds, recorded
 from hepgraph.kernel.output import Moments
 from hepgraph.lazy.varied import NOMINAL, chosen, mapped
 
@@ -66,12 +66,13 @@ def with_name(values: Sequence[Any], own: int | None, name: str) -> tuple[Any, .
 def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | None) -> Fill | VariedFill:
     """A fill as it is recorded, in each variation if there are some."""
     axes = others(h, own)
+    weight, checks = weight if isinstance(weight, Weighed) else (weight, {})
 
-    def one(values: Sequence[Any], weight: Any, sample: Any) -> Fill:
+    def one(values: Sequence[Any], weight: Any, sample: Any, checks: Mapping[Any, Any]) -> Fill:
         check_kinds(axes, values, weight, sample)
-        return recorded(values, weight, sample)
+        return recorded(values, weight, sample, checks)
 
-    results, crossed = mapped(one, list(values), weight, sample)
+    results, crossed = mapped(one, list(values), weight, sample, checks)
     if len(results) == 1 and own is None:
         plain: Fill = results[NOMINAL]
         return plain
@@ -79,6 +80,21 @@ def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | N
     if place is not None:
         _check_own(h, own, list(results))
     return VariedFill(tuple(results), tuple(results.values()), tuple(crossed.items()))
+
+
+def fill_each(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any], weights: Mapping[str, Any], sample: Any) -> Any:
+    """Fills a histogram with computed arrays, once for each of some weights by variation; it has an axis for them."""
+    own = own_axis(h, args, kwargs)
+    if own is None:
+        raise FillError(
+            f"These weights have variations ({', '.join(list(weights)[1:5])}), and the histogram has no axis for them: "
+            f'give it StrCat([], growth=True, name="{AXIS}"), or write weight=weights.weight("{NOMINAL}").'
+        )
+    _check_own(h, own, list(weights))
+    values = by_axis(others(h, own), args, kwargs)
+    for name, weight in weights.items():
+        h.fill(*with_name(values, own, name), weight=weight, sample=sample)
+    return h
 
 
 def _check_own(h: Any, own: int | None, names: Sequence[str]) -> None:

@@ -200,6 +200,11 @@ def only(active: Sequence[str], found: dict[str, tuple[str, ...]]) -> Iterator[N
         _running.reset(token)
 
 
+def once_each() -> bool:
+    """Whether a processor is under way that runs once for each variation."""
+    return _running.get() is not None
+
+
 def _eager(x: Any, function: str) -> OneVariation:
     run = _running.get()
     if run is None or not isinstance(x, ak.Array | np.ndarray):

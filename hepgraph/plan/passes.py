@@ -61,7 +61,7 @@ class Sink(Adds, Protocol):
         """The outputs that the kernel has to make, or why it cannot."""
 
     def from_kernel(self, made: Any) -> Any:
-        """The partial result out of what the kernel made."""
+        """The partial result out of what the kernel made; None if something is wrong, which the interpreter tells."""
 
     def content(self) -> tuple[Any, ...]:
         """Its content, the same in another process (see `hepgraph.fingerprint`)."""
@@ -346,6 +346,10 @@ class Pass:
             else:
                 for i, one in zip(compiled.native, made, strict=True):
                     partials[i] = self.sinks[i].from_kernel(one)
+                wrong = [i for i in compiled.native if partials[i] is None]
+                if wrong:
+                    plain += wrong
+                    values = self._values(plain, loaded, seeds)
         for i in plain:
             partials[i] = self.sinks[i].collect(values.__getitem__)
         helped = bool(plain or (kernel is not None and kernel.asked))

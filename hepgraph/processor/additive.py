@@ -18,6 +18,7 @@ import numpy as np
 
 from hepgraph.errors import ProcessorError
 from hepgraph.io.source import Partition
+from hepgraph.lazy.varied import NOMINAL, Variations
 
 PARTS = 4  # that some events are cut into, and their parts again where only one of them has anything
 MOST = 40  # calls of a processor for the sake of this, about
@@ -48,6 +49,8 @@ def amounts(output: Any) -> Amounts:
 
 def _amounts(output: Any, where: str) -> Iterator[tuple[str, Any]]:
     match output:
+        case Variations():  # they add up as their nominal does
+            yield from _amounts(output[NOMINAL], where)
         case Mapping():
             for key, value in output.items():
                 yield from _amounts(value, f"{where}[{key!r}]")

@@ -6,7 +6,7 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -31,7 +31,7 @@ from hepgraph.processor.accumulate import accumulate, check
 from hepgraph.processor.additive import MOST, amounts, certain
 from hepgraph.processor.chunk import EVENTS, Blueprint, Chunk, eager_events
 from hepgraph.processor.state import OutsideState, draws, fresh
-from hepgraph.processor.variations import folded, in_each
+from hepgraph.processor.variations import folded, in_each, in_nominal
 from hepgraph.runner.retry import Policy, attempt
 
 _SHARE = 10  # a processor is taken to touch one column in ten, where a step is an amount of memory
@@ -148,11 +148,11 @@ class EagerPass:
         return replace(partition, stop=min(partition.start + FEW, max([partition.stop, *same])))
 
     def _look(self, partition: Partition, output: Any, most: int) -> None:
-        """Looks whether the output for a range adds up, with so many calls of the processor."""
+        """Looks whether the nominal output for a range adds up, with so many calls of the processor."""
         random = draws(self.processor)
-        self.certain |= certain(lambda part: self._made(part)[0][0], partition, output, random, most)
+        self.certain |= certain(lambda part: self._made(part, in_nominal)[0][0], partition, output, random, most)
 
-    def _made(self, partition: Partition) -> tuple[list[Any], Row]:
+    def _made(self, partition: Partition, how: Callable[[Callable[[], Any]], Any] = in_each) -> tuple[list[Any], Row]:
         start = time.perf_counter()
         chunk = Chunk(self.events, partition, access=self.access)
 
@@ -172,7 +172,7 @@ class EagerPass:
             return mapped(output, _settled)
 
         try:
-            output = in_each(process)
+            output = how(process)
         except Exception as error:
             error.add_note(f"in the range {partition}")
             raise

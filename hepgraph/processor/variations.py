@@ -30,6 +30,12 @@ def in_each(process: Callable[[], Any]) -> Any:
     return Variations(outputs) if len(outputs) > 1 else outputs[NOMINAL]
 
 
+def in_nominal(process: Callable[[], Any]) -> Any:
+    """The output of a processor for the nominal alone."""
+    with only((), {}):
+        return process()
+
+
 def folded(output: Any, where: str = "") -> Any:
     """The outputs by variation as one output, whose results are by variation."""
     if not isinstance(output, Variations):
@@ -55,6 +61,8 @@ def folded(output: Any, where: str = "") -> Any:
             return type(nominal)(*parts) if hasattr(nominal, "_fields") else type(nominal)(parts)
         case bh.Histogram():
             return stacked(output)
+        case _ if hasattr(type(nominal), "stacked"):
+            return type(nominal).stacked(output)
     return nominal if all(_same(each, nominal) for each in output.values()) else output
 
 

@@ -1,0 +1,1 @@
+"""Selections of events, their weights, their cutflows."""
