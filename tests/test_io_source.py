@@ -16,7 +16,7 @@ from hepgraph.arguments import parse_bytes
 from hepgraph.io.access.files import edge, resolve, sniff, split_tree
 from hepgraph.io.access.handles import Handles
 from hepgraph.io.agreement import agreed
-from hepgraph.io.formats import FORMATS, PARQUET, ROOT, kind_of, rebuilt_source
+from hepgraph.io.formats import FORMATS, PARQUET, ROOT, rebuilt_source
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, File, Level, Need, Partition, Source, reads
 
@@ -240,8 +240,8 @@ def test_a_format_is_one_row(form):
     path = next(path for path in (Path(__file__).parents[1] / "data").glob("sample*") if path.suffix in form.suffixes)
     assert sniff(str(path)) is form
     source = form.open([path], None, 100, {"year": 2018}, None)
-    assert kind_of(source) in form.kinds
-    again = rebuilt_source(kind_of(source), list(source.columns.values()), source.files)
+    assert source.kind in form.kinds
+    again = rebuilt_source(source.kind, list(source.columns.values()), source.files)
     assert (type(again), again.columns, again.files) == (type(source), source.columns, source.files)
     with pytest.raises(errors.FilesetError, match="Files are of kind TTree, RNTuple or Parquet, not 'CSV'"):
         rebuilt_source("CSV", [], [])

@@ -17,7 +17,7 @@ from hepgraph.disk.files import parsed
 from hepgraph.errors import FilesetError, MissingFileError, suggestion
 from hepgraph.io.access.files import is_remote, once, resolve, same_file, split_tree
 from hepgraph.io.access.store import write_bytes
-from hepgraph.io.formats import SUFFIXES
+from hepgraph.io.formats import suffixes
 
 KNOWN = "hepgraph"  # the key of a dataset under which preprocessing keeps what it found
 
@@ -187,7 +187,7 @@ def _check_steps(name: str, path: Any, value: Mapping[str, Any]) -> None:
 def _from_file(path: Path) -> Any:
     if not path.is_file():
         raise MissingFileError(f"No fileset {str(path)!r}.")
-    if path.suffix in SUFFIXES:
+    if path.suffix in suffixes():
         raise FilesetError(f"{path} is a file of data, not a fileset: give {{'its dataset': [{str(path)!r}]}}.")
     raw = path.read_bytes()
     try:

@@ -1,10 +1,24 @@
-"""Formats of files, one row each; sources as plain values that fit into JSON, so that files need not be opened."""
+"""The registry of file formats, and sources as plain values that fit into JSON, so that files need not be opened.
+
+A new format is a folder of `io/` and a row of `FORMATS`; a package outside of hepgraph appends its row when it is
+imported. The row names
+
+- an opener, `open(files, tree, step_size, metadata, storage_options) -> Source`: the files as the user wrote them (see
+  `access.files.resolve`), the name of the tree (formats without trees ignore it), and the last three as `Source` takes
+  them. It reads metadata only, and leaves to `agreement.agreed` how the files differ. Errors name the file
+  (`access.files.edge`).
+- for each kind of content a subclass of `Source` with this `kind`, and a `read` that calls `begin` first. It keeps the
+  constructor of `Source`: preprocessed filesets and workers make it anew from columns and files (`rebuilt_source`), so
+  whatever `read` needs beyond them it finds in the file.
+
+Prefetching (`ahead`), statistics (`trimmed`) and another identity than `File.uuid` (`identity`) have defaults.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields, replace
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -18,41 +32,51 @@ _COLUMN = {each.name: each.default for each in fields(Column)}
 
 @dataclass(frozen=True)
 class Format:
-    """A format of files: how its files are known, the function that opens them, and a class for each kind of content.
+    """A file format: first bytes, suffixes, the function that opens its files, a class for each kind of content.
 
-    `refused` says of files with other first bytes why they are not read. Functions and classes are imported on first
-    use, from `hepgraph.io`: their libraries take as long to import as all of hepgraph.
+    `opener` and the classes in `kinds` are written "module:name" and imported on first use: their libraries take as
+    long to import as all of hepgraph. `refused` gives a reason for other first bytes whose files cannot be read.
     """
 
     name: str
     magic: bytes
     suffixes: tuple[str, ...]
-    opener: tuple[str, str]
-    kinds: Mapping[str, tuple[str, str]]
+    opener: str
+    kinds: Mapping[str, str]
     refused: Mapping[bytes, str] = field(default_factory=dict)
 
-    def open(self, files: Any, *options: Any, **more: Any) -> Source:
+    def open(
+        self,
+        files: Any,
+        tree: str | None = None,
+        step_size: int | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> Source:
         """The dataset of files of this format."""
-        return _imported(self.opener)(files, *options, **more)  # type: ignore[no-any-return]
+        return _imported(self.opener)(files, tree, step_size, metadata, storage_options)  # type: ignore[no-any-return]
 
 
 ROOT = Format(
-    "ROOT", b"root", (".root",), ("root", "open_root"),
-    {"TTree": ("ttree.source", "RootSource"), "RNTuple": ("rntuple.source", "RNTupleSource")},
+    "ROOT", b"root", (".root",), "hepgraph.io.root:open_root",
+    {"TTree": "hepgraph.io.ttree.source:RootSource", "RNTuple": "hepgraph.io.rntuple.source:RNTupleSource"},
 )  # fmt: skip
 PARQUET = Format(
-    "Parquet", b"PAR1", (".parquet", ".parq", ".pq"), ("parquet.source", "open_parquet"),
-    {"Parquet": ("parquet.source", "ParquetSource")},
+    "Parquet", b"PAR1", (".parquet", ".parq", ".pq"), "hepgraph.io.parquet.source:open_parquet",
+    {"Parquet": "hepgraph.io.parquet.source:ParquetSource"},
     {b"PARE": "is an encrypted Parquet file; write it anew without that"},
 )  # fmt: skip
-FORMATS = (ROOT, PARQUET)
-SUFFIXES = tuple(suffix for each in FORMATS for suffix in each.suffixes)
-KINDS = {kind: place for each in FORMATS for kind, place in each.kinds.items()}
+FORMATS = [ROOT, PARQUET]
 
 
-def _imported(place: tuple[str, str]) -> Any:
+def _imported(name: str) -> Any:
     with together():
-        return getattr(import_module(f"hepgraph.io.{place[0]}"), place[1])
+        return resolve_name(name)
+
+
+def suffixes() -> tuple[str, ...]:
+    """The suffixes of the files of all formats."""
+    return tuple(suffix for each in FORMATS for suffix in each.suffixes)
 
 
 def format_of(path: str, start: bytes) -> Format:
@@ -69,9 +93,13 @@ def format_of(path: str, start: bytes) -> Format:
     raise DamagedFileError(f"{path} is neither a {names} file (it starts with {start!r}).")
 
 
-def kind_of(source: Source) -> str:
-    """The kind of content of the files of a source: `TTree`, `RNTuple` or `Parquet`."""
-    return next(kind for kind, (_, name) in KINDS.items() if name == type(source).__name__)
+def format_with(kind: str) -> Format:
+    """The format whose files have this kind of content; raises FilesetError if there is none."""
+    for each in FORMATS:
+        if kind in each.kinds:
+            return each
+    *others, last = [kind for each in FORMATS for kind in each.kinds]
+    raise FilesetError(f"Files are of kind {', '.join(others)} or {last}, not {kind!r}.")
 
 
 def column_told(column: Column) -> dict[str, Any]:
@@ -138,11 +166,9 @@ def rebuilt_source(
     storage_options: Mapping[str, Any] | None = None,
     absent: Sequence[Absent] = (),
 ) -> Source:
-    """A source of files that are known already; opens none. Raises FilesetError for a kind that there is not."""
-    if kind not in KINDS:
-        *others, last = KINDS
-        raise FilesetError(f"Files are of kind {', '.join(others)} or {last}, not {kind!r}.")
-    return _imported(KINDS[kind])(columns, files, step_size, metadata, storage_options, absent)  # type: ignore[no-any-return]
+    """A source of files that are known already; opens none. Raises FilesetError for an unknown kind."""
+    kind_class = _imported(format_with(kind).kinds[kind])
+    return kind_class(columns, files, step_size, metadata, storage_options, absent)  # type: ignore[no-any-return]
 
 
 def scaled(columns: Sequence[Column], share: float) -> list[Column]:

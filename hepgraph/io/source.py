@@ -318,6 +318,7 @@ class Source(ABC):
     npartitions: int | None
     lost: frozenset[tuple[str, str]]  # references whose indices count in lists that are not here any more
     _places: dict[tuple[str, str], File]
+    kind = ""  # of content, as its row in `formats` names it
     usual_step = STEP_SIZE
     token = ""  # tells it from another one with the same content
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said

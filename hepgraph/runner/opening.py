@@ -11,7 +11,7 @@ from hepgraph.datasets.fileset import Dataset, Place, iter_absent
 from hepgraph.errors import DisagreementError, MissingTreeError, SourceError
 from hepgraph.io.access.files import Options, once, split_tree
 from hepgraph.io.agreement import agreed
-from hepgraph.io.formats import column_of, file_of, kind_of, rebuilt_source, scaled
+from hepgraph.io.formats import column_of, file_of, rebuilt_source, scaled
 from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
 from hepgraph.runner.retry import Policy, said
 
@@ -58,9 +58,7 @@ def _look(place: Place, options: Options) -> Found:
             continue
         (file,) = source.files
         others = tuple(each for each in paths if each != paths[0])
-        return Found(
-            place, kind_of(source), tuple(source.columns.values()), replace(file, path=paths[0], replicas=others)
-        )
+        return Found(place, source.kind, tuple(source.columns.values()), replace(file, path=paths[0], replicas=others))
     raise worst(failures)
 
 

@@ -21,7 +21,7 @@ from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
 from hepgraph.executors.interface import Work
 from hepgraph.io.access.store import Store, stamp
-from hepgraph.io.formats import column_of, column_told, file_of, file_told, kind_of
+from hepgraph.io.formats import column_of, column_told, file_of, file_told, format_with
 from hepgraph.io.source import Source
 from hepgraph.runner.opening import Found, joined, look, places_of
 from hepgraph.runner.progress import progress_bar
@@ -140,7 +140,7 @@ def preprocess(
 def described(source: Source) -> dict[str, Any]:
     """A dataset of a fileset, with all that is known of a source."""
     known: dict[str, Any] = {
-        "kind": kind_of(source),
+        "kind": source.kind,
         "entries": source.entries,
         "columns": [column_told(column) for column in source.columns.values()],
     }
@@ -149,7 +149,7 @@ def described(source: Source) -> dict[str, Any]:
     return {
         "files": {file.path: file_told(file) for file in source.files},
         "metadata": dict(source.metadata),
-        "format": "parquet" if known["kind"] == "Parquet" else "root",
+        "format": format_with(source.kind).name.lower(),
         KNOWN: known,
     }
 

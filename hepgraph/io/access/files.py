@@ -24,7 +24,7 @@ from hepgraph.errors import (
     suggestion,
 )
 from hepgraph.io.access.remote import AnswerError, beneath, is_missing, met, system_options
-from hepgraph.io.formats import FORMATS, SUFFIXES, Format, format_of
+from hepgraph.io.formats import FORMATS, Format, format_of, suffixes
 
 Files: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Mapping[str, str | None]
 Options: TypeAlias = Mapping[str, Any] | None
@@ -130,7 +130,7 @@ def _expand(path: str, options: Mapping[str, Any]) -> list[str]:
         return _expand_remote(path, options)
     path = os.path.abspath(os.path.expanduser(path))
     if os.path.isdir(path):
-        found = sorted(name for name in os.listdir(path) if name.endswith(SUFFIXES))
+        found = sorted(name for name in os.listdir(path) if name.endswith(suffixes()))
         if not found:
             names = " or ".join(each.name for each in FORMATS)
             raise MissingFileError(f"The directory {path} has no {names} files in it.")

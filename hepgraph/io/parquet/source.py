@@ -68,6 +68,7 @@ def open_parquet(
 class ParquetSource(Source):
     """A dataset of Parquet files."""
 
+    kind = "Parquet"
     by_edges = True
     has_statistics = True
 

@@ -32,6 +32,7 @@ from hepgraph.io.trees import Opened, UprootSource, borrowed
 class RNTupleSource(UprootSource):
     """A dataset of RNTuples; with `plain`, all columns are read by uproot."""
 
+    kind = "RNTuple"
     # Clusters are long, and pages so large that most ranges cut them: a range costs more, and what is decoded of a
     # cluster is in memory for all of its ranges anyway.
     usual_step = 2 * STEP_SIZE

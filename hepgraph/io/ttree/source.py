@@ -31,6 +31,7 @@ layouts = Layouts()
 class RootSource(UprootSource):
     """A dataset of TTrees: numbers and lists are taken from the baskets, other types are read by uproot."""
 
+    kind = "TTree"
     skips = ties = True
 
     def may_skip(self, column: Column) -> bool:
