@@ -314,7 +314,7 @@ def test_real_files_read_as_awkward_reads_them(name):
 def test_ranges_follow_row_groups(sizes, step):
     edges = tuple(np.cumsum([0, *sizes]).tolist())
     source = ParquetSource([], [File("x", "", edges[-1], edges=edges)], step)
-    cuts = source.cuts(source.files[0], step)
+    cuts = source.split_points(source.files[0], step)
     assert cuts[0] == 0
     assert cuts[-1] == edges[-1]
     assert cuts == sorted(cuts)

@@ -21,7 +21,7 @@ from hepgraph.io.access.prefetch import ahead
 from hepgraph.io.parquet import source as parquet
 from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Cut, Need, Partition
+from hepgraph.io.source import Need, Partition, Predicate
 from hepgraph.io.trees import handles
 from hepgraph.processor.memory_budget import estimate
 from hepgraph.runner.compute import passes
@@ -361,10 +361,10 @@ def test_row_groups_that_a_cut_excludes_are_not_fetched_ahead(server):
 def test_statistics_that_cannot_be_compared_are_left_to_who_reads(server, monkeypatch):
     source = opened(server, "parquet")
     monkeypatch.setattr(parquet.Footer, "extremes", lambda *args: 1 / 0)
-    source.ahead(part(source, 100, 200), COLUMNS, [Cut("x", "greater", 5)])
+    source.ahead(part(source, 100, 200), COLUMNS, [Predicate("x", "greater", 5)])
     assert not ahead._coming
     with pytest.raises(errors.DamagedFileError, match="read the statistics of"):
-        source.trimmed(part(source, 100, 200), [Cut("x", "greater", 5)])
+        source.trimmed(part(source, 100, 200), [Predicate("x", "greater", 5)])
 
 
 def test_row_groups_that_are_cut_count_as_a_whole_in_the_budget(files):

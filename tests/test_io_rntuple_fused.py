@@ -81,7 +81,9 @@ def test_pages_that_nobody_looks_at_are_passed_over(tmp_path, asked):
     path, values, what = numbers(tmp_path / "n.root", "SplitReal32")
     source, alive = open_root(path), np.zeros(4000, bool)
     alive[[1900, 2800]] = True
-    found = source.read(Partition(source.files[0].path, "Events", 0, 4000), {"x": Need.DATA}, Access(alive=alive))["x"]
+    found = source.read(Partition(source.files[0].path, "Events", 0, 4000), {"x": Need.DATA}, Access(entry_mask=alive))[
+        "x"
+    ]
     assert found.values.tolist() == [0] * 1800 + values[1800:].tolist()
     assert found.skipped == what.places[0][3] + 8
     assert asked == [possible("none", True)]

@@ -130,7 +130,7 @@ def test_pages_that_nobody_looks_at(data, remote, tmp_path):
     source = open_root(path)
     part, alive = reading(source, data)
     needs = dict.fromkeys(source.columns, Need.DATA)
-    late, plain = source.read(part, needs, Access(alive=alive)), source.read(part, needs)
+    late, plain = source.read(part, needs, Access(entry_mask=alive)), source.read(part, needs)
     for name in needs:
         same_where_alive(late[name], plain[name], alive)
         assert plain[name].skipped == 0
@@ -138,11 +138,11 @@ def test_pages_that_nobody_looks_at(data, remote, tmp_path):
         assert late[name].skipped == skips, name
     first = data.draw(st.sampled_from(list(needs)))
     known = source.read(part, {first: data.draw(st.sampled_from(Need))})
-    again = source.read(part, needs, Access(alive=alive, known=known))
+    again = source.read(part, needs, Access(entry_mask=alive, already_read=known))
     for name in needs:
         same_where_alive(again[name], plain[name], alive)
         assert again[name].skipped == late[name].skipped
-    lengths = source.read(part, dict.fromkeys(source.columns, Need.COUNTS), Access(alive=alive))
+    lengths = source.read(part, dict.fromkeys(source.columns, Need.COUNTS), Access(entry_mask=alive))
     for name in needs:
         assert all(map(np.array_equal, lengths[name].offsets, plain[name].offsets))
     handles.clear()
@@ -168,10 +168,12 @@ def test_baskets_that_nobody_looks_at(data, tmp_path):
     source = open_root(extended(tmp_path / "t.root", map(branches, sizes)))
     part, alive = reading(source, data)
     needs = dict.fromkeys(source.columns, Need.DATA)
-    late, plain = source.read(part, needs, Access(alive=alive)), source.read(part, needs)
+    late, plain = source.read(part, needs, Access(entry_mask=alive)), source.read(part, needs)
     first = data.draw(st.sampled_from(["Jet_pt", "nJet", "x"]))
     known = {first: plain[first]}
-    again = source.read(part, {name: Need.DATA for name in needs if name != first}, Access(alive=alive, known=known))
+    again = source.read(
+        part, {name: Need.DATA for name in needs if name != first}, Access(entry_mask=alive, already_read=known)
+    )
     with uproot.open(tmp_path / "t.root") as file:
         bytes_of = {name: file["Events"][name].member("fBasketBytes") for name in needs}
     for name in needs:
@@ -194,7 +196,7 @@ def test_a_reader_that_knows_the_offsets_reads_no_counter(tmp_path):
     source = open_root(path)
     part = Partition(source.files[0].path, "Events", 0, 2)
     first = source.read(part, {"Jet_pt": Need.DATA})
-    shared = source.read(part, {"Jet_eta": Need.DATA}, Access(alive=np.array([True, False]), known=first))
+    shared = source.read(part, {"Jet_eta": Need.DATA}, Access(entry_mask=np.array([True, False]), already_read=first))
     assert shared["Jet_eta"].offsets[0] is first["Jet_pt"].offsets[0]
 
 
@@ -204,7 +206,7 @@ def test_pages_of_offsets_are_read_once(tmp_path):
     source = open_root(str(tmp_path / "n.root"))
     part = Partition(source.files[0].path, "Events", 0, 2)
     first = source.read(part, {"Jet.pt": Need.COUNTS})
-    shared = source.read(part, dict.fromkeys(source.columns, Need.DATA), Access(known=first))
+    shared = source.read(part, dict.fromkeys(source.columns, Need.DATA), Access(already_read=first))
     assert all(data.offsets[0] is first["Jet.pt"].offsets[0] for data in shared.values())
 
 
@@ -215,7 +217,7 @@ def test_offsets_that_do_not_fit_are_not_taken(tmp_path):
     part = Partition(source.files[0].path, "Events", 0, 2)
     first = source.read(part, {"Jet_pt": Need.DATA})
     first["Jet_pt"].offsets[0][:] = [0, 2, 3]
-    found = source.read(part, {"Jet_eta": Need.DATA}, Access(known=first))
+    found = source.read(part, {"Jet_eta": Need.DATA}, Access(already_read=first))
     assert found["Jet_eta"].offsets[0].tolist() == [0, 1, 3]
     assert found["Jet_eta"].values.tolist() == [1, 2, 3]
 
@@ -240,9 +242,9 @@ def test_real_files(name):
     needs = dict.fromkeys([column.name for column in columns], Need.DATA)
     alive = np.zeros(source.entries, np.bool_)
     part = Partition(source.files[0].path, source.files[0].tree, 0, source.entries)
-    plain, late = source.read(part, needs), source.read(part, needs, Access(alive=alive))
+    plain, late = source.read(part, needs), source.read(part, needs, Access(entry_mask=alive))
     alive[source.entries // 2] = True
-    again = source.read(part, needs, Access(alive=alive))
+    again = source.read(part, needs, Access(entry_mask=alive))
     assert sum(data.skipped for data in late.values()) > 0
     for each in needs:
         same_where_alive(late[each], plain[each], np.zeros_like(alive))

@@ -15,7 +15,7 @@ from hepgraph.graph.canonical import apply
 from hepgraph.graph.node import literal
 from hepgraph.graph.ops import OPS
 from hepgraph.io.parquet import source as parquet
-from hepgraph.io.source import Cut, reads
+from hepgraph.io.source import Predicate, reads
 from hepgraph.runner.compute import passes
 
 COMPARE = {
@@ -93,7 +93,7 @@ def test_extremes_tell_what_is_possible(case):
     test = OPS[name].meaning
     with np.errstate(all="ignore"):
         passed = test(value, values) if turned else test(values, value)
-    possible = Cut("x", name, value, turned).possible(values.dtype, known.min().item(), known.max().item())
+    possible = Predicate("x", name, value, turned).possible(values.dtype, known.min().item(), known.max().item())
     assert possible or not passed.any()
 
 
@@ -122,9 +122,9 @@ def path(tmp_path_factory):
     return str(path)
 
 
-def cuts_of(x):
+def predicates_of(x):
     (each,) = passes(x)[0]
-    return [f"{cut.column} {cut.op} {cut.value}" for cut in each.cuts]
+    return [f"{cut.column} {cut.op} {cut.value}" for cut in each.predicates]
 
 
 def histogram(e):
@@ -184,13 +184,13 @@ def test_results_are_those_of_reading_everything(path, limit, name, step):
 
 def test_which_cuts_are_found(path):
     e = hg.from_parquet(path)
-    assert cuts_of(GOOD["both ends"](e)) == ["met greater 30", "met less_equal 60"]
-    assert cuts_of(GOOD["in two steps"](e)) == ["run equal 3", "weight less 0.9"]
-    assert all(cuts_of(work(e)) == [] for name, work in NOT.items())
+    assert predicates_of(GOOD["both ends"](e)) == ["met greater 30", "met less_equal 60"]
+    assert predicates_of(GOOD["in two steps"](e)) == ["run equal 3", "weight less 0.9"]
+    assert all(predicates_of(work(e)) == [] for name, work in NOT.items())
     both = {"a": e[e.met > 80].run, "b": ak.sum(e[(e.met > 80) & (e.run == 3)].weight)}
-    assert cuts_of(both) == ["met greater 80"]
-    assert cuts_of(both | {"c": e.run}) == []
-    assert cuts_of({"h": histogram(e[e.met > 80]), "n": ak.num(e[e.met > 80], axis=0)}) == ["met greater 80"]
+    assert predicates_of(both) == ["met greater 80"]
+    assert predicates_of(both | {"c": e.run}) == []
+    assert predicates_of({"h": histogram(e[e.met > 80]), "n": ak.num(e[e.met > 80], axis=0)}) == ["met greater 80"]
 
 
 def test_explain_tells_the_cuts(path):
@@ -198,15 +198,15 @@ def test_explain_tells_the_cuts(path):
     said = "leaves out row groups in which, by their statistics, no event has met > 30 and met <= 60"
     assert said in str(hg.explain(GOOD["both ends"](e))).splitlines()
     assert "leaves out" not in str(hg.explain(NOT["either"](e)))
-    assert str(Cut("met", "less", 20, turned=True)) == "20 < met"
+    assert str(Predicate("met", "less", 20, turned=True)) == "20 < met"
 
 
 def test_a_number_may_come_first(path):
     e = hg.from_parquet(path)
     turned = type(e)(e.run._form, e._rows, (apply("greater", [literal(20), e.met._form.node]),))
-    assert cuts_of(turned) == ["met greater 20"]
+    assert predicates_of(turned) == ["met greater 20"]
     (each,) = passes(turned)[0]
-    assert each.cuts[0].turned
+    assert each.predicates[0].turned
     out, report = run(turned)
     assert out.to_list() == run(e.run[e.met < 20])[0].to_list()
     assert report.excluded > 0
@@ -216,7 +216,7 @@ def test_a_check_that_excluded_events_would_fail_still_fails(path):
     """`x[:, 0]` before the cut looks at all events."""
     e = hg.from_parquet(path)
     first = e.Jet.pt[:, 0]
-    assert cuts_of(first[e.met > 80]) == []
+    assert predicates_of(first[e.met > 80]) == []
     with pytest.raises(errors.RangeError, match="index 0 is out of range"):
         run(first[e.met > 80])
 

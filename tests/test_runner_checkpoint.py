@@ -25,7 +25,7 @@ import hepgraph as hg
 from hepgraph.errors import CheckpointError
 from hepgraph.io.access.store import BusyError, Holder, Store
 from hepgraph.io.source import reads
-from hepgraph.runner.checkpoint import fitted_cuts
+from hepgraph.runner.checkpoint import fitted_ranges
 
 QUIET = {"executor": "serial", "progress": False, "step_size": 10}
 RNG = np.random.default_rng(5)
@@ -132,7 +132,7 @@ def test_cuts_cover_everything_once(stored, edges):
     edges = [0, *sorted(edges), 30]
     wanted = list(pairwise(edges))
     stored = [(start, start + size) for start, size in stored]
-    cuts = fitted_cuts(wanted, stored)
+    cuts = fitted_ranges(wanted, stored)
     assert cuts[0][0] == 0
     assert cuts[-1][1] == 30
     assert all(a[1] == b[0] for a, b in pairwise(cuts))

@@ -161,7 +161,7 @@ class Grouping:
         lists, counts = self.lists(collection), self.count_column(collection)
         if counts is None:
             return self.origin, level_name(lists[0], 0), 0
-        if self.origin.source.ties and any(column.counts == counts for column in lists):
+        if self.origin.source.authoritative_counts and any(column.counts == counts for column in lists):
             return self.origin, counts, None
         return self.origin, counts, tuple(column.name for column in lists if not column.problem) or None
 

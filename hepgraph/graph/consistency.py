@@ -24,7 +24,7 @@ class Read(Protocol):
     def valid(self, origin: Any, column: str, level: int | None) -> Array | None:
         """Which values (level None) or lists of a column are not None; None if all are."""
 
-    def alive(self, origin: Any, column: str) -> Array | None:
+    def entries_read(self, origin: Any, column: str) -> Array | None:
         """The entries whose values of a column were read; None if all were."""
 
 
@@ -75,11 +75,11 @@ def check_index(item: Node, values: Array, offsets: Callable[[Space], Array], re
     wrong = values >= (counts if sizes is None else np.repeat(counts, sizes))
     if not wrong.any():
         return
-    valid, alive = read.valid(origin, column, None), read.alive(origin, column)
+    valid, entries = read.valid(origin, column, None), read.entries_read(origin, column)
     if valid is not None:
         wrong &= valid
-    if alive is not None:
-        wrong &= alive if sizes is None else np.repeat(alive, sizes)
+    if entries is not None:
+        wrong &= entries if sizes is None else np.repeat(entries, sizes)
     if not wrong.any():
         return
     first = int(np.flatnonzero(wrong)[0])

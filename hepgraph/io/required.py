@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -155,12 +155,12 @@ class Loaded:
         self.numbers: Array | None = None  # of the entries in the file, where they are not one after the other
         self.seconds = 0.0
         self.failure: OSError | MemoryError | None = None
-        self._alive: dict[str, Array] = {}
+        self._entries_read: dict[str, Array] = {}
         self._told: dict[tuple[Origin, str], Sequence[str]] = {}  # columns of lengths, and those that must have them
         self.add(needs)
 
-    def add(self, needs: Needs, alive: Array | None = None) -> None:
-        """Reads what is not there yet; what nobody looks at where an entry is not `alive` may be left out."""
+    def add(self, needs: Needs, entry_mask: Array | None = None) -> None:
+        """Reads what is not there yet; values of entries that are masked out may be left out."""
         start, first = time.perf_counter(), self.partition.first
         beside = Partition("<memory>", "", first, first + len(self.partition), first)
         for origin, columns in needs.items():
@@ -168,9 +168,9 @@ class Loaded:
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             try:
                 if wanted and origin == self.main:
-                    have |= origin.source.fetch(self.partition, wanted, replace(self.access, alive=alive, known=have))
-                    if alive is not None:
-                        self._alive |= dict.fromkeys(wanted, alive)
+                    have |= origin.source.fetch(self.partition, wanted, self.access.of_range(entry_mask, have))
+                    if entry_mask is not None:
+                        self._entries_read |= dict.fromkeys(wanted, entry_mask)
                 elif wanted:
                     have |= origin.source.fetch(beside, wanted)
             except (OSError, MemoryError) as error:
@@ -213,9 +213,9 @@ class Loaded:
         number = self.partition.start + entry if self.numbers is None else self.numbers[entry]
         return f"at entry {number} of {self.partition.path}"
 
-    def alive(self, origin: Origin, column: str) -> Array | None:
+    def entries_read(self, origin: Origin, column: str) -> Array | None:
         """The entries whose values of a column were read; None if all were."""
-        return self._alive.get(column) if origin == self.main else None
+        return self._entries_read.get(column) if origin == self.main else None
 
     def _column(self, origin: Origin, name: str, need: Need = Need.DATA) -> Data:
         have = self.data.setdefault(origin, {})

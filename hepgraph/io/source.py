@@ -173,7 +173,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Predicate:
     """A flat column compared with a number, by an operation of the table; with `turned`, the number comes first."""
 
     column: str
@@ -188,8 +188,8 @@ class Cut:
     def possible(self, dtype: np.dtype[Any], low: Any, high: Any) -> bool:
         """Whether any value from low to high passes; a NaN, which never does, may be among them.
 
-        >>> cut = Cut("MET_pt", "greater", 200)
-        >>> cut.possible(np.dtype(float), 3.0, 150.0), cut.possible(np.dtype(float), 3.0, 201.0)
+        >>> predicate = Predicate("MET_pt", "greater", 200)
+        >>> predicate.possible(np.dtype(float), 3.0, 150.0), predicate.possible(np.dtype(float), 3.0, 201.0)
         (False, True)
         """
         with np.errstate(all="ignore"):
@@ -284,18 +284,24 @@ class Caching(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """How a dataset is read: through a cache of columns, and with how much memory, where that is limited.
+    """Settings of a run for its reads, and the state of the range that is being read (`of_range`).
 
-    `entries`: at most in a range, where the user says nothing of them; `shared`: bytes at most that are kept of what
-    several ranges have a part of. Of one range: nobody looks at values of entries that are not `alive`, which may be
-    any, in lists that fit; `known` are other columns of it, which were read before.
+    Of the run: the column `cache`; `entries`, the most in a range where the user gives no `step_size`; `shared`, the
+    most bytes of decoded baskets, pages and row groups to keep for other ranges that overlap them.
+
+    Of one range: `entry_mask`, a boolean array over its entries: values of masked-out entries are unspecified, offsets
+    stay consistent; `already_read`, other columns of it.
     """
 
     cache: Caching | None = None
     entries: int | None = None
     shared: int | None = None
-    alive: Any = None
-    known: Mapping[str, Data] = field(default_factory=dict)
+    entry_mask: Any = None
+    already_read: Mapping[str, Data] = field(default_factory=dict)
+
+    def of_range(self, entry_mask: Any, already_read: Mapping[str, Data]) -> Access:
+        """The same settings, for a read of further columns of a range."""
+        return replace(self, entry_mask=entry_mask, already_read=already_read)
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
         """Whether the columns of a range are likely to be in the cache."""
@@ -311,7 +317,7 @@ class Source(ABC):
 
     columns: dict[str, Column]
     files: tuple[File, ...]
-    step_size: int | str | None  # None: about `usual_step` entries, cut where clusters end
+    step_size: int | str | None  # None: about `usual_step` entries, split where clusters end
     metadata: dict[str, Any]
     storage_options: dict[str, Any]
     absent: tuple[Absent, ...]
@@ -323,8 +329,8 @@ class Source(ABC):
     token = ""  # tells it from another one with the same content
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
-    ties = False  # whether lists are read by what `counts` names, which then cannot be wrong; else it is but a name
-    skips = False  # whether `read` reads less where entries are not alive
+    authoritative_counts = False  # whether the column that `counts` names is what makes lists, not just beside them
+    skips_masked = False  # whether `read` reads less with an `entry_mask`
 
     def __init__(
         self,
@@ -360,7 +366,7 @@ class Source(ABC):
         """
 
     def may_skip(self, column: Column) -> bool:
-        """Whether `read` may leave out something of a column where entries are not alive."""
+        """Whether `read` may leave out something of a column with an `entry_mask`."""
         return False
 
     def fetch(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
@@ -390,9 +396,13 @@ class Source(ABC):
         raise worst(failures)
 
     def ahead(  # noqa: B027
-        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+        self,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        predicates: Sequence[Predicate] = (),
+        access: Access = USUAL,
     ) -> None:
-        """A hint that this range, as it is `trimmed` by these cuts, will soon be fetched; never raises."""
+        """A hint that this range, as it is `trimmed` by these predicates, will soon be fetched; never raises."""
 
     def fetched(self, partition: Partition) -> int:
         """The number of entries whose bytes are fetched for a range, as far as that is known: its own, or more."""
@@ -424,8 +434,8 @@ class Source(ABC):
         """The identity of a file's content, as far as is known without reading it all."""
         return file.uuid
 
-    def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
-        """The range without entries at its ends that are known, without reading them, to fail one of the cuts."""
+    def trimmed(self, partition: Partition, predicates: Sequence[Predicate]) -> Partition:
+        """The range without entries at its ends that are known, without reading them, to fail one of the predicates."""
         return partition
 
     @property
@@ -449,23 +459,26 @@ class Source(ABC):
         if self.npartitions is not None:
             return self._equal_parts(self.npartitions)
         step = self._entries_per_step(self.columns if needed is None else needed, access.entries)
-        return tuple(self._ranges(lambda file, _: self.cuts(file, step, access.entries is not None))) or self._empty()
+        return (
+            tuple(self._ranges(lambda file, _: self.split_points(file, step, access.entries is not None)))
+            or self._empty()
+        )
 
-    def _ranges(self, cuts: Callable[[File, int], Iterable[int]]) -> list[Partition]:
-        """The ranges between the cuts of each file, given it and the number of entries before it."""
+    def _ranges(self, split_points: Callable[[File, int], Iterable[int]]) -> list[Partition]:
+        """The ranges between the split points of each file, given it and the number of entries before it."""
         found: list[Partition] = []
         first = 0
         for file in self.files:
-            ends = pairwise(cuts(file, first))
+            ends = pairwise(split_points(file, first))
             found += [Partition(file.path, file.tree, a, b, first + a) for a, b in ends if b > a]
             first += file.wanted
         return found
 
-    def cuts(self, file: File, step: int, at_most: bool = False) -> list[int]:
-        """Where the entries of a file are cut into ranges of about, or at most, a step, from 0 to all of them.
+    def split_points(self, file: File, step: int, at_most: bool = False) -> list[int]:
+        """The entries at which a file is split into ranges of about, or at most, a step: from 0 to all of them.
 
-        Row groups are not cut without need, nor are clusters unless the user said how many entries or bytes are wanted:
-        small ones go together up to a step, large ones are cut into equal pieces.
+        Row groups are not split without need, nor are clusters unless the user gave a step size: small
+        ones go together up to a step, large ones are split into equal pieces.
         """
         if not self.by_edges and self.step_size is not None:
             pieces = max(1, round(file.wanted / step)) if file.wanted > step else 1
@@ -514,9 +527,9 @@ class Source(ABC):
         return (Partition(file.path, file.tree, 0, 0, 0),)
 
     def _equal_parts(self, count: int) -> tuple[Partition, ...]:
-        cuts = {self.entries * i // count for i in range(count + 1)}
+        ends = {self.entries * i // count for i in range(count + 1)}
         found = self._ranges(
-            lambda file, first: sorted({c - first for c in cuts if first < c < first + file.wanted} | {0, file.wanted})
+            lambda file, first: sorted({c - first for c in ends if first < c < first + file.wanted} | {0, file.wanted})
         )
         if len(self.files) <= 1:  # keep the number asked for, even where some are empty
             path, tree = (self.files[0].path, self.files[0].tree) if self.files else ("", "")

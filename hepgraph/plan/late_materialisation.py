@@ -100,7 +100,7 @@ class Late:
         self.flat = self.lists = None
         self.turns = Turns()
         source = origin.source
-        if limits().late and source.skips and self._access.cache is None and any(map(self._savable, self._columns)):
+        if limits().late and source.skips_masked and self._access.cache is None and any(map(self._savable, self._columns)):
             flat, lists = early_masks(origin, wants)
             self.flat = self._flat(flat) if flat else None
             self.lists = self._lists(lists) if lists else None
@@ -121,23 +121,23 @@ class Late:
         if self.flat is None and turn is Turn.NO:
             return Loaded(self._origin, part, self._needs, self._access)
         loaded = Loaded(self._origin, part, {}, self._access)
-        alive = np.ones(len(part), np.bool_)
+        passing = np.ones(len(part), np.bool_)
         if self.flat is not None:
             loaded.add(self.flat.needs)
-            alive = _passing(loaded, self.flat.masks, alive)
-        if self.lists is None or turn is Turn.NO or not alive.any():
-            loaded.add(self._needs, _some(alive))
+            passing = _passing(loaded, self.flat.masks, passing)
+        if self.lists is None or turn is Turn.NO or not passing.any():
+            loaded.add(self._needs, _some(passing))
             return loaded
-        before = _empty(alive)
+        before = _empty(passing)
         together = turn is Turn.TRY and is_remote(part.path)  # to ask twice for what may be of no use takes long
-        loaded.add(self._needs if together else self.lists.needs, _some(alive))
-        if turn is Turn.TRY and not self._promising(loaded, self.lists, alive):
+        loaded.add(self._needs if together else self.lists.needs, _some(passing))
+        if turn is Turn.TRY and not self._promising(loaded, self.lists, passing):
             self.turns.judge(False)
-            loaded.add(self._needs, _some(alive))
+            loaded.add(self._needs, _some(passing))
             return loaded
-        alive = _passing(loaded, self.lists.masks, alive)
-        loaded.add(self._needs, _some(alive))
-        saved = _empty(alive) if together else self._saved(loaded)
+        passing = _passing(loaded, self.lists.masks, passing)
+        loaded.add(self._needs, _some(passing))
+        saved = _empty(passing) if together else self._saved(loaded)
         self.turns.judge(saved - before >= LEAST_GAIN)
         return loaded
 
@@ -188,40 +188,40 @@ class Late:
         skipped = sum([data.skipped for data in loaded.data[self._origin].values()])
         return skipped / self._share(loaded.partition)
 
-    def _promising(self, loaded: Loaded, stage: ReadStage, alive: Array) -> bool:
+    def _promising(self, loaded: Loaded, stage: ReadStage, passing: Array) -> bool:
         """Whether there is a stretch of events in which none passes, as far as some of the events tell."""
         size = len(loaded.partition)
         block, many = limits().late_block, limits().late_blocks
         if size <= 2 * block * many:
             return True
         blocks = [(start, start + block) for start in np.linspace(0, size - block, many, dtype=np.int64).tolist()]
-        inside = np.concatenate([alive[start:stop] for start, stop in blocks])
+        inside = np.concatenate([passing[start:stop] for start, stop in blocks])
         passing = _passing(excerpt(loaded, stage.needs, blocks), stage.masks, inside)
         return _empty(passing) >= LEAST_GAIN
 
 
-def _some(alive: Array) -> Array | None:
-    return None if alive.all() else alive
+def _some(passing: Array) -> Array | None:
+    return None if passing.all() else passing
 
 
-def _passing(loaded: Loaded, masks: Sequence[Node], alive: Array) -> Array:
-    """The events that were alive and pass masks."""
+def _passing(loaded: Loaded, masks: Sequence[Node], passing: Array) -> Array:
+    """Those of the passing events that pass masks as well."""
     try:
         for mask in Interpreter(loaded).run(masks):
-            alive = alive & mask
+            passing = passing & mask
     except Exception as error:
         error.add_note(f"in the range {loaded.partition}")
         raise
-    return alive
+    return passing
 
 
-def _empty(alive: Array) -> float:
-    """The share of stretches of events in which none is alive."""
+def _empty(passing: Array) -> float:
+    """The share of stretches of events in which none passes."""
     block = limits().late_block
-    whole = len(alive) // block * block
+    whole = len(passing) // block * block
     if not whole:
-        return float(not alive.any())
-    return float(np.mean(~alive[:whole].reshape(-1, block).any(axis=1)))
+        return float(not passing.any())
+    return float(np.mean(~passing[:whole].reshape(-1, block).any(axis=1)))
 
 
 def excerpt(loaded: Loaded, needs: Needs, blocks: Sequence[tuple[int, int]]) -> Loaded:

@@ -25,13 +25,13 @@ from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.graph.ops import add_moments
 from hepgraph.graph.show import steps
 from hepgraph.io.required import Loaded, Needs, needs_of
-from hepgraph.io.source import Access, Cut, Need, Origin, Partition, Source
+from hepgraph.io.source import Access, Need, Origin, Partition, Predicate, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import behaved
 from hepgraph.limits import limits
 from hepgraph.plan.late_materialisation import Late
-from hepgraph.plan.pushdown import cuts_of
+from hepgraph.plan.pushdown import predicates_of
 from hepgraph.plan.rows import Row
 
 Value = Callable[[Item], Any]
@@ -227,7 +227,9 @@ class Pass:
 
     def _changed(self, **changes: Any) -> Pass:
         other, known = replace(self, **changes), vars(self)
-        vars(other).update({name: known[name] for name in ("compiled", "_needs", "cuts", "_calls") if name in known})
+        vars(other).update(
+            {name: known[name] for name in ("compiled", "_needs", "predicates", "_calls") if name in known}
+        )
         return other
 
     @cached_property
@@ -273,9 +275,9 @@ class Pass:
         return needs_of(ordered([*self.wants, _events(self.origin)]))
 
     @cached_property
-    def cuts(self) -> tuple[Cut, ...]:
-        """The cuts that every event passes that has a part in any of the results."""
-        return cuts_of(self.origin, self.wants) if self.origin.source.has_statistics and limits().pushdown else ()
+    def predicates(self) -> tuple[Predicate, ...]:
+        """The predicates that every event passes that has a part in any of the results."""
+        return predicates_of(self.origin, self.wants) if self.origin.source.has_statistics and limits().pushdown else ()
 
     @cached_property
     def late(self) -> Late:
@@ -313,12 +315,12 @@ class Pass:
 
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need."""
-        self.origin.source.ahead(partition, self.late.first(partition), self.cuts, self.access)
+        self.origin.source.ahead(partition, self.late.first(partition), self.predicates, self.access)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""
         start = time.perf_counter()
-        part = self.origin.source.trimmed(partition, self.cuts) if self.cuts else partition
+        part = self.origin.source.trimmed(partition, self.predicates) if self.predicates else partition
         loaded = self.late.load(part)
         read = time.perf_counter()
         with _building:

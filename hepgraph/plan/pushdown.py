@@ -1,7 +1,7 @@
-"""Predicate pushdown: cuts on events that hold for everything a pass looks at, so that a reader may leave out events.
+"""Predicate pushdown: comparisons that all events of a pass must satisfy, so that a reader may leave others out.
 
 Statistics answer the plainest alone: a flat column compared with a number. Masks of flat columns, and some of lists,
-are read first, and tell which baskets of the other columns need not be (see `late_materialisation.py`). A cut is found
+are read first, and tell which baskets of the other columns need not be (see `late_materialisation.py`). One is found
 where no result of the pass has an element of, and no check of the pass can fail for, an event that does not pass it;
 then an event that fails it changes nothing, wherever it stands.
 """
@@ -17,17 +17,17 @@ from hepgraph.graph.canonical import conjuncts
 from hepgraph.graph.kinds import SPACES, map_kind
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
-from hepgraph.io.source import Cut, Origin
+from hepgraph.io.source import Origin, Predicate
 
 COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal")
-Passed = frozenset[Node]
-NONE: Passed = frozenset()
+Masks = frozenset[Node]
+NONE: Masks = frozenset()
 
 
-def cuts_of(origin: Origin, wants: Sequence[Item]) -> tuple[Cut, ...]:
-    """The cuts that every event passes that has a part in the values of these items of a graph."""
-    made = [_cut(origin, node) for node in shared_masks(origin, wants)]
-    return tuple(sorted((cut for cut in made if cut is not None), key=repr))
+def predicates_of(origin: Origin, wants: Sequence[Item]) -> tuple[Predicate, ...]:
+    """The predicates that every event passes that has a part in the values of these items of a graph."""
+    made = [_predicate(origin, node) for node in shared_masks(origin, wants)]
+    return tuple(sorted((each for each in made if each is not None), key=repr))
 
 
 def early_masks(origin: Origin, wants: Sequence[Item]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
@@ -78,13 +78,13 @@ def _is_flat(origin: Origin, item: Item) -> bool:
     return False
 
 
-def shared_masks(origin: Origin, wants: Sequence[Item]) -> Passed:
+def shared_masks(origin: Origin, wants: Sequence[Item]) -> Masks:
     """The masks of events that every event passes that has a part in the values of these items of a graph."""
-    found = _Cuts(origin)
+    found = _MasksPassed(origin)
     order = ordered(wants)
     if any(_across_events(item) for item in order):
         return NONE
-    shared: Passed | None = None
+    shared: Masks | None = None
     for item in order:
         limits = found.of(item)
         if limits is not None:
@@ -112,14 +112,14 @@ def _across_events(item: Item) -> bool:
 
 
 @dataclass
-class _Cuts:
-    """Of each space, the cuts that an event passes that has an element in it."""
+class _MasksPassed:
+    """Of each space, the masks that an event passes that has an element in it."""
 
     origin: Origin
-    spaces: dict[Space, Passed] = field(default_factory=dict)
+    spaces: dict[Space, Masks] = field(default_factory=dict)
 
-    def of(self, item: Item) -> Passed | None:
-        """The cuts that an event passes if a check of this item can fail for it; None if it has no check."""
+    def of(self, item: Item) -> Masks | None:
+        """The masks that an event passes if a check of this item can fail for it; None if it has no check."""
         match item:
             case Space():
                 self.spaces[item] = self._space(item)
@@ -127,8 +127,8 @@ class _Cuts:
                 return self.spaces[item.src].union(*(self._mask(mask) for mask in masks))
         return None
 
-    def where(self, item: Item) -> Passed:
-        """The cuts that an event passes if it has a part in a value that is looked at."""
+    def where(self, item: Item) -> Masks:
+        """The masks that an event passes if it has a part in a value that is looked at."""
         match item:
             case Space():
                 return self.spaces[item]
@@ -139,13 +139,13 @@ class _Cuts:
                 return self.spaces[item.space]
         return NONE
 
-    def _space(self, item: Space) -> Passed:
+    def _space(self, item: Space) -> Masks:
         above = NONE if item.parent is None else self.spaces[item.parent]
         kind = SPACES[item.kind]
         below = self.spaces[as_space(item.args[0])] if kind.of_base else NONE
         return above | below | (self._mask(item.args[1]) if kind.masked else NONE)
 
-    def _mask(self, mask: Item) -> Passed:
+    def _mask(self, mask: Item) -> Masks:
         """The parts of a mask that are of the event alone."""
         return frozenset(part for each in conjuncts(as_node(mask)) if (part := _of_event(each)) is not None)
 
@@ -159,8 +159,8 @@ def _of_event(part: Node) -> Node | None:
     return part if part.space is not None and part.space.kind == "events" else None
 
 
-def _cut(origin: Origin, mask: Node) -> Cut | None:
-    """The cut that a mask of events is, if it compares a flat column without None with a number."""
+def _predicate(origin: Origin, mask: Node) -> Predicate | None:
+    """The predicate that a mask of events is, if it compares a flat column without None with a number."""
     if mask.op not in COMPARISONS:
         return None
     a, b = map(as_node, mask.args)
@@ -172,4 +172,4 @@ def _cut(origin: Origin, mask: Node) -> Cut | None:
     plain = not (column.levels or column.text or column.optional)
     if not plain or column.dtype.kind not in "iuf" or not isinstance(value, int | float | np.integer | np.floating):
         return None
-    return Cut(column.name, mask.op, value, number is a)
+    return Predicate(column.name, mask.op, value, number is a)

@@ -22,8 +22,8 @@ class Row:
     and is in the result. `names` are the columns, `bytes` their size in memory, of which `cached` came from the column
     cache; `memory` is the most that the worker's process ever held, in bytes. `tries` counts attempts. `stored` is true
     if the result came from a checkpoint or from an earlier run. `line` is the user's line that failed. `excluded` of
-    the events were not read, as the statistics of the file prove that they fail a cut; `skipped` bytes on disk were not
-    read, as all their events fail one.
+    the events were not read, as the statistics of the file prove that they fail a predicate; `skipped` bytes on disk
+    were not read, as all their events fail one.
     """
 
     dataset: str

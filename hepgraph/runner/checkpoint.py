@@ -176,7 +176,7 @@ class Checkpoint:
             by_file.setdefault((partition.path, partition.tree), []).append(partition)
         for mine in by_file.values():
             stored = self._known[number].get(self._file(number, source, mine[0]), [])
-            cuts = fitted_cuts([(p.start, p.stop) for p in mine], stored)
+            cuts = fitted_ranges([(p.start, p.stop) for p in mine], stored)
             first = mine[0].first - mine[0].start
             found += [Partition(mine[0].path, mine[0].tree, start, stop, first + start) for start, stop in cuts]
         return tuple(found)
@@ -280,14 +280,14 @@ class Checkpoint:
             raise CheckpointError(text) from error
 
 
-def fitted_cuts(wanted: list[tuple[int, int]], stored: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def fitted_ranges(wanted: list[tuple[int, int]], stored: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Ranges that cover the wanted ones, made of stored ranges where there are some, and of wanted cuts elsewhere.
 
     A stored range that is one of the wanted comes first; of others that overlap, the longer.
 
-    >>> fitted_cuts([(0, 50), (50, 100)], [(50, 100)])
+    >>> fitted_ranges([(0, 50), (50, 100)], [(50, 100)])
     [(0, 50), (50, 100)]
-    >>> fitted_cuts([(0, 50), (50, 100)], [(0, 30), (30, 60), (90, 120)])
+    >>> fitted_ranges([(0, 50), (50, 100)], [(0, 30), (30, 60), (90, 120)])
     [(0, 30), (30, 60), (60, 100)]
     """
     low, high = wanted[0][0], wanted[-1][1]

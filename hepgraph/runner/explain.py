@@ -89,8 +89,8 @@ def _pass_text(each: Pass, kernel: bool, varied: Sequence[str]) -> str:
     for name in sorted(columns):
         what = "data" if columns[name] is Need.DATA else "lengths"
         lines.append(f"  {name:<{width}}  {what:<8}{why.get(name, '')}".rstrip())
-    if each.cuts:
-        told = " and ".join(str(cut) for cut in each.cuts)
+    if each.predicates:
+        told = " and ".join(str(predicate) for predicate in each.predicates)
         lines.append(f"leaves out row groups in which, by their statistics, no event has {told}")
     calls = [item for item in order if isinstance(item, Node) and item.op == "call"]
     for call in calls:

@@ -33,7 +33,7 @@ from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.native.shared import Kept
 from hepgraph.io.parquet.arrow import LeafReader
 from hepgraph.io.parquet.footer import Footer
-from hepgraph.io.source import USUAL, Access, Column, Cut, Data, File, Need, Partition, Source
+from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Predicate, Source
 from hepgraph.io.trees import each
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
@@ -88,21 +88,21 @@ class ParquetSource(Source):
         """The hash of the footer alone would be that of other numbers of the same extremes and sizes, too."""
         return file.uuid if file.written is None else f"{file.uuid}-{file.written[0]}-{file.written[1]}"
 
-    def trimmed(self, partition: Partition, cuts: Sequence[Cut]) -> Partition:
-        """The range without row groups at its ends in which, by the statistics, no entry passes all cuts."""
+    def trimmed(self, partition: Partition, predicates: Sequence[Predicate]) -> Partition:
+        """The range without row groups at its ends in which, by the statistics, no entry passes all predicates."""
         if len(partition) == 0:
             return partition
         file = self._places[partition.path, partition.tree]
         with self._handle(partition) as opened:
             _same(opened, file)
-            return self._trimmed(opened.footer, partition, cuts)
+            return self._trimmed(opened.footer, partition, predicates)
 
-    def _trimmed(self, footer: Footer, partition: Partition, cuts: Sequence[Cut]) -> Partition:
+    def _trimmed(self, footer: Footer, partition: Partition, predicates: Sequence[Predicate]) -> Partition:
         with edge(partition.path, "read the statistics of"):
             some = [
                 group
                 for group in _groups(footer, partition)
-                if all(self._possible(cut, footer.extremes(cut.column, group)) for cut in cuts)
+                if all(self._possible(predicate, footer.extremes(predicate.column, group)) for predicate in predicates)
             ]
         if not some:
             return replace(partition, stop=partition.start)
@@ -118,19 +118,23 @@ class ParquetSource(Source):
         return edges[bisect_left(edges, partition.stop)] - edges[bisect_right(edges, partition.start) - 1]
 
     def ahead(
-        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+        self,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        predicates: Sequence[Predicate] = (),
+        access: Access = USUAL,
     ) -> None:
         """Begins to fetch the row groups of a range, which will soon be read; opens the file first if need be."""
         if len(partition) == 0:
             return
         if not is_remote(partition.path):
-            expect(partition.path, lambda: self._where(partition, needs, cuts, access))
+            expect(partition.path, lambda: self._where(partition, needs, predicates, access))
             return
 
         def open_first(allowed: Callable[[int], bool]) -> None:
             with _borrowed(partition.path, self.storage_options) as opened:
                 footer = opened.footer
-            self._begin(footer, partition, needs, cuts, access)
+            self._begin(footer, partition, needs, predicates, access)
 
         key = _key_of(partition.path, self.storage_options)
         footer, _ = _footers.last(key)
@@ -138,33 +142,38 @@ class ParquetSource(Source):
             ahead.begin(("open", key), open_first)
             return
         with suppress(SourceError):  # whoever reads it says what is wrong
-            self._begin(footer, partition, needs, cuts, access)
+            self._begin(footer, partition, needs, predicates, access)
 
     def _some(
-        self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut]
+        self, footer: Footer, partition: Partition, needs: Mapping[str, Need], predicates: Sequence[Predicate]
     ) -> tuple[Partition, tuple[str, ...]]:
         """The columns that are read of a range, and the paths to them."""
-        part = self._trimmed(footer, partition, cuts) if cuts else partition
+        part = self._trimmed(footer, partition, predicates) if predicates else partition
         return part, _paths(footer, _wanted([(self.columns[name], need) for name, need in needs.items()])[1])
 
     def _where(
-        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut], access: Access
+        self, partition: Partition, needs: Mapping[str, Need], predicates: Sequence[Predicate], access: Access
     ) -> list[Range]:
         """Where in a local file the row groups of a range are, but for those that are kept."""
         with self._handle(partition) as opened:
             footer, place = opened.footer, opened.place
-        part, paths = self._some(footer, partition, needs, cuts)
+        part, paths = self._some(footer, partition, needs, predicates)
         if len(part) == 0 or access.holds(self, part, needs):
             return []
         batches = [each for each in _batches(footer, part) if not kept.has(_decoded_key(place, footer, each, paths))]
         return [chunk for groups in batches for chunk in _chunks(footer, groups, paths)]
 
     def _begin(
-        self, footer: Footer, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut], access: Access
+        self,
+        footer: Footer,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        predicates: Sequence[Predicate],
+        access: Access,
     ) -> None:
         if footer.uuid != self._places[partition.path, partition.tree].uuid:
             return
-        part, paths = self._some(footer, partition, needs, cuts)
+        part, paths = self._some(footer, partition, needs, predicates)
         if len(part) == 0 or not paths:
             return
         place = _key_of(part.path, self.storage_options), None
@@ -186,8 +195,8 @@ class ParquetSource(Source):
             ahead.take(("open", _key_of(partition.path, self.storage_options)))
         return _borrowed(partition.path, self.storage_options)
 
-    def _possible(self, cut: Cut, extremes: tuple[Any, Any] | None) -> bool:
-        return extremes is None or cut.possible(self.columns[cut.column].dtype, *extremes)
+    def _possible(self, predicate: Predicate, extremes: tuple[Any, Any] | None) -> bool:
+        return extremes is None or predicate.possible(self.columns[predicate.column].dtype, *extremes)
 
 
 # reading
@@ -205,7 +214,7 @@ def _groups(footer: Footer, partition: Partition) -> range:
 
 
 def _batches(footer: Footer, partition: Partition) -> list[list[int]]:
-    """The row groups of a range, which is not empty, that are decoded in one go: whole ones, and each that is cut."""
+    """The row groups of a range, which is not empty, in batches to decode together: partial ones are alone."""
     groups, edges = list(_groups(footer, partition)), footer.edges
     first = groups[:1] if edges[groups[0]] < partition.start else []
     last = groups[-1:] if edges[groups[-1] + 1] > partition.stop and groups[-1:] != first else []

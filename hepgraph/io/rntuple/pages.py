@@ -130,7 +130,7 @@ class PageReader:
                         high = low + len(part)
                         for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at):
                             place, key = _range(pages, page), (part.cluster, index, page)
-                            if self._is_cut(stored, page, low, high):
+                            if self._is_shared(stored, page, low, high):
                                 if not promises.give(key, int(pages.starts[page + 1] - pages.starts[page])):
                                     continue
                                 promised[key] = place[0]
@@ -319,8 +319,8 @@ class PageReader:
             out[...] = 0
             passed.skip([_range(pages, page) for page in set(every).difference(some)])
         rising, seams = True, set()
-        cut = [page for page in some if self._is_cut(stored, page, low, high, again)]
-        for page in cut:
+        shared = [page for page in some if self._is_shared(stored, page, low, high, again)]
+        for page in shared:
             start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
             first, last = max(low, start), min(high, stop)
             assert self.share is not None
@@ -328,12 +328,12 @@ class PageReader:
             data = self.share.get((part.cluster, index, page), (asked, stop - start), work)
             rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
             seams |= {absent + first - low, absent + last - low}
-        others = [page for page in some if page not in cut]
+        others = [page for page in some if page not in shared]
         rest = Rest(part.cluster, encoding, pages, others, low, high, absent) if others else None
         return rest, seams if rising and not absent else None
 
-    def _is_cut(self, stored: Stored, page: int, low: int, high: int, again: int = 0) -> bool:
-        """Whether there are elements before `low` or behind `high` on a page that is large enough to be shared.
+    def _is_shared(self, stored: Stored, page: int, low: int, high: int, again: int = 0) -> bool:
+        """Whether a page is decoded for other ranges too: it has elements before `low` or from `high` on, and is large.
 
         One of which no more than the first elements, `again`, are wanted is left to the ranges before.
         """

@@ -25,7 +25,7 @@ from hepgraph.io.native.shared import Share
 from hepgraph.io.rntuple.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
 from hepgraph.io.rntuple.pagelist import PageList
 from hepgraph.io.rntuple.pages import PagePart, PageReader
-from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, Cut, Data, File, Need, Partition
+from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, Data, File, Need, Partition, Predicate
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 
 
@@ -33,19 +33,19 @@ class RNTupleSource(UprootSource):
     """A dataset of RNTuples; with `plain`, all columns are read by uproot."""
 
     kind = "RNTuple"
-    # Clusters are long, and pages so large that most ranges cut them: a range costs more, and what is decoded of a
-    # cluster is in memory for all of its ranges anyway.
+    # Clusters are long, and pages so large that most ranges have only a part of one: a range costs more, and what is
+    # decoded of a cluster is in memory for all of its ranges anyway.
     usual_step = 2 * STEP_SIZE
 
     plain = False
-    skips = ties = True
+    skips_masked = authoritative_counts = True
 
     def may_skip(self, column: Column) -> bool:
         """Pages of numbers are passed over, but for what may be the lengths of lists."""
         return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
 
     def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
-        """Without the pages that have no entry that is `alive`."""
+        """Without the pages whose entries are all masked out."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
@@ -68,11 +68,13 @@ class RNTupleSource(UprootSource):
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
             chains = {} if self.plain else layout.chains(columns)
             passed = {}
-            if access.alive is not None:
+            if access.entry_mask is not None:
                 passed = dict.fromkeys(
-                    [name for name in chains if self.may_skip(self.columns[name])], summed(access.alive)
+                    [name for name in chains if self.may_skip(self.columns[name])], summed(access.entry_mask)
                 )
-            before = [(chain, data) for name, data in access.known.items() if (chain := layout.chain(name)) is not None]
+            before = [
+                (chain, data) for name, data in access.already_read.items() if (chain := layout.chain(name)) is not None
+            ]
             parts = layout.parts(partition)
             found |= read_chains(
                 reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before
@@ -85,7 +87,11 @@ class RNTupleSource(UprootSource):
     # ahead
 
     def ahead(
-        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+        self,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        predicates: Sequence[Predicate] = (),
+        access: Access = USUAL,
     ) -> None:
         """Begins to fetch the pages of a range, which will soon be read; opens the file first if need be."""
         if len(partition) == 0 or self.plain:

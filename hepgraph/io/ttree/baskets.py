@@ -235,14 +235,14 @@ class BasketColumn:
     def most(self) -> int:
         """The number of bytes of the content of all baskets; reads them all."""
         if self._fetched is None:
-            self._fetched = fetch(self._data, [(self.baskets, [n for n in self.numbers if not self.is_cut(n)])])[0]
+            self._fetched = fetch(self._data, [(self.baskets, [n for n in self.numbers if not self.is_shared(n)])])[0]
         found = 0
         for number in self.numbers:
             self.number = number
             if number >= len(self.baskets.ranges):
                 found += len(self._embedded().content)
                 continue
-            if self.is_cut(number):
+            if self.is_shared(number):
                 found += self._content(number).border
                 continue
             data = self._fetched[number]
@@ -315,7 +315,7 @@ class BasketColumn:
             if not 0 <= item <= behind <= items:
                 return None, 0, 0
             rows += place, end - place, after - before, begin - before, stop - before, entry, item, behind - item
-            if self.is_cut(number):
+            if self.is_shared(number):
                 whole = self._content(number)
                 rows += whole.bytes.ctypes.data, len(whole.bytes), whole.border, whole.length
             else:
@@ -346,7 +346,7 @@ class BasketColumn:
         """The content of a basket, which may be overwritten by that of the next unless it is shared."""
         self.number = number
         entry, after = self.baskets.edges[number : number + 2]
-        if self._share is None or not self.is_cut(number):
+        if self._share is None or not self.is_shared(number):
             start, stop = self.baskets.ranges[number]
             data = self._read(number, self._scratch.place("packed", stop - start if self._fetched is None else 0))
             return _content(data, after - entry, partial(self._scratch.place, "unpacked"))
@@ -368,8 +368,8 @@ class BasketColumn:
             return self._fetched[number]
         return self._data.read(*self.baskets.ranges[number], room)
 
-    def is_cut(self, number: int) -> bool:
-        """Whether a basket has entries before or behind the range, and is large enough to be shared."""
+    def is_shared(self, number: int) -> bool:
+        """Whether a basket is decoded for other ranges too: it has entries outside this one, and is large."""
         if self._share is None or number >= len(self.baskets.ranges):
             return False
         start, stop = self.baskets.ranges[number]

@@ -24,15 +24,15 @@ Array: TypeAlias = np.ndarray[Any, Any]
 class Reader:
     """Reads branches of one file, over one range of entries; for one thread.
 
-    If it is told which entries are `alive`, it may leave out values of others. Large baskets that ranges have a part of
+    With an `entry_mask`, it may leave out values of masked-out entries. Large baskets that ranges have a part of
     each are decompressed once for all of them if there is a `share`.
     """
 
     def __init__(
-        self, data: Bytes, start: int, stop: int, alive: Array | None = None, share: Share | None = None
+        self, data: Bytes, start: int, stop: int, entry_mask: Array | None = None, share: Share | None = None
     ) -> None:
         self._data, self._start, self._stop, self._share = data, start, stop, share
-        self._passed = None if alive is None else summed(alive)
+        self._passed = None if entry_mask is None else summed(entry_mask)
         self._fetched: dict[int, dict[int, memoryview]] = {}  # by the identity of the baskets
         self._lists: dict[int, ListLeaf] = {}  # by the identity of the counter
         self._counts: dict[int, tuple[int, int, Array]] = {}
@@ -45,10 +45,12 @@ class Reader:
             for branch in {id(branch.baskets): branch for branch in branches}.values():
                 column = self._column(branch)
                 numbers = [number for number in column.numbers if not column.over(number)]
-                cut = [number for number in numbers if column.is_cut(number)]
-                mine = [number for number in cut if promises.give(*column.promised(number))]
+                shared = [number for number in numbers if column.is_shared(number)]
+                mine = [number for number in shared if promises.give(*column.promised(number))]
                 promised += [(len(wanted), number) for number in mine]
-                wanted.append((branch.baskets, [number for number in numbers if number not in cut or number in mine]))
+                wanted.append(
+                    (branch.baskets, [number for number in numbers if number not in shared or number in mine])
+                )
             parts = fetch(self._data, wanted)
             for which, number in promised:
                 promises.keep(wanted[which][0].ranges[number][0], parts[which][number])

@@ -20,7 +20,7 @@ from hepgraph.io.access.ranges import opened as opened_bytes
 from hepgraph.io.cache.metadata import known
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
-from hepgraph.io.source import USUAL, Access, Column, Cut, Data, Level, Need, Partition
+from hepgraph.io.source import USUAL, Access, Column, Data, Level, Need, Partition, Predicate
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 from hepgraph.io.ttree.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ttree.reader import Reader
@@ -32,7 +32,7 @@ class RootSource(UprootSource):
     """A dataset of TTrees: numbers and lists are taken from the baskets, other types are read by uproot."""
 
     kind = "TTree"
-    skips = ties = True
+    skips_masked = authoritative_counts = True
 
     def may_skip(self, column: Column) -> bool:
         """Baskets of lists are passed over where a branch tells their lengths, which itself is always read."""
@@ -41,7 +41,7 @@ class RootSource(UprootSource):
         return bool(column.levels) or column.dtype.kind not in "iu"
 
     def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
-        """Without the baskets that have no entry that is `alive`, where the lengths of lists are known."""
+        """Without the baskets whose entries are all masked out, where the lengths of lists are known."""
         columns = self.begin(partition, needs)
         if len(partition) == 0 or not columns:
             return {column.name: empty_data(column, need) for column, need in columns}
@@ -65,14 +65,14 @@ class RootSource(UprootSource):
                 raise ChangedFileError(f"{partition.path} changed while it was read. Open the dataset again.")
             branches = {name: branch for name in wanted if isinstance(branch := layout.branches[name], Branch)}
             share = _share(partition, layout, data, access.shared)
-            reader = Reader(data, partition.start, partition.stop, access.alive, share)
+            reader = Reader(data, partition.start, partition.stop, access.entry_mask, share)
             if begun is not None and begun[0] is layout:  # what was fetched ahead is of the same baskets
                 reader = begun[1]
             elif data.together and branches:
                 with self._reading(partition, f"branches {', '.join(branches)}"):
                     reader.fetch(branches.values())
             for name, branch in branches.items():
-                if branch.counter is not None and (offsets := self._offsets(name, access.known)) is not None:
+                if branch.counter is not None and (offsets := self._offsets(name, access.already_read)) is not None:
                     reader.know(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [name for name in wanted if name not in branches]:
@@ -106,7 +106,11 @@ class RootSource(UprootSource):
         return partition, settings_of(self.storage_options), frozenset(wanted)
 
     def ahead(
-        self, partition: Partition, needs: Mapping[str, Need], cuts: Sequence[Cut] = (), access: Access = USUAL
+        self,
+        partition: Partition,
+        needs: Mapping[str, Need],
+        predicates: Sequence[Predicate] = (),
+        access: Access = USUAL,
     ) -> None:
         """Begins to fetch the baskets of a range, which will soon be read."""
         wanted = _wanted([(self.columns[name], need) for name, need in needs.items()])
