@@ -17,7 +17,7 @@ from ntuple_writer import BY_NAME, CODECS, COLLECTION, ColumnOf, FieldOf, Writte
 import hepgraph as hg
 from hepgraph import errors
 from hepgraph.io.access import ranges
-from hepgraph.io.native.shared import Kept, Promises, Share, shared
+from hepgraph.io.native.shared import DecodedCache, Promises, Share, shared
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need
 from hepgraph.io.trees import handles
@@ -242,12 +242,12 @@ def test_what_could_not_be_fetched_ahead_is_fetched_by_who_reads(tmp_path, monke
 
 
 def test_a_promise_is_given_once_and_waited_for():
-    kept = Kept(most=500)
+    kept = DecodedCache(most=500)
     promise = kept.promise("a", 10)
     assert promise is not None
     assert kept.promise("a", 10) is None
     assert kept.has("a")
-    threading.Timer(0.05, promise.keep, [b"bytes"]).start()
+    threading.Timer(0.05, promise.fulfil, [b"bytes"]).start()
     assert kept.promised("a") == b"bytes"
     assert kept.promised("b") is None
     assert kept.get("a", (5, 10), lambda: np.frombuffer(kept.promised("a"), np.uint8)).tobytes() == b"bytes"
@@ -258,9 +258,9 @@ def test_a_promise_is_given_once_and_waited_for():
 
 
 def test_a_promise_that_is_not_kept_is_taken_back(limit):
-    kept = Kept(most=500)
+    kept = DecodedCache(most=500)
     promise = kept.promise("a", 10)
-    threading.Timer(0.05, kept.broken, ["a", promise]).start()
+    threading.Timer(0.05, kept.cancel, ["a", promise]).start()
     assert kept.promised("a") is None
     assert not kept.has("a")
     assert kept.promise("a", 10) is not promise
@@ -274,23 +274,23 @@ def test_what_one_range_could_not_promise_to_the_end_another_may():
 
     def fails():
         with Promises(share) as promises:
-            assert promises.give("kept", 10)
-            assert promises.give("broken", 10)
-            promises.keep("kept", memoryview(b"bytes"))
+            assert promises.claim("kept", 10)
+            assert promises.claim("broken", 10)
+            promises.fulfil("kept", memoryview(b"bytes"))
             raise ValueError("damaged")
 
     with pytest.raises(ValueError, match="damaged"):
         fails()
     with Promises(share) as promises:
-        assert not promises.give("kept", 10)
+        assert not promises.claim("kept", 10)
         assert share.promised("kept") == b"bytes"
-        assert promises.give("broken", 10)
+        assert promises.claim("broken", 10)
     assert share.promised("broken") is None
 
 
 def test_of_more_than_can_be_kept_some_is_found():
     """Ranges ask for the same columns in turn: if the one not used for longest went first, none would be found."""
-    kept = Kept(most=500)
+    kept = DecodedCache(most=500)
     for _ in range(10):
         for column in range(10):
             kept.get(column, (1, 10), lambda: np.zeros(100, np.uint8))
@@ -304,14 +304,14 @@ def test_of_more_than_can_be_kept_some_is_found():
 def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypatch, limit):
     FORMATS[form](tmp_path / "n.root")
     limit(page_shared=100, basket_shared=100)
-    most, get = [], Kept.get
+    most, get = [], DecodedCache.get
 
     def seen(self, *args):
         found = get(self, *args)
         most.append(self.bytes)
         return found
 
-    monkeypatch.setattr(Kept, "get", seen)
+    monkeypatch.setattr(DecodedCache, "get", seen)
     options = {"schema": "base", "executor": "serial", "progress": False}
     events = {"a": [str(tmp_path / "n.root")]}
     out = hg.run(lambda events: {"x": ak.sum(events.x), "v": ak.sum(events.v)}, events, memory="2 MB", **options)
@@ -322,7 +322,7 @@ def test_a_run_that_may_take_little_memory_keeps_little(tmp_path, form, monkeypa
 
 def test_what_nobody_asks_for_is_not_kept_for_long(limit):
     limit(shared_stay=0.2)
-    kept = Kept(most=500)
+    kept = DecodedCache(most=500)
     start = time.monotonic()
     while time.monotonic() < start + 0.5:
         assert kept.get("often", (1, 1000), lambda: np.zeros(100, np.uint8)).nbytes == 100

@@ -348,12 +348,12 @@ def test_a_row_group_that_is_read_in_several_ranges_is_decoded_once(tmp_path):
 
 def test_no_more_than_so_much_is_kept():
     table = pa.table({"x": range(100)})
-    kept = parquet.Kept(most=2 * table.nbytes)
+    kept = parquet.DecodedCache(most=2 * table.nbytes)
     for key in range(5):
         assert kept.get(key, (10, 100), lambda: table) is table
     assert len(kept) == 2
     kept.get(4, (10, 100), lambda: pytest.fail("it is there"))
-    large = parquet.Kept(most=1)
+    large = parquet.DecodedCache(most=1)
     large.get(0, (10, 100), lambda: table)
     large.get(0, (90, 100), lambda: pytest.fail("the last one stays"))
     assert len(large) == 0

@@ -183,7 +183,7 @@ def test_a_page_that_the_file_does_not_have(tmp_path, monkeypatch):
         self.size = place + 3
 
     monkeypatch.setattr(ranges.LocalBytes, "__init__", shorter)
-    monkeypatch.setattr(pages, "placed", lambda *_: False)
+    monkeypatch.setattr(pages, "read_pages", lambda *_: False)
     wanted = f"bytes {place} to {place + size + 8} are wanted, and the file has {place + 3}"
     assert message(path) == f"{READING}page 0 of cluster 0, column 0 (Int32): {wanted}"
 

@@ -13,7 +13,7 @@ from hepgraph import errors
 from hepgraph.io.native import libraries
 from hepgraph.io.rntuple import pages
 from hepgraph.io.rntuple.encodings import ENCODINGS
-from hepgraph.io.rntuple.fused_pages import DIRECT, ROW, placed
+from hepgraph.io.rntuple.fused_pages import DIRECT, ROW, read_pages
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Access, Need, Partition
 from hepgraph.io.trees import handles
@@ -24,9 +24,9 @@ ELSEWHERE = {"Bit", "Index32"}  # bits are left to the slow code, and so are off
 
 @pytest.fixture
 def asked(answers, limit):
-    """What `_straight` answers, each time that it is asked, which is for any number of elements."""
+    """What `_read_fused` answers, each time that it is asked, which is for any number of elements."""
     limit(native_least=0)
-    yield answers(pages.PageReader, "_straight")
+    yield answers(pages.PageReader, "_read_fused")
     handles.clear()
 
 
@@ -52,7 +52,7 @@ def numbers(path, encoding, codec="none", checksums=True):
 @pytest.mark.parametrize("codec", NEEDS)
 @pytest.mark.parametrize("checksums", [True, False])
 @pytest.mark.parametrize("encoding", ["Bit", "UInt8", "Int16", "Real64", "SplitInt16", "SplitUInt32", "SplitReal64"])
-def test_numbers_go_straight(tmp_path, asked, encoding, codec, checksums):
+def test_numbers_are_read_in_one_call(tmp_path, asked, encoding, codec, checksums):
     path, values, _ = numbers(tmp_path / "n.root", encoding, codec, checksums)
     found = read(path, 3, 3600)
     assert found.values.tobytes() == values[3:3600].tobytes()
@@ -61,7 +61,7 @@ def test_numbers_go_straight(tmp_path, asked, encoding, codec, checksums):
 
 @pytest.mark.parametrize("encoding", ["Index32", "Index64", "SplitIndex32", "SplitIndex64"])
 @pytest.mark.parametrize("codec", NEEDS)
-def test_lists_go_straight(tmp_path, asked, encoding, codec):
+def test_lists_are_read_in_one_call(tmp_path, asked, encoding, codec):
     counts = np.arange(4000) // 100 % 4
     ends = np.cumsum(counts)
     flat = (np.arange(counts.sum()) // 100).astype("f4")
@@ -130,9 +130,9 @@ def test_pages_as_they_are_in_memory_are_read_into_their_place(tmp_path, asked, 
 
     def noted(rows, frame, tools):
         ways.append([at == DIRECT for at in rows[ROW.index("at") :: len(ROW)]])
-        return placed(rows, frame, tools)
+        return read_pages(rows, frame, tools)
 
-    monkeypatch.setattr(pages, "placed", noted)
+    monkeypatch.setattr(pages, "read_pages", noted)
     assert read(path, 3).values.tobytes() == values[3:].tobytes()
     assert ways == [[not checksums, False, True]]  # a part of a page with a checksum, a short one, and a whole one
     assert asked == [True]

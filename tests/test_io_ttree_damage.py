@@ -27,7 +27,7 @@ pytestmark = pytest.mark.fuzz
 
 
 @pytest.fixture(autouse=True)
-def _straight(limit):
+def _read_fused(limit):
     """Columns are placed by native code wherever they can be; what is damaged, by the code that says so."""
     limit(native_least=0)
 

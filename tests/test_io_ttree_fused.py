@@ -28,8 +28,8 @@ NEEDS = {"ZS": ["zstd"], "ZL": ["deflate"], "CS": ["deflate"], "L4": ["lz4", "xx
 
 @pytest.fixture
 def asked(answers):
-    """What `straight` answers, each time that it is asked."""
-    return answers(baskets.BasketColumn, "straight")
+    """What `read_fused` answers, each time that it is asked."""
+    return answers(baskets.BasketColumn, "read_fused")
 
 
 def numbers(stored, codec, cuts=(3, 7), n=12):
@@ -56,7 +56,7 @@ def missing(codec):
 
 @pytest.mark.parametrize("codec", NEEDS)
 @pytest.mark.parametrize("stored", ["?", "u1", ">i2", ">u4", ">f8"])
-def test_numbers_go_straight(asked, codec, stored):
+def test_numbers_are_read_in_one_call(asked, codec, stored):
     branch, content, values = numbers(stored, codec)
     with on_disk(content) as data:
         found = Reader(data, 2, 11).read(branch)
@@ -66,7 +66,7 @@ def test_numbers_go_straight(asked, codec, stored):
 
 @pytest.mark.parametrize("codec", NEEDS)
 @pytest.mark.parametrize("table", [True, False])
-def test_lists_go_straight_once_their_lengths_are_known(asked, codec, table):
+def test_lists_are_read_in_one_call_once_their_lengths_are_known(asked, codec, table):
     counter, branch, content, flat = lists([1, 0, 3, 2, 0, 4], codec, table)
     with on_disk(content) as data:
         reader = Reader(data, 0, 6)

@@ -100,7 +100,12 @@ class Late:
         self.flat = self.lists = None
         self.turns = Turns()
         source = origin.source
-        if limits().late and source.skips_masked and self._access.cache is None and any(map(self._savable, self._columns)):
+        if (
+            limits().late
+            and source.skips_masked
+            and self._access.cache is None
+            and any(map(self._savable, self._columns))
+        ):
             flat, lists = early_masks(origin, wants)
             self.flat = self._flat(flat) if flat else None
             self.lists = self._lists(lists) if lists else None

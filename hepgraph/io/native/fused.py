@@ -1,8 +1,8 @@
-"""Columns straight from a local file: what is native of it for baskets and pages alike.
+"""Fused reading of local files: the native functions that baskets and pages share.
 
-From the reading of a basket or a page to the placing of its numbers, Python calls a dozen native functions, and its
-lock is given back and taken again around each, so that threads wait for each other. `straight_baskets` and
-`straight_pages` do it without Python in between: one call for all baskets of a column, or all its pages.
+To read, decompress and copy a basket or a page, Python calls a dozen native functions, and releases and takes its lock
+around each, so that threads wait for each other. `fused_baskets` and `fused_pages` do it without Python in between: one
+call for all baskets of a column, or all its pages.
 Whatever is not as it should be, or not known here, is left to the code that is called otherwise: it defines what is
 read, and says what is wrong.
 
@@ -19,10 +19,10 @@ from hepgraph.io.native.loops import compiled
 from hepgraph.jit.translate import assembly
 
 
-def done(
+def call_rows(
     name: str, source: str, rows: Sequence[int], row: Sequence[str], frame: Mapping[str, int], tools: Tools
 ) -> int:
-    """The status of the function `one` of a source, called for each row; 0 if all went well.
+    """Calls the function `read_one` of a source for each row, up to the first that fails; its status, 0 if none does.
 
     `row` has the names of the numbers in a row. The frame has `file` and `packed`, and what the source reads of it.
     """
@@ -58,18 +58,18 @@ def block(frame, codec, start, small, out, large):
     return invoke("i32 i64 i64 i32 i32", frame.lz4, start + 8, out, small - 8, large) == large
 
 def blocks(frame, data, at, end, out, size):
-    done = 0
-    while done != size:
+    written = 0
+    while written != size:
         header, start = data + at, at + 9
         if start > end:
             return -1
         small = (header + 3).u16[0] + (header.u8[5] << 16)
         large = (header + 6).u16[0] + (header.u8[8] << 16)
-        if start + small > end or large == 0 or done + large > size:
+        if start + small > end or large == 0 or written + large > size:
             return -1
-        if not block(frame, header.u16[0], data + start, small, out + done, large):
+        if not block(frame, header.u16[0], data + start, small, out + written, large):
             return -1
-        at, done = start + small, done + large
+        at, written = start + small, written + large
     return at
 
 def read(frame, place, size, out):
@@ -84,7 +84,7 @@ def read(frame, place, size, out):
 _OVER = """
 def {name}(rows, count, frame):
     for i in range(0, count):
-        status = one(frame, rows + i * ROW)
+        status = read_one(frame, rows + i * ROW)
         if status:
             return status
     return 0

@@ -19,17 +19,17 @@ class Promise:
     """The bytes of something, which one range fetches for all that have a part of it."""
 
     def __init__(self) -> None:
-        self._told = threading.Event()
+        self._set = threading.Event()
         self._data: bytes | None = None
 
-    def keep(self, data: bytes | None) -> None:
-        """Says what came; None if nothing did."""
+    def fulfil(self, data: bytes | None) -> None:
+        """Sets the bytes; None if they did not come."""
         self._data = data
-        self._told.set()
+        self._set.set()
 
     def wait(self) -> bytes | None:
         """The promised data, after they came; None if they did not for a long time."""
-        self._told.wait(limits().shared_stay)
+        self._set.wait(limits().shared_stay)
         return self._data
 
 
@@ -44,18 +44,17 @@ class _Decoded:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-class Kept:
+class DecodedCache:
     """Decoded data, kept until all of it was asked for; at most so many bytes.
 
-    What goes where there are more is drawn by lot: ranges ask for columns in turn, so that what was not used for the
-    longest time would be what is wanted next. `decoded` counts how often something was decoded, `bytes` are those that
-    are kept.
+    Eviction is random: ranges ask for columns in turn, so that LRU would evict what is needed next. `decoded` counts
+    how often something was decoded, `bytes` are those that are kept.
     """
 
     def __init__(self, most: int) -> None:
         self.most, self.decoded = most, 0
         self._kept: dict[Hashable, _Decoded] = {}
-        self._lot = random.Random(0)
+        self._random = random.Random(0)
         self.bytes = 0
         self._lock = threading.Lock()
         self._process = os.getpid()
@@ -102,12 +101,12 @@ class Kept:
             self._stay()
             return made
 
-    def broken(self, key: Hashable, promise: Promise) -> None:
-        """Takes back a promise that is not kept."""
+    def cancel(self, key: Hashable, promise: Promise) -> None:
+        """Takes back a promise that was not fulfilled."""
         with self._lock:
             if key in self._kept and self._kept[key].promise is promise:
                 self._drop(key)
-        promise.keep(None)
+        promise.fulfil(None)
 
     def promised(self, key: Hashable) -> bytes | None:
         """The bytes of what has a key, when they came; None if nobody fetches them."""
@@ -163,12 +162,12 @@ class Kept:
             return
         keys = list(self._kept)
         while keys and self.bytes > most:
-            key = keys.pop(self._lot.randrange(len(keys)))
+            key = keys.pop(self._random.randrange(len(keys)))
             if key != used and self._kept[key].bytes:  # the last one used will be used again; others are being made
                 self._drop(key)
 
 
-shared = Kept(MOST_SHARED)
+shared = DecodedCache(MOST_SHARED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,22 +178,22 @@ class Share:
     most: int | None = None
 
     def get(self, key: Hashable, entries: tuple[int, int], decode: Callable[[], Any]) -> Any:
-        """As `Kept.get`."""
+        """As `DecodedCache.get`."""
         return shared.get((self.content, key), entries, decode, self.most)
 
     def promised(self, key: Hashable) -> bytes | None:
-        """As `Kept.promised`."""
+        """As `DecodedCache.promised`."""
         return shared.promised((self.content, key))
 
 
 class Promises:
-    """Promises of one range to fetch data for others; those not kept when this ends, even by an error, end."""
+    """Promises of one range to fetch data for others; what is not fulfilled at the end of the `with` is cancelled."""
 
     def __init__(self, share: Share | None) -> None:
         self._share = share
         self._made: dict[Hashable, Promise] = {}
 
-    def give(self, key: Hashable, entries: int) -> bool:
+    def claim(self, key: Hashable, entries: int) -> bool:
         """Whether this range is the one to fetch it: nobody has, or has promised to."""
         assert self._share is not None
         promise = shared.promise((self._share.content, key), entries)
@@ -202,9 +201,9 @@ class Promises:
             self._made[key] = promise
         return promise is not None
 
-    def keep(self, key: Hashable, data: memoryview) -> None:
-        """Says what came."""
-        self._made.pop(key).keep(bytes(data))
+    def fulfil(self, key: Hashable, data: memoryview) -> None:
+        """Sets the bytes."""
+        self._made.pop(key).fulfil(bytes(data))
 
     def __enter__(self) -> Promises:
         return self
@@ -212,4 +211,4 @@ class Promises:
     def __exit__(self, *error: object) -> None:
         for key, promise in self._made.items():
             assert self._share is not None
-            shared.broken((self._share.content, key), promise)
+            shared.cancel((self._share.content, key), promise)

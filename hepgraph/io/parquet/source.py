@@ -30,7 +30,7 @@ from hepgraph.io.access.remote import system_options
 from hepgraph.io.access.sparse import Fetched, SparseFile, fetched
 from hepgraph.io.agreement import agreed
 from hepgraph.io.forms import empty_data, fitted
-from hepgraph.io.native.shared import Kept
+from hepgraph.io.native.shared import DecodedCache
 from hepgraph.io.parquet.arrow import LeafReader
 from hepgraph.io.parquet.footer import Footer
 from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Predicate, Source
@@ -325,7 +325,7 @@ def _has_parent() -> bool:
 readers = _Readers()
 
 
-kept = Kept(MOST_KEPT)
+kept = DecodedCache(MOST_KEPT)
 
 
 # opening

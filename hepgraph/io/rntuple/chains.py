@@ -16,7 +16,7 @@ import numpy as np
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.rntuple.encodings import encoding_of
 from hepgraph.io.rntuple.pagelist import PageError
-from hepgraph.io.rntuple.pages import PagePart, PageReader, Passed, Physical
+from hepgraph.io.rntuple.pages import PagePart, PageReader, Physical, Selection
 from hepgraph.io.source import Data, Need
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -203,26 +203,28 @@ def read_chains(
     parts: Sequence[PagePart],
     chains: Mapping[str, tuple[Chain, Need]],
     naming: Naming,
-    passed: Mapping[str, Array] | None = None,
+    selected_before: Mapping[str, Array] | None = None,
     known: Sequence[tuple[Chain, Data]] = (),
 ) -> dict[str, Data]:
     """The data of some leaves in some ranges of entries; `naming` is around all that is done for one of them.
 
-    Of leaves in `passed`, values of pages are zeros if nobody looks at any of their entries: it tells how many of the
-    entries before each one anybody looks at. `known` are leaves that were read before, in the same ranges.
+    Of leaves in `selected_before`, values of pages without selected entries are zeros: it has the number of selected
+    entries before each one. `known` are leaves that were read before, in the same ranges.
 
     It goes level by level, so that a remote file is asked once for each level of all chains, and once in all for
     clusters that are needed whole.
     """
     chains = {name: (chain.needed(need), need) for name, (chain, need) in chains.items()}
-    passed = {} if passed is None else passed
-    _fetch_whole(reader, parts, chains, passed)
-    stages = _stages(reader, parts, chains, naming, passed, known)
+    selected_before = {} if selected_before is None else selected_before
+    _fetch_whole(reader, parts, chains, selected_before)
+    stages = _stages(reader, parts, chains, naming, selected_before, known)
     found = {}
     for name, (chain, need) in chains.items():
         with naming(name):
             stage = stages[_key(chain, len(chain.steps))]
-            found[name] = _leaf(reader, stage, chain.leaf, need, _passed(stage, chain.leaf, passed.get(name)))
+            found[name] = _leaf(
+                reader, stage, chain.leaf, need, _selection(stage, chain.leaf, selected_before.get(name))
+            )
     return found
 
 
@@ -238,14 +240,14 @@ def _fetch_whole(
     reader: PageReader,
     parts: Sequence[PagePart],
     chains: Mapping[str, tuple[Chain, Need]],
-    passed: Mapping[str, Array],
+    selected_before: Mapping[str, Array],
 ) -> None:
     """Has the reader of a remote file get all pages of the clusters that are needed whole."""
     whole = [part.cluster for part in parts if len(part) == part.total]
     if reader.bytes.together:
         every = [
             column for name, (chain, need) in chains.items()
-            for column in chain.columns(Need.COUNTS if name in passed else need)
+            for column in chain.columns(Need.COUNTS if name in selected_before else need)
         ]  # fmt: skip
         reader.prefetch([(column, [reader.all_of(column, cluster) for cluster in whole], None) for column in every])
 
@@ -255,7 +257,7 @@ def _stages(
     parts: Sequence[PagePart],
     chains: Mapping[str, tuple[Chain, Need]],
     naming: Naming,
-    passed: Mapping[str, Array],
+    selected_before: Mapping[str, Array],
     known: Sequence[tuple[Chain, Data]],
 ) -> dict[tuple[str, ...], DecodeStage]:
     """Where the chains stand after each of their steps, by the keys of the steps."""
@@ -264,12 +266,12 @@ def _stages(
     alike = _known_stages(reader, start, known)
     deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
     for depth in range(deepest + 1):
-        wanted: list[tuple[Physical, Sequence[PagePart], Passed | None]] = []
+        wanted: list[tuple[Physical, Sequence[PagePart], Selection | None]] = []
         for name, (chain, need) in chains.items():
             if depth <= len(chain.steps) and reader.bytes.together:
                 stage = stages[_key(chain, depth)]
                 if depth == len(chain.steps):
-                    some = _passed(stage, chain.leaf, passed.get(name))
+                    some = _selection(stage, chain.leaf, selected_before.get(name))
                     wanted += [(chain.leaf.column, stage.parts, some)] if need is Need.DATA else []
                 elif not isinstance(step := chain.steps[depth], Fixed):
                     wanted.append((step.column, stage.parts, None))
@@ -304,11 +306,11 @@ def _known_stages(
     return found
 
 
-def _passed(stage: DecodeStage, leaf: Numbers | Text, entries: Array | None) -> Passed | None:
-    """Which elements of a leaf anybody looks at, if that is known and the leaf does not tell lengths itself."""
-    if entries is None or (isinstance(leaf, Numbers) and leaf.lengths):
+def _selection(stage: DecodeStage, leaf: Numbers | Text, selected_before: Array | None) -> Selection | None:
+    """The selected elements of a leaf, if some are not, and the leaf does not hold lengths itself."""
+    if selected_before is None or (isinstance(leaf, Numbers) and leaf.lengths):
         return None
-    return Passed(entries, stage.stored)
+    return Selection(selected_before, stage.stored)
 
 
 def _key(chain: Chain, depth: int) -> tuple[str, ...]:
@@ -343,21 +345,21 @@ def _advance(reader: PageReader, stage: DecodeStage, step: Step) -> DecodeStage:
 
 
 def _leaf(
-    reader: PageReader, stage: DecodeStage, leaf: Numbers | Text, need: Need, passed: Passed | None = None
+    reader: PageReader, stage: DecodeStage, leaf: Numbers | Text, need: Need, selection: Selection | None = None
 ) -> Data:
     records = dict(stage.records)
     if need is Need.COUNTS:
         return Data(None, stage.offsets, None, stage.level_valid, records)
     if isinstance(leaf, Text):
         *level_valid, valid = stage.level_valid
-        letters = reader.elements(leaf.column, stage.parts, None, passed)
-        skipped = 0 if passed is None else passed.skipped
+        letters = reader.elements(leaf.column, stage.parts, None, selection)
+        skipped = 0 if selection is None else selection.skipped_bytes
         return Data(letters, stage.offsets, valid, tuple(level_valid), records, skipped=skipped)
     if leaf.lengths:
         values = np.diff(reader.offsets(leaf.column, stage.parts)[0]).astype(leaf.dtype)
     else:
-        values = reader.elements(leaf.column, stage.parts, leaf.dtype, passed)
-    skipped = 0 if passed is None else passed.skipped
+        values = reader.elements(leaf.column, stage.parts, leaf.dtype, selection)
+    skipped = 0 if selection is None else selection.skipped_bytes
     values = _spread(values, stage.present)
     return Data(values, stage.offsets, stage.present, stage.level_valid, records, skipped=skipped)
 

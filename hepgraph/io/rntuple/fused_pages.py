@@ -1,4 +1,4 @@
-"""Pages of a column in one native call: read from a local file, checked, decompressed, decoded, put in their place.
+"""Pages of a column in one native call: read from a local file, checked, decompressed, decoded, copied into place.
 
 What it does, and what it leaves to it, is defined by `pages`; see `native.fused`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from hepgraph.io.access.ranges import LOCAL_GAP
-from hepgraph.io.native.fused import done
+from hepgraph.io.native.fused import call_rows
 from hepgraph.io.native.libraries import Tools
 from hepgraph.io.rntuple.encodings import Encoding
 from hepgraph.io.rntuple.pagebytes import BATCH
@@ -19,43 +19,44 @@ from hepgraph.limits import limits
 NOWHERE = 1 << 62  # a place in a file that nothing follows
 DIRECT = -1  # where a page is that need not be in what was read
 
-# What is told of a page: the bytes to be read for it and for pages that follow, none if they were read before, and
-# where these are in the file; where it is in what was read, its bytes, whether a checksum follows them, and its bytes
-# decompressed; its elements, the first that is wanted, the number of those wanted, and that of others before them.
-# `at` is DIRECT for a page that is stored as its elements are in memory, and is read into their place: all of it, or,
-# where no checksum follows, what is wanted.
+# The numbers of a row, for one page: the bytes to be read for it and for pages that follow, none if they were read
+# before, and where these are in the file; where it is in what was read, its bytes, whether a checksum follows them, and
+# its bytes decompressed; its elements, the first that is wanted, the number of those wanted, and that of others before
+# them. `at` is DIRECT for a page that is stored as its elements are in memory, and is read into their place: all of it,
+# or, where no checksum follows, what is wanted.
 ROW = ("more", "place", "at", "bytes", "checked", "size", "elements", "first", "number", "before")
 
 
-class Rest(NamedTuple):
-    """Some pages of a cluster, of which elements `low` to `high` are wanted; the first of these goes to `at`."""
+class WantedPages(NamedTuple):
+    """Pages of a column in a cluster, by their `numbers`: elements `low` to `high` are wanted, the first at `at`."""
 
     cluster: int
+    representation: int
     encoding: Encoding
     pages: Pages
-    some: Sequence[int]
+    numbers: Sequence[int]
     low: int
     high: int
     at: int
 
-    def place(self, page: int) -> slice:
+    def target(self, page: int) -> slice:
         """Where the wanted elements of a page go."""
         start, stop = int(self.pages.starts[page]), int(self.pages.starts[page + 1])
         return slice(self.at + max(start, self.low) - self.low, self.at + min(stop, self.high) - self.low)
 
 
-def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
+def rows_of(wanted: Sequence[WantedPages], plain: bool) -> tuple[list[int], int, int]:
     """A row for each page of some parts of one encoding; the most that is read at once, and the longest page.
 
     It is `plain` if its elements are stored as they are wanted in memory.
     """
-    width = rests[0].encoding.dtype.itemsize
+    width = wanted[0].encoding.dtype.itemsize
     rows: list[int] = []
     run = most = longest = head = 0
     end, alone = NOWHERE, limits().page_alone
-    for rest in rests:
-        pages, low, high = rest.pages, rest.low, rest.high
-        for page in rest.some:
+    for each in wanted:
+        pages, low, high = each.pages, each.low, each.high
+        for page in each.numbers:
             start, stop, place = int(pages.starts[page]), int(pages.starts[page + 1]), int(pages.offsets[page])
             stored, checked = int(pages.sizes[page]), bool(pages.checked[page])
             first = max(low - start, 0)
@@ -71,23 +72,25 @@ def rows_of(rests: Sequence[Rest], plain: bool) -> tuple[list[int], int, int]:
             if at != DIRECT:
                 most, longest = max(most, after - run), max(longest, size)
             rows += more, place, at, stored, checked, size
-            rows += stop - start, first, number, rest.at + start + first - low
+            rows += stop - start, first, number, each.at + start + first - low
     return rows, most, longest
 
 
-def placed(rows: list[int], frame: dict[str, int], tools: Tools) -> bool:
-    """Places the wanted elements of some pages, each told of as in ROW; says whether they are all there.
+def read_pages(rows: list[int], frame: dict[str, int], tools: Tools) -> bool:
+    """Reads some pages, checks and decodes them, and copies what is wanted into place; a row of ROW for each.
+
+    Returns False where that cannot be done or fails.
 
     The frame has the number of the open file; where the most that is read at once and the longest page when
     decompressed can go to, and all elements in the end. `loop` puts numbers of `width` bytes in order, as `unsplit`
     does; it is 0 where they are stored as they are in memory. Where `add_up` is not 0, it adds up what that makes, for
-    which there is room in `steps`, and begins with `begin`; what decreases is not placed.
+    which there is room in `steps`, and begins with `begin`; ends that decrease are a failure.
     """
-    return done("straight_pages", _ONE, rows, ROW, frame, tools) == 0
+    return call_rows("read_pages", _READ_PAGE, rows, ROW, frame, tools) == 0
 
 
-# As `PageReader._pages` and `PageReader._decode`.
-_ONE = f"""
+# As `PageReader._pages` and `ordered`.
+_READ_PAGE = f"""
 def sound(frame, data, size, checksum):
     return invoke("i64 i64 i64", frame.xxh3, data, size) == checksum.i64[0]
 
@@ -107,7 +110,7 @@ def summed(frame, row, content):
         return 0
     return row.before == 0 or ends.i64[-1] <= ends.i64[0]
 
-def one(frame, row):
+def read_one(frame, row):
     if row.checked and not frame.xxh3:
         return -1
     stretch, begin, to = row.number * frame.width, row.first * frame.width, frame.out + row.before * frame.width

@@ -1,4 +1,4 @@
-"""The elements of RNTuple columns: pages read, checked, unpacked and decoded, straight into the final array.
+"""The elements of RNTuple columns: pages read, checked, unpacked and decoded into the final array.
 
 A *physical* column is a sequence of elements in each cluster: numbers, bits, or the ends of lists. It may be stored in
 several encodings (its *representations*), one in each cluster.
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import xxhash
@@ -22,7 +22,7 @@ from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import adder, address
 from hepgraph.io.native.shared import Promises, Share
 from hepgraph.io.rntuple.encodings import BYTE, Encoding
-from hepgraph.io.rntuple.fused_pages import Rest, placed, rows_of
+from hepgraph.io.rntuple.fused_pages import WantedPages, read_pages, rows_of
 from hepgraph.io.rntuple.pagebytes import BATCH, ordered, room, unpacked
 from hepgraph.io.rntuple.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.rntuple.unsplit import unsplitter
@@ -66,23 +66,23 @@ class PagePart:
 
 
 @dataclass(slots=True)
-class Passed:
-    """Which of the elements anybody looks at, page by page; `skipped` counts the bytes of the pages passed over.
+class Selection:
+    """The elements of the entries that an entry mask selects; `skipped_bytes` counts the bytes of pages without any.
 
-    `entries` tells how many of the entries before each one are looked at; `lists` lead from entries to elements.
+    `selected_before` has the number of selected entries before each one; `lists` lead from entries to elements.
     """
 
-    entries: Array
+    selected_before: Array
     lists: Sequence[Array] = ()
-    skipped: int = 0
+    skipped_bytes: int = 0
     _bounds: Array | None = None
 
     def skip(self, ranges: Sequence[Range]) -> None:
-        """Counts the bytes of pages that are passed over."""
-        self.skipped += sum([stop - start for start, stop in ranges])
+        """Counts the bytes of pages that are not read."""
+        self.skipped_bytes += sum([stop - start for start, stop in ranges])
 
     def any(self, first: int, last: int) -> bool:
-        """Whether anybody looks at any of the entries that the elements from `first` to `last` belong to."""
+        """Whether any of the entries that the elements from `first` to `last` belong to is selected."""
         if self.lists:
             if self._bounds is None:
                 self._bounds = self.lists[0]
@@ -90,7 +90,19 @@ class Passed:
                     self._bounds = offsets[self._bounds]
             first = int(np.searchsorted(self._bounds, first, side="right")) - 1
             last = int(np.searchsorted(self._bounds, last, side="left"))
-        return bool(self.entries[first] != self.entries[last])
+        return bool(self.selected_before[first] != self.selected_before[last])
+
+
+class Destination(NamedTuple):
+    """The array that the elements of a part are copied to; the first is the `at`-th of all that are wanted.
+
+    Ends of lists are counted from `begin`; the first `again` of them were read for the range before, too.
+    """
+
+    out: Array
+    at: int = 0
+    begin: int = 0
+    again: int = 0
 
 
 PageKey: TypeAlias = tuple[int, int, int]  # of a cluster, the index of a representation, and a page
@@ -110,8 +122,8 @@ class PageReader:
     fetched: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
 
-    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[PagePart], Passed | None]]) -> None:
-        """Reads the pages of several columns that anybody looks at in one go, if the file is remote.
+    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[PagePart], Selection | None]]) -> None:
+        """Reads the pages of several columns with selected elements in one go, if the file is remote.
 
         Those that another range reads for all of them are left out.
         """
@@ -120,18 +132,21 @@ class PageReader:
         ranges: set[Range] = set()
         promised: dict[PageKey, int] = {}
         with Promises(self.share) as promises:
-            for column, parts, passed in wanted:
+            for column, parts, selection in wanted:
                 at = 0
                 for part in parts:
                     stored = self._stored(column, part.cluster)
                     if stored is not None:
-                        index, pages, _ = stored
+                        index, pages, encoding = stored
                         low = part.first - self._missing(column, part)
                         high = low + len(part)
-                        for page in _looked_at(pages, _between(pages, low, high), low, high, passed, at):
+                        every = WantedPages(
+                            part.cluster, index, encoding, pages, _between(pages, low, high), low, high, 0
+                        )
+                        for page in _selected(every, at, selection):
                             place, key = _range(pages, page), (part.cluster, index, page)
-                            if self._is_shared(stored, page, low, high):
-                                if not promises.give(key, int(pages.starts[page + 1] - pages.starts[page])):
+                            if self._is_shared(every, page):
+                                if not promises.claim(key, int(pages.starts[page + 1] - pages.starts[page])):
                                     continue
                                 promised[key] = place[0]
                             ranges.add(place)
@@ -140,7 +155,7 @@ class PageReader:
             if missing:
                 self.fetched |= {start: data for (start, _), data in zip(missing, self._fetch(missing), strict=True)}
             for key, start in promised.items():
-                promises.keep(key, self.fetched[start])
+                promises.fulfil(key, self.fetched[start])
 
     def about(self, column: Physical, part: PagePart) -> list[Range]:
         """Where the elements of some entries would be if all entries of the cluster had equally many."""
@@ -161,23 +176,25 @@ class PageReader:
         column: Physical,
         parts: Sequence[PagePart],
         dtype: np.dtype[Any] | None = None,
-        passed: Passed | None = None,
+        selection: Selection | None = None,
     ) -> Array:
-        """The elements of some parts, one part after the other; zeros for those of pages that nobody looks at."""
+        """The elements of some parts, one part after the other; zeros for those of pages without selected ones."""
         dtype = column.dtype if dtype is None else dtype
         self._check(column, parts)
         out = shelf.take(sum(map(len, parts)), dtype)
-        at, rests = 0, []
+        at, others = 0, []
         for part in parts:
-            rest, _ = self._fill(column, part, out[at : at + len(part)], passed, at)
-            if rest is not None:
-                rests.append(rest._replace(at=rest.at + at))
+            to = Destination(out[at : at + len(part)], at)
+            wanted = self._wanted(column, part, to, selection)
+            if wanted is not None:
+                own, _, _ = self._read_shared(column, wanted, to)
+                others += [own._replace(at=own.at + at)] if own.numbers else []
             at += len(part)
-        if len({rest.encoding for rest in rests}) == 1 and not rests[0].encoding.delta:
-            self._place(column, rests, out)  # of all clusters at once
+        if len({each.encoding for each in others}) == 1 and not others[0].encoding.delta:
+            self._read_pages(column, others, out)  # of all clusters at once
         else:
-            for rest in rests:
-                self._place(column, [rest], out)
+            for each in others:
+                self._read_pages(column, [each], out)
         return out
 
     def offsets(self, column: Physical, parts: Sequence[PagePart]) -> tuple[Array, list[PagePart]]:
@@ -190,11 +207,11 @@ class PageReader:
             before, start, place = int(out[at - 1]), 0, out[at - 1 : at + len(part)]
             if part.first and len(part):  # the last end before them is where they start
                 more = PagePart(part.cluster, part.first - 1, part.last, part.total, part.before)
-                rising = self._filled(column, more, place, again=1)
+                rising = self._read_ends(column, more, Destination(place, again=1))
                 start = int(place[0])
                 place += before - start
             else:
-                rising = self._filled(column, part, place[1:], begin=before) and before <= place[1]
+                rising = self._read_ends(column, part, Destination(place[1:], begin=before)) and before <= place[1]
             if start < 0 or not (rising or (place[:-1] <= place[1:]).all()):
                 raise PageError(f"the ends of lists decrease in {self._name(column, part.cluster)}")
             final = len(part) > 0 and (part.final or part.last == part.total)
@@ -275,73 +292,71 @@ class PageReader:
                     f"{self._name(column, part.cluster)} has {there} elements, and its lists have {part.last} of them"
                 )
 
-    def _filled(self, column: Physical, part: PagePart, out: Array, begin: int = 0, again: int = 0) -> bool:
-        """Places the ends of lists in a part, counted from `begin`; says whether they are known never to decrease.
+    def _read_ends(self, column: Physical, part: PagePart, to: Destination) -> bool:
+        """Reads the ends of lists of a part; whether they are known never to decrease."""
+        wanted = self._wanted(column, part, to)
+        if wanted is None:
+            return False
+        others, shared, rising = self._read_shared(column, wanted, to)
+        if others.numbers:
+            rising = self._read_pages(column, [others], to.out, to.begin) and rising
+        seams = {edge for place in shared for edge in (place.start, place.stop)}
+        return rising and not wanted.at and all(to.out[at - 1] <= to.out[at] for at in seams if 0 < at < len(to.out))
 
-        The first ones, `again`, are those that the range before has too.
-        """
-        rest, seams = self._fill(column, part, out, None, 0, begin, again)
-        rising = rest is None or self._place(column, [rest], out, begin)
-        return rising and seams is not None and all(out[at - 1] <= out[at] for at in seams if 0 < at < len(out))
-
-    def _fill(
-        self,
-        column: Physical,
-        part: PagePart,
-        out: Array,
-        passed: Passed | None = None,
-        at: int = 0,
-        begin: int = 0,
-        again: int = 0,
-    ) -> tuple[Rest | None, set[int] | None]:
-        """Places those elements of a part that are on pages which other ranges have a part of, and tells of the rest.
-
-        They are counted from `begin`. Those of pages that are `passed` over are 0; `at` is the place of the first of
-        all that are wanted. With the rest come the places between that and what was placed, if this is known never to
-        decrease.
-        """
-        missing, absent = self._missing(column, part), 0
+    def _wanted(
+        self, column: Physical, part: PagePart, to: Destination, selection: Selection | None = None
+    ) -> WantedPages | None:
+        """The pages with selected elements of a part, None if there are none; fills in all that is on no page."""
+        missing = self._missing(column, part)
         low, high = part.first - missing, part.last - missing
-        if low < 0:
-            out[: min(-low, len(out))] = begin
-            at += min(-low, len(out))
-            absent, low = min(-low, len(out)), 0
-            out = out[absent:]
-        stored = self._stored(column, part.cluster)
+        unwritten = min(max(-low, 0), len(to.out))
+        to.out[:unwritten] = to.begin
+        stored, low = self._stored(column, part.cluster), max(low, 0)
         if stored is None or low >= high:
-            return None, None
+            return None
         index, pages, encoding = stored
-        if not np.can_cast(encoding.dtype, out.dtype):
-            raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {out.dtype} as elsewhere")
-        every = _between(pages, low, high)
-        some = _looked_at(pages, every, low, high, passed, at)
-        if passed is not None and len(some) < len(every):
-            out[...] = 0
-            passed.skip([_range(pages, page) for page in set(every).difference(some)])
-        rising, seams = True, set()
-        shared = [page for page in some if self._is_shared(stored, page, low, high, again)]
-        for page in shared:
-            start, stop = int(pages.starts[page]), int(pages.starts[page + 1])
-            first, last = max(low, start), min(high, stop)
-            assert self.share is not None
-            asked, work = last - max(first, low + again), partial(self._unpacked_page, column, part.cluster, page)
-            data = self.share.get((part.cluster, index, page), (asked, stop - start), work)
-            rising &= ordered(encoding, data, first - start, out[first - low : last - low], begin)
-            seams |= {absent + first - low, absent + last - low}
-        others = [page for page in some if page not in shared]
-        rest = Rest(part.cluster, encoding, pages, others, low, high, absent) if others else None
-        return rest, seams if rising and not absent else None
+        if not np.can_cast(encoding.dtype, to.out.dtype):
+            raise NotImplementedError(f"{self._name(column, part.cluster)}: not stored as {to.out.dtype} as elsewhere")
+        every = WantedPages(part.cluster, index, encoding, pages, _between(pages, low, high), low, high, unwritten)
+        numbers = _selected(every, to.at + unwritten, selection)
+        if selection is not None and len(numbers) < len(every.numbers):
+            to.out[unwritten:] = 0
+            selection.skip([_range(pages, page) for page in set(every.numbers).difference(numbers)])
+        return every._replace(numbers=numbers)
 
-    def _is_shared(self, stored: Stored, page: int, low: int, high: int, again: int = 0) -> bool:
-        """Whether a page is decoded for other ranges too: it has elements before `low` or from `high` on, and is large.
+    def _read_shared(
+        self, column: Physical, wanted: WantedPages, to: Destination
+    ) -> tuple[WantedPages, list[slice], bool]:
+        """Reads the pages that are shared with other ranges.
+
+        Gives the other pages, the places of those that were read, and whether each is known never to decrease.
+        """
+        shared = [page for page in wanted.numbers if self._is_shared(wanted, page, to.again)]
+        rising = [self._read_shared_page(column, wanted, page, to) for page in shared]
+        others = [page for page in wanted.numbers if page not in shared]
+        return wanted._replace(numbers=others), [wanted.target(page) for page in shared], all(rising)
+
+    def _read_shared_page(self, column: Physical, wanted: WantedPages, page: int, to: Destination) -> bool:
+        """Copies what is wanted of a page that is decompressed once for all ranges, as `ordered` does."""
+        assert self.share is not None
+        start, stop = int(wanted.pages.starts[page]), int(wanted.pages.starts[page + 1])
+        first, last = max(wanted.low, start), min(wanted.high, stop)
+        asked = last - max(first, wanted.low + to.again)
+        key = wanted.cluster, wanted.representation, page
+        decode = partial(self._unpacked_page, column, wanted.cluster, page)
+        data = self.share.get(key, (asked, stop - start), decode)
+        return ordered(wanted.encoding, data, first - start, to.out[wanted.target(page)], to.begin)
+
+    def _is_shared(self, wanted: WantedPages, page: int, again: int = 0) -> bool:
+        """Whether a page is decoded for other ranges too: it is large, and has elements that are not wanted here.
 
         One of which no more than the first elements, `again`, are wanted is left to the ranges before.
         """
-        _, pages, encoding = stored
-        start, stop = pages.starts[page], pages.starts[page + 1]
-        if self.share is None or (start >= low and stop <= high) or stop <= low + again:
+        start, stop = wanted.pages.starts[page], wanted.pages.starts[page + 1]
+        whole = start >= wanted.low and stop <= wanted.high
+        if self.share is None or whole or stop <= wanted.low + again:
             return False
-        return bool((stop - start) * encoding.bits >= 8 * limits().page_shared)
+        return bool((stop - start) * wanted.encoding.bits >= 8 * limits().page_shared)
 
     def _unpacked_page(self, column: Physical, cluster: int, page: int) -> Array:
         """The bytes of a page, decompressed, in memory of their own."""
@@ -350,9 +365,8 @@ class PageReader:
         _, pages, encoding = stored
         size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
         out = shelf.take(size, np.dtype(np.uint8))
-        if size >= limits().native_least and self._straight(
-            [Rest(cluster, BYTE, pages.bytes_of(page, size), [0], 0, size, 0)], out
-        ):
+        whole = WantedPages(cluster, stored[0], BYTE, pages.bytes_of(page, size), [0], 0, size, 0)
+        if size >= limits().native_least and self._read_fused([whole], out):
             return out
         start = int(pages.offsets[page])
         if self.bytes.together and self.share is not None and start not in self.fetched:
@@ -371,44 +385,47 @@ class PageReader:
         except (BlockError, PageError) as error:
             raise PageError(f"page {page} of {self._name(column, cluster)}: {error}") from None
 
-    def _place(self, column: Physical, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
-        """Places what is left of some parts, of one encoding; says whether it is known never to decrease."""
-        encoding = rests[0].encoding
-        if sum([rest.high - rest.low for rest in rests]) >= limits().native_least and self._straight(rests, out, begin):
+    def _read_pages(self, column: Physical, wanted: Sequence[WantedPages], out: Array, begin: int = 0) -> bool:
+        """Reads pages of one encoding, in one native call if possible; whether they are known never to decrease."""
+        encoding = wanted[0].encoding
+        if sum([each.high - each.low for each in wanted]) >= limits().native_least and self._read_fused(
+            wanted, out, begin
+        ):
             if encoding.delta or not begin:
                 return encoding.delta
-            for rest in rests:
-                out[rest.place(rest.some[0]).start : rest.place(rest.some[-1]).stop] += begin
+            for each in wanted:
+                out[each.target(each.numbers[0]).start : each.target(each.numbers[-1]).stop] += begin
             return False
-        for rest in rests:
-            self._place_slowly(column, rest, out, begin)
+        for each in wanted:
+            self._read_one_by_one(column, each, out, begin)
         return False
 
-    def _place_slowly(self, column: Physical, rest: Rest, out: Array, begin: int) -> None:
-        starts, encoding = rest.pages.starts, rest.encoding
-        for page, packed in self._pages(column, rest.cluster, rest.pages, rest.some):
-            place, size = out[rest.place(page)], encoding.bytes(int(starts[page + 1] - starts[page]))
+    def _read_one_by_one(self, column: Physical, wanted: WantedPages, out: Array, begin: int) -> None:
+        starts, encoding = wanted.pages.starts, wanted.encoding
+        for page, packed in self._pages(column, wanted.cluster, wanted.pages, wanted.numbers):
+            place, size = out[wanted.target(page)], encoding.bytes(int(starts[page + 1] - starts[page]))
             target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
-            with self._naming(column, rest.cluster, page):
+            with self._naming(column, wanted.cluster, page):
                 data = unpacked(packed, size, partial(room, target))
             if data is not target:
-                ordered(encoding, data, max(rest.low - int(starts[page]), 0), place, begin)
+                ordered(encoding, data, max(wanted.low - int(starts[page]), 0), place, begin)
             elif begin:
                 place += begin
 
-    def _straight(self, rests: Sequence[Rest], out: Array, begin: int = 0) -> bool:
-        """Places what is left of some parts in one native call, if that can be done; else says no, and anything may be.
+    def _read_fused(self, wanted: Sequence[WantedPages], out: Array, begin: int = 0) -> bool:
+        """Reads, decompresses and decodes pages of one encoding in one native call.
 
-        They are counted from `begin`, if they are ends of lists, which never decrease then.
+        Ends of lists are counted from `begin`, and never decrease then. Returns False where that cannot be done or
+        fails: `out` is undefined then.
         """
-        encoding = rests[0].encoding
+        encoding = wanted[0].encoding
         made = np.dtype(np.int64) if encoding.delta else encoding.dtype
         if self.bytes.file is None or made != out.dtype or encoding.real or encoding.bits == 1:
             return False
         if (mine := tools()) is None:
             return False
         width = encoding.dtype.itemsize
-        rows, most, longest = rows_of(rests, encoding.plain(out.dtype))
+        rows, most, longest = rows_of(wanted, encoding.plain(out.dtype))
         if max(most, longest) > limits().page_largest:
             return False
         packed, inside = scratch.place("packed", max(most, CHECKSUM)), scratch.place("unpacked", longest)
@@ -424,7 +441,7 @@ class PageReader:
             "add_up": address(adder(encoding.dtype)) if encoding.delta else 0,
             "begin": begin,
         }
-        return placed(rows, frame, mine)
+        return read_pages(rows, frame, mine)
 
     def _pages(
         self, column: Physical, cluster: int, pages: Pages, wanted: Sequence[int]
@@ -479,12 +496,12 @@ def _between(pages: Pages, low: int, high: int) -> range:
     return range(first, int(pages.starts.searchsorted(high)))
 
 
-def _looked_at(pages: Pages, some: Sequence[int], low: int, high: int, passed: Passed | None, at: int) -> Sequence[int]:
-    """Those of some pages that anybody looks at; element `low`, or 0, is at the place `at` of all that are wanted."""
-    if passed is None:
-        return some
-    shift = at - low
-    starts = pages.starts.tolist()
+def _selected(wanted: WantedPages, at: int, selection: Selection | None) -> Sequence[int]:
+    """Those of the wanted pages with selected elements; element `low`, or 0, is the `at`-th of all that are wanted."""
+    if selection is None:
+        return wanted.numbers
+    shift, starts = at - wanted.low, wanted.pages.starts.tolist()
     return [
-        page for page in some if passed.any(max(starts[page], low) + shift, min(starts[page + 1], high) + shift)
+        page for page in wanted.numbers
+        if selection.any(max(starts[page], wanted.low) + shift, min(starts[page + 1], wanted.high) + shift)
     ]  # fmt: skip

@@ -41,7 +41,7 @@ class RNTupleSource(UprootSource):
     skips_masked = authoritative_counts = True
 
     def may_skip(self, column: Column) -> bool:
-        """Pages of numbers are passed over, but for what may be the lengths of lists."""
+        """Pages of numbers are skipped, but for what may be the lengths of lists."""
         return not column.text and (bool(column.levels) or column.dtype.kind not in "iu")
 
     def read(self, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
@@ -67,9 +67,9 @@ class RNTupleSource(UprootSource):
             if reader.bytes.together:
                 reader.fetched |= self._begun(partition, columns, (uuid, layout.lists.checksums))
             chains = {} if self.plain else layout.chains(columns)
-            passed = {}
+            selected_before = {}
             if access.entry_mask is not None:
-                passed = dict.fromkeys(
+                selected_before = dict.fromkeys(
                     [name for name in chains if self.may_skip(self.columns[name])], summed(access.entry_mask)
                 )
             before = [
@@ -77,7 +77,7 @@ class RNTupleSource(UprootSource):
             ]
             parts = layout.parts(partition)
             found |= read_chains(
-                reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), passed, before
+                reader, parts, chains, lambda name: self._reading(partition, f"field {name!r}"), selected_before, before
             )
             for column, _ in columns:
                 if column.name not in found:

@@ -23,7 +23,7 @@ from hepgraph.io.native.codecs import blocks_of, unpacked
 from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import MANY, follows, slow_follows
 from hepgraph.io.native.shared import Share
-from hepgraph.io.ttree.fused_baskets import placed
+from hepgraph.io.ttree.fused_baskets import read_baskets
 from hepgraph.limits import limits
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -116,7 +116,10 @@ def key_of(data: memoryview, entries: int) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The content of a basket, decompressed: data up to a border, and the table behind them; the bytes of its key."""
+    """The content of a basket, decompressed: the data, then the table of offsets; `length` is that of its key.
+
+    `border` is where the data end: `fLast` of the TBasket, counted from behind the key.
+    """
 
     bytes: Array
     border: int
@@ -134,7 +137,7 @@ class Basket:
     `entry` is the number of its first entry; `first` to `last` are wanted, counted from there. `table` tells where each
     entry starts, counted from `shift` bytes before the content, but for its last number, which should be where the
     content ends; None if there is no table. The arrays may be overwritten when the next basket is made. A basket that
-    is `passed_over` was not read, and has no content.
+    is `skipped` was not read, and has no content.
     """
 
     entry: int
@@ -144,7 +147,7 @@ class Basket:
     shift: int
     first: int = 0
     last: int = 0
-    passed_over: bool = False
+    skipped: bool = False
 
     def starts(self) -> Array:
         """Where the wanted entries start in the content, and where the last one ends; raises BasketError."""
@@ -186,9 +189,9 @@ class BasketColumn:
     """The baskets of one branch that overlap a range of entries: together they hold `entries` entries.
 
     They are taken from those `fetched` before, by number, or read from `data`. `scratch` is used again for each basket.
-    `passed` tells how many of the wanted entries before each one anybody looks at, if not all; a basket in which nobody
-    looks at any is passed over, and `skipped` counts its bytes. Large baskets that the range has only a part of are
-    shared with other ranges if there is a `share`.
+    `selected_before` has the number of selected entries before each one of the range, where an entry mask selects some;
+    a basket without any is skipped, and `skipped_bytes` counts its bytes. Large baskets that the range has only a part
+    of are shared with other ranges if there is a `share`.
     """
 
     def __init__(
@@ -199,7 +202,7 @@ class BasketColumn:
         data: Bytes,
         scratch: Scratch,
         fetched: Mapping[int, memoryview] | None = None,
-        passed: Array | None = None,
+        selected_before: Array | None = None,
         share: Share | None = None,
     ) -> None:
         if baskets.edges[-1] < stop:
@@ -209,31 +212,31 @@ class BasketColumn:
         self.entries = baskets.edges[self.numbers.stop] - baskets.edges[self.numbers.start] if self.numbers else 0
         self.number = self.numbers.start  # the basket that is being read
         self._fetched = fetched
-        self._passed = passed
+        self._selected_before = selected_before
         self._share = share
         self._known: dict[int, Content] = {}  # of those that are shared
-        self.skipped = 0
+        self.skipped_bytes = 0
 
-    def over(self, number: int) -> bool:
-        """Whether a basket is passed over."""
-        if self._passed is None or number >= len(self.baskets.ranges):
+    def is_skipped(self, number: int) -> bool:
+        """Whether a basket is not read, as all its entries in the range are masked out."""
+        if self._selected_before is None or number >= len(self.baskets.ranges):
             return False
         first, last = (
             min(max(edge, self.start), self.stop) - self.start for edge in self.baskets.edges[number : number + 2]
         )
-        return bool(self._passed[first] == self._passed[last])
+        return bool(self._selected_before[first] == self._selected_before[last])
 
-    def promised(self, number: int) -> tuple[int, int]:
-        """The shared part of a basket in the file: its place there, by which it is known, and its entries."""
+    def share_key(self, number: int) -> tuple[int, int]:
+        """The key of a basket among shared data, which is its place in the file, and the number of its entries."""
         return self.baskets.ranges[number][0], self.baskets.edges[number + 1] - self.baskets.edges[number]
 
-    def all(self) -> None:
-        """Passes no basket over."""
-        if self._passed is not None:
-            self._passed, self._fetched, self.skipped = None, None, 0
+    def skip_none(self) -> None:
+        """Has all baskets read from here on."""
+        if self._selected_before is not None:
+            self._selected_before, self._fetched, self.skipped_bytes = None, None, 0
 
-    def most(self) -> int:
-        """The number of bytes of the content of all baskets; reads them all."""
+    def content_bytes(self) -> int:
+        """The bytes of data in all baskets, by their keys; reads and keeps them all."""
         if self._fetched is None:
             self._fetched = fetch(self._data, [(self.baskets, [n for n in self.numbers if not self.is_shared(n)])])[0]
         found = 0
@@ -252,17 +255,17 @@ class BasketColumn:
             found += border
         return found
 
-    def likely(self, size: int) -> bool:
-        """Whether baskets as long as these may hold so many bytes; they may even if not."""
+    def may_hold(self, size: int) -> bool:
+        """Whether baskets of these compressed sizes may hold so many bytes, so that allocating them is safe."""
         ranges = self.baskets.ranges[self.numbers.start : self.numbers.stop]
         stored = sum([stop - start for start, stop in ranges])
         return size <= LIKELY_RATIO * stored + LARGEST_BLOCK * len(self.numbers)
 
-    def straight(self, out: Array, stored: np.dtype[Any], many: int, offsets: Array | None = None) -> bool:
-        """Fills `out` with the numbers of all wanted entries in one native call, if that can be done; else says no.
+    def read_fused(self, out: Array, stored: np.dtype[Any], many: int, offsets: Array | None = None) -> bool:
+        """Reads, decompresses and copies the numbers of all wanted entries to `out` in one native call.
 
         An item is `many` numbers, `stored` so in the file. An entry is one item, or as many as its `offsets` say, which
-        must be what the baskets say. Where it says no, `out` holds anything.
+        must be what the baskets say. Returns False where that cannot be done or fails: `out` is undefined then.
         """
         numbers, width = self.numbers, stored.itemsize
         file = self._data.file if self._fetched is None else None
@@ -290,13 +293,13 @@ class BasketColumn:
                 "offsets": 0 if offsets is None else offsets.ctypes.data,
                 "out": out.ctypes.data,
             }
-            wanted = placed(rows, frame, mine)
+            wanted = read_baskets(rows, frame, mine)
         if wanted == 0:
-            self.skipped = skipped
+            self.skipped_bytes = skipped
         return wanted == 0
 
     def _rows(self, offsets: Array | None, items: int) -> tuple[list[int] | None, int, int]:
-        """The rows of baskets for `placed`, the bytes of the longest, and of those that are passed over.
+        """The rows of baskets for `read_baskets`, the bytes of the longest, and of those that are skipped.
 
         None if the offsets of the entries are not those of so many items.
         """
@@ -305,7 +308,7 @@ class BasketColumn:
         edges, ranges = self.baskets.edges, self.baskets.ranges
         for number in self.numbers:
             place, end = ranges[number]
-            if self._passed is not None and self.over(number):
+            if self._selected_before is not None and self.is_skipped(number):
                 skipped += end - place
                 continue
             before, after = edges[number], edges[number + 1]
@@ -333,9 +336,9 @@ class BasketColumn:
                 embedded = self._embedded()
                 _check_table(embedded.offsets, after - entry)
                 basket = Basket(entry, after - entry, embedded.content, embedded.offsets, 0)
-            elif self.over(number):
-                self.skipped += ranges[number][1] - ranges[number][0]
-                basket = Basket(entry, after - entry, NOWHERE, None, 0, passed_over=True)
+            elif self.is_skipped(number):
+                self.skipped_bytes += ranges[number][1] - ranges[number][0]
+                basket = Basket(entry, after - entry, NOWHERE, None, 0, skipped=True)
             else:
                 basket = _basket(self._content(number), entry, after - entry)
             basket.first = self.start - entry if entry < self.start else 0
@@ -376,25 +379,25 @@ class BasketColumn:
         entry, after = self.baskets.edges[number : number + 2]
         return (entry < self.start or after > self.stop) and stop - start >= limits().basket_shared
 
-    def place(self) -> str:
-        """The words for the basket that is being read, for messages."""
-        return place(self.baskets, self.number)
+    def label(self) -> str:
+        """The name in messages of the basket that is being read."""
+        return label(self.baskets, self.number)
 
     def _embedded(self) -> Embedded:
         return self.baskets.embedded[self.number - len(self.baskets.ranges)]
 
 
-def place(baskets: Baskets, number: int) -> str:
-    """The words for a basket in messages."""
+def label(baskets: Baskets, number: int) -> str:
+    """The name of a basket in messages."""
     where = f" at byte {baskets.ranges[number][0]}" if number < len(baskets.ranges) else " in the metadata"
     return f"basket {number}{where}"
 
 
-def _content(data: memoryview, entries: int, place: Callable[[int], Array]) -> Content:
+def _content(data: memoryview, entries: int, allocate: Callable[[int], Array]) -> Content:
     length, total, size, border = key_of(data, entries)
     if total - length == size:
         return Content(np.frombuffer(data, np.uint8, size, length), border, length)
-    return Content(unpacked(data[length:total], size, place), border, length)
+    return Content(unpacked(data[length:total], size, allocate), border, length)
 
 
 def _basket(content: Content, entry: int, entries: int) -> Basket:
@@ -428,7 +431,7 @@ def fetch(data: Bytes, wanted: Sequence[tuple[Baskets, Sequence[int]]]) -> list[
         pieces = data.fetch([wanted[which][0].ranges[number] for which, number in places])
     except ShortFile as error:
         which, number = places[error.index]
-        raise BasketError(f"{place(wanted[which][0], number)}: {error}") from error
+        raise BasketError(f"{label(wanted[which][0], number)}: {error}") from error
     for (which, number), piece in zip(places, pieces, strict=True):
         found[which][number] = piece
     return found

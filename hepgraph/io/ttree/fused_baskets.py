@@ -1,4 +1,4 @@
-"""All baskets of a column in one native call: read from a local file, decompressed, checked, put in their place.
+"""All baskets of a column in one native call: read from a local file, decompressed, checked, copied into place.
 
 What it does, and what it leaves to them, is defined by `baskets` and `leaves`; see `native.fused`.
 """
@@ -7,31 +7,31 @@ from __future__ import annotations
 
 from functools import cache
 
-from hepgraph.io.native.fused import done
+from hepgraph.io.native.fused import call_rows
 from hepgraph.io.native.libraries import Tools
 from hepgraph.io.native.loops import address, follower, loop
 
-# What is told of a basket: where it is in the file, and its bytes; its entries, and the first and the last that are
-# wanted; the number of this first entry among all that are wanted, and of its first item among theirs; its items. Where
-# it was decompressed before, the address of its content, the bytes of that, where the data end in it, and those of its
-# key; else zeros.
+# The numbers of a row, for one basket: where it is in the file, and its bytes; its entries, and the first and the last
+# that are wanted; the number of this first entry among all that are wanted, and of its first item among theirs; its
+# items. Where it was decompressed before (it is shared), the address of its content, the bytes of that, where the data
+# end in it (`fLast` less the key), and those of its key; else zeros.
 ROW = (
     "place", "bytes", "entries", "first", "last", "entry", "item", "items", "known", "known_size", "known_border",
     "known_length",
 )  # fmt: skip
 
 
-def placed(rows: list[int], frame: dict[str, int], tools: Tools) -> int:
-    """Places the numbers of some baskets, each told of as in ROW, one after the other.
+def read_baskets(rows: list[int], frame: dict[str, int], tools: Tools) -> int:
+    """Reads some baskets, decompresses and checks them, and copies their numbers into place; a row of ROW for each.
 
     The frame has the number of the open file; where the longest basket can be read to, what is decompressed can go to,
     with `room` bytes, and all items go in the end; the bytes of one number and of one item; and the offsets of all
     wanted entries, 0 where an entry is one item.
 
-    Gives 0 if all are there, n > 0 if room for n bytes is needed, and -1 if it cannot be done.
+    Returns 0 if all are there, n > 0 if room for n bytes is needed, and -1 if it cannot be done.
     """
     loops = _loops(frame["number"], frame["offsets"] != 0)
-    return done("straight_baskets", _ONE, rows, ROW, frame | loops, tools)
+    return call_rows("read_baskets", _READ_BASKET, rows, ROW, frame | loops, tools)
 
 
 @cache
@@ -49,9 +49,9 @@ def {name}(start, out, count):
 """
 
 # `key` is as `baskets.key_of`: it gives the length of a key that may be right, else a negative number. `fixed` and
-# `listed` are as `leaves.FixedLeaf`, and as `Basket.begins_as` and `Jagged._shared`: the byte at which the wanted items
-# begin, or -1.
-_ONE = """
+# `listed` are as `leaves.FixedLeaf`, and as `Basket.begins_as` and `Jagged._by_known_lists`: the byte at which the
+# wanted items begin, or -1.
+_READ_BASKET = """
 def key(data, size, entries):
     if size < 27:
         return -1
@@ -82,7 +82,7 @@ def listed(frame, row, content, size, border, length):
         return -1
     return begin
 
-def one(frame, row):
+def read_one(frame, row):
     content, size, border, length = row.known, row.known_size, row.known_border, row.known_length
     if content == 0:
         data = frame.packed

@@ -29,12 +29,12 @@ class Leaf(Protocol):
     def read(self, column: BasketColumn, values: bool, lists: ListLeaf | None = None) -> Data:
         """The wanted entries, without values where only offsets are wanted; raises BasketError.
 
-        `lists` are those of the branch that counts this one, if there is one. Of baskets that are passed over, values
+        `lists` are those of the branch that counts this one, if there is one. Values of skipped baskets
         are zeros.
         """
 
-    def skips(self, counted: bool) -> bool:
-        """Whether baskets may be passed over; `counted` if another branch tells the lengths of lists."""
+    def can_skip(self, counted: bool) -> bool:
+        """Whether baskets may be skipped; `counted` if another branch has the lengths of the lists."""
 
 
 class ListLeaf:
@@ -92,27 +92,27 @@ class FixedLeaf:
         entries = column.stop - column.start
         out = self._values(column, entries) if values else None
         levels = self.number.inner(entries)
-        return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped)
+        return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped_bytes)
 
     def _values(self, column: BasketColumn, entries: int) -> Array:
         many, width, stored = self.number.many, self.number.width, self.number.stored
         out, at = None, 0
-        if column.likely(entries * width):
+        if column.may_hold(entries * width):
             out = shelf.take(entries * many, self.number.native)
-            if column.straight(out, stored, many):
+            if column.read_fused(out, stored, many):
                 return out
         for basket in column:
-            if len(basket.content) != basket.entries * width and not basket.passed_over:
+            if len(basket.content) != basket.entries * width and not basket.skipped:
                 raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
             if out is None:
                 out = shelf.take(entries * many, self.number.native)
             after = at + (basket.last - basket.first) * many
             inside = basket.content[basket.first * width : basket.last * width].view(stored)
-            out[at:after] = 0 if basket.passed_over else inside
+            out[at:after] = 0 if basket.skipped else inside
             at = after
         return np.empty(0, self.number.native) if out is None else out
 
-    def skips(self, counted: bool) -> bool:
+    def can_skip(self, counted: bool) -> bool:
         return not self.counts  # lengths of lists are always read
 
 
@@ -126,15 +126,15 @@ class Jagged:
 
     def read(self, column: BasketColumn, values: bool, lists: ListLeaf | None = None) -> Data:
         if lists is not None and lists.offsets is not None and not self.header:
-            data = self._shared(column, values, lists, lists.offsets)
+            data = self._by_known_lists(column, values, lists, lists.offsets)
             if data is not None:
                 return data
-        column.all()
+        column.skip_none()
         many, width, native = self.number.many, self.number.width, self.number.native
         offsets = shelf.take(column.stop - column.start + 1, np.dtype(np.int64))
         offsets[0] = entry = items = 0
-        most = max(column.most() - self.header * column.entries, 0) // width
-        out = shelf.take(most * many if values else 0, native)
+        largest = max(column.content_bytes() - self.header * column.entries, 0) // width
+        out = shelf.take(largest * many if values else 0, native)
         for basket in column:
             starts = self._counted(basket, lists) if basket.table is None else basket.starts()
             wanted = self._in_items(starts)
@@ -147,23 +147,23 @@ class Jagged:
         levels = (offsets, *self.number.inner(items))
         return Data(trimmed(out, items * many) if values else None, levels, None, (None,) * len(levels))
 
-    def _shared(self, column: BasketColumn, values: bool, lists: ListLeaf, offsets: Array) -> Data | None:
+    def _by_known_lists(self, column: BasketColumn, values: bool, lists: ListLeaf, offsets: Array) -> Data | None:
         """The data if they fit the known lists; None if they do not."""
         many, width, native = self.number.many, self.number.width, self.number.native
         items = int(offsets[-1])
-        if not column.likely(items * width):
+        if not column.may_hold(items * width):
             return None
         levels = (offsets, *self.number.inner(items))
         out = shelf.take(items * many if values else 0, native)
-        if values and column.straight(out, self.number.stored, many, offsets):
-            return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped)
+        if values and column.read_fused(out, self.number.stored, many, offsets):
+            return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped_bytes)
         at = 0
         for basket in column:
             first = basket.entry + basket.first - column.start
             last = first + basket.last - basket.first
             size = int(offsets[last] - offsets[first]) * width
             begin: int | None
-            if basket.passed_over:
+            if basket.skipped:
                 after = at + size // self.number.stored.itemsize
                 out[at:after] = 0
                 at = after
@@ -181,9 +181,9 @@ class Jagged:
                 inside = basket.content[begin : begin + size].view(self.number.stored)
                 out[at : at + len(inside)] = inside
                 at += len(inside)
-        return Data(out if values else None, levels, None, (None,) * len(levels), skipped=column.skipped)
+        return Data(out if values else None, levels, None, (None,) * len(levels), skipped=column.skipped_bytes)
 
-    def skips(self, counted: bool) -> bool:
+    def can_skip(self, counted: bool) -> bool:
         return counted and not self.header
 
     def _in_items(self, starts: Array) -> Array:

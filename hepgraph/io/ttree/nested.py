@@ -30,7 +30,7 @@ class Nested:
 
     number: Number | None
 
-    def skips(self, counted: bool) -> bool:
+    def can_skip(self, counted: bool) -> bool:
         return False
 
     def read(self, column: BasketColumn, values: bool, lists: ListLeaf | None = None) -> Data:

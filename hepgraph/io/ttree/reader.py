@@ -32,7 +32,7 @@ class Reader:
         self, data: Bytes, start: int, stop: int, entry_mask: Array | None = None, share: Share | None = None
     ) -> None:
         self._data, self._start, self._stop, self._share = data, start, stop, share
-        self._passed = None if entry_mask is None else summed(entry_mask)
+        self._selected_before = None if entry_mask is None else summed(entry_mask)
         self._fetched: dict[int, dict[int, memoryview]] = {}  # by the identity of the baskets
         self._lists: dict[int, ListLeaf] = {}  # by the identity of the counter
         self._counts: dict[int, tuple[int, int, Array]] = {}
@@ -44,33 +44,33 @@ class Reader:
         with Promises(self._share) as promises:
             for branch in {id(branch.baskets): branch for branch in branches}.values():
                 column = self._column(branch)
-                numbers = [number for number in column.numbers if not column.over(number)]
+                numbers = [number for number in column.numbers if not column.is_skipped(number)]
                 shared = [number for number in numbers if column.is_shared(number)]
-                mine = [number for number in shared if promises.give(*column.promised(number))]
+                mine = [number for number in shared if promises.claim(*column.share_key(number))]
                 promised += [(len(wanted), number) for number in mine]
                 wanted.append(
                     (branch.baskets, [number for number in numbers if number not in shared or number in mine])
                 )
             parts = fetch(self._data, wanted)
             for which, number in promised:
-                promises.keep(wanted[which][0].ranges[number][0], parts[which][number])
+                promises.fulfil(wanted[which][0].ranges[number][0], parts[which][number])
         self._fetched = {id(each): part for (each, _), part in zip(wanted, parts, strict=True)}
 
-    def know(self, counter: Branch, offsets: Array) -> None:
-        """Tells the offsets of the lists that a branch counts, over the whole range, if they are not known yet."""
+    def set_offsets(self, counter: Branch, offsets: Array) -> None:
+        """Sets the offsets of the lists that a branch counts, over the whole range, if they are not known yet."""
         self._counts.setdefault(id(counter), (self._start, self._stop, offsets))
 
     def read(self, branch: Branch, values: bool = True) -> Data:
         """The data of a branch, without values where only the lengths of lists are wanted.
 
         Branches with the same counter get the same array of offsets where they agree; it is made of the counter if that
-        was read before, or if baskets are passed over.
+        was read before, or if baskets are skipped.
         """
         column = self._column(branch)
         try:
             return self._data_of(branch, column, values)
         except (BlockError, BasketError, ShortFile) as error:
-            raise BasketError(f"{column.place()}: {error}") from error
+            raise BasketError(f"{column.label()}: {error}") from error
 
     def _data_of(self, branch: Branch, column: BasketColumn, values: bool) -> Data:
         if branch.counter is None:
@@ -80,20 +80,20 @@ class Reader:
                 self._counts[id(branch)] = self._start, self._stop, sums
                 return replace(data, sums=sums)
             return data
-        lists = self._shared(branch.counter, column)
+        lists = self._lists_of(branch.counter, column)
         data = branch.leaf.read(column, values, lists)
         if lists.offsets is None:
             lists.offsets = data.offsets[0]
         return data
 
-    def _shared(self, counter: Branch, column: BasketColumn) -> ListLeaf:
+    def _lists_of(self, counter: Branch, column: BasketColumn) -> ListLeaf:
         lists = self._lists.get(id(counter))
         if lists is None:
             lists = self._lists[id(counter)] = ListLeaf(lambda start, stop: self._counted(counter, column, start, stop))
             start, stop, offsets = self._counts.get(id(counter), (0, 0, None))
             if (start, stop) == (self._start, self._stop):
                 lists.offsets = offsets
-        if lists.offsets is None and any(map(column.over, column.numbers)):
+        if lists.offsets is None and any(map(column.is_skipped, column.numbers)):
             offsets = self._counted(counter, column, self._start, self._stop)
             lists.offsets = None if (offsets[1:] < offsets[:-1]).any() else offsets
         return lists
@@ -110,10 +110,11 @@ class Reader:
             offsets = summed(values)
             self._counts[id(counter)] = first, last, offsets
         found = offsets[start - first : stop - first + 1]
-        begun: Array = found - found[0]
-        return begun
+        return found - found[0]  # type: ignore[no-any-return]
 
     def _column(self, branch: Branch) -> BasketColumn:
         fetched = self._fetched.get(id(branch.baskets))
-        passed = self._passed if branch.leaf.skips(branch.counter is not None) else None
-        return BasketColumn(branch.baskets, self._start, self._stop, self._data, scratch, fetched, passed, self._share)
+        selected_before = self._selected_before if branch.leaf.can_skip(branch.counter is not None) else None
+        return BasketColumn(
+            branch.baskets, self._start, self._stop, self._data, scratch, fetched, selected_before, self._share
+        )

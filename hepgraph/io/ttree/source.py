@@ -35,7 +35,7 @@ class RootSource(UprootSource):
     skips_masked = authoritative_counts = True
 
     def may_skip(self, column: Column) -> bool:
-        """Baskets of lists are passed over where a branch tells their lengths, which itself is always read."""
+        """Baskets of lists are skipped where a branch tells their lengths, which itself is always read."""
         if any(level.size is None for level in column.levels):
             return column.counts is not None
         return bool(column.levels) or column.dtype.kind not in "iu"
@@ -73,7 +73,7 @@ class RootSource(UprootSource):
                     reader.fetch(branches.values())
             for name, branch in branches.items():
                 if branch.counter is not None and (offsets := self._offsets(name, access.already_read)) is not None:
-                    reader.know(branch.counter, offsets)
+                    reader.set_offsets(branch.counter, offsets)
             found = self._baskets(reader, partition, branches, wanted)
         if others := [name for name in wanted if name not in branches]:
             with borrow() as opened:
