@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import hepgraph as hg
 from hepgraph.errors import IncompleteWarning, KilledError
 from hepgraph.executors.dask_reduce import Fold, WorkerPatience
-from hepgraph.executors.dask_sums import PlaceSum, merge
+from hepgraph.executors.dask_sums import NodeSum, merge
 from hepgraph.executors.interface import Tree, Work
 
 distributed = pytest.importorskip("distributed")
@@ -179,7 +179,7 @@ class Deadly:
                 each.lost = True
             self.there.clear()
             future.status = "error"
-        future.made = PlaceSum(place.level, place.index, b"N.", rows, 1.0)  # pickled None
+        future.made = NodeSum(place.level, place.index, b"N.", rows, 1.0)  # pickled None
         return future
 
     def gather(self, futures):

@@ -20,7 +20,7 @@ from hepgraph.executors import Processes
 from hepgraph.executors.dask_sums import summed
 from hepgraph.executors.interface import Work
 from hepgraph.executors.processes import _Crew
-from hepgraph.executors.tree import Place, height_of
+from hepgraph.executors.tree import TreeNode, height_of
 from hepgraph.io.access.prefetch import ahead
 from hepgraph.runner.compute import passes
 from hepgraph.runner.options import Options
@@ -113,10 +113,10 @@ def test_a_batch_of_dask_fetches_its_next_range_while_it_works_on_one(server, ki
     run = Run(Options())
     with run.planned(made):
         work = pickle.loads(cloudpickle.dumps(run.work_on([0], run.tasks)))
-        assert work.coming is None
+        assert work.queue is None
         forget()
         gate = Gate(server, 1)
-        found = summed(work, Place(0, height_of(GROUPS), 0), 0, run.tasks)
+        found = summed(work, TreeNode(0, height_of(GROUPS), 0), 0, run.tasks)
     assert (gate.passed, gate.late) == (GROUPS, 0)
     assert len(gate.data) == len(set(gate.data)) == GROUPS
     ((value,),) = pickle.loads(found.body).nodes.values()
@@ -181,7 +181,7 @@ class Tasks(Work):
 @given(st.integers(1, 20))
 def test_a_batch_says_what_comes_next_before_each_range(count):
     work = Tasks(False)
-    found = summed(work, Place(0, height_of(count), 0), 0, range(count))
+    found = summed(work, TreeNode(0, height_of(count), 0), 0, range(count))
     assert pickle.loads(found.body) == sum(range(count))
     expected = []
     for task in range(count):
@@ -201,7 +201,7 @@ class Plain(Work):
 
 
 def test_work_that_cannot_fetch_ahead_is_not_asked_to():
-    assert pickle.loads(summed(Plain(), Place(0, 2, 0), 0, range(4)).body) == 6
+    assert pickle.loads(summed(Plain(), TreeNode(0, 2, 0), 0, range(4)).body) == 6
     assert sorted(Processes(1).run(Plain(), range(4))) == [(i, (i, None)) for i in range(4)]
 
 

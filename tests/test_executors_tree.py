@@ -11,14 +11,14 @@ from trees import letters, level_by_level, paired
 import hepgraph as hg
 from hepgraph.executors.interface import Part, Tree, Work
 from hepgraph.executors.serial import Serial
-from hepgraph.executors.tree import Merger, Place, height_of, width_of
+from hepgraph.executors.tree import Merger, TreeNode, height_of, width_of
 
 
 @st.composite
 def cuts(draw):
     """A number of ranges, and places that cover each of them once, in some order."""
     count = draw(st.integers(1, 70))
-    waiting, found = [Place(0, height_of(count), 0)], []
+    waiting, found = [TreeNode(0, height_of(count), 0)], []
     while waiting:
         place = waiting.pop()
         if place.level == 0 or draw(st.booleans()):
@@ -58,7 +58,7 @@ def test_none_leaves_the_rest_as_it_is(count, data):
 def test_places(count, level, step):
     level = min(level, height_of(count))
     assert width_of(count, level) == sum(1 for start in range(0, count, 1 << level))
-    last = Place(0, level, width_of(count, level) - 1)
+    last = TreeNode(0, level, width_of(count, level) - 1)
     assert last.span(count)[1] == count
     above = last.above(step)
     assert above.level % step == 0

@@ -20,7 +20,7 @@ from hepgraph.io.access.prefetch import LOCAL_GAP, MOST_TIMES, STRETCH, _Found, 
 from hepgraph.io.access.prefetch import found as found_there
 from hepgraph.io.source import Partition
 from hepgraph.runner.partial_sums import Task
-from hepgraph.runner.work import Coming
+from hepgraph.runner.work import PrefetchQueue
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system cannot be told")
 
@@ -274,8 +274,8 @@ def test_the_next_range_is_told_of_and_the_first_or_several_that_are_far():
         ("https://there/a.root", [[1, 2, 3], [4], [5], [], [], []]),
     ):
         tasks = [Task(0, leaf, True, Partition(path, "", leaf, leaf + 1)) for leaf in range(6)]
-        coming, hints = Coming(tasks), []
+        coming, hints = PrefetchQueue(tasks), []
         for each in tasks:
             hints.append([])
-            coming.begun(each, hints[-1].append)
+            coming.started(each, hints[-1].append)
         assert hints == [[tasks[i] for i in some] for some in expected]

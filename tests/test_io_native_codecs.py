@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgraph.io.native import codecs
-from hepgraph.io.native.codecs import BlockError, blocks_of, joined
+from hepgraph.io.native.codecs import BlockError, blocks_of, decompress_blocks
 
 
 @pytest.fixture(params=["imagecodecs", "cramjam"], scope="module", autouse=True)
@@ -30,7 +30,7 @@ def decompress(data, out):
     """Fills `out` with what the first blocks hold; gives the number of bytes that these take."""
     source, target = memoryview(data).cast("B"), np.frombuffer(out, np.uint8)
     blocks = blocks_of(source, len(target))
-    made = joined(source, blocks, len(target), lambda _: target)
+    made = decompress_blocks(source, blocks, len(target), lambda _: target)
     if made is not target:
         target[...] = made
     return blocks[-1][2] if blocks else 0

@@ -14,7 +14,7 @@ from hepgraph import errors
 from hepgraph.io import trees
 from hepgraph.io.access.ranges import NOWHERE, ShortFile, opened
 from hepgraph.io.forms import from_counts
-from hepgraph.io.native.codecs import BlockError, unpacked
+from hepgraph.io.native.codecs import BlockError, decompress
 from hepgraph.io.native.shared import Share
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Data, Need, Partition
@@ -142,7 +142,7 @@ def test_damage_messages_of_tables_and_counts():
 def test_messages_of_blocks():
     def message(data, size):
         with pytest.raises(BlockError) as caught:
-            unpacked(memoryview(data), size, lambda size: np.empty(size, np.uint8))
+            decompress(memoryview(data), size, lambda size: np.empty(size, np.uint8))
         return str(caught.value)
 
     good = block("ZS", b"abc")

@@ -313,7 +313,7 @@ def test_results_may_be_joined_before_they_come(fileset):
             rng.shuffle(mine)
             for some in (mine[:3], mine[3:]):
                 value = functools.reduce(work.combine(tree), [value for _, value, _ in some])
-                run.take(value, [(task, rows) for task, _, rows in some])
+                run.merge(value, [(task, rows) for task, _, rows in some])
                 assert run.gathered[number].so_far(run.add(number)) is not None
         results = run.finish()
     assert [row.range for row in run.report.rows] == [row.range for row in plain_report.rows]

@@ -41,12 +41,12 @@ def range_of(start, stop):
 def test_pieces_wait_until_their_leaf_is_whole():
     gathered = Gathered.of([SumLeaf((range_of(0, 4),)), SumLeaf((range_of(4, 8),))])
     gathered.split(0, range_of(0, 4), (range_of(0, 2), range_of(2, 4)))
-    gathered.take(Sum.of(2, 1, "b"), paired)
-    gathered.take(Sum(2, pieces={0: {(2, 4): "y"}}), paired)
+    gathered.merge(Sum.of(2, 1, "b"), paired)
+    gathered.merge(Sum(2, pieces={0: {(2, 4): "y"}}), paired)
     gathered.done |= {(1, 4), (0, 2)}
     assert list(gathered.missing(0)) == [Task(0, 0, False, range_of(0, 2))]
     assert gathered.sum.in_order() == ["y", "b"]
-    gathered.take(Sum(2, pieces={0: {(0, 2): "x"}}), paired)
+    gathered.merge(Sum(2, pieces={0: {(0, 2): "x"}}), paired)
     assert gathered.sum.nodes == {TOP: "((xy)b)"}
     assert gathered.so_far(paired) == gathered.total(paired) == "((xy)b)"
 

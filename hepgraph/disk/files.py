@@ -96,7 +96,7 @@ def unsealed(magic: bytes, name: str, content: bytes) -> bytes | None:
     return data if content[:head] == b"".join(sealed(magic, name, data)[:2]) else None
 
 
-def made(folder: str | os.PathLike[str], mode: int = 0o700) -> None:
+def make_folder(folder: str | os.PathLike[str], mode: int = 0o700) -> None:
     """Makes a folder for those who may use the one it is for; what is missing above it is the user's alone."""
     if os.path.isdir(folder):
         return

@@ -20,9 +20,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from hepgraph.disk import files
-from hepgraph.disk.files import PART, made, opened, remove
+from hepgraph.disk.files import PART, make_folder, opened, remove
 from hepgraph.disk.mapped import content_of
-from hepgraph.disk.trust import check, private, say, say_unused, told, usable
+from hepgraph.disk.trust import check, private, reason, say, say_unused, usable
 from hepgraph.limits import limits
 
 PAUSE = 600.0  # seconds between two looks, by any process, at how much there is of the user's own files
@@ -66,7 +66,7 @@ class Folder:
         if self._own:
             say_unused(error, how)
         else:
-            say(f"The {self._what} {self.directory} {how}: {told(error)}.")
+            say(f"The {self._what} {self.directory} {how}: {reason(error)}.")
 
     def content(self, path: str) -> Any:
         """The bytes of a file, marked as used; None if it is not there."""
@@ -107,7 +107,7 @@ class Folder:
     def _make(self, folder: str) -> None:
         """Makes a folder for those who may use the directory."""
         for path in (self.directory, os.path.dirname(folder), folder):  # the first if somebody emptied the cache
-            made(path, self._mode)
+            make_folder(path, self._mode)
 
     def _room(self, size: int) -> bool:
         """Whether there is room for so many bytes, after what was not used for longest is deleted."""

@@ -65,7 +65,7 @@ def written(thing: Any, pickled: Callable[[Any], bytes] | None = None) -> tuple[
     Raises TypeError, with such a name, if there is no way to pickle them.
     """
     made = _Writer(pickled)
-    header = json.dumps(made.told(thing), separators=(",", ":")).encode()
+    header = json.dumps(made.encoded(thing), separators=(",", ":")).encode()
     begin = _HEAD.size + len(header)
     parts = [_HEAD.pack(_MAGIC, len(header)), header, bytes(-begin % _ALIGNED), *made.parts]
     return b"".join(parts), made.names
@@ -81,7 +81,7 @@ def read(data: bytes, unpickled: Callable[[bytes], Any] | None = None) -> Any:
         raise ValueError("it does not begin like a result")
     told = parsed(data[_HEAD.size : begin])
     try:
-        return _Reader(memoryview(data)[begin + -begin % _ALIGNED :], unpickled).made(told)
+        return _Reader(memoryview(data)[begin + -begin % _ALIGNED :], unpickled).decoded(told)
     except _DAMAGE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
@@ -96,7 +96,7 @@ class _Writer:
         self._seen: dict[int, int] = {}
         self._kept: list[Any] = []  # so that nothing else gets the identity of what was seen
 
-    def told(self, thing: Any) -> Any:
+    def encoded(self, thing: Any) -> Any:
         """A thing as JSON."""
         kind = type(thing)
         if kind in _SIMPLE:
@@ -106,16 +106,16 @@ class _Writer:
                 return [f"{kind.__name__} of numbers", self._array(numbers)]
             if all(type(each) in _SIMPLE and (type(each) is not int or abs(each) <= _LARGEST) for each in thing):
                 return [f"{kind.__name__} of", *thing]
-            return [kind.__name__, *map(self.told, thing)]
+            return [kind.__name__, *map(self.encoded, thing)]
         if kind is dict:
-            return ["dict", *(self.told(part) for pair in thing.items() for part in pair)]
+            return ["dict", *(self.encoded(part) for pair in thing.items() for part in pair)]
         if kind is np.ndarray or (isinstance(thing, np.generic) and kind.__module__ == "numpy"):
             return self._array(thing)
         if (names := _parts.get(kind)) is not None:
             if id(thing) in self._seen:
                 return ["same", self._seen[id(thing)]]
             self._kept.append(thing)
-            told = ["ours", _name(kind), *[self.told(getattr(thing, name)) for name in names]]
+            told = ["ours", _name(kind), *[self.encoded(getattr(thing, name)) for name in names]]
             self._seen[id(thing)] = len(self._seen)
             return told
         return self._rest(thing, kind)
@@ -127,13 +127,13 @@ class _Writer:
             case complex() if kind is complex:
                 return ["complex", thing.real, thing.imag]
             case set() | frozenset() if kind in (set, frozenset):
-                return [kind.__name__, *map(self.told, thing)]
+                return [kind.__name__, *map(self.encoded, thing)]
             case dict() if kind in _DICTS.values():
-                return [kind.__name__, *(self.told(part) for pair in thing.items() for part in pair)]
+                return [kind.__name__, *(self.encoded(part) for pair in thing.items() for part in pair)]
             case collections.defaultdict() if kind is collections.defaultdict:
                 factory = "" if thing.default_factory is None else getattr(thing.default_factory, "__name__", "?")
                 if not factory or _FACTORIES.get(factory) is thing.default_factory:
-                    return ["defaultdict", factory, *(self.told(part) for pair in thing.items() for part in pair)]
+                    return ["defaultdict", factory, *(self.encoded(part) for pair in thing.items() for part in pair)]
             case np.dtype() if _known(thing):
                 return ["dtype", _dtype_told(thing)]
             case ak.contents.Content():
@@ -154,7 +154,7 @@ class _Writer:
 
     def _array(self, thing: Any) -> Any:
         if thing.dtype.kind == "O":
-            return ["objects", list(thing.shape), [self.told(each) for each in thing.ravel().tolist()]]
+            return ["objects", list(thing.shape), [self.encoded(each) for each in thing.ravel().tolist()]]
         if not _known(thing.dtype):
             return self._by_pickle(thing, type(thing))
         tag = "array" if type(thing) is np.ndarray else "scalar"
@@ -174,9 +174,9 @@ class _Writer:
         storage = thing.storage_type.__name__
         if getattr(thing, "fills", ()) or storage not in _STORAGES or None in axes:
             return None
-        told = [[*axis, self.told(dict(of.__dict__))] for axis, of in zip(axes, thing.axes, strict=True) if axis]
+        told = [[*axis, self.encoded(dict(of.__dict__))] for axis, of in zip(axes, thing.axes, strict=True) if axis]
         bins = np.asarray(thing.view(flow=True)).tobytes("C")
-        return ["hist", name, storage, told, self.told(dict(thing.__dict__)), *self._buffer(bins)]
+        return ["hist", name, storage, told, self.encoded(dict(thing.__dict__)), *self._buffer(bins)]
 
     def _by_pickle(self, thing: Any, kind: type) -> Any:
         name = _name(kind)
@@ -193,7 +193,7 @@ class _Reader:
         self._buffers, self._unpickled = buffers, unpickled
         self._seen: list[Any] = []
 
-    def made(self, told: Any) -> Any:
+    def decoded(self, told: Any) -> Any:
         """The thing that some JSON stands for."""
         if not isinstance(told, list):
             return told
@@ -204,13 +204,13 @@ class _Reader:
             case "tuple of":
                 return tuple(parts)
             case "list of numbers":
-                return self.made(parts[0]).tolist()
+                return self.decoded(parts[0]).tolist()
             case "tuple of numbers":
-                return tuple(self.made(parts[0]).tolist())
+                return tuple(self.decoded(parts[0]).tolist())
             case "list":
-                return [self.made(part) if type(part) is list else part for part in parts]
+                return [self.decoded(part) if type(part) is list else part for part in parts]
             case "tuple":
-                return tuple([self.made(part) for part in parts])
+                return tuple([self.decoded(part) for part in parts])
             case "dict":
                 return self._mapping(parts)
             case "array" | "scalar":
@@ -230,7 +230,7 @@ class _Reader:
             case "bytes" | "bytearray":
                 return (bytes if tag == "bytes" else bytearray)(self._bytes(*parts))
             case "set" | "frozenset":
-                return (set if tag == "set" else frozenset)([self.made(part) for part in parts])
+                return (set if tag == "set" else frozenset)([self.decoded(part) for part in parts])
             case "OrderedDict" | "Counter":
                 return _DICTS[tag](self._mapping(parts))
             case "defaultdict":
@@ -242,9 +242,9 @@ class _Reader:
             case "layout":
                 return self._layout(*parts)
             case "ak.Array":
-                return ak.Array(self.made(parts[0]))
+                return ak.Array(self.decoded(parts[0]))
             case "ak.Record":
-                return ak.Array(self.made(parts[0]))[parts[1]]
+                return ak.Array(self.decoded(parts[0]))[parts[1]]
             case "hist":
                 return self._histogram(*parts)
             case "pickle":
@@ -254,7 +254,7 @@ class _Reader:
         raise ValueError(f"there is no {tag!r}")
 
     def _mapping(self, parts: list[Any]) -> dict[Any, Any]:
-        return {self.made(parts[i]): self.made(parts[i + 1]) for i in range(0, len(parts), 2)}
+        return {self.decoded(parts[i]): self.decoded(parts[i + 1]) for i in range(0, len(parts), 2)}
 
     def _bytes(self, at: int, size: int) -> memoryview:
         if not 0 <= at <= at + size <= len(self._buffers):
@@ -269,12 +269,12 @@ class _Reader:
     def _objects(self, shape: list[int], parts: list[Any]) -> Any:
         array = np.empty(len(parts), object)
         for i, part in enumerate(parts):
-            array[i] = self.made(part)
+            array[i] = self.decoded(part)
         return array.reshape(shape)
 
     def _ours(self, name: str, *parts: Any) -> Any:
         kind: Any = _ours[name]
-        names, values = _parts[kind] or (), [self.made(part) if type(part) is list else part for part in parts]
+        names, values = _parts[kind] or (), [self.decoded(part) if type(part) is list else part for part in parts]
         if issubclass(kind, tuple):
             thing = kind._make(values)
         else:
@@ -285,7 +285,7 @@ class _Reader:
         return thing
 
     def _layout(self, form: str, length: int, *buffers: Any) -> Any:
-        container = {buffers[i]: self.made(buffers[i + 1]) for i in range(0, len(buffers), 2)}
+        container = {buffers[i]: self.decoded(buffers[i + 1]) for i in range(0, len(buffers), 2)}
         made = ak.from_buffers(ak.forms.from_json(form), length, container, byteorder="<", highlevel=False)
         if wrong := ak.validity_error(made):
             raise ValueError(wrong)
@@ -297,11 +297,11 @@ class _Reader:
         kind: Any = _ours[name] if name in _ours else _histogram(name)
         if storage not in _STORAGES or not hasattr(kind, "storage_type"):
             raise ValueError(f"there is no {name} of {storage}")
-        made = kind(*(axis_of(told, self.made(its)) for *told, its in axes), storage=getattr(bh.storage, storage)())
+        made = kind(*(axis_of(told, self.decoded(its)) for *told, its in axes), storage=getattr(bh.storage, storage)())
         bins = np.asarray(made.view(flow=True))
         bins[...] = np.frombuffer(bytearray(self._bytes(at, size)), bins.dtype).reshape(bins.shape)
         made.__dict__.clear()
-        made.__dict__.update(self.made(own))
+        made.__dict__.update(self.decoded(own))
         return made
 
 

@@ -54,12 +54,12 @@ def usable(part: str = "", make: bool = False) -> Path | None:
 def say_unused(error: OSError, how: str = "is not used") -> None:
     """Warns that the folder where things are kept is not used, and says how to take another one."""
     say(
-        f"The cache {directory()} {how}: {told(error)}. HEPGRAPH_CACHE=FOLDER names another folder, and an "
+        f"The cache {directory()} {how}: {reason(error)}. HEPGRAPH_CACHE=FOLDER names another folder, and an "
         "empty one keeps nothing."
     )
 
 
-def told(error: OSError) -> str:
+def reason(error: OSError) -> str:
     """The reason of an error in a few words."""
     return str(error.strerror or error)
 

@@ -1,7 +1,7 @@
-"""How a sum over many ranges is made by a dask cluster: batches in a window, added up on the workers, place by place.
+"""How a sum over many ranges is made by a dask cluster: batches in a window, added up on the workers, node by node.
 
-A *place* of a tree stands above consecutive ranges (see `tree.py`). A task of dask works through all ranges of one
-place, seconds of work; as soon as the places below one of the next third level are done, a task that runs before all
+A *node* of a tree stands above consecutive ranges (see `tree.py`). A task of dask works through all ranges of one
+node, seconds of work; as soon as the nodes below one of the next third level are done, a task that runs before all
 others adds them up where they lie, and the sum comes to this process: what a lost worker can cost is small, and the
 scheduler never knows more than a window of tasks. Sums that are large, and smaller than what goes into them, stay on
 the workers and go further up. The batches, and who works on them, leave no trace in the result.
@@ -23,11 +23,11 @@ from typing import Any
 
 from hepgraph.errors import ExecutorError, KilledError, PlanGoneError, UnreachableError, many
 from hepgraph.executors.dask_plan import Plan
-from hepgraph.executors.dask_sums import PlaceSum, add_up, merge
+from hepgraph.executors.dask_sums import NodeSum, add_up, merge
 from hepgraph.executors.dask_workers import CHECK, SILENT, Workers
 from hepgraph.executors.interface import Part, Tree, Work
 from hepgraph.executors.processes import described
-from hepgraph.executors.tree import STEP, Place, height_of
+from hepgraph.executors.tree import STEP, TreeNode, height_of
 from hepgraph.limits import limits
 
 LOG = logging.getLogger("hepgraph")
@@ -51,9 +51,9 @@ class WorkerPatience:
 
 @dataclass
 class _Below:
-    """Sums that have come in below one place: (place, future), without a future where it has gone to this process."""
+    """Sums that have come in below one node: (node, future), without a future where it has gone to this process."""
 
-    parts: list[tuple[Place, Any]] = field(default_factory=list)
+    parts: list[tuple[TreeNode, Any]] = field(default_factory=list)
     ranges: int = 0
 
 
@@ -61,9 +61,9 @@ class _Below:
 class _Sent:
     """A task of dask that is under way: a batch, or a merge of `inputs`; `since` when it was sent."""
 
-    place: Place
+    node: TreeNode
     future: Any
-    inputs: list[tuple[Place, Any]]
+    inputs: list[tuple[TreeNode, Any]]
     since: float = field(default_factory=time.monotonic)
 
 
@@ -84,18 +84,18 @@ class Fold:
         self.at = (0, 0)  # the next range: (tree, range)
         self.total = self.left = sum(tree.count for tree in trees)
         self.delivered = 0
-        self.again: deque[Place] = deque()  # to be done anew
-        self.suspects: deque[Place] = deque()  # single ranges whose worker was lost: done last, one at a time
-        self.suspect: Place | None = None
-        self.tries: Counter[Place] = Counter()
+        self.again: deque[TreeNode] = deque()  # to be done anew
+        self.suspects: deque[TreeNode] = deque()  # single ranges whose worker was lost: done last, one at a time
+        self.suspect: TreeNode | None = None
+        self.tries: Counter[TreeNode] = Counter()
         self.under_way: dict[str, _Sent] = {}  # by key, the oldest first
         self.batches = self.sent = 0
-        self.below: dict[Place, _Below] = {}
+        self.below: dict[TreeNode, _Below] = {}
         self.done: queue.Queue[str] = queue.Queue()
         self.pace: dict[int, float] = {}  # seconds for one range of a tree
         self.large: set[int] = set()
         self.workers, self.silent = Workers(plan.client), frozenset[str]()
-        self.copied: set[Place] = set()  # batches that several workers have, as one of them fell silent
+        self.copied: set[TreeNode] = set()  # batches that several workers have, as one of them fell silent
         self.stale = False  # the scheduler may not know the plan any more
         self.looked, self.alone, self.said, self.called = 0.0, time.monotonic(), 0.0, 0.0
         self.had = False  # whether there ever was a worker
@@ -109,9 +109,9 @@ class Fold:
                 ready += self._settle(key)
             while ready:
                 here, ready = self._gathered(ready), []
-                for place, each in here:
-                    yield self._taken(place, each)
-                    ready += self._arrived(place, None)
+                for node, each in here:
+                    yield self._taken(node, each)
+                    ready += self._arrived(node, None)
 
     def end(self) -> None:
         """Gives up what is under way."""
@@ -124,17 +124,17 @@ class Fold:
 
     # what goes out
 
-    def _submit(self) -> list[tuple[Place, Any]]:
+    def _submit(self) -> list[tuple[TreeNode, Any]]:
         """Keeps the workers busy, with no more tasks than they need for that; gives sums that had better come here.
 
         When all else is done, suspects are tried, each alone: what ends a worker ends all that lies or waits there too.
         """
         window = max(8, 3 * self.workers.threads)
         while self.batches < window:
-            place = self.again.popleft() if self.again else self._next_place()
-            if place is None:
+            node = self.again.popleft() if self.again else self._next_node()
+            if node is None:
                 break
-            self._batch(place)
+            self._batch(node)
         if self.under_way or not self.suspects:
             return []
         there = [part for below in self.below.values() for part in self._emptied(below)]
@@ -143,7 +143,7 @@ class Fold:
             self._batch(self.suspect)
         return there
 
-    def _next_place(self) -> Place | None:
+    def _next_node(self) -> TreeNode | None:
         tree, start = self.at
         while tree < len(self.trees) and start >= self.trees[tree].count:
             tree, start = tree + 1, 0
@@ -153,11 +153,11 @@ class Fold:
         level = min(self._level(tree), height_of(count))
         if start:
             level = min(level, (start & -start).bit_length() - 1)
-        place = Place(tree, level, start >> level)
-        stop = place.span(count)[1]
+        node = TreeNode(tree, level, start >> level)
+        stop = node.span(count)[1]
         self.left -= stop - start
         self.at = (tree, stop)
-        return place
+        return node
 
     def _level(self, tree: int) -> int:
         """How high a batch may stand: seconds of work, while enough batches are left for everybody."""
@@ -169,36 +169,36 @@ class Fold:
         share = self.left / (3 * max(1, self.workers.threads))
         return min(HIGHEST, max(0, int(min(wanted, share)).bit_length() - 1))
 
-    def _batch(self, place: Place) -> None:
-        first, tasks = self._ranges(place)
+    def _batch(self, node: TreeNode) -> None:
+        first, tasks = self._ranges(node)
         self.batches += 1
-        self._send("ranges", add_up, (self.plan.name, place, first, tasks), place, [])
+        self._send("ranges", add_up, (self.plan.name, node, first, tasks), node, [])
 
-    def _ranges(self, place: Place) -> tuple[int, Sequence[Any]]:
-        """The number of the first range below a place, and all of them."""
-        tree = self.trees[place.tree]
-        start, stop = place.span(tree.count)
+    def _ranges(self, node: TreeNode) -> tuple[int, Sequence[Any]]:
+        """The number of the first range below a node, and all of them."""
+        tree = self.trees[node.tree]
+        start, stop = node.span(tree.count)
         return tree.first + start, self.tasks[tree.first + start : tree.first + stop]
 
-    def _merge(self, place: Place, parts: list[tuple[Place, Any]]) -> None:
+    def _merge(self, node: TreeNode, parts: list[tuple[TreeNode, Any]]) -> None:
         futures = [future for _, future in parts]
         if any(future.status != "finished" for future in futures):
             self._forget()
-            self._redo(place)
+            self._redo(node)
             return
-        self._send("merge", merge, (self.plan.name, place, self._size(place), futures), place, parts)
+        self._send("merge", merge, (self.plan.name, node, self._size(node), futures), node, parts)
 
     def _send(
-        self, what: str, function: Any, arguments: tuple[Any, ...], place: Place, inputs: list[tuple[Place, Any]]
+        self, what: str, function: Any, arguments: tuple[Any, ...], node: TreeNode, inputs: list[tuple[TreeNode, Any]]
     ) -> None:
         self.sent += 1
-        name = self.trees[place.tree].name
-        key = f"{name}-{what}-{self.plan.token}-{place.tree}-{place.level}-{place.index}-{self.sent}"
+        name = self.trees[node.tree].name
+        key = f"{name}-{what}-{self.plan.token}-{node.tree}-{node.level}-{node.index}-{self.sent}"
         options: dict[str, Any] = {"key": key, "priority": 10 if inputs else 0, "pure": False}
         if self.silent and self.workers.others:  # any worker may have it after those that answer
             options |= {"workers": self.workers.others, "allow_other_workers": True}
         future = self.client.submit(function, *arguments, **options)
-        self.under_way[key] = _Sent(place, future, inputs)
+        self.under_way[key] = _Sent(node, future, inputs)
         done = self.done
         future.add_done_callback(lambda future: done.put(future.key))
 
@@ -216,25 +216,25 @@ class Fold:
                 found.append(self.done.get_nowait())
         return [key for key in found if key in self.under_way]
 
-    def _settle(self, key: str) -> list[tuple[Place, Any]]:
+    def _settle(self, key: str) -> list[tuple[TreeNode, Any]]:
         """Takes note of what has finished; gives the sums that are to come to this process."""
         sent = self._dropped(key)
-        place, future, inputs = sent.place, sent.future, sent.inputs
-        if place in self.copied:
-            twins = [other for other, each in self.under_way.items() if each.place == place]
+        node, future, inputs = sent.node, sent.future, sent.inputs
+        if node in self.copied:
+            twins = [other for other, each in self.under_way.items() if each.node == node]
             if future.status != "finished" and twins:  # another worker has the same, and goes on
                 return []
-            self.copied.discard(place)
+            self.copied.discard(node)
             self.client.cancel([self._dropped(twin).future for twin in twins])
         match future.status:
             case "finished":
-                if self.suspect == place:
+                if self.suspect == node:
                     self.suspect = None
-                return self._risen(place, future) if inputs else self._arrived(place, future)
+                return self._risen(node, future) if inputs else self._arrived(node, future)
             case "error":
-                return self._failed(place, future, bool(inputs))
+                return self._failed(node, future, bool(inputs))
         self._forget()  # cancelled or lost: the scheduler was started anew, or somebody restarted its workers
-        self._redo(place)
+        self._redo(node)
         return []
 
     def _dropped(self, key: str) -> _Sent:
@@ -251,70 +251,72 @@ class Fold:
     def _lose(self, lost: Callable[[Any], bool]) -> None:
         """Has sums that lie on workers done again, those that are lost."""
         for above, below in list(self.below.items()):
-            gone = [place for place, future in below.parts if future is not None and lost(future)]
+            gone = [node for node, future in below.parts if future is not None and lost(future)]
             below.parts = [part for part in below.parts if part[0] not in gone]
-            for place in gone:
-                below.ranges -= self._size(place)
-                self._redo(place)
+            for node in gone:
+                below.ranges -= self._size(node)
+                self._redo(node)
             if not below.parts:
                 del self.below[above]
 
-    def _failed(self, place: Place, future: Any, inputs: bool) -> list[tuple[Place, Any]]:
+    def _failed(self, node: TreeNode, future: Any, inputs: bool) -> list[tuple[TreeNode, Any]]:
         """Tries anew what a lost worker was working on, in smaller pieces; raises what is the analysis's own fault."""
         from distributed import KilledWorker
 
         error = future.exception()
         if isinstance(error, PlanGoneError):
             self._forget()
-            self._redo(place)
+            self._redo(node)
             return []
         if not isinstance(error, KilledWorker):
             future.result()
-        self.tries[place] += 1
-        name = self.trees[place.tree].name
-        if inputs and self.tries[place] > 2:
+        self.tries[node] += 1
+        name = self.trees[node.tree].name
+        if inputs and self.tries[node] > 2:
             raise KilledError(
                 f"Adding up the results of {name} ended every dask worker that tried it; they may not fit into its "
                 f"memory ({error})."
             ) from error
         if inputs:
-            self._redo(place)
-        elif place.level > 0:
+            self._redo(node)
+        elif node.level > 0:
             LOG.warning("hepgraph: a batch of %s ended its workers; its ranges are tried in smaller batches", name)
-            self._redo(place, max(0, place.level - STEP))
-        elif place != self.suspect:
-            self.suspects.append(place)
+            self._redo(node, max(0, node.level - STEP))
+        elif node != self.suspect:
+            self.suspects.append(node)
         else:
             self.suspect = None
-            return [(place, self._lost(place, error))]
+            return [(node, self._lost(node, error))]
         return []
 
-    def _lost(self, place: Place, error: BaseException) -> PlaceSum:
+    def _lost(self, node: TreeNode, error: BaseException) -> NodeSum:
         """A placeholder for a range that ends its worker whenever it is tried; raises if there is none."""
-        number = self.trees[place.tree].first + place.index
+        number = self.trees[node.tree].first + node.index
         task = self.tasks[number]
         killed = KilledError(f"The range {described(task)} ended every dask worker that worked on it ({error}).")
         killed.__cause__ = error
         value, row = self.work.lost(task, killed)
-        return PlaceSum(0, place.index, pickle.dumps(value), [(number, row)], 0.0)
+        return NodeSum(0, node.index, pickle.dumps(value), [(number, row)], 0.0)
 
-    def _redo(self, place: Place, level: int | None = None) -> None:
-        """Has the ranges of a place done again, in places of no level above `level`."""
-        level = min(place.level, self._level(place.tree) if level is None else level)
-        start, stop = place.span(self.trees[place.tree].count)
-        self.again.extend(Place(place.tree, level, index) for index in range(start >> level, ((stop - 1) >> level) + 1))
-        if self.suspect == place:
+    def _redo(self, node: TreeNode, level: int | None = None) -> None:
+        """Has the ranges of a node done again, in nodes of no level above `level`."""
+        level = min(node.level, self._level(node.tree) if level is None else level)
+        start, stop = node.span(self.trees[node.tree].count)
+        self.again.extend(
+            TreeNode(node.tree, level, index) for index in range(start >> level, ((stop - 1) >> level) + 1)
+        )
+        if self.suspect == node:
             self.suspect = None
 
-    def _arrived(self, place: Place, future: Any) -> list[tuple[Place, Any]]:
+    def _arrived(self, node: TreeNode, future: Any) -> list[tuple[TreeNode, Any]]:
         """A sum lies on a worker, or has come here (without a future): adds it to its neighbours when all are there."""
-        count = self.trees[place.tree].count
-        if place.level >= height_of(count):
-            return [(place, future)] if future is not None else []
-        above = place.above()
+        count = self.trees[node.tree].count
+        if node.level >= height_of(count):
+            return [(node, future)] if future is not None else []
+        above = node.above()
         below = self.below.setdefault(above, _Below())
-        below.parts.append((place, future))
-        below.ranges += self._size(place)
+        below.parts.append((node, future))
+        below.ranges += self._size(node)
         if below.ranges < self._size(above):
             return []
         if any(each is None for _, each in below.parts):  # one has come here already: so do the others
@@ -330,40 +332,40 @@ class Fold:
         self._merge(above, parts)
         return []
 
-    def _emptied(self, below: _Below) -> list[tuple[Place, Any]]:
-        """The sums below one place that lie on workers; each arrives again when it has come here, or was redone."""
+    def _emptied(self, below: _Below) -> list[tuple[TreeNode, Any]]:
+        """The sums below one node that lie on workers; each arrives again when it has come here, or was redone."""
         there = [part for part in below.parts if part[1] is not None]
         below.parts = [part for part in below.parts if part[1] is None]
-        below.ranges -= sum(self._size(place) for place, _ in there)
+        below.ranges -= sum(self._size(node) for node, _ in there)
         return there
 
-    def _size(self, place: Place) -> int:
-        start, stop = place.span(self.trees[place.tree].count)
+    def _size(self, node: TreeNode) -> int:
+        start, stop = node.span(self.trees[node.tree].count)
         return stop - start
 
-    def _risen(self, place: Place, future: Any) -> list[tuple[Place, Any]]:
-        """All below a place has been added up: it comes here, or stays on the workers to go further up."""
-        top = place.level >= height_of(self.trees[place.tree].count)
-        return self._arrived(place, future) if place.tree in self.large and not top else [(place, future)]
+    def _risen(self, node: TreeNode, future: Any) -> list[tuple[TreeNode, Any]]:
+        """All below a node has been added up: it comes here, or stays on the workers to go further up."""
+        top = node.level >= height_of(self.trees[node.tree].count)
+        return self._arrived(node, future) if node.tree in self.large and not top else [(node, future)]
 
-    def _gathered(self, ready: list[tuple[Place, Any]]) -> list[tuple[Place, PlaceSum]]:
+    def _gathered(self, ready: list[tuple[TreeNode, Any]]) -> list[tuple[TreeNode, NodeSum]]:
         """The sums themselves; those that were lost on the way are made again."""
-        here = [(place, each) for place, each in ready if isinstance(each, PlaceSum)]
-        there = [(place, each) for place, each in ready if not isinstance(each, PlaceSum)]
+        here = [(node, each) for node, each in ready if isinstance(each, NodeSum)]
+        there = [(node, each) for node, each in ready if not isinstance(each, NodeSum)]
         try:
             sums = self._fetched([future for _, future in there])
         except Exception:  # one of them is to blame: which one shows when each is asked for
-            for place, future in there:
-                here += self._one(place, future)
+            for node, future in there:
+                here += self._one(node, future)
             return here
-        for place, future in there:
+        for node, future in there:
             if future.key in sums:
-                here.append((place, sums[future.key]))
+                here.append((node, sums[future.key]))
             else:
-                self._redo(place)
+                self._redo(node)
         return here
 
-    def _fetched(self, futures: Sequence[Any]) -> dict[str, PlaceSum]:
+    def _fetched(self, futures: Sequence[Any]) -> dict[str, NodeSum]:
         """The sums that futures hold, by key, without those that only silent workers have."""
         lost: set[str] = set()
         while True:
@@ -386,39 +388,39 @@ class Fold:
         where = self.client.who_has([future for future in futures if future.status == "finished"])
         return {key for key, workers in where.items() if workers and self.silent.issuperset(workers)}
 
-    def _one(self, place: Place, future: Any) -> list[tuple[Place, PlaceSum]]:
+    def _one(self, node: TreeNode, future: Any) -> list[tuple[TreeNode, NodeSum]]:
         from distributed import CancelledError, KilledWorker
 
         try:
             if found := list(self._fetched([future]).values()):
-                return [(place, found[0])]
+                return [(node, found[0])]
         except CancelledError:
             self.stale = True
         except (OSError, TimeoutError):
-            self.tries[place] += 1
-            if self.tries[place] > 2:
+            self.tries[node] += 1
+            if self.tries[node] > 2:
                 raise
         except KilledWorker as error:  # it was made, and died with its worker: of what was beside it, or of itself
-            self.tries[place] += 1
-            if self.tries[place] > 4 and place.level == 0:
-                return [(place, self._lost(place, error))]
-            if self.tries[place] > 2:
-                start, stop = place.span(self.trees[place.tree].count)
-                self.suspects.extend(Place(place.tree, 0, index) for index in range(start, stop))
+            self.tries[node] += 1
+            if self.tries[node] > 4 and node.level == 0:
+                return [(node, self._lost(node, error))]
+            if self.tries[node] > 2:
+                start, stop = node.span(self.trees[node.tree].count)
+                self.suspects.extend(TreeNode(node.tree, 0, index) for index in range(start, stop))
                 return []
-        self._redo(place)
+        self._redo(node)
         return []
 
-    def _taken(self, place: Place, each: PlaceSum) -> Part:
+    def _taken(self, node: TreeNode, each: NodeSum) -> Part:
         """A sum that has come here as a part of the result."""
         if each.seconds:
             pace = each.seconds / len(each.rows)
-            self.pace[place.tree] = (self.pace.pop(place.tree, pace) + pace) / 2  # moves it to the end
+            self.pace[node.tree] = (self.pace.pop(node.tree, pace) + pace) / 2  # moves it to the end
         if each.inputs and limits().sum_large < len(each.body) < 0.7 * each.inputs:
-            self.large.add(place.tree)
+            self.large.add(node.tree)
         self.delivered += len(each.rows)
         value = pickle.loads(each.body)
-        return Part(place.tree, place.level, place.index, value, each.rows, each.seconds)
+        return Part(node.tree, node.level, node.index, value, each.rows, each.seconds)
 
     # who is there
 
@@ -459,9 +461,9 @@ class Fold:
             self._relieve(self.silent - before)
         if self.workers.churning:
             for key, sent in list(self.under_way.items()):
-                if not sent.inputs and sent.place.level > self._level(sent.place.tree) + 1:
+                if not sent.inputs and sent.node.level > self._level(sent.node.tree) + 1:
                     self.client.cancel([self._dropped(key).future])
-                    self._redo(sent.place)
+                    self._redo(sent.node)
 
     def _relieve(self, fell: frozenset[str]) -> None:
         """Has others do what silent workers work on, too: the first result counts. What lies there is done again."""
@@ -474,17 +476,17 @@ class Fold:
         for key, sent in list(self.under_way.items()):
             if sent.inputs and (key in stuck or self._on_silent(future for _, future in sent.inputs)):
                 self._without(key)
-        safe = {sent.place for key, sent in self.under_way.items() if key not in stuck}
-        for place in {sent.place for sent in self.under_way.values() if not sent.inputs} - safe:
-            self.copied.add(place)
-            self._batch(place)
+        safe = {sent.node for key, sent in self.under_way.items() if key not in stuck}
+        for node in {sent.node for sent in self.under_way.values() if not sent.inputs} - safe:
+            self.copied.add(node)
+            self._batch(node)
         below = [future for each in self.below.values() for _, future in each.parts if future is not None]
         lost = self._on_silent(below)
         self._lose(lambda future: future.key in lost)
 
     def _say_silent(self, address: str, keys: set[str]) -> None:
         held = [sent for key, sent in self.under_way.items() if key in keys and not sent.inputs]
-        ranges = [described(task) for sent in held for task in self._ranges(sent.place)[1]]
+        ranges = [described(task) for sent in held for task in self._ranges(sent.node)[1]]
         named = f" ({', '.join(ranges[:3])}{', ...' * (len(ranges) > 3)})" if ranges else ""
         now = "others get them as well" if self.workers.others else "there is no other worker"
         has = f"{many(len(ranges), 'range')}{named}"
@@ -495,11 +497,11 @@ class Fold:
         sent = self._dropped(key)
         lost = self._on_silent(future for _, future in sent.inputs)
         self.client.cancel([sent.future])
-        for place, future in sent.inputs:
+        for node, future in sent.inputs:
             if future.key in lost:
-                self._redo(place)
+                self._redo(node)
             else:
-                self._arrived(place, future)
+                self._arrived(node, future)
 
     def _wait(self, now: float) -> None:
         """Says that there is no worker, calls for some, and loses patience."""

@@ -69,9 +69,9 @@ class Tree:
 
 @dataclass(slots=True)
 class Part:
-    """The result of the tasks below one place of a tree: their sum, and the number and the row of each.
+    """The result of the tasks below one node of a tree: their sum, and the number and the row of each.
 
-    A place is the `index`-th of its `level`; it stands above the tasks index * 2**level to (index + 1) * 2**level of
+    A node is the `index`-th of its `level`; it stands above the tasks index * 2**level to (index + 1) * 2**level of
     the tree. `seconds` is the time that it took.
     """
 
@@ -96,9 +96,9 @@ class Executor(ABC):
         """
 
     def fold(self, work: Work, tasks: Sequence[Any], trees: Sequence[Tree]) -> Iterator[Part]:
-        """Sums of the results, each of the tasks below one place of a tree, which together are all tasks once.
+        """Sums of the results, each of the tasks below one node of a tree, which together are all tasks once.
 
-        What follows from them does not depend on which places come: the shape of a tree is fixed by its count.
+        What follows from them does not depend on which nodes come: the shape of a tree is fixed by its count.
         """
         owner = [number for number, tree in enumerate(trees) for _ in range(tree.count)]
         for index, (value, row) in self.run(work, tasks):

@@ -1,7 +1,7 @@
 """The tree in which partial results add up: its shape depends on the number of ranges alone.
 
 Neighbours 2i and 2i + 1 of one level are added to i of the next; a last one without a neighbour goes up alone. So the
-ranges below one place are consecutive, and whoever adds them up, in whatever order they come, gets the same bits.
+ranges below one node are consecutive, and whoever adds them up, in whatever order they come, gets the same bits.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 Combine = Callable[[Any, Any], Any]
-TOP = (-1, 0)  # the place of the sum of all
+TOP = (-1, 0)  # the node of the sum of all
 STEP = 3  # levels that a merge spans: it adds up to 8 parts
 
 
@@ -20,7 +20,7 @@ def climb(
 ) -> None:
     """Takes a value into what waits in a tree over `count` ranges, and adds it up as far as it finds neighbours.
 
-    `waiting` holds sums by their place, (level, index); that of all comes to be at TOP.
+    `waiting` holds sums by their node, (level, index); that of all ends up at TOP.
 
     >>> waiting = {}
     >>> for leaf in (2, 1, 0):
@@ -54,7 +54,7 @@ class Merger:
     _waiting: dict[tuple[int, int], Any] = field(default_factory=dict)
 
     def add(self, index: int, value: Any, level: int = 0) -> None:
-        """Takes in the partial result of one range, or of all ranges below one place of a level above."""
+        """Takes in the partial result of one range, or of all ranges below one node of a level above."""
         climb(self._waiting, self.count, value, self._sum, level, index)
 
     def _sum(self, a: Any, b: Any) -> Any:
@@ -67,7 +67,7 @@ class Merger:
 
 
 def width_of(count: int, level: int) -> int:
-    """The number of places of a level."""
+    """The number of nodes of a level."""
     return max(1, -(-count >> level)) if level >= 0 else 1
 
 
@@ -77,8 +77,8 @@ def height_of(count: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
-    """One place of a tree."""
+class TreeNode:
+    """One node of a tree: the sum of the ranges below it."""
 
     tree: int
     level: int
@@ -89,14 +89,14 @@ class Place:
         return self.index << self.level, min(count, (self.index + 1) << self.level)
 
     @property
-    def halves(self) -> tuple[Place, Place]:
-        """The two places below."""
+    def halves(self) -> tuple[TreeNode, TreeNode]:
+        """The two nodes below."""
         return (
-            Place(self.tree, self.level - 1, 2 * self.index),
-            Place(self.tree, self.level - 1, 2 * self.index + 1),
+            TreeNode(self.tree, self.level - 1, 2 * self.index),
+            TreeNode(self.tree, self.level - 1, 2 * self.index + 1),
         )
 
-    def above(self, step: int = STEP) -> Place:
-        """The place in which a merge adds this one to its neighbours: on the next level that `step` divides."""
+    def above(self, step: int = STEP) -> TreeNode:
+        """The node in which a merge adds this one to its neighbours: on the next level that `step` divides."""
         level = (self.level // step + 1) * step
-        return Place(self.tree, level, self.index >> (level - self.level))
+        return TreeNode(self.tree, level, self.index >> (level - self.level))

@@ -45,7 +45,7 @@ class MappedSource(Source):
             return {column.name: empty_data(column, need) for column, need in columns}
         number = int(partition.path.removeprefix("<part ").removesuffix(">"))
         function, inputs = self._taken.value
-        array = made(function, inputs[number])
+        array = part_in_memory(function, inputs[number])
         expected = self.files[number].entries
         if len(array) != expected:
             raise DisagreementError(f"{partition.path} has {len(array)} entries, where {expected} were announced.")
@@ -80,7 +80,7 @@ def maker(source: Source) -> Any:
     return source._taken.value[0] if isinstance(source, MappedSource) else None
 
 
-def made(function: Callable[..., Any], inputs: tuple[Any, ...]) -> ak.Array:
+def part_in_memory(function: Callable[..., Any], inputs: tuple[Any, ...]) -> ak.Array:
     """One part, as an awkward array in memory."""
     array = function(*inputs)
     array = array if isinstance(array, ak.Array) else ak.Array(array)
@@ -102,9 +102,9 @@ def open_mapped(
         raise ValueError("there are no inputs: a dataset has at least one part")
     if lengths is not None and len(lengths) != len(inputs):
         raise ValueError(f"there are {len(inputs)} parts and {len(lengths)} lengths")
-    first = made(function, inputs[0]) if meta is None or lengths is None else None
+    first = part_in_memory(function, inputs[0]) if meta is None or lengths is None else None
     if lengths is None:
         assert first is not None
-        lengths = [len(first), *(len(made(function, each)) for each in inputs[1:])]
+        lengths = [len(first), *(len(part_in_memory(function, each)) for each in inputs[1:])]
     form = ak.to_layout(first if meta is None else meta).form
     return MappedSource(function, inputs, [int(n) for n in lengths], form, metadata)

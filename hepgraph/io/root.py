@@ -8,10 +8,10 @@ from typing import Any
 from hepgraph.io.access.files import Files, Options, edge, once, resolve
 from hepgraph.io.access.handles import Known, settings_of, stamp_of
 from hepgraph.io.agreement import agreed
-from hepgraph.io.cache.metadata import known
+from hepgraph.io.cache.metadata import cached
 from hepgraph.io.rntuple.source import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, File, Source
-from hepgraph.io.trees import borrowed, each, file_of, same_kind
+from hepgraph.io.trees import borrowed, file_of, in_parallel, same_kind
 from hepgraph.io.ttree.source import RootSource, tree_columns, tree_edges
 
 _seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local files that have not changed
@@ -36,7 +36,7 @@ def open_root(
         key, stamp = (path, name, settings_of(storage_options)), stamp_of(path)
         seen = _seen.of(key, stamp)
         if seen is None:
-            seen = known(lambda: looked(path, name), path, storage_options, "columns", name)
+            seen = cached(lambda: looked(path, name), path, storage_options, "columns", name)
             _seen.keep(key, stamp, seen)
         return seen
 
@@ -46,7 +46,7 @@ def open_root(
                 return True, *open_ntuple(opened, path, storage_options)
             return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
 
-    found = each(look, places)
+    found = in_parallel(look, places)
     once((file.path, file.tree) for _, _, file in found)
     same_kind([path for path, _ in places], [ntuple for ntuple, _, _ in found])
     columns, kept = agreed([(columns, file) for _, columns, file in found])

@@ -135,7 +135,7 @@ def _none(path: str) -> str:
     return f"There is no TTree and no RNTuple in {path}."
 
 
-def each(work: Callable[[T], Any], items: Sequence[T], most: int = 8) -> list[Any]:
+def in_parallel(work: Callable[[T], Any], items: Sequence[T], most: int = 8) -> list[Any]:
     """The results of some work on every item, in order; several at a time, as opening files is mostly waiting."""
     if len(items) < 2:
         return [work(item) for item in items]

@@ -25,7 +25,7 @@ from typing import Any
 
 from hepgraph.disk import plain
 from hepgraph.disk.files import opened, parsed, sealed, unsealed
-from hepgraph.disk.trust import Refused, check, told
+from hepgraph.disk.trust import Refused, check, reason
 from hepgraph.errors import CheckpointError
 from hepgraph.fingerprint import Fingerprint, fingerprint
 from hepgraph.graph.canonical import TOTAL
@@ -252,7 +252,7 @@ class Checkpoint:
             check(os.path.dirname(path))
             os.close(opened(path, own=True))
         except OSError as error:
-            return told(error)
+            return reason(error)
         return ""
 
     def _note(self, text: str) -> None:

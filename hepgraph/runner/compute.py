@@ -200,7 +200,7 @@ def persist(x: Lazy, **options: Any) -> Any:
     result = found[0] if run.options.report else found
     if not isinstance(result, ak.Array):
         raise LazyError("a reduction over the whole dataset is one number; use .compute()")
-    return run.given(from_awkward(result, npartitions=parts, metadata=x.metadata))
+    return run.with_report(from_awkward(result, npartitions=parts, metadata=x.metadata))
 
 
 def head(x: Lazy, n: int = 5, **options: Any) -> Any:
@@ -222,7 +222,7 @@ def head(x: Lazy, n: int = 5, **options: Any) -> Any:
         each = each.over((part,))
         ((found,),) = run.results([each])
         if len(found) >= n or part.stop == whole.stop:
-            return run.given(found[:n])
+            return run.with_report(found[:n])
         size *= 10
 
 

@@ -24,10 +24,10 @@ import numpy as np
 from hepgraph.datasets.events import from_source
 from hepgraph.datasets.schema import Schema
 from hepgraph.errors import UnsupportedError
-from hepgraph.executors.dask_sums import PlaceSum, merged_sum, summed
+from hepgraph.executors.dask_sums import NodeSum, merged_sum, summed
 from hepgraph.executors.interface import Tree, Work
 from hepgraph.executors.shipped import Shipped, packed
-from hepgraph.executors.tree import Place, height_of
+from hepgraph.executors.tree import TreeNode, height_of
 from hepgraph.graph.form import List, Record, Scalar
 from hepgraph.io.mapped import open_mapped
 from hepgraph.lazy.array import Lazy
@@ -58,7 +58,7 @@ class Collected(Work):
         found = self.run.stored(task)
         if found is None:
             found = self.work(task)
-            self.run.keep(task, *found)
+            self.run.store(task, *found)
         return found
 
     def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:
@@ -67,25 +67,25 @@ class Collected(Work):
     def ahead(self, task: Task) -> None:
         self.work.ahead(task)
 
-    def finish(self, sums: Sequence[PlaceSum]) -> Any:
+    def finish(self, sums: Sequence[NodeSum]) -> Any:
         """The result, from the sum of each tree."""
-        run = self.run.fresh()
+        run = self.run.unstarted_copy()
         for each in sums:
-            run.take(pickle.loads(each.body), [(self.tasks[i], rows) for i, rows in each.rows])
+            run.merge(pickle.loads(each.body), [(self.tasks[i], rows) for i, rows in each.rows])
         results = run.finish()
-        return run.given(finished(self.leaf, [results[number][i] for number, i in self.where]))
+        return run.with_report(finished(self.leaf, [results[number][i] for number, i in self.where]))
 
     def part(self, index: int) -> tuple[Any, Rows]:
         """The result of one range by itself, and its rows."""
         task = self.tasks[index]
         value, rows = self(task)
-        parts = value.in_order() or [self.run.nothing(task.number)]
+        parts = value.in_order() or [self.run.empty_partials(task.number)]
         (result,) = results_of(self.run.passes[task.number], reduce(self.run.add(task.number), parts))
         return result, rows
 
     def report(self, rows: Sequence[Rows]) -> Report:
         """The report of all ranges."""
-        run = self.run.fresh()
+        run = self.run.unstarted_copy()
         for task, made in zip(self.tasks, rows, strict=True):
             for row in made.rows:
                 run.report.add((task.number, task.leaf, row.start), row)
@@ -109,25 +109,25 @@ def _options(name: str, options: dict[str, Any]) -> Options:
 
 @dataclass(frozen=True)
 class Batch:
-    """The subject of one task of a graph: a place of a tree, and the ranges below it."""
+    """The subject of one task of a graph: a node of a tree, and the ranges below it."""
 
-    place: Place
+    node: TreeNode
     start: int = 0
     stop: int = 0
 
 
-def run_batch(plan: Shipped, batch: Batch) -> PlaceSum:
-    """A task: the ranges of one place."""
+def run_batch(plan: Shipped, batch: Batch) -> NodeSum:
+    """A task: the ranges of one node."""
     work = plan.work()
-    return summed(work, batch.place, batch.start, work.tasks[batch.start : batch.stop])
+    return summed(work, batch.node, batch.start, work.tasks[batch.start : batch.stop])
 
 
-def run_merge(plan: Shipped, batch: Batch, sums: Sequence[PlaceSum]) -> PlaceSum:
-    """A task: adds up what lies below one place."""
-    return merged_sum(plan.work(), batch.place, batch.stop - batch.start, sums)
+def run_merge(plan: Shipped, batch: Batch, sums: Sequence[NodeSum]) -> NodeSum:
+    """A task: adds up what lies below one node."""
+    return merged_sum(plan.work(), batch.node, batch.stop - batch.start, sums)
 
 
-def run_finish(plan: Shipped, sums: Sequence[PlaceSum]) -> Any:
+def run_finish(plan: Shipped, sums: Sequence[NodeSum]) -> Any:
     """A task: the result."""
     return plan.work().finish(sums)
 
@@ -162,24 +162,24 @@ def _graph(x: Any, options: Options) -> tuple[dict[Any, Any], str]:
     tops: list[str] = []
     for number, tree in enumerate(work.trees):
 
-        def batch(place: Place, tree: Tree = tree) -> Batch:
-            start, stop = place.span(tree.count)
-            return Batch(place, tree.first + start, tree.first + stop)
+        def batch(node: TreeNode, tree: Tree = tree) -> Batch:
+            start, stop = node.span(tree.count)
+            return Batch(node, tree.first + start, tree.first + stop)
 
         level = max(0, height_of(tree.count) - _BATCHES)
-        places = [Place(number, level, index) for index in range(-(-tree.count >> level))]
+        nodes = [TreeNode(number, level, index) for index in range(-(-tree.count >> level))]
         names = {}
-        for place in places:
-            names[place] = f"{tree.name}-ranges-{token}-{number}-{place.level}-{place.index}"
-            graph[names[place]] = (run_batch, held, batch(place))
+        for node in nodes:
+            names[node] = f"{tree.name}-ranges-{token}-{number}-{node.level}-{node.index}"
+            graph[names[node]] = (run_batch, held, batch(node))
         while len(names) > 1:
-            above: dict[Place, list[str]] = {}
-            for place, name in names.items():
-                above.setdefault(place.above(), []).append(name)
+            above: dict[TreeNode, list[str]] = {}
+            for node, name in names.items():
+                above.setdefault(node.above(), []).append(name)
             names = {}
-            for place, below in above.items():
-                names[place] = f"{tree.name}-merge-{token}-{number}-{place.level}-{place.index}"
-                graph[names[place]] = (run_merge, held, batch(place), below)
+            for node, below in above.items():
+                names[node] = f"{tree.name}-merge-{token}-{number}-{node.level}-{node.index}"
+                graph[names[node]] = (run_merge, held, batch(node), below)
         tops += names.values()
     result = f"hepgraph-result-{token}"
     graph[result] = (run_finish, held, tops)

@@ -13,7 +13,7 @@ from hepgraph.io.access.files import Options, once, split_tree
 from hepgraph.io.agreement import agreed
 from hepgraph.io.formats import column_of, file_of, rebuilt_source, scaled
 from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
-from hepgraph.runner.retry import Policy, said
+from hepgraph.runner.retry import Policy, one_line
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ def opened(dataset: Dataset, tree: str | None, step_size: int | str | None, opti
             if not (policy.skips and _may_skip(error)) and policy.tries(error) == 1:
                 raise
     places = [(paths, own or tree) for paths, own in places_of(dataset, options, policy)]
-    from hepgraph.io.trees import each  # uproot is imported when files are opened
+    from hepgraph.io.trees import in_parallel  # uproot is imported when files are opened
 
-    found = each(lambda place: look(place, options, policy), places)
-    return joined(dataset.name, found, step_size, dataset.metadata, options)
+    found = in_parallel(lambda place: look(place, options, policy), places)
+    return joined_source(dataset.name, found, step_size, dataset.metadata, options)
 
 
 def places_of(dataset: Dataset, options: Options, policy: Policy) -> list[Place]:
@@ -108,7 +108,7 @@ def places_of(dataset: Dataset, options: Options, policy: Policy) -> list[Place]
     return found
 
 
-def joined(
+def joined_source(
     name: str, found: Sequence[Found], step_size: int | str | None, metadata: Mapping[str, Any], options: Options
 ) -> Source:
     """One source of files that were looked at one by one. Raises DisagreementError if they are of several kinds."""
@@ -141,7 +141,7 @@ def joined(
 
 def _absent(one: Found, before: int) -> Absent:
     assert one.error is not None
-    return Absent(one.place[0][0], one.place[1] or "", before, said(one.error), one.tries)
+    return Absent(one.place[0][0], one.place[1] or "", before, one_line(one.error), one.tries)
 
 
 def _known(dataset: Dataset, step_size: int | str | None, options: Options) -> Source:

@@ -61,11 +61,11 @@ class Sum:
         return self
 
     def put(self, value: Any, combine: Combine, level: int, index: int) -> None:
-        """Takes in what belongs at one place, and adds up as far as there are neighbours."""
+        """Puts a value at a node of the tree, and adds it up as far as there are neighbours."""
         climb(self.nodes, self.count, value, combine, level, index)
 
-    def settle(self, leaf: int, span: tuple[int, int], combine: Combine) -> None:
-        """Adds the pieces of a leaf up if they are all of it."""
+    def merge_pieces(self, leaf: int, span: tuple[int, int], combine: Combine) -> None:
+        """Merges the pieces of a leaf into one value once they cover it."""
         pieces = sorted(self.pieces.get(leaf, {}).items())
         at = span[0]
         for (start, stop), _ in pieces:
@@ -80,7 +80,7 @@ class Sum:
             self.put(inner.nodes[TOP], combine, 0, leaf)
 
     def in_order(self) -> list[Any]:
-        """All that is in it, in the order of the data."""
+        """The partial sums in it, in the order of the data."""
         found = [((max(index, 0) << max(level, 0), 0), value) for (level, index), value in self.nodes.items()]
         found += [((leaf, start), v) for leaf, pieces in self.pieces.items() for (start, _), v in pieces.items()]
         return [value for _, value in sorted(found, key=lambda pair: pair[0])]
@@ -115,12 +115,12 @@ class Gathered:
         """Nothing yet of these leaves."""
         return cls(leaves, Sum(len(leaves)))
 
-    def take(self, value: Sum, combine: Combine) -> None:
-        """Takes in results."""
+    def merge(self, value: Sum, combine: Combine) -> None:
+        """Adds the results of some tasks to the sum."""
         touched = list(value.pieces)
         self.sum.join(value, combine)
         for leaf in touched:
-            self.sum.settle(leaf, self.leaves[leaf].span, combine)
+            self.sum.merge_pieces(leaf, self.leaves[leaf].span, combine)
 
     def split(self, leaf: int, old: Partition, new: tuple[Partition, ...]) -> None:
         """Plans other ranges in place of one."""
@@ -136,11 +136,11 @@ class Gathered:
                     yield Task(number, i, len(leaf.planned) == 1, partition)
 
     def so_far(self, combine: Combine) -> Any:
-        """The sum of all that is there, None if nothing is, of copies of it."""
+        """As `total`, of a copy: the sum so far is left as it is."""
         return Gathered(self.leaves, copy.deepcopy(self.sum)).total(combine)
 
     def total(self, combine: Combine) -> Any:
-        """The sum of all that is there, None if nothing is; uses it up."""
+        """The sum of all results, None if there are none; uses them up."""
         parts = self.sum.in_order()
         if not parts:
             return None

@@ -16,17 +16,17 @@ from hepgraph.arguments import spoken
 from hepgraph.datasets.fileset import KNOWN, Dataset, Fileset, Place, datasets
 from hepgraph.disk.files import parsed
 from hepgraph.disk.folder import own_folder
-from hepgraph.disk.trust import check, private, say, told
+from hepgraph.disk.trust import check, private, reason, say
 from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
 from hepgraph.executors.interface import Work
 from hepgraph.io.access.store import Store, stamp
 from hepgraph.io.formats import column_of, column_told, file_of, file_told, format_with
 from hepgraph.io.source import Source
-from hepgraph.runner.opening import Found, joined, look, places_of
+from hepgraph.runner.opening import Found, joined_source, look, places_of
 from hepgraph.runner.progress import progress_bar
 from hepgraph.runner.provenance import versions
-from hepgraph.runner.retry import Policy, said
+from hepgraph.runner.retry import Policy, one_line
 
 _FORMAT = 1
 _NAMES = re.compile(r"[0-9a-f]{64}\.z")
@@ -111,7 +111,9 @@ def preprocess(
     unread: list[SourceError] = []
     for dataset, mine in zip(named, places, strict=True):
         try:
-            source = joined(dataset.name, [found[place] for place in mine], None, dataset.metadata, storage_options)
+            source = joined_source(
+                dataset.name, [found[place] for place in mine], None, dataset.metadata, storage_options
+            )
         except SourceError as error:
             if not error.absent:
                 raise
@@ -130,7 +132,7 @@ def preprocess(
         warnings.warn(
             IncompleteWarning(
                 f"{len(missing)} of {len(tasks)} files cannot be opened, and runs over this fileset will lack their "
-                f"events: {paths}. The first: {said(missing[0].error or OSError())}"
+                f"events: {paths}. The first: {one_line(missing[0].error or OSError())}"
             ),
             stacklevel=3,
         )
@@ -192,7 +194,7 @@ class _Cache:
 
     def _unused(self, how: str, error: OSError) -> None:
         assert self.store is not None
-        say(f"The cache {self.store.url} of preprocess {how}: {told(error)}.")
+        say(f"The cache {self.store.url} of preprocess {how}: {reason(error)}.")
         self.store = None
 
     def _name(self, place: Place) -> str | None:

@@ -14,7 +14,7 @@ from hepgraph.disk.files import parsed
 from hepgraph.errors import LedgerError, ResumeError, many
 from hepgraph.plan.rows import DONE, Row
 
-Place = tuple[int, int, int]  # pass, leaf of its tree, first entry
+RowKey = tuple[int, int, int]  # pass, leaf of its tree, first entry
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Report:
     expected: int = 0
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
-    _order: list[Place] = field(default_factory=list, repr=False)
+    _order: list[RowKey] = field(default_factory=list, repr=False)
     _resume: Any = field(default=None, repr=False)  # what is held of an incomplete result
     _replay: Callable[[Row], Any] | None = field(default=None, repr=False)
 
@@ -50,13 +50,13 @@ class Report:
         """
         self.expected += events
 
-    def add(self, place: Place, row: Row) -> None:
-        """Takes in the row of a range, in any order.
+    def add(self, key: RowKey, row: Row) -> None:
+        """Adds the row of a range, in any order.
 
         Parameters
         ----------
-        place : tuple of int
-            Place of the range in the data.
+        key : tuple of int
+            The key of the range: its pass, its leaf, its first entry.
         row : Row
             Its row.
 
@@ -65,13 +65,13 @@ class Report:
         LedgerError
             If the range is there already.
         """
-        at = bisect.bisect_left(self._order, place)
-        if at < len(self._order) and self._order[at] == place:
+        at = bisect.bisect_left(self._order, key)
+        if at < len(self._order) and self._order[at] == key:
             if self.rows[at].status == DONE and self.rows[at].events:
                 raise LedgerError(f"{row.range} came twice; its events would be counted twice. This is a bug.")
             self.rows[at] = row
             return
-        self._order.insert(at, place)
+        self._order.insert(at, key)
         self.rows.insert(at, row)
 
     def check(self) -> None:
@@ -80,10 +80,10 @@ class Report:
         short = [row for row in self.rows if row.status == DONE and row.lost]
         overlap = [
             (one, two)
-            for (place, one), (other, two) in zip(
+            for (key, one), (other, two) in zip(
                 zip(self._order, self.rows, strict=True), zip(self._order[1:], self.rows[1:], strict=True), strict=False
             )
-            if place[:2] == other[:2] and one.stop > two.start
+            if key[:2] == other[:2] and one.stop > two.start
         ]
         if short:
             raise LedgerError(f"{short[0].events} events were read in {short[0].range}. This is a bug.")

@@ -169,12 +169,12 @@ def can_skip(error: BaseException) -> bool:
 def failure(part: Partition, dataset: str, error: BaseException, tries: int, status: str) -> Row:
     """The row of a range that is not in the result."""
     return Row(
-        dataset, part.path, part.start, part.stop, 0, how="", status=status, tries=tries, error=said(error),
+        dataset, part.path, part.start, part.stop, 0, how="", status=status, tries=tries, error=one_line(error),
         line=user_line_of(error), worker=worker(), memory=most_memory(), tree=part.tree,
     )  # fmt: skip
 
 
-def said(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -61,7 +61,7 @@ class Run:
     def __call__(self, passes: Sequence[AnyPass], assembled: Callable[[list[Any]], Any] = list) -> Any:
         """What `assembled` makes of the results of all passes; with the report, if the options ask for it."""
         self.assembled = assembled
-        return self.given(assembled(self.results(passes)))
+        return self.with_report(assembled(self.results(passes)))
 
     def results(self, passes: Sequence[AnyPass]) -> list[Any]:
         """The finished results of each pass."""
@@ -69,7 +69,7 @@ class Run:
             self.execute()
             return self.finish()
 
-    def given(self, result: Any) -> Any:
+    def with_report(self, result: Any) -> Any:
         """A result, with the report if the options ask for it."""
         return (result, self.report) if self.options.report else result
 
@@ -78,19 +78,19 @@ class Run:
         results = []
         for number, each in enumerate(self.passes):
             found = self.gathered[number].so_far(self.add(number))
-            results.append(finished(each, self.nothing(number) if found is None else found))
+            results.append(finished(each, self.empty_partials(number) if found is None else found))
         return self.assembled(results)
 
     def add(self, number: int) -> Callable[[Any, Any], Any]:
         """How partial results of a pass add up."""
         return combine_all(self.passes[number].sinks)
 
-    def nothing(self, number: int) -> list[Any]:
+    def empty_partials(self, number: int) -> list[Any]:
         """The partial results of no events of a pass."""
         first = self.passes[number].partitions()[0]
         return self.passes[number].run(replace(first, stop=first.start))[0]
 
-    def fresh(self) -> Run:
+    def unstarted_copy(self) -> Run:
         """The run as it was planned, for whoever finishes it elsewhere; results are in the checkpoint already."""
         other = copy.copy(self)
         other.checkpoint, other.gathered = None, copy.deepcopy(self.gathered)
@@ -180,7 +180,7 @@ class Run:
                 if found is None:
                     self.tasks.append(task)
                 else:
-                    self.gather(task.number, found[0], [(task, row) for row in found[1].rows])
+                    self.add_sum(task.number, found[0], [(task, row) for row in found[1].rows])
 
     def _leaves(self, number: int, each: AnyPass) -> list[SumLeaf]:
         """The leaves of a pass in the order of the data, with places for files that could not be opened."""
@@ -222,11 +222,11 @@ class Run:
             return Sum.of(count, task.leaf, partials), Rows((row,))
         return Sum(count, pieces={task.leaf: {(part.start, part.stop): partials}}), Rows((row,))
 
-    def keep(self, task: Task, value: Sum, made: Rows) -> None:
-        """Stores what there is of the result of a range, if there is a checkpoint."""
+    def store(self, task: Task, value: Sum, done: Rows) -> None:
+        """Stores the result of a range in the checkpoint, if there is one."""
         if self.checkpoint is None:
             return
-        for row in made.rows:
+        for row in done.rows:
             if row.status not in (FAILED, SKIPPED):
                 pieces = value.pieces.get(task.leaf) or {}
                 partials = next(iter(value.nodes.values())) if value.nodes else pieces[row.start, row.stop]
@@ -234,7 +234,7 @@ class Run:
                 self.checkpoint.keep(task.number, self.passes[task.number], part, partials, row)
 
     def _resume(self, before: Incomplete) -> None:
-        """Begins with what an earlier run has gathered."""
+        """Starts from the sums of an earlier run."""
         report: Any = self.options.resume
         # datasets of which no file could be opened had no pass
         places = list(zip(report._order, report.rows, strict=True))
@@ -263,14 +263,14 @@ class Run:
     # what is executed
 
     def execute(self) -> None:
-        """Has the executor work through the tasks, and takes in what comes."""
+        """Runs the tasks on the executor, and merges their results as they come."""
         self.begun, tasks = True, self.tasks
         with progress_bar(len(tasks), self.options.progress, self.executor.name) as tick:
             while tasks:
                 for part in self._parts(tasks):
-                    self.take(part.value, [(tasks[index], rows) for index, rows in part.rows])
+                    self.merge(part.value, [(tasks[index], rows) for index, rows in part.rows])
                     tick(sum(rows.events for _, rows in part.rows))
-                tasks = self.again()
+                tasks = self.retries()
 
     def _parts(self, tasks: Sequence[Task]) -> Iterator[Part]:
         """Sums from the executor; where each result is to be kept, each is a sum by itself."""
@@ -292,35 +292,35 @@ class Run:
         counts = tuple(len(each.leaves) for each in self.gathered)
         return RangeWork(self.passes, counts, self.options.policy, tuple(numbers), tasks, self)
 
-    def take(self, value: Sum, done: Sequence[tuple[Task, Rows]]) -> None:
-        """Takes in what became of tasks of one pass: the sum of their results, and the rows of each.
+    def merge(self, value: Sum, done: Sequence[tuple[Task, Rows]]) -> None:
+        """Merges completed tasks of one pass into the result: the sum of their results, and the rows of each.
 
         With a checkpoint, tasks come one by one.
         """
         rows: list[tuple[Task, Row]] = []
-        for task, made in done:
-            self._dead += [(task, row) for row in made.rows if row.cause is not None]
-            if len(made.rows) > 1:
-                parts = tuple(_part(task.partition, row) for row in made.rows)
+        for task, completed in done:
+            self._dead += [(task, row) for row in completed.rows if row.cause is not None]
+            if len(completed.rows) > 1:
+                parts = tuple(_part(task.partition, row) for row in completed.rows)
                 self.gathered[task.number].split(task.leaf, task.partition, parts)
-            self.keep(task, value, made)
-            for row in made.rows:
+            self.store(task, value, completed)
+            for row in completed.rows:
                 if row.status not in (FAILED, SKIPPED):
                     rows.append((task, row))
                 elif row.cause is None:
                     self.report.add((task.number, task.leaf, row.start), row)
-        self.gather(done[0][0].number, value, rows)
+        self.add_sum(done[0][0].number, value, rows)
 
-    def gather(self, number: int, value: Sum, rows: Sequence[tuple[Task, Row]]) -> None:
+    def add_sum(self, number: int, value: Sum, rows: Sequence[tuple[Task, Row]]) -> None:
         """Adds a sum to those of its pass, and the rows of its ranges to the report."""
         start = time.perf_counter()
-        self.gathered[number].take(value, self.add(number))
+        self.gathered[number].merge(value, self.add(number))
         seconds = (time.perf_counter() - start) / max(1, len(rows))
         for task, row in rows:
             self.gathered[number].done.add((task.leaf, row.start))
             self.report.add((number, task.leaf, row.start), row if row.stored else replace(row, merge_seconds=seconds))
 
-    def again(self) -> list[Task]:
+    def retries(self) -> list[Task]:
         """The halves of ranges whose worker died: smaller ones may fit its memory, or show the events that it dies of.
 
         A range whose halves both died is not split further: it is not single events that are to blame.
@@ -334,15 +334,15 @@ class Run:
             if len(task.partition) > least and (parent is None or families[parent] < 2):
                 parts = halves(task.partition)
                 self.gathered[task.number].split(task.leaf, task.partition, parts)
-                made = [Task(task.number, task.leaf, False, part) for part in parts]
-                self._parent |= dict.fromkeys(made, (task, size))
-                tasks += made
+                halved = [Task(task.number, task.leaf, False, part) for part in parts]
+                self._parent |= dict.fromkeys(halved, (task, size))
+                tasks += halved
             else:
                 self._given_up(task, row)
         return sorted(tasks, key=lambda task: (*task[:2], task.partition.start))
 
     def _given_up(self, task: Task, row: Row) -> None:
-        """Leaves a range out, or raises."""
+        """Skips a range, or raises its error, as the policy says."""
         if self.options.policy.skips:
             self.report.add((task.number, task.leaf, row.start), replace(row, cause=None))
             return

@@ -1,4 +1,4 @@
-"""The work on ranges: read, computed, tried again; and which range is fetched while another one is worked on."""
+"""The work on ranges: read, computed, tried again; and the prefetching of the next while one is worked on."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from hepgraph.runner.retry import Policy, attempt, failure
 FAR = 3  # ranges of remote files that are fetched ahead: an answer may take longer than the work on a range
 
 
-class Coming:
-    """Tasks in the order in which they will be begun, by threads of this process."""
+class PrefetchQueue:
+    """The tasks that threads of this process will start, in order, so that their data are fetched ahead."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._waiting, self._hinted = dict.fromkeys(tasks), set[Task]()
         self._lock = threading.Lock()
 
-    def begun(self, task: Task, hint: Callable[[Task], None]) -> None:
-        """Says that a task is begun; `hint` is called once with each of the next few, and with the first if it is near.
+    def started(self, task: Task, hint: Callable[[Task], None]) -> None:
+        """Notes that a task is started, and calls `hint` once for each of the tasks to prefetch.
 
-        If one is far away, no thread begins it before that.
+        These are the remote ones of the next FAR, and of local ones the next and, at the start, the first. No thread
+        starts a remote task before its hint.
         """
         near: list[Task] = []
         with self._lock:
@@ -49,8 +50,8 @@ class Coming:
 class RangeWork(Work):
     """One pass over one range for each task; results are sums that can be joined.
 
-    In the process of the run it also knows what is `coming`: when a range is begun, the next one is fetched meanwhile.
-    Elsewhere the executor says what comes next (`ahead`). `run` is told while it waits for results.
+    In the process of the run it has a `queue`: when a range is started, the next one is fetched meanwhile. Elsewhere
+    the executor says which comes next (`ahead`). `run` is told while it waits for results.
     """
 
     def __init__(
@@ -63,16 +64,16 @@ class RangeWork(Work):
         run: Any = None,
     ) -> None:
         self.passes, self.counts, self.policy, self.numbers, self.run = passes, counts, policy, numbers, run
-        self.coming: Coming | None = Coming(tasks)
+        self.queue: PrefetchQueue | None = PrefetchQueue(tasks)
         self.far = any(is_remote(task.partition.path) for task in tasks)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "coming": None, "run": None}
+        return {**self.__dict__, "queue": None, "run": None}
 
     def __call__(self, task: Task) -> tuple[Sum, Rows]:
         each = self.passes[task.number]
-        if self.coming is not None:
-            self.coming.begun(task, self.ahead)
+        if self.queue is not None:
+            self.queue.started(task, self.ahead)
         outcome = attempt(each.run, task.partition, self.policy, dataset_of(each))
         count = self.counts[task.number]
         rows = sorted([row for _, _, row in outcome.pieces] + outcome.failures, key=lambda row: row.start)
@@ -82,7 +83,7 @@ class RangeWork(Work):
         return Sum(count, pieces={task.leaf: pieces} if pieces else {}), Rows(tuple(rows))
 
     def ahead(self, task: Task) -> None:
-        """Begins to fetch what a task needs, which will be begun soon."""
+        """Begins to fetch the data of a task that will be started soon."""
         self.passes[task.number].ahead(task.partition)
 
     def combine(self, tree: int) -> Callable[[Sum, Sum], Sum]:

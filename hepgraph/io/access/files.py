@@ -203,7 +203,7 @@ def edge(path: str, doing: str = "open") -> Iterator[None]:
             raise MissingFileError(f"No such file: {path}.") from error
         happened = beneath(error)
         if isinstance(happened, AnswerError):
-            raise happened.told from happened
+            raise happened.for_users from happened
         if said := _users_to_mend(happened, happened is not error, path):
             raise FilesetError(said) from error
         message = f"Cannot {doing} {path}: {_first_lines(happened)}"

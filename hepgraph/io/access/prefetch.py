@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.io.access.handles import Stamp
-from hepgraph.io.access.ranges import LOCAL_GAP, REMOTE_GAP, Bytes, Place, Range, coalesced, nowhere
+from hepgraph.io.access.ranges import LOCAL_GAP, REMOTE_GAP, Allocate, Bytes, Range, coalesced, nowhere
 
 MOST = 256 << 20  # bytes that are fetched and not yet asked for
 SAMPLE = 16  # ranges, of which it is looked whether they are in memory
@@ -129,7 +129,7 @@ class Allowed:
     def read(self, start: int, stop: int, room: np.ndarray[Any, Any]) -> memoryview:
         return self.fetch([(start, stop)])[0]
 
-    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
+    def fetch(self, ranges: Sequence[Range], allocate: Allocate = nowhere) -> list[memoryview]:
         self._size += sum(piece.stop - piece.start for piece in coalesced(ranges, REMOTE_GAP))
         if not self._allowed(self._size):
             raise NoRoom(f"{self._size} bytes")

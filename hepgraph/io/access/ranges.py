@@ -24,7 +24,7 @@ LONGEST = 64 * 1024 * 1024
 
 
 NOWHERE: Array = np.empty(0, np.uint8)
-Place: TypeAlias = Callable[[int], Array]
+Allocate: TypeAlias = Callable[[int], Array]
 
 
 def nowhere(size: int) -> Array:
@@ -53,10 +53,10 @@ class Bytes(Protocol):
     def read(self, start: int, stop: int, room: Array) -> memoryview:
         """The bytes of one range, in `room` if there is enough; raises ShortFile if the file ends before."""
 
-    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
+    def fetch(self, ranges: Sequence[Range], allocate: Allocate = nowhere) -> list[memoryview]:
         """The bytes of each (start, stop), in order; raises ShortFile if the file ends before.
 
-        Those of a local file are where `place` says for so many bytes, if that is enough.
+        Those of a local file are in memory that `allocate` gives for so many bytes.
         """
 
 
@@ -108,12 +108,12 @@ class LocalBytes:
         if not 0 <= start <= stop <= self.size:
             raise ShortFile(index, f"bytes {start} to {stop} are wanted, and the file has {self.size}")
 
-    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
+    def fetch(self, ranges: Sequence[Range], allocate: Allocate = nowhere) -> list[memoryview]:
         for index, (start, stop) in enumerate(ranges):
             self._check(index, start, stop)
         found: list[memoryview] = [memoryview(b"")] * len(ranges)
         pieces = coalesced(ranges, LOCAL_GAP)
-        room = place(sum([piece.stop - piece.start for piece in pieces]))
+        room = allocate(sum([piece.stop - piece.start for piece in pieces]))
         for piece in pieces:
             try:
                 data = self.read(piece.start, piece.stop, room)
@@ -144,7 +144,7 @@ class RemoteBytes:
         found: Sequence[Any] = self._system.cat_ranges([self._inner] * len(ranges), starts, stops, on_error="return")
         return found
 
-    def fetch(self, ranges: Sequence[Range], place: Place = nowhere) -> list[memoryview]:
+    def fetch(self, ranges: Sequence[Range], allocate: Allocate = nowhere) -> list[memoryview]:
         for index, (start, stop) in enumerate(ranges):
             if not 0 <= start <= stop:
                 raise ShortFile(index, f"bytes {start} to {stop} are wanted")

@@ -105,7 +105,7 @@ class AnswerError(OSError):
         return AnswerError, (str(self), self.changed)
 
     @property
-    def told(self) -> SourceError:
+    def for_users(self) -> SourceError:
         """The error that users see."""
         return (ChangedFileError if self.changed else AccessError)(str(self))
 
@@ -293,7 +293,7 @@ def _given_up(path: str, where: tuple[int, int], error: BaseException, tried: in
     if isinstance(error, MemoryError):
         return error
     if isinstance(error, AnswerError):
-        made: Exception = error.told
+        made: Exception = error.for_users
     elif is_missing(error):
         made = MissingFileError(f"No such file: {path}.")
     else:

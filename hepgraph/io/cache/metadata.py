@@ -40,7 +40,7 @@ def folder() -> Folder | None:
     return own_folder("known", _NAME) if limits().remember else None
 
 
-def known(make: Callable[[], T], path: str, options: Options, *what: Any) -> T:
+def cached(make: Callable[[], T], path: str, options: Options, *what: Any) -> T:
     """Cached metadata of a file, or what `make` finds out, which is kept if the file is the same before and after."""
     state = state_of(path, options)
     found: T | None = recall(path, state, *what)

@@ -66,7 +66,7 @@ class Scratch(threading.local):
                 self._rooms[use] = found
         return found
 
-    def place(self, use: str, size: int) -> Array:
+    def take(self, use: str, size: int) -> Array:
         """So many bytes of that room."""
         return self.room(use, size)[:size]
 

@@ -87,26 +87,26 @@ Block: TypeAlias = tuple[bytes, int, int, int]  # codec, start and stop without 
 _HEADER = struct.Struct("<2sxHBHB")
 
 
-def unpacked(data: memoryview, size: int, place: Callable[[int], Array]) -> Array:
+def decompress(data: memoryview, size: int, allocate: Callable[[int], Array]) -> Array:
     """The `size` bytes that all blocks of compressed data hold, to be read only; other threads run on.
 
-    They are where `place(size)` says, or in memory of their own. Raises BlockError if the blocks are damaged or hold
+    They are in memory that `allocate(size)` gives, or in their own. Raises BlockError if the blocks are damaged or hold
     another number of bytes; nothing is allocated then.
 
     >>> import zlib
     >>> text = zlib.compress(b"muons")
     >>> block = b"ZL\\x08" + len(text).to_bytes(3, "little") + (5).to_bytes(3, "little") + text
-    >>> unpacked(memoryview(block + block), 10, lambda size: np.empty(size, np.uint8)).tobytes()
+    >>> decompress(memoryview(block + block), 10, lambda size: np.empty(size, np.uint8)).tobytes()
     b'muonsmuons'
     """
-    return joined(data, blocks_of(data, size), size, place)
+    return decompress_blocks(data, blocks_of(data, size), size, allocate)
 
 
-def joined(data: memoryview, blocks: list[Block], size: int, place: Callable[[int], Array]) -> Array:
-    """As `unpacked`, where the blocks are known."""
+def decompress_blocks(data: memoryview, blocks: list[Block], size: int, allocate: Callable[[int], Array]) -> Array:
+    """As `decompress`, where the blocks are known."""
     if len(blocks) == 1:
         return _decompressed(data, blocks[0])
-    out, at = place(size), 0
+    out, at = allocate(size), 0
     for block in blocks:
         out[at : at + block[3]] = _decompressed(data, block)
         at += block[3]

@@ -34,7 +34,7 @@ from hepgraph.io.native.shared import DecodedCache
 from hepgraph.io.parquet.arrow import LeafReader
 from hepgraph.io.parquet.footer import Footer
 from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Predicate, Source
-from hepgraph.io.trees import each
+from hepgraph.io.trees import in_parallel
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come
 
@@ -61,7 +61,7 @@ def open_parquet(
             written = opened.stamp[:2] if opened.stamp is not None else None
             return footer.columns(), File(path, "", footer.edges[-1], footer.uuid, footer.edges, written=written)
 
-    columns, kept = agreed(each(look, [path for path, _ in places]))
+    columns, kept = agreed(in_parallel(look, [path for path, _ in places]))
     return ParquetSource(columns, kept, step_size, metadata, storage_options)
 
 
@@ -156,7 +156,7 @@ class ParquetSource(Source):
     ) -> list[Range]:
         """Where in a local file the row groups of a range are, but for those that are kept."""
         with self._handle(partition) as opened:
-            footer, place = opened.footer, opened.place
+            footer, place = opened.footer, opened.content_key
         part, paths = self._some(footer, partition, needs, predicates)
         if len(part) == 0 or access.holds(self, part, needs):
             return []
@@ -254,7 +254,7 @@ def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> li
         if (start, stop) == (begin, end):
             found.append(_decoded(opened, groups, paths))
             continue
-        key = _decoded_key(opened.place, opened.footer, groups, paths)
+        key = _decoded_key(opened.content_key, opened.footer, groups, paths)
         table = kept.get(key, (stop - start, end - begin), partial(_decoded, opened, groups, paths))
         found.append(table.slice(start - begin, stop - start))
     return found
@@ -268,7 +268,7 @@ def _decoded(opened: _Opened, groups: list[int], paths: tuple[str, ...]) -> Any:
     if opened.bytes is None:
         return _table_of(opened.file, groups, paths)
     metadata, size = opened.footer.metadata, opened.stream.seek(0, 2)
-    before = ahead.take(_decoded_key(opened.place, opened.footer, groups, paths))
+    before = ahead.take(_decoded_key(opened.content_key, opened.footer, groups, paths))
     if before is None:
         chunks = _chunks(opened.footer, groups, paths)
         before = fetched(opened.bytes, [(start, min(stop, size)) for start, stop in chunks])
@@ -287,7 +287,7 @@ def _chunks(footer: Footer, groups: list[int], paths: tuple[str, ...]) -> Iterat
 
 
 def _table_of(file: Any, groups: list[int], paths: tuple[str, ...]) -> Any:
-    with readers.one() as alone:
+    with readers.reading() as alone:
         threads = alone and len(paths) > 1
         try:
             return file.read_row_groups(groups, columns=list(paths), use_threads=threads)
@@ -304,7 +304,7 @@ class _Readers:
         self._lock = threading.Lock()
 
     @contextmanager
-    def one(self) -> Iterator[bool]:
+    def reading(self) -> Iterator[bool]:
         """Whether nobody else is reading, in this process or, as far as can be told, beside it."""
         with self._lock:
             self._count += 1
@@ -344,7 +344,7 @@ class _Opened:
     bytes: Bytes | None = None  # of a remote file
 
     @property
-    def place(self) -> Hashable:
+    def content_key(self) -> Hashable:
         """The identity of its content, as far as that is told without the footer."""
         return self.key, self.stamp
 

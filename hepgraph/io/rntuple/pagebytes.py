@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.io.native.buffers import scratch
-from hepgraph.io.native.codecs import blocks_of, joined
+from hepgraph.io.native.codecs import blocks_of, decompress_blocks
 from hepgraph.io.native.loops import add_up
 from hepgraph.io.rntuple.encodings import Encoding, packed_reals
 from hepgraph.io.rntuple.pagelist import PageError
@@ -19,19 +19,19 @@ Array: TypeAlias = np.ndarray[Any, Any]
 BATCH = 512 << 10  # bytes read at once from a local file: what the processor's own cache can hold until it is used
 
 
-def room(target: Array | None, size: int) -> Array:
+def target_or_scratch(target: Array | None, size: int) -> Array:
     """A place for so many bytes: the target, or memory that is used for the next page."""
-    return scratch.place("unpacked", size) if target is None else target
+    return scratch.take("unpacked", size) if target is None else target
 
 
-def unpacked(packed: memoryview, size: int, place: Callable[[int], Array]) -> Array:
-    """The `size` bytes of a page, to be read before the next page is: where `place(size)` says, or elsewhere."""
+def decompressed_page(packed: memoryview, size: int, allocate: Callable[[int], Array]) -> Array:
+    """The `size` bytes of a page, valid until the next one is read, in memory that `allocate(size)` may give."""
     if len(packed) == size:
         return np.frombuffer(packed, np.uint8)
     if len(packed) > size:
         raise PageError(f"{len(packed)} bytes are too many for the {size} that it holds")
     blocks = blocks_of(packed, size)
-    found = joined(packed, blocks, size, place)
+    found = decompress_blocks(packed, blocks, size, allocate)
     taken = blocks[-1][2] if blocks else 0
     if taken != len(packed):
         raise PageError(f"{len(packed) - taken} bytes follow its compressed blocks")
@@ -44,7 +44,7 @@ def ordered(encoding: Encoding, data: Array, first: int, out: Array, begin: int)
     Says whether they are known never to decrease.
     """
     if encoding.delta:
-        steps = scratch.place("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
+        steps = scratch.take("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)
         unsplit(data, 0, steps)
         return add_up(steps, first, out, begin)
     if encoding.plain(out.dtype):

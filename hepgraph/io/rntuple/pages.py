@@ -23,7 +23,7 @@ from hepgraph.io.native.loops import adder, address
 from hepgraph.io.native.shared import Promises, Share
 from hepgraph.io.rntuple.encodings import BYTE, Encoding
 from hepgraph.io.rntuple.fused_pages import WantedPages, read_pages, rows_of
-from hepgraph.io.rntuple.pagebytes import BATCH, ordered, room, unpacked
+from hepgraph.io.rntuple.pagebytes import BATCH, decompressed_page, ordered, target_or_scratch
 from hepgraph.io.rntuple.pagelist import CHECKSUM, PageError, PageList, Pages
 from hepgraph.io.rntuple.unsplit import unsplitter
 from hepgraph.limits import limits
@@ -375,7 +375,7 @@ class PageReader:
                 self.fetched[start] = memoryview(told)
         ((_, packed),) = self._pages(column, cluster, pages, [page])
         with self._naming(column, cluster, page):
-            data = unpacked(packed, size, lambda wanted: np.empty(wanted, np.uint8))
+            data = decompressed_page(packed, size, lambda wanted: np.empty(wanted, np.uint8))
         return data.copy() if len(packed) == size else data
 
     @contextmanager
@@ -406,7 +406,7 @@ class PageReader:
             place, size = out[wanted.target(page)], encoding.bytes(int(starts[page + 1] - starts[page]))
             target = place.view(np.uint8) if encoding.plain(place.dtype) and place.nbytes == size else None
             with self._naming(column, wanted.cluster, page):
-                data = unpacked(packed, size, partial(room, target))
+                data = decompressed_page(packed, size, partial(target_or_scratch, target))
             if data is not target:
                 ordered(encoding, data, max(wanted.low - int(starts[page]), 0), place, begin)
             elif begin:
@@ -428,8 +428,8 @@ class PageReader:
         rows, most, longest = rows_of(wanted, encoding.plain(out.dtype))
         if max(most, longest) > limits().page_largest:
             return False
-        packed, inside = scratch.place("packed", max(most, CHECKSUM)), scratch.place("unpacked", longest)
-        steps = scratch.place("steps", longest if encoding.delta else 0)
+        packed, inside = scratch.take("packed", max(most, CHECKSUM)), scratch.take("unpacked", longest)
+        steps = scratch.take("steps", longest if encoding.delta else 0)
         frame = {
             "file": self.bytes.file,
             "packed": packed.ctypes.data,
@@ -479,7 +479,7 @@ class PageReader:
         """The bytes of some ranges, which may be the same or overlap (equal pages are written once)."""
         if all(start in self.fetched for start, _ in ranges):
             return [self.fetched[start][: stop - start] for start, stop in ranges]
-        return self.bytes.fetch(ranges, partial(scratch.place, "packed"))
+        return self.bytes.fetch(ranges, partial(scratch.take, "packed"))
 
 
 def _range(pages: Pages, page: int) -> Range:

@@ -19,7 +19,7 @@ import numpy as np
 from hepgraph.disk.plain import plain
 from hepgraph.io.access.ranges import NOWHERE, Bytes, Range, ShortFile
 from hepgraph.io.native.buffers import LARGEST_ROOM, Scratch
-from hepgraph.io.native.codecs import blocks_of, unpacked
+from hepgraph.io.native.codecs import blocks_of, decompress
 from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import MANY, follows, slow_follows
 from hepgraph.io.native.shared import Share
@@ -351,8 +351,8 @@ class BasketColumn:
         entry, after = self.baskets.edges[number : number + 2]
         if self._share is None or not self.is_shared(number):
             start, stop = self.baskets.ranges[number]
-            data = self._read(number, self._scratch.place("packed", stop - start if self._fetched is None else 0))
-            return _content(data, after - entry, partial(self._scratch.place, "unpacked"))
+            data = self._read(number, self._scratch.take("packed", stop - start if self._fetched is None else 0))
+            return _content(data, after - entry, partial(self._scratch.take, "unpacked"))
         if number not in self._known:
             place = self.baskets.ranges[number][0]
 
@@ -397,7 +397,7 @@ def _content(data: memoryview, entries: int, allocate: Callable[[int], Array]) -
     length, total, size, border = key_of(data, entries)
     if total - length == size:
         return Content(np.frombuffer(data, np.uint8, size, length), border, length)
-    return Content(unpacked(data[length:total], size, allocate), border, length)
+    return Content(decompress(data[length:total], size, allocate), border, length)
 
 
 def _basket(content: Content, entry: int, entries: int) -> Basket:

@@ -17,7 +17,7 @@ from hepgraph.io.access.handles import settings_of, stamp_of
 from hepgraph.io.access.prefetch import ahead, expect
 from hepgraph.io.access.ranges import Bytes, Range
 from hepgraph.io.access.ranges import opened as opened_bytes
-from hepgraph.io.cache.metadata import known
+from hepgraph.io.cache.metadata import cached
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
 from hepgraph.io.source import USUAL, Access, Column, Data, Level, Need, Partition, Predicate
@@ -99,7 +99,7 @@ class RootSource(UprootSource):
                 data.stamp,
                 columns,
                 borrow,
-                lambda make: known(make, path, options, "layout", tree, columns),
+                lambda make: cached(make, path, options, "layout", tree, columns),
             )
 
     def _key(self, partition: Partition, wanted: Mapping[str, bool]) -> Hashable:
