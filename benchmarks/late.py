@@ -75,7 +75,7 @@ def write(folder: Path, events: int) -> dict[str, Path]:
 
 def cpu(query: Callable[[Any], Any], path: Path, late: bool) -> tuple[float, float]:
     """The CPU time of a run, in ms, and the share of bytes passed over."""
-    RootSource.skips = RNTupleSource.skips = late
+    RootSource.skips_masked = RNTupleSource.skips_masked = late
     start = time.process_time()
     events = hg.open(str(path), schema="nanoaod", step_size=RANGE)
     _, report = hg.compute(query(events), executor="serial", progress=False, report=True)

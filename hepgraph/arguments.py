@@ -41,8 +41,8 @@ PLACES: dict[str, tuple[str, ...]] = {
 }
 
 
-class Said(NamedTuple):
-    """The argument that does the same here, a value of it, and what else may be said of it."""
+class Counterpart(NamedTuple):
+    """The argument that does the same here, a value for it, and a remark."""
 
     argument: str
     value: str = ""
@@ -56,20 +56,20 @@ class Said(NamedTuple):
         return f"{words}{',' if self.more else ''} of {_any(PLACES[self.argument])}."
 
 
-_STEP = Said("step_size", more='in entries or as the memory of the needed columns ("50 MB")')
+_STEP = Counterpart("step_size", more='in entries or as the memory of the needed columns ("50 MB")')
 _FIRST = "Use events.head(n), or hg.preprocess(fileset).first_events(n)."
 _COLUMNS = "None is needed: columns are found out from what is computed, and hg.necessary_columns shows them."
 _LAZY = "None is needed: events are lazy."
-_SKIP = Said("on_error", '"skip"')
-_TIMEOUT = Said("storage_options", '{"hepgraph": {"timeout": seconds}}')
-_TREE = Said("tree")
-_WORKERS = Said("executor", "hg.executors.Threads(n)", "or Processes(n)")
+_SKIP = Counterpart("on_error", '"skip"')
+_TIMEOUT = Counterpart("storage_options", '{"hepgraph": {"timeout": seconds}}')
+_TREE = Counterpart("tree")
+_WORKERS = Counterpart("executor", "hg.executors.Threads(n)", "or Processes(n)")
 
 # One row a word: an argument of coffea, dask, dask-awkward or uproot, and what does that here, or a sentence.
-ELSEWHERE: dict[str, Said | str] = {
+ELSEWHERE: dict[str, Counterpart | str] = {
     "align_clusters": "None is needed: ranges follow the clusters.",
     "chunksize": _STEP,
-    "client": Said("executor", "client"),
+    "client": Counterpart("executor", "client"),
     "columns": _COLUMNS,
     "delayed": _LAZY,
     "entry_start": _FIRST,
@@ -80,9 +80,9 @@ ELSEWHERE: dict[str, Said | str] = {
     "n_workers": _WORKERS,
     "num_workers": _WORKERS,
     "object_path": _TREE,
-    "savemetrics": Said("report", "True"),
-    "scheduler": Said("executor"),
-    "schemaclass": Said("schema", more='such as "nanoaod"'),
+    "savemetrics": Counterpart("report", "True"),
+    "scheduler": Counterpart("executor"),
+    "schemaclass": Counterpart("schema", more='such as "nanoaod"'),
     "skip_bad_files": _SKIP,
     "skipbadfiles": _SKIP,
     "split_row_groups": _STEP,
@@ -96,12 +96,12 @@ ELSEWHERE: dict[str, Said | str] = {
 }
 
 
-def spoken(more: str = "", name: str = "") -> Callable[[Function], Function]:
+def checks_arguments(more: str = "", name: str = "") -> Callable[[Function], Function]:
     """Wraps a function so that arguments that it does not have are an error that says what to write instead.
 
     `more` is for those who give too many by position; `name` is that of the class whose `__init__` it is.
 
-    >>> @spoken()
+    >>> @checks_arguments()
     ... def run(fileset, *, step_size=None): ...
     >>> run([], schemaclass="NanoAODSchema")
     Traceback (most recent call last):

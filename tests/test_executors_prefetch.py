@@ -121,7 +121,7 @@ def test_a_batch_of_dask_fetches_its_next_range_while_it_works_on_one(server, ki
     assert len(gate.data) == len(set(gate.data)) == GROUPS
     ((value,),) = pickle.loads(found.body).nodes.values()
     assert made[0].sinks[0].finish(value) == expected
-    assert not [fetch for fetch in ahead._coming.values() if fetch.size]
+    assert not [fetch for fetch in ahead._fetches.values() if fetch.size]
 
 
 def test_what_goes_wrong_ahead_in_a_process_changes_nothing(server):

@@ -16,7 +16,7 @@ from hepgraph import errors
 from hepgraph.executors import Processes, Threads
 from hepgraph.executors.processes import _Crew
 from hepgraph.io.access import prefetch as module
-from hepgraph.io.access.prefetch import LOCAL_GAP, MOST_TIMES, STRETCH, _Found, _stretches, expect
+from hepgraph.io.access.prefetch import LOCAL_GAP, MOST_TIMES, STRETCH, _PageCache, _stretches, expect
 from hepgraph.io.access.prefetch import found as found_there
 from hepgraph.io.source import Partition
 from hepgraph.runner.partial_sums import Task
@@ -231,7 +231,7 @@ def test_whether_a_byte_is_in_memory_can_be_asked(tmp_path):
 @given(st.lists(st.booleans(), max_size=200))
 def test_what_was_found_holds_for_so_many_times(answers):
     """One that is not in memory: for many; one that is: for one, and then for twice as many each time."""
-    mine, left, times, before = _Found(), 0, 0, False
+    mine, left, times, before = _PageCache(), 0, 0, False
     for answer in answers:
         told = mine.known("a")
         if left:

@@ -6,7 +6,7 @@ from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepgraph.io.native.buffers import MOST, Shelf
+from hepgraph.io.native.buffers import MOST, BufferPool
 
 
 @settings(max_examples=examples(60), deadline=None)
@@ -15,10 +15,10 @@ from hepgraph.io.native.buffers import MOST, Shelf
 )
 def test_memory_is_used_again_only_when_nobody_holds_it(steps):
     """Whatever still leads to an array that was taken keeps its content, however many are taken afterwards."""
-    shelf = Shelf()
+    pool = BufferPool()
     held = []
     for number, (size, how) in enumerate(steps):
-        array = shelf.take(size * 10_000, np.dtype(np.int32))
+        array = pool.take(size * 10_000, np.dtype(np.int32))
         assert (array.dtype, array.shape) == (np.dtype(np.int32), (size * 10_000,))
         array[:] = number
         if how == "drop" and held:
@@ -36,14 +36,14 @@ def test_memory_is_used_again_only_when_nobody_holds_it(steps):
 
 
 def test_memory_is_used_again():
-    shelf = Shelf()
-    first = shelf.take(100_000, np.dtype(np.float32))
+    pool = BufferPool()
+    first = pool.take(100_000, np.dtype(np.float32))
     place = first.ctypes.data
-    assert shelf.take(100_000, np.dtype(np.float32)).ctypes.data != place
+    assert pool.take(100_000, np.dtype(np.float32)).ctypes.data != place
     del first
-    assert place in {shelf.take(length, np.dtype(np.float32)).ctypes.data for length in (100_000, 90_000)}
+    assert place in {pool.take(length, np.dtype(np.float32)).ctypes.data for length in (100_000, 90_000)}
     for _ in range(40):
-        shelf.take(MOST // 3, np.dtype(np.uint8))
-    kept = [shelf.take(MOST // 3, np.dtype(np.uint8)) for _ in range(5)]
+        pool.take(MOST // 3, np.dtype(np.uint8))
+    kept = [pool.take(MOST // 3, np.dtype(np.uint8)) for _ in range(5)]
     assert len({each.ctypes.data for each in kept}) == 5
-    assert sum(len(owner) for owner in shelf._owners) <= MOST
+    assert sum(len(owner) for owner in pool._owners) <= MOST

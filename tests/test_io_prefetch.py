@@ -71,9 +71,9 @@ def test_what_is_too_large_is_not_fetched():
     mine.begin("a", giving(1, 11))
     assert mine.take("a") is None
     mine.begin("b", giving(2, 6))
-    mine._coming["b"].thread.join()
+    mine._fetches["b"].thread.join()
     mine.begin("c", giving(3, 6))
-    mine._coming["c"].thread.join()
+    mine._fetches["c"].thread.join()
     assert mine.bytes == 6
     assert (mine.take("b"), mine.take("c")) == (None, 3)
 
@@ -85,7 +85,7 @@ def test_without_threads_nothing_is_fetched_ahead(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", start)
     mine = Ahead()
     mine.begin("a", giving(1))
-    assert not mine._coming
+    assert not mine._fetches
     assert mine.take("a") is None
 
 
@@ -98,11 +98,11 @@ def test_what_failed_takes_no_room():
         raise OSError("lost")
 
     mine.begin("a", fails)
-    mine._coming["a"].thread.join()
+    mine._fetches["a"].thread.join()
     assert mine.bytes == 0
     mine.begin("b", giving(2, 8))
-    mine._coming["b"].thread.join()
-    assert list(mine._coming) == ["a", "b"]
+    mine._fetches["b"].thread.join()
+    assert list(mine._fetches) == ["a", "b"]
     assert mine.take("b") == 2
 
 
@@ -160,7 +160,7 @@ def test_what_was_fetched_of_another_layout_is_not_used(server):
     url = f"{server.url}/a.root"
     source = open_root(url, storage_options=QUICK)
     source.ahead(part(url, 40, 80), {"noise": Need.DATA})
-    ahead._coming[next(iter(ahead._coming))].thread.join()
+    ahead._fetches[next(iter(ahead._fetches))].thread.join()
     layouts.clear()
     found = source.fetch(part(url, 40, 80), {"noise": Need.DATA})
     assert np.array_equal(
@@ -175,7 +175,7 @@ def test_a_failure_ahead_is_read_again(server):
     source.read(part(url, 0, 40), {"noise": Need.DATA})
     server.trouble = lambda number, where: "503"
     source.ahead(part(url, 40, 80), {"noise": Need.DATA})
-    ahead._coming[next(iter(ahead._coming))].thread.join()
+    ahead._fetches[next(iter(ahead._fetches))].thread.join()
     server.trouble = lambda number, where: None
     assert len(source.fetch(part(url, 40, 80), {"noise": Need.DATA})["noise"].values) == 40
 
@@ -183,7 +183,7 @@ def test_a_failure_ahead_is_read_again(server):
 def test_local_files_are_not_fetched_ahead(server):
     source = open_root(server.path)
     source.ahead(part(server.path, 0, 40), {"noise": Need.DATA})
-    assert not ahead._coming
+    assert not ahead._fetches
 
 
 class Live(list):
@@ -234,7 +234,7 @@ def test_every_range_is_asked_for_once(server, threads):
     assert total(url) == total(server.path)
     baskets = [where for where in server.asked if server.asked.count(where) > 1]  # of which each holds four ranges
     assert (len(baskets), len(set(baskets))) == (12, 3)
-    assert not ahead._coming
+    assert not ahead._fetches
 
 
 def test_a_cached_range_is_not_fetched_ahead(server, tmp_path):

@@ -78,7 +78,7 @@ def part(source, start, stop):
 def arrived():
     """Waits for all that is under way, and for what that begins."""
     waited = set()
-    while coming := [fetch for fetch in list(ahead._coming.values()) if fetch not in waited]:
+    while coming := [fetch for fetch in list(ahead._fetches.values()) if fetch not in waited]:
         for fetch in coming:
             fetch.thread.join()
             waited.add(fetch)
@@ -154,7 +154,7 @@ def test_what_was_fetched_ahead_is_not_asked_for_again(server, files, kind, star
     assert ahead.bytes == sum(end - begin for begin, end in asked)
     found = source.fetch(part(source, start, stop), COLUMNS)
     assert server.asked == asked
-    assert (ahead.bytes, len(ahead._coming)) == (0, 0)
+    assert (ahead.bytes, len(ahead._fetches)) == (0, 0)
     agree(found, local, start, stop, COLUMNS)
     source.fetch(part(source, start, stop), COLUMNS)  # it was taken, and the row groups let go of
     assert len(server.asked) > len(asked)
@@ -249,7 +249,7 @@ def test_local_files_and_nothing_are_not_fetched_ahead(server, files, kind):
     local, source = OPEN[kind](str(files(NAMES[kind]))), opened(server, kind)
     local.ahead(part(local, 0, 100), COLUMNS)
     source.ahead(part(source, 100, 100), COLUMNS)
-    assert not ahead._coming
+    assert not ahead._fetches
 
 
 @pytest.mark.parametrize("name", ["nano_dy_rntuple.root", "nano_dy.parquet", "Run2012B_SingleMu-1000.parquet"])
@@ -328,7 +328,7 @@ def test_every_range_is_asked_for_once(server, files, kind, threads):
     assert found == pytest.approx(expected, rel=1e-12)
     if threads == 1:
         assert len(server.asked) == GROUPS  # with more, each thread opens the file
-    assert not [fetch for fetch in ahead._coming.values() if fetch.size]
+    assert not [fetch for fetch in ahead._fetches.values() if fetch.size]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -346,7 +346,7 @@ def test_a_row_group_that_is_cut_is_fetched_once(server):
     total = hg.compute(ak.sum(data.x), executor="serial", progress=False)
     assert total == ENTRIES * (ENTRIES - 1) // 2
     assert len(server.asked) == GROUPS
-    assert not ahead._coming
+    assert not ahead._fetches
 
 
 def test_row_groups_that_a_cut_excludes_are_not_fetched_ahead(server):
@@ -355,14 +355,14 @@ def test_row_groups_that_a_cut_excludes_are_not_fetched_ahead(server):
     high = data.x[data.x >= 350]
     assert hg.compute(ak.sum(high), executor="serial", progress=False) == sum(range(350, ENTRIES))
     assert len(server.asked) == 2  # half of the second range, and the third
-    assert not ahead._coming
+    assert not ahead._fetches
 
 
 def test_statistics_that_cannot_be_compared_are_left_to_who_reads(server, monkeypatch):
     source = opened(server, "parquet")
     monkeypatch.setattr(parquet.Footer, "extremes", lambda *args: 1 / 0)
     source.ahead(part(source, 100, 200), COLUMNS, [Predicate("x", "greater", 5)])
-    assert not ahead._coming
+    assert not ahead._fetches
     with pytest.raises(errors.DamagedFileError, match="read the statistics of"):
         source.trimmed(part(source, 100, 200), [Predicate("x", "greater", 5)])
 

@@ -27,7 +27,7 @@ from hepgraph.errors import (
     MissingFileError,
     MissingTreeError,
 )
-from hepgraph.io.formats import column_of, column_told, file_of, file_told
+from hepgraph.io.formats import column_from_json, column_to_json, file_from_json, file_to_json
 from hepgraph.io.parquet.source import handles as parquet_handles
 from hepgraph.io.trees import handles as root_handles
 
@@ -135,10 +135,10 @@ def test_real_files_come_back_as_they_were(name):
     tree = "CollectionTree" if "PHYSLITE" in name else None
     source = hg.open(path, tree, schema="base").source
     for column in source.columns.values():
-        assert column_of(json.loads(json.dumps(column_told(column)))) == column
+        assert column_from_json(json.loads(json.dumps(column_to_json(column)))) == column
     known = preprocess({"x": [path]}, tree=tree)
     (file,) = source.files
-    assert file_of(path, json.loads(json.dumps(file_told(file)))) == file
+    assert file_from_json(path, json.loads(json.dumps(file_to_json(file)))) == file
     assert known.entries == {"x": source.entries}
     assert len(json.dumps(known)) < 600_000
 

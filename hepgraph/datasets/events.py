@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import awkward as ak
 import numpy as np
 
-from hepgraph.arguments import spoken
+from hepgraph.arguments import checks_arguments
 from hepgraph.datasets.grouping import looks_like_nanoaod
 from hepgraph.datasets.schema import Schema, events_of, load
 from hepgraph.datasets.variations import with_stored
@@ -37,7 +37,7 @@ def from_source(source: Source, schema: str | Path | Schema = "base", *, access:
         Reader of columns and partitions, as in `hepgraph.io.source`.
     schema : str, Path or Schema, default "base"
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
-    access : Access, default Access(cache=None, entries=None, shared=None, alive=None, known={})
+    access : Access, default Access(cache=None, entries=None, shared=None, entry_mask=None, already_read={})
         Way in which the source is read.
 
     Returns
@@ -57,7 +57,7 @@ def from_source(source: Source, schema: str | Path | Schema = "base", *, access:
     return with_stored(events) if chosen.variations is not None else events
 
 
-@spoken()
+@checks_arguments()
 def from_root(
     files: Any,
     tree: str | None = None,
@@ -112,7 +112,7 @@ def from_root(
     return from_source(source, schema, access=Access(cache_of(cache)))
 
 
-@spoken()
+@checks_arguments()
 def from_parquet(
     files: Any,
     *,
@@ -164,7 +164,7 @@ def from_parquet(
     return from_source(source, schema, access=Access(cache_of(cache)))
 
 
-@spoken()
+@checks_arguments()
 def open(
     files: Any,
     tree: str | None = None,
@@ -241,7 +241,7 @@ def usual_schema(source: Source) -> str:
     return "nanoaod" if looks_like_nanoaod(source) else "base"
 
 
-@spoken()
+@checks_arguments()
 def from_awkward(
     array: Any,
     npartitions: int = 1,

@@ -10,7 +10,7 @@ PACKAGES = ("boost_histogram", "hist")
 STEPS = 4  # numbers beside the first and last edge that are tried
 
 
-def axis_told(axis: Any) -> list[Any] | None:
+def axis_to_json(axis: Any) -> list[Any] | None:
     """Package, kind and arguments of an axis, from which an equal one can be made; None if there are none."""
     package, name = type(axis).__module__.partition(".")[0], type(axis).__name__
     if package not in PACKAGES or type(axis) is not _kind(package, name):
@@ -25,15 +25,15 @@ def axis_told(axis: Any) -> list[Any] | None:
     for arguments in _arguments(axis, name):
         told = [package, name, arguments, options]
         try:
-            if axis_of(told, own) == axis:
+            if axis_from_json(told, own) == axis:
                 return told
         except (ValueError, TypeError):
             continue
     return None
 
 
-def axis_of(told: list[Any], own: dict[str, Any]) -> Any:
-    """The axis that `axis_told` told of, with what it has of its `own`: name, label, metadata."""
+def axis_from_json(told: list[Any], own: dict[str, Any]) -> Any:
+    """The axis of a JSON list made by `axis_to_json`, with its `own` attributes: name, label, metadata."""
     import boost_histogram as bh
 
     package, name, arguments, options = told

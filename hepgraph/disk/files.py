@@ -97,7 +97,7 @@ def unsealed(magic: bytes, name: str, content: bytes) -> bytes | None:
 
 
 def make_folder(folder: str | os.PathLike[str], mode: int = 0o700) -> None:
-    """Makes a folder for those who may use the one it is for; what is missing above it is the user's alone."""
+    """Makes a folder with this mode; missing parents are the user's alone."""
     if os.path.isdir(folder):
         return
     private(folder)

@@ -85,7 +85,7 @@ class Folder:
             os.close(handle)
 
     def write(self, folder: str, name: str, parts: Sequence[bytes | memoryview]) -> None:
-        """Keeps a file; others see all of it or nothing. After a failure nothing more is written by this process."""
+        """Writes a file atomically. After a failure this process writes nothing more."""
         size = sum(map(len, parts))
         if not self._room(size):
             return
@@ -110,7 +110,7 @@ class Folder:
             make_folder(path, self._mode)
 
     def _room(self, size: int) -> bool:
-        """Whether there is room for so many bytes, after what was not used for longest is deleted."""
+        """Whether there is room for so many bytes, after the least recently used files are deleted."""
         with self._lock:
             if size > self.most // 2:
                 return False

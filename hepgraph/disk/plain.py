@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import awkward as ak
 import numpy as np
 
-from hepgraph.disk.axes import axis_of, axis_told
+from hepgraph.disk.axes import axis_from_json, axis_to_json
 from hepgraph.disk.files import parsed
 
 T = TypeVar("T", bound=type)
@@ -170,7 +170,7 @@ class _Writer:
         name = _name(kind)
         if (kind is not _histogram(name) and _ours.get(name) is not kind) or not hasattr(kind, "storage_type"):
             return None
-        axes = [axis_told(axis) for axis in thing.axes]
+        axes = [axis_to_json(axis) for axis in thing.axes]
         storage = thing.storage_type.__name__
         if getattr(thing, "fills", ()) or storage not in _STORAGES or None in axes:
             return None
@@ -297,7 +297,9 @@ class _Reader:
         kind: Any = _ours[name] if name in _ours else _histogram(name)
         if storage not in _STORAGES or not hasattr(kind, "storage_type"):
             raise ValueError(f"there is no {name} of {storage}")
-        made = kind(*(axis_of(told, self.decoded(its)) for *told, its in axes), storage=getattr(bh.storage, storage)())
+        made = kind(
+            *(axis_from_json(told, self.decoded(its)) for *told, its in axes), storage=getattr(bh.storage, storage)()
+        )
         bins = np.asarray(made.view(flow=True))
         bins[...] = np.frombuffer(bytearray(self._bytes(at, size)), bins.dtype).reshape(bins.shape)
         made.__dict__.clear()

@@ -26,14 +26,14 @@ LOG = logging.getLogger("hepgraph")
 
 @dataclass(frozen=True)
 class _Connection:
-    """A Client, what is to be closed after its use, and the cluster that it belongs to, if that is known."""
+    """A Client, the things to close after its use, and its cluster, if known."""
 
     client: Any
     mine: tuple[Any, ...] = ()
     cluster: Any = None
 
     def revive(self) -> None:
-        """Brings back what a LocalCluster has given up: a worker that dies twice. Others look after theirs."""
+        """Restarts workers that a LocalCluster has given up, as they died twice. Other clusters restart theirs."""
         if _is_local(self.cluster) and self.cluster.worker_spec:
             self.cluster.scale(len(self.cluster.worker_spec))
 

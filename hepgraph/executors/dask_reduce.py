@@ -51,7 +51,7 @@ class WorkerPatience:
 
 @dataclass
 class _Below:
-    """Sums that have come in below one node: (node, future), without a future where it has gone to this process."""
+    """Sums below one node that are done, as (node, future); without a future for one that is in this process."""
 
     parts: list[tuple[TreeNode, Any]] = field(default_factory=list)
     ranges: int = 0
@@ -68,7 +68,7 @@ class _Sent:
 
 
 class Fold:
-    """One run: what is to be done, what is under way, and what has come in."""
+    """One run: nodes to submit, tasks under way, sums that are done."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class Fold:
                     ready += self._arrived(node, None)
 
     def end(self) -> None:
-        """Gives up what is under way."""
+        """Cancels the tasks under way."""
         futures = [sent.future for sent in self.under_way.values()]
         self.under_way.clear()
         self.below.clear()
@@ -205,7 +205,7 @@ class Fold:
     # what comes in
 
     def _finished(self) -> list[str]:
-        """The keys of what has finished, after at most a moment."""
+        """The keys of tasks that have finished; waits a moment at most."""
         self.work.wait()
         try:
             found = [self.done.get(timeout=CHECK)]
@@ -217,7 +217,7 @@ class Fold:
         return [key for key in found if key in self.under_way]
 
     def _settle(self, key: str) -> list[tuple[TreeNode, Any]]:
-        """Takes note of what has finished; gives the sums that are to come to this process."""
+        """Handles a finished task; gives the sums to fetch into this process."""
         sent = self._dropped(key)
         node, future, inputs = sent.node, sent.future, sent.inputs
         if node in self.copied:
@@ -260,7 +260,7 @@ class Fold:
                 del self.below[above]
 
     def _failed(self, node: TreeNode, future: Any, inputs: bool) -> list[tuple[TreeNode, Any]]:
-        """Tries anew what a lost worker was working on, in smaller pieces; raises what is the analysis's own fault."""
+        """Resubmits the work of a lost worker in smaller batches; raises errors of the analysis."""
         from distributed import KilledWorker
 
         error = future.exception()
@@ -452,7 +452,7 @@ class Fold:
         self._wait(now)
 
     def _attend(self) -> None:
-        """Gives to others what workers have that fell silent, and makes batches smaller where workers come and go."""
+        """Gives the tasks of silent workers to others, and shrinks batches where workers come and go."""
         before, self.silent = self.silent, self.workers.silent
         for address in before - self.silent:
             if address in self.workers.others:
@@ -466,7 +466,7 @@ class Fold:
                     self._redo(sent.node)
 
     def _relieve(self, fell: frozenset[str]) -> None:
-        """Has others do what silent workers work on, too: the first result counts. What lies there is done again."""
+        """Submits the tasks of silent workers again (the first result counts), and redoes the sums that they hold."""
         processing = self.client.processing(list(self.silent))
         for address in fell:
             self._say_silent(address, {str(key) for key in processing.get(address, ())})
@@ -530,7 +530,7 @@ class Fold:
 
 
 def _in_background(function: Callable[..., Any], *args: Any) -> Future[Any]:
-    """A call in a thread that keeps nobody from ending."""
+    """A call in a daemon thread."""
     future: Future[Any] = Future()
 
     def called() -> None:

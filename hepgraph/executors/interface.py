@@ -44,7 +44,7 @@ class Work(ABC):
 
     @staticmethod
     def of(function: Callable[[Any], Any]) -> Work:
-        """A function of tasks as work, of which nothing else can be asked."""
+        """A function of tasks as work; all else has its default."""
         return _Calls(function)
 
 

@@ -63,7 +63,7 @@ class Crew:
         self._results, self._room = threading.Condition(lock), threading.Condition(lock)
 
     def work(self) -> None:
-        """Works through tasks until there are none left, or nobody wants them any more."""
+        """Takes and runs tasks until there are none left, or the run has stopped."""
         while (following := self._next()) is not None:
             index, task = following
             try:
@@ -79,7 +79,7 @@ class Crew:
                     self._results.notify()
 
     def _due(self) -> bool:
-        """Whether the run should take what there is."""
+        """Whether the run should take the results that are there."""
         many, late = len(self._done), time.monotonic() - self._taken > limits().thread_late
         return many >= min(self._few, self._left) or (many > 0 and late) or self._error is not None
 

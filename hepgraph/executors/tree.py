@@ -18,7 +18,7 @@ STEP = 3  # levels that a merge spans: it adds up to 8 parts
 def climb(
     waiting: dict[tuple[int, int], Any], count: int, value: Any, combine: Combine, level: int, index: int
 ) -> None:
-    """Takes a value into what waits in a tree over `count` ranges, and adds it up as far as it finds neighbours.
+    """Puts a value at a node of a tree over `count` ranges, and adds it up as far as it finds neighbours.
 
     `waiting` holds sums by their node, (level, index); that of all ends up at TOP.
 
@@ -54,7 +54,7 @@ class Merger:
     _waiting: dict[tuple[int, int], Any] = field(default_factory=dict)
 
     def add(self, index: int, value: Any, level: int = 0) -> None:
-        """Takes in the partial result of one range, or of all ranges below one node of a level above."""
+        """Adds the partial result of one range, or of all ranges below a node of a higher `level`."""
         climb(self._waiting, self.count, value, self._sum, level, index)
 
     def _sum(self, a: Any, b: Any) -> Any:

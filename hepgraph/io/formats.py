@@ -102,8 +102,8 @@ def format_with(kind: str) -> Format:
     raise FilesetError(f"Files are of kind {', '.join(others)} or {last}, not {kind!r}.")
 
 
-def column_told(column: Column) -> dict[str, Any]:
-    """A column, without what is as it is for most."""
+def column_to_json(column: Column) -> dict[str, Any]:
+    """A column as a JSON object, without the fields that have their default."""
     told: dict[str, Any] = {}
     for name, default in _COLUMN.items():
         value = getattr(column, name)
@@ -120,11 +120,11 @@ def column_told(column: Column) -> dict[str, Any]:
     return told
 
 
-def column_of(told: Mapping[str, Any]) -> Column:
-    """The column that `column_told` told of.
+def column_from_json(told: Mapping[str, Any]) -> Column:
+    """The column of a JSON object made by `column_to_json`.
 
     >>> column = Column("Muon_pt", np.dtype("float32"), (Level(),), counts="nMuon")
-    >>> column_of(column_told(column)) == column
+    >>> column_from_json(column_to_json(column)) == column
     True
     """
     levels = tuple(Level(*level) for level in told.get("levels", ()))
@@ -132,7 +132,7 @@ def column_of(told: Mapping[str, Any]) -> Column:
     return Column(**{**told, "dtype": np.dtype(told["dtype"]), "levels": levels, "records": records})
 
 
-def file_told(file: File) -> dict[str, Any]:
+def file_to_json(file: File) -> dict[str, Any]:
     """A file, in the words of coffea's preprocessed filesets where those have them."""
     told: dict[str, Any] = {
         "object_path": file.tree or None, "num_entries": file.entries, "uuid": file.uuid, "edges": list(file.edges),
@@ -148,8 +148,8 @@ def file_told(file: File) -> dict[str, Any]:
     return told
 
 
-def file_of(path: str, told: Mapping[str, Any]) -> File:
-    """The file that `file_told` told of."""
+def file_from_json(path: str, told: Mapping[str, Any]) -> File:
+    """The file of a JSON object made by `file_to_json`."""
     written = tuple(told["written"]) if "written" in told else None
     return File(
         path, told["object_path"] or "", int(told["num_entries"]), told["uuid"], tuple(told["edges"]),
@@ -172,7 +172,7 @@ def rebuilt_source(
 
 
 def scaled(columns: Sequence[Column], share: float) -> list[Column]:
-    """Columns of which only a share of the entries is left."""
+    """The columns with their sizes scaled to a share of the entries."""
     if share == 1:
         return list(columns)
     return [replace(c, bytes=round(c.bytes * share), memory=round(c.memory * share)) for c in columns]

@@ -157,7 +157,7 @@ def _data(walk: _Walk, layout: Any, found: dict[str, Data]) -> None:
 
 
 def _option(layout: Any) -> tuple[Array, Any]:
-    """Which elements are there, and a content of the same length, with anything in the place of the others."""
+    """The mask of elements that are not None, and a content of the same length, undefined where one is."""
     valid = native(layout.mask_as_bool(valid_when=True))
     if not isinstance(layout, ak.contents.IndexedOptionArray):
         return valid, layout.content[: len(valid)]

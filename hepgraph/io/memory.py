@@ -113,7 +113,7 @@ def _hash(form: Any, length: int, content: Mapping[str, bytes]) -> str:
 
 
 def _read_only(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """A view through which nobody writes into what others read, or into the user's own array."""
+    """A read-only view: other readers, or the user, have the same memory."""
     view = np.asarray(values).view()
     view.flags.writeable = False
     return view

@@ -95,11 +95,11 @@ class Column:
 
     @property
     def optional(self) -> bool:
-        """Whether a value may be None, be it that its record is."""
+        """Whether a value may be None, or a record that it is in."""
         return self.nullable or self._in_none(len(self.levels))
 
     def optional_list(self, level: int) -> bool:
-        """Whether a list of this level may be None, be it that its record is."""
+        """Whether a list of this level may be None, or a record that it is in."""
         return self.levels[level].nullable or self._in_none(level)
 
     def _in_none(self, level: int) -> bool:
@@ -131,8 +131,8 @@ class Data:
     one more for text. `valid` and `level_valid` are boolean arrays where something may be None (the value, or the
     record that it is in), else `None`: an absent value keeps its place in `values`, an absent list has length zero.
     `records` has a boolean array for each record of the column that may be None, by name; all are there where it has
-    none. `sums` are the offsets of lists of which the values are the lengths, if the reader has made them. `cached`
-    bytes of all came from the column cache; `skipped` bytes of the file were not read, as nobody looks at those values.
+    none. `sums` are the offsets of the lists that have the values as lengths, if the reader made them. `cached` bytes
+    came from the column cache; `skipped` bytes of the file were not read, as their entries were masked out.
     """
 
     values: np.ndarray[Any, Any] | None
@@ -276,10 +276,10 @@ class Caching(Protocol):
     """A cache between a source and those who read from it."""
 
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
-        """The result of reading it from the source."""
+        """As `Source.fetch`: cached, or read and then cached."""
 
     def holds(self, source: Source, partition: Partition, needs: Mapping[str, Need]) -> bool:
-        """Whether all of it is likely to be there."""
+        """Whether all these columns of a range are likely to be cached."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -405,7 +405,7 @@ class Source(ABC):
         """A hint that this range, as it is `trimmed` by these predicates, will soon be fetched; never raises."""
 
     def fetched(self, partition: Partition) -> int:
-        """The number of entries whose bytes are fetched for a range, as far as that is known: its own, or more."""
+        """The number of entries whose bytes are read for a range: more than its own where it cuts row groups."""
         return len(partition)
 
     def begin(self, partition: Partition, needs: Mapping[str, Need]) -> list[tuple[Column, Need]]:
@@ -431,7 +431,7 @@ class Source(ABC):
         return self._places[partition.path, partition.tree]
 
     def identity(self, file: File) -> str:
-        """The identity of a file's content, as far as is known without reading it all."""
+        """The identity of a file's content, from its metadata."""
         return file.uuid
 
     def trimmed(self, partition: Partition, predicates: Sequence[Predicate]) -> Partition:
@@ -506,7 +506,7 @@ class Source(ABC):
         self._check(needed, self.files)
 
     def unchanged(self, names: Iterable[str]) -> None:  # noqa: B027
-        """Raises ChangedError if these columns are not what they were: only what is in memory can be changed."""
+        """Raises ChangedError if these columns were changed in place, as arrays in memory can be."""
 
     def _check(self, needed: Iterable[str], files: Iterable[File]) -> None:
         for name in needed:

@@ -45,7 +45,7 @@ class Turn(Enum):
 
 @dataclass(frozen=True)
 class ReadStage:
-    """Masks that are looked at together, and what is read for them."""
+    """Masks that are evaluated together, and the columns to read for them."""
 
     masks: tuple[Node, ...]
     needs: Needs

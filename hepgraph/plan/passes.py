@@ -242,7 +242,7 @@ class Pass:
         return compile_outputs(self.origin, [sink.output() for sink in self.sinks], _events(self.origin))
 
     def ready(self) -> Compiled:
-        """The same, with machine code; what goes wrong in making it is told with the graph."""
+        """The same pass, compiled; an error of compiling shows the graph."""
         try:
             compiled = self.compiled
             if compiled.kernel is not None:
@@ -334,7 +334,7 @@ class Pass:
         return partials, Row.of(loaded, partition, self.columns(), read - start, done - read, how)
 
     def _partials(self, compiled: Compiled, loaded: Loaded) -> tuple[list[Any], str]:
-        """The partial results of what was loaded, and what made them."""
+        """The partial results of a loaded range, and what computed them."""
         partials: dict[int, Any] = {}
         plain = list(compiled.plain)
         kernel = compiled.kernel

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hepgraph.arguments import spoken
+from hepgraph.arguments import checks_arguments
 from hepgraph.datasets.events import Cache, from_source, usual_schema
 from hepgraph.datasets.fileset import Dataset, datasets
 from hepgraph.datasets.schema import Schema
@@ -80,7 +80,7 @@ def check_processor(processor: Any) -> None:
         )
 
 
-@spoken()
+@checks_arguments()
 def run(
     processor: Any,
     fileset: Any,
@@ -351,4 +351,4 @@ class Runner:
         return out, metrics
 
 
-Runner.__init__ = spoken(name="Runner")(Runner.__init__)  # type: ignore[method-assign]
+Runner.__init__ = checks_arguments(name="Runner")(Runner.__init__)  # type: ignore[method-assign]

@@ -158,7 +158,7 @@ class Checkpoint:
         return found
 
     def _file(self, number: int, source: Source, partition: Partition) -> str:
-        """The name of a file among stored ranges: by what is in it, wherever it lies."""
+        """The key of a file among stored ranges: a hash of its identity, not of its path."""
         key = (number, partition.path, partition.tree)
         if key not in self._identities:
             file = source.file_of(partition)
@@ -169,7 +169,7 @@ class Checkpoint:
         return self._identities[key]
 
     def ranges(self, number: int, each: AnyPass, wanted: tuple[Partition, ...]) -> tuple[Partition, ...]:
-        """The ranges to run over: the wanted ones; where others are stored, those, and what is between them."""
+        """The ranges to run over: stored ones where there are some, wanted ones or parts of them elsewhere."""
         source, found = each.origin.source, []
         by_file: dict[tuple[str, str], list[Partition]] = {}
         for partition in wanted:
@@ -237,7 +237,7 @@ class Checkpoint:
             self._note(f"results with a {pickled[0]} will not be read back, but computed again: {why}")
 
     def _read(self, name: str, own: bool = False) -> bytes | None:
-        """The bytes of a name; what is no file at all counts as a damaged one."""
+        """The bytes of a stored result; anything but a file counts as damaged."""
         try:
             return self.store.read(name, own)
         except Refused:

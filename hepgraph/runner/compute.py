@@ -10,7 +10,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgraph.arguments import spoken
+from hepgraph.arguments import checks_arguments
 from hepgraph.errors import LazyError
 from hepgraph.io.source import Origin
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -83,7 +83,7 @@ def finished(leaf: Any, values: list[Any]) -> Any:
     raise AssertionError(f"no finish for {type(leaf).__name__}")
 
 
-@spoken("Several go in one list or dict: compute([a, b]).")
+@checks_arguments("Several go in one list or dict: compute([a, b]).")
 def compute(
     tree: Any,
     *,

@@ -63,7 +63,7 @@ class Dependencies:
         return found
 
     def unanswered(self, found: Iterable[Untracked]) -> list[Untracked]:
-        """The dependencies of which nothing was said; files in `depends` stand for those that functions open."""
+        """The untracked dependencies that the user has not answered for; `depends` answers for opened files."""
         if self.trust is True:
             return []
         names = self.trust or ()
@@ -102,7 +102,7 @@ class Dependencies:
 
 
 def hash_of_file(path: str, storage_options: Mapping[str, Any] | None = None) -> str:
-    """The hash of what is in a file, local or remote, or in all files of a local folder."""
+    """The hash of the content of a file, local or remote, or of all files of a local folder."""
     made = hashlib.blake2b(digest_size=20)
     folder = Path(path)
     if folder.is_dir():

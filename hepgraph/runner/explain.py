@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hepgraph.arguments import spoken
+from hepgraph.arguments import checks_arguments
 from hepgraph.datasets.events import from_source
 from hepgraph.datasets.schema import EventFields
 from hepgraph.errors import UnsupportedError, many
@@ -39,7 +39,7 @@ class Explanation:
         return f"<pre>{html.escape(self.text)}</pre>"
 
 
-@spoken("Several go in one list or dict: explain([a, b]).")
+@checks_arguments("Several go in one list or dict: explain([a, b]).")
 def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
 

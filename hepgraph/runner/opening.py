@@ -11,7 +11,7 @@ from hepgraph.datasets.fileset import Dataset, Place, iter_absent
 from hepgraph.errors import DisagreementError, MissingTreeError, SourceError
 from hepgraph.io.access.files import Options, once, split_tree
 from hepgraph.io.agreement import agreed
-from hepgraph.io.formats import column_of, file_of, rebuilt_source, scaled
+from hepgraph.io.formats import column_from_json, file_from_json, rebuilt_source, scaled
 from hepgraph.io.source import Absent, Column, File, Source, in_turn, marked, worst
 from hepgraph.runner.retry import Policy, one_line
 
@@ -67,7 +67,7 @@ def _may_pass(error: SourceError) -> bool:
 
 
 def _may_skip(error: SourceError) -> bool:
-    """Whether a file with this trouble may be left out: not one that is sound, and not what was asked for."""
+    """Whether `on_error="skip"` may skip a file with this error: not one that is sound but lacks the tree."""
     return not isinstance(error, MissingTreeError | DisagreementError)
 
 
@@ -147,9 +147,9 @@ def _absent(one: Found, before: int) -> Absent:
 def _known(dataset: Dataset, step_size: int | str | None, options: Options) -> Source:
     assert dataset.known is not None
     known = dataset.known
-    files = [file_of(path, told) for path, told in dataset.files.items()]
+    files = [file_from_json(path, told) for path, told in dataset.files.items()]
     share = sum(file.wanted for file in files) / max(1, int(known["entries"]))
-    columns = scaled([column_of(told) for told in known["columns"]], share)
+    columns = scaled([column_from_json(told) for told in known["columns"]], share)
     absent = [Absent(**told) for told in iter_absent(known)]
     if not files:
         error = SourceError(f"None of the files of dataset {dataset.name!r} could be opened: {absent[0].error}")

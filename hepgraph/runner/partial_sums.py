@@ -1,4 +1,4 @@
-"""Partial results on their way up a tree whose shape depends on the number of ranges alone, and what is missing of it.
+"""Partial results, added up in a tree whose shape depends on the number of ranges alone; ranges may be missing.
 
 The tree is that of `executors/tree.py`. Where a range is missing, nothing above it is added up: what is there waits as
 sums of neighbours, so that the range can be added later, and the result is then the same to the last bit, whatever was
@@ -42,7 +42,7 @@ class Sum:
 
     @classmethod
     def of(cls, count: int, leaf: int, partials: Any) -> Sum:
-        """The result of one whole leaf, of so many."""
+        """The result of one whole leaf of `count`."""
         made = cls(count)
         made.put(partials, _none, 0, leaf)
         return made

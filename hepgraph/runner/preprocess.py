@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hepgraph.arguments import spoken
+from hepgraph.arguments import checks_arguments
 from hepgraph.datasets.fileset import KNOWN, Dataset, Fileset, Place, datasets
 from hepgraph.disk.files import parsed
 from hepgraph.disk.folder import own_folder
@@ -21,7 +21,7 @@ from hepgraph.errors import DisagreementError, IncompleteWarning, SourceError
 from hepgraph.executors import pick
 from hepgraph.executors.interface import Work
 from hepgraph.io.access.store import Store, stamp
-from hepgraph.io.formats import column_of, column_told, file_of, file_told, format_with
+from hepgraph.io.formats import column_from_json, column_to_json, file_from_json, file_to_json, format_with
 from hepgraph.io.source import Source
 from hepgraph.runner.opening import Found, joined_source, look, places_of
 from hepgraph.runner.progress import progress_bar
@@ -32,7 +32,7 @@ _FORMAT = 1
 _NAMES = re.compile(r"[0-9a-f]{64}\.z")
 
 
-@spoken()
+@checks_arguments()
 def preprocess(
     fileset: Any,
     *,
@@ -144,12 +144,12 @@ def described(source: Source) -> dict[str, Any]:
     known: dict[str, Any] = {
         "kind": source.kind,
         "entries": source.entries,
-        "columns": [column_told(column) for column in source.columns.values()],
+        "columns": [column_to_json(column) for column in source.columns.values()],
     }
     if source.absent:
         known["absent"] = [asdict(gone) for gone in source.absent]
     return {
-        "files": {file.path: file_told(file) for file in source.files},
+        "files": {file.path: file_to_json(file) for file in source.files},
         "metadata": dict(source.metadata),
         "format": format_with(source.kind).name.lower(),
         KNOWN: known,
@@ -218,15 +218,15 @@ class _Cache:
             if data is None:
                 return None
             known = parsed(zlib.decompress(data))
-            columns = tuple(column_of(column) for column in known["columns"])
-            return Found(place, known["kind"], columns, file_of(place[0][0], known["file"]))
+            columns = tuple(column_from_json(column) for column in known["columns"])
+            return Found(place, known["kind"], columns, file_from_json(place[0][0], known["file"]))
         except (OSError, ValueError, LookupError, TypeError, AttributeError, zlib.error):
             return None
 
     def write(self, one: Found) -> None:
         if (self.folder or self.store) is None or one.file is None or (name := self._name(one.place)) is None:
             return
-        known = {"kind": one.kind, "columns": [column_told(c) for c in one.columns], "file": file_told(one.file)}
+        known = {"kind": one.kind, "columns": [column_to_json(c) for c in one.columns], "file": file_to_json(one.file)}
         data = zlib.compress(json.dumps(known).encode(), 3)
         if self.folder is not None:
             self.folder.write(self.folder.directory, name, [data])

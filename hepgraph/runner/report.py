@@ -185,7 +185,7 @@ class Report:
         return _aligned([head, *lines])
 
     def summary(self) -> str:
-        """One sentence on what is not in the result, and what to do about it; empty if all is."""
+        """A sentence on missing events and how to add them; empty if there are none."""
         failed = self.failed
         if not failed:
             return ""

@@ -18,7 +18,7 @@ FileKey = tuple[str, str, str]  # path, tree, identity; without the last, where 
 
 @dataclass(frozen=True)
 class Incomplete:
-    """An incomplete result: for each pass its key, its files in order, and what was gathered."""
+    """An incomplete result: for each pass its key, its files in order, and its partial sums."""
 
     keys: list[str]
     files: list[list[FileKey]]
@@ -26,16 +26,16 @@ class Incomplete:
 
     @classmethod
     def of(cls, passes: Sequence[AnyPass], prints: Sequence[Fingerprint], gathered: list[Gathered]) -> Incomplete:
-        """What a run has so far."""
+        """The incomplete result of a run."""
         keys = [key_of(each, made) for each, made in zip(passes, prints, strict=True)]
         return cls(keys, [files_of(each) for each in passes], gathered)
 
     def packed(self) -> Incomplete:
-        """The same, of which the run uses nothing up any more."""
+        """The same, with copies of the sums, which finishing the run would use up."""
         return replace(self, gathered=packed(self.gathered))
 
     def unpacked(self) -> list[Gathered]:
-        """A copy of what was gathered, to go on with."""
+        """A copy of the sums, to go on from."""
         whole: Any = self.gathered if isinstance(self.gathered, bytes) else packed(self.gathered)
         return unpacked(whole)  # type: ignore[no-any-return]
 

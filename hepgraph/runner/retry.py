@@ -105,7 +105,7 @@ def halves(partition: Partition) -> tuple[Partition, Partition]:
 
 
 def _refused(error: Exception, part: Partition, policy: Policy, dataset: str, outcome: Outcome) -> None:
-    """Names the range that failed, or raises its error with what is known about it."""
+    """Records the range as skipped, or raises its error with notes on range and tries."""
     tries = getattr(error, "tries", 1)
     cause = reading(error)
     short = isinstance(error, MemoryError)
@@ -162,7 +162,7 @@ def reading(error: BaseException | None) -> BaseException | None:
 
 
 def can_skip(error: BaseException) -> bool:
-    """Whether a file with this trouble may be left out when asked: not one that is sound and lacks what is wanted."""
+    """Whether `on_error="skip"` may skip a file with this error: not one that is sound but lacks a column."""
     return not isinstance(error, MissingColumnError | DisagreementError)
 
 
@@ -181,7 +181,7 @@ def one_line(error: BaseException) -> str:
 
 
 def user_line_of(error: BaseException) -> str:
-    """The last line of the user's own in the traceback of an error, as it is told."""
+    """The last line of the user's own in the traceback of an error, in words."""
     line = line_of(error)
     return "" if line is None else place(line)
 

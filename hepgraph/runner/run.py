@@ -143,7 +143,7 @@ class Run:
         return list(dict.fromkeys(found for made in self.prints for found in made.untracked))
 
     def _identify(self) -> None:
-        """Keeps with the report what tells this plan from others, and what of it cannot be tracked."""
+        """Puts the fingerprints of the passes, and their untracked dependencies, into the report."""
         names = [dataset_of(each) or each.origin.source.name for each in self.passes]
         about = self.report.provenance
         about["plans"] = dict(zip(names, [made.key for made in self.prints], strict=True))
@@ -157,7 +157,7 @@ class Run:
         return None if self.options.resume is None else self.options.resume._resume
 
     def _ask(self) -> None:
-        """Raises if results are to be used of which it cannot be told whether they are those of this analysis."""
+        """Raises if stored results would be used while dependencies of the analysis are untracked."""
         if self.checkpoint is None and self._resumed is None:
             return
         dependencies = self.options.dependencies
@@ -372,7 +372,7 @@ class Run:
         return [None if total is None else finished(each, total) for each, total in pairs]
 
     def _stopped(self, error: BaseException) -> None:
-        """Puts what is known about an error into the report, and the report on the error."""
+        """Adds the failed range to the report, and attaches the report to the error."""
         row = getattr(error, "report_row", None)
         if isinstance(row, Row):
             place = self._place(row)

@@ -150,7 +150,7 @@ class Known(Generic[T]):
         return found if stamp is not None and stamp == then else None
 
     def keep(self, key: Hashable, stamp: Stamp, value: T) -> None:
-        """Keeps what was found out about a file that had this stamp."""
+        """Stores a value for a file that had this stamp."""
         self._mine()
         with self._lock:
             self._kept[key] = value, stamp

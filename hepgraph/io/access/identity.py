@@ -16,7 +16,7 @@ _asked: Known[tuple[float, Any]] = Known(4096)
 
 
 def state_of(path: str, options: Mapping[str, Any] | None = None) -> Any:
-    """The identity of a file; None if it cannot be told."""
+    """The identity of a file; None if it is unknown."""
     if not is_remote(path):
         return stamp_of(path)
     key = path, settings_of(options)

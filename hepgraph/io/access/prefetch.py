@@ -1,6 +1,6 @@
 """Background prefetch, a few things at a time; unused results are dropped.
 
-Of local files the system does that itself, when it is told what.
+Of local files, the system does it itself when advised of the ranges (`expect`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PASSING = OSError, ValueError, MemoryError  # whoever reads it says what is wron
 
 
 class _Fetch:
-    """Something on its way: its size as far as it is known, and what came; None if nothing did."""
+    """One fetch in the background: its size, as far as it is known, and its result, None if it failed."""
 
     def __init__(self, owner: Ahead, work: Callable[[Callable[[int], bool]], Any]) -> None:
         self.size, self.dropped, self.found = 0, False, None
@@ -60,64 +60,64 @@ class Ahead:
     def _clear(self) -> None:
         self._process = os.getpid()
         self._lock = threading.Lock()
-        self._coming: OrderedDict[Hashable, _Fetch] = OrderedDict()
+        self._fetches: OrderedDict[Hashable, _Fetch] = OrderedDict()
 
     def begin(self, key: Hashable, work: Callable[[Callable[[int], bool]], Any]) -> None:
-        """Starts some work, unless it is under way.
+        """Starts a fetch in the background, unless one with this key is there.
 
-        The work says how many bytes it will fetch, and goes on only if it is allowed to.
+        `work` first asks whether it may fetch so many bytes.
         """
         if self._process != os.getpid():  # threads do not survive a fork
             self._clear()
         fetch = _Fetch(self, work)
         with self._lock:
-            if key in self._coming:
+            if key in self._fetches:
                 return
-            self._coming[key] = fetch
-            while len(self._coming) > AT_ONCE:
-                self._coming.popitem(last=False)[1].dropped = True
+            self._fetches[key] = fetch
+            while len(self._fetches) > AT_ONCE:
+                self._fetches.popitem(last=False)[1].dropped = True
             try:
                 fetch.thread.start()  # before anybody can take it
             except RuntimeError:  # the system has no more threads: whoever asks for it reads it himself
-                self._coming.pop(key, None)
+                self._fetches.pop(key, None)
 
     def take(self, key: Hashable) -> Any:
         """The prefetched data, once and after they came; None if there are none."""
         if self._process != os.getpid():
             self._clear()
         with self._lock:
-            fetch = self._coming.pop(key, None)
+            fetch = self._fetches.pop(key, None)
         if fetch is None:
             return None
         fetch.thread.join()
         return fetch.found
 
     def trimmed(self, new: _Fetch) -> bool:
-        """Whether there is room for one more, after older ones that nobody took are given up."""
+        """Whether a fetch fits within `most` bytes, after dropping the oldest that were not taken."""
         with self._lock:
             if new.dropped or new.size > self.most:
                 return False
-            for key, fetch in list(self._coming.items()):
-                if sum(each.size for each in self._coming.values()) <= self.most:
+            for key, fetch in list(self._fetches.items()):
+                if sum(each.size for each in self._fetches.values()) <= self.most:
                     break
                 if fetch is not new:
-                    del self._coming[key]
+                    del self._fetches[key]
                     fetch.dropped, fetch.found = True, None
             return True
 
     @property
     def bytes(self) -> int:
-        """The bytes on their way or there, as far as that is known."""
+        """The known sizes of all fetches, running or done."""
         with self._lock:
-            return sum(fetch.size for fetch in self._coming.values())
+            return sum(fetch.size for fetch in self._fetches.values())
 
 
 class NoRoom(ValueError):
-    """There is no room for what was to be fetched ahead."""
+    """A prefetch does not fit within the limit."""
 
 
 class Allowed:
-    """The bytes of a remote file, as far as there is room for them ahead; raises NoRoom."""
+    """The bytes of a remote file, for a prefetch within the limit; raises NoRoom beyond it."""
 
     together = True
     stamp: Stamp = None
@@ -139,11 +139,12 @@ class Allowed:
 ahead = Ahead()
 
 
-class _Found:
-    """Whether local files were in memory when that was looked for, which need not be for every range.
+class _PageCache:
+    """Whether local files are in the page cache, by checks that are not repeated for every range.
 
-    One that was not is taken to be on the disk for many ranges: what the system is told of comes into memory, and would
-    be found there. One that was is taken to be there for one range, and for twice as many each time it is found again.
+    One that was not is taken to be on the disk for many ranges: what the system is advised of comes into memory, and
+    would be found there. One that was is taken to be there for one range, and for twice as many each time it is found
+    again.
     """
 
     def __init__(self) -> None:
@@ -167,11 +168,11 @@ class _Found:
         self._known.clear()
 
 
-found = _Found()
+found = _PageCache()
 
 
 def expect(path: str, where: Callable[[], Iterable[Range]]) -> None:
-    """Tells the system which bytes of a local file will soon be read; it reads them from the disk in the background.
+    """Advises the system of bytes of a local file that will be read soon; it reads them in the background.
 
     Where the beginnings of some of these ranges are in memory, all are taken to be there, and the next few of the file.
     """

@@ -95,7 +95,7 @@ def _checking() -> Any:
 
 
 class AnswerError(OSError):
-    """An answer of a server that is not what was asked for; `changed` if it is of another file than those before."""
+    """A server's answer to another request than was made; `changed` if it is of another version of the file."""
 
     def __init__(self, message: str, changed: bool = False) -> None:
         super().__init__(message)
@@ -219,7 +219,7 @@ def _answer_of_xrootd(error: BaseException) -> int | None:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether the trouble is of the network or the server, and may be gone the next time."""
+    """Whether an error is of the network or the server, and may not occur again."""
     error = beneath(error)
     if isinstance(error, AnswerError) or _answer_of_xrootd(error) in LASTING:
         return False

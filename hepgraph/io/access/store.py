@@ -99,7 +99,7 @@ class Store:
             return None
 
     def write(self, name: str, data: bytes) -> None:
-        """Keeps bytes under a name: under another one first, then moved, so that nobody ever sees half of them."""
+        """Writes bytes under a name atomically: to a temporary name first, then moved."""
         path = self._path(name)
         folder, _, last = path.rpartition("/")
         if folder not in self._made:
@@ -154,7 +154,7 @@ class Store:
     # one run at a time
 
     def lock(self) -> None:
-        """Keeps others out until `unlock`; raises BusyError. The lock of a process that was killed does not hold."""
+        """Takes the lock until `unlock`; raises BusyError. The lock of a killed process does not hold."""
         self._make(self.root)
         mine = Holder.me()
         if self.local:
@@ -207,7 +207,7 @@ class Store:
         self._write_holder(self._mine)
 
     def unlock(self) -> None:
-        """Lets others in."""
+        """Releases the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -233,7 +233,7 @@ def write_bytes(url: str | os.PathLike[str], data: bytes, storage_options: Mappi
 
 
 def stamp(path: str, storage_options: Mapping[str, Any] | None = None) -> list[Any] | None:
-    """The size of a file and when it was written, as far as its file system tells; None if it does not."""
+    """The size and modification time of a file, as far as its file system has them; else None."""
     try:
         system, where = fsspec.core.url_to_fs(path, **system_options(path, storage_options))
         found = system.info(where)

@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from hepgraph.disk.files import parsed
-from hepgraph.io.native.buffers import shelf
+from hepgraph.io.native.buffers import pool
 from hepgraph.io.source import Column, Data, Need
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -82,7 +82,7 @@ class OpenedColumn:
     shared: dict[str, Array]
 
     def read(self, about: Any, column: Column, need: Need, entries: int) -> Data:
-        """The data of a column with so many entries; raises FileError if the file is damaged, or of something else."""
+        """The data of a column with so many entries; raises FileError if the file is damaged, or is another one."""
         rows, records, begin = self._header(about)
         found: dict[str, list[Array]] = {}
         for role, kind, length, at, digest in rows:
@@ -128,7 +128,7 @@ class OpenedColumn:
 
 
 def _offsets_of(counts: Array) -> Array:
-    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    offsets = pool.take(len(counts) + 1, np.dtype(np.int64))
     offsets[0] = 0
     np.cumsum(counts.astype(np.int64, copy=False), out=offsets[1:])
     return offsets

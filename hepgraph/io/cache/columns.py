@@ -75,7 +75,7 @@ class ColumnCache:
         return int(self.size)
 
     def fetch(self, source: Source, partition: Partition, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
-        """The result of `source.read`, out of the cache as far as it is there; the rest is read, and kept.
+        """As `source.read`: cached entries come from the cache, the others are read and stored.
 
         Parameters
         ----------
@@ -171,7 +171,7 @@ def cache_of(cache: Any) -> ColumnCache | None:
 
 
 def _nothing(column: Column, need: Need) -> bool:
-    """Whether nothing at all is wanted of a column: the lengths of what has no lists."""
+    """Whether nothing is needed of a column: the lengths of lists of a flat one."""
     return need is Need.COUNTS and not column.levels and not column.records
 
 
@@ -179,7 +179,7 @@ def _nothing(column: Column, need: Need) -> bool:
 
 
 def _version(source: Source, partition: Partition) -> str | None:
-    """The identity of a file; None if it cannot be told."""
+    """The identity of a file; None if it is unknown."""
     path, file = partition.path, source.file_of(partition)
     identity = source.identity(file)
     if not identity:

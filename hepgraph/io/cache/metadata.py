@@ -1,9 +1,8 @@
 """The metadata cache: types of columns and places of baskets, kept on disk for other processes.
 
 A file here is used only if it, and the directory it is in, belong to the user and cannot be written by others, and if
-its checksum is right. What is remembered is of one state of a file of data (when it was written, its
-size and number on the disk; of a remote one: size, time and tag), and of one state of the code that found it out.
-Nothing here raises because of the state of the disk.
+its checksum is right. An entry is for one state of a data file (mtime, size, inode; of a remote one: size, time and
+ETag) and one version of the code that parsed it. Nothing here raises because of the state of the disk.
 """
 
 from __future__ import annotations
@@ -29,19 +28,19 @@ from hepgraph.limits import limits
 T = TypeVar("T")
 MAGIC = b"hepgraph known 2\n"
 _NAME = re.compile("[0-9a-f]{64}")
-_CODE = ("source.py", "forms.py", "trees.py", "root.py", "ttree/*.py", "rntuple/*.py")  # what finds things out, in `io`
+_CODE = ("source.py", "forms.py", "trees.py", "root.py", "ttree/*.py", "rntuple/*.py")  # the code that parses metadata
 
 for _kind in (Column, File, Level, RecordLevel):
     plain.plain(_kind)
 
 
 def folder() -> Folder | None:
-    """Where things are kept; None if nowhere."""
+    """The folder of the cache; None if there is none."""
     return own_folder("known", _NAME) if limits().remember else None
 
 
 def cached(make: Callable[[], T], path: str, options: Options, *what: Any) -> T:
-    """Cached metadata of a file, or what `make` finds out, which is kept if the file is the same before and after."""
+    """Cached metadata of a file, else the result of `make`, which is stored if the file did not change meanwhile."""
     state = state_of(path, options)
     found: T | None = recall(path, state, *what)
     if found is None:
@@ -66,7 +65,7 @@ def recall(path: str, state: Any, *what: Any) -> Any:
 
 
 def remember(value: Any, path: str, state: Any, *what: Any) -> None:
-    """Keeps what was found out about a file that had this state, before and after."""
+    """Stores metadata of a file that had this state before and after they were read."""
     keeps = state is not None and _code() and settled(path)
     disk = folder() if keeps else None
     if disk is not None:
@@ -84,7 +83,7 @@ def _name(path: str, state: Any, what: tuple[Any, ...]) -> str:
 
 @cache
 def _code() -> str:
-    """A hash of what finds things out; empty where the code is not in files, and nothing is remembered."""
+    """A hash of the code that parses metadata; empty where it is not in files, and nothing is cached then."""
     digest = hashlib.sha256(f"{sys.version} {version('uproot')} {version('numpy')}".encode())
     try:
         files = [sorted(Path(__file__).parents[1].glob(name)) for name in _CODE]

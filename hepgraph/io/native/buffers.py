@@ -1,8 +1,8 @@
-"""Memory for results that is used again once nobody looks at them: new pages cost as much as decompressing does.
+"""Pools of memory for results, used again once nobody holds them: new pages cost as much as decompressing does.
 
-An array that is taken is a view of an owner that the shelf keeps. Whoever holds the array, or any view of it, holds the
-owner too, as its `base`; when the shelf is the only one left that holds an owner, its memory is free. Each thread has a
-shelf of its own, and keeps at most `MOST` bytes.
+An array that is taken is a view of an owner, which the pool keeps. Whoever holds the array, or any view of it, holds
+the owner too, as its `base`; when the pool is the only one left that holds an owner, its memory is free. Each thread
+has a pool of its own, and keeps at most `MOST` bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LARGEST_ROOM = 2**25  # bytes of scratch that are kept
 COUNTED = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
-class Shelf(threading.local):
+class BufferPool(threading.local):
     """The owners that a thread keeps, the one taken last at the end."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Shelf(threading.local):
         self._none = _holders([np.empty(0, np.uint8)], 0)
 
     def take(self, length: int, dtype: np.dtype[Any]) -> Array:
-        """An array with anything in it, as of `np.empty`."""
+        """An uninitialised array, as of `np.empty`."""
         size = length * dtype.itemsize
         if not COUNTED or not SMALLEST <= size <= MOST // 2:
             return np.empty(length, dtype)
@@ -47,18 +47,18 @@ class Shelf(threading.local):
 
 
 def _holders(owners: list[Array], index: int) -> int:
-    """How many hold an owner, in the same way of asking each time."""
+    """The reference count of an owner, counted in the same way each time."""
     return sys.getrefcount(owners[index])
 
 
 class Scratch(threading.local):
-    """Memory that a thread uses for one piece after the other, for each use: it grows to what was needed."""
+    """Scratch memory of a thread, one buffer for each use, which grows to the largest size asked for."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, Array] = {}
 
     def room(self, use: str, size: int) -> Array:
-        """At least so many bytes, which hold anything; the same for every call with this use, unless they are many."""
+        """A buffer of at least so many bytes, uninitialised; the same for every call with this use, unless large."""
         found = self._rooms.get(use)
         if found is None or len(found) < size:
             found = np.empty(max(size, SMALLEST), np.uint8)
@@ -67,9 +67,9 @@ class Scratch(threading.local):
         return found
 
     def take(self, use: str, size: int) -> Array:
-        """So many bytes of that room."""
+        """The first so many bytes of that buffer."""
         return self.room(use, size)[:size]
 
 
-shelf = Shelf()
+pool = BufferPool()
 scratch = Scratch()

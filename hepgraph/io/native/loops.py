@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hepgraph.graph.offsets import offsets_of
-from hepgraph.io.native.buffers import shelf
+from hepgraph.io.native.buffers import pool
 from hepgraph.jit import compiler
 from hepgraph.jit.translate import assembly
 
@@ -83,7 +83,7 @@ def summed(counts: Array) -> Array:
     >>> summed(np.array([True, False, True]))
     array([0, 1, 1, 2])
     """
-    offsets = shelf.take(len(counts) + 1, np.dtype(np.int64))
+    offsets = pool.take(len(counts) + 1, np.dtype(np.int64))
     steps = counts.view(np.uint8) if counts.dtype == np.bool_ else counts
     if len(steps) < MANY or steps.dtype not in STEPS or not steps.flags.c_contiguous:
         return offsets_of(counts, offsets)

@@ -35,7 +35,7 @@ class Promise:
 
 @dataclass(slots=True)
 class _Decoded:
-    """Something decoded, or of which the bytes are promised: how many of its entries were not asked for yet."""
+    """One piece of decoded data, or a promise of its bytes; `left`: how many of its entries were not asked for yet."""
 
     left: int
     made: Any = None
@@ -45,7 +45,7 @@ class _Decoded:
 
 
 class DecodedCache:
-    """Decoded data, kept until all of it was asked for; at most so many bytes.
+    """A bounded cache of decoded data; each piece is kept until all of its entries were asked for.
 
     Eviction is random: ranges ask for columns in turn, so that LRU would evict what is needed next. `decoded` counts
     how often something was decoded, `bytes` are those that are kept.
@@ -91,7 +91,7 @@ class DecodedCache:
         return made
 
     def promise(self, key: Hashable, entries: int) -> Promise | None:
-        """A promise to fetch the bytes of what has a key and so many entries; None if that was done, or promised."""
+        """A promise to fetch the bytes of a piece of so many entries; None if it is there or promised already."""
         with self._lock:
             self._own()
             if key in self._kept:
@@ -109,14 +109,14 @@ class DecodedCache:
         promise.fulfil(None)
 
     def promised(self, key: Hashable) -> bytes | None:
-        """The bytes of what has a key, when they came; None if nobody fetches them."""
+        """The promised bytes of a key, once they came; None if they are not promised."""
         with self._lock:
             self._own()
             promise = self._kept[key].promise if key in self._kept else None
         return None if promise is None else promise.wait()
 
     def _own(self) -> None:
-        """Forgets what another process has, whose threads are not here, after a fork."""
+        """Starts empty after a fork: the threads that decode are in the parent."""
         if self._process != os.getpid():
             self._process, self._kept, self.bytes, self._timer = os.getpid(), {}, 0, None
 
@@ -131,7 +131,7 @@ class DecodedCache:
         self._timer.start()
 
     def _rest(self) -> None:
-        """Lets go of everything if nobody asked for so long; ranges may never come, as after `head`."""
+        """Drops everything if nothing was asked for in STAY seconds; ranges may never come, as after `head`."""
         with self._lock:
             self._timer = None
             left = self._asked + limits().shared_stay - time.monotonic()
@@ -149,7 +149,7 @@ class DecodedCache:
         return len(self._kept)
 
     def clear(self) -> None:
-        """Lets go of everything."""
+        """Drops everything."""
         with self._lock:
             self._kept.clear()
             self.bytes = 0
@@ -172,7 +172,7 @@ shared = DecodedCache(MOST_SHARED)
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A file's part of what is `shared`: `content` is the same only for the same content; no more bytes than `most`."""
+    """One file's view of `shared`: `content` identifies what is in the file; at most `most` bytes are kept."""
 
     content: Hashable
     most: int | None = None
@@ -194,7 +194,7 @@ class Promises:
         self._made: dict[Hashable, Promise] = {}
 
     def claim(self, key: Hashable, entries: int) -> bool:
-        """Whether this range is the one to fetch it: nobody has, or has promised to."""
+        """Whether this range is to fetch it: it is not there, nor promised by another."""
         assert self._share is not None
         promise = shared.promise((self._share.content, key), entries)
         if promise is not None:

@@ -222,7 +222,7 @@ def _batches(footer: Footer, partition: Partition) -> list[list[int]]:
 
 
 def _wanted(columns: Sequence[tuple[Column, Need]]) -> tuple[list[str], list[str]]:
-    """The columns of which nothing is needed, and those that are to be read."""
+    """The columns that need no reading (lengths of lists of flat ones), and those to read."""
     flat = [c.name for c, need in columns if need is Need.COUNTS and not c.levels and not c.records]
     return flat, [column.name for column, _ in columns if column.name not in flat]
 
@@ -245,7 +245,7 @@ def _read(opened: _Opened, partition: Partition, names: list[str]) -> dict[str, 
 
 
 def _tables(opened: _Opened, partition: Partition, paths: tuple[str, ...]) -> list[Any]:
-    """The entries of a range: whole row groups in one go, parts of one as a slice of what is kept."""
+    """The entries of a range: whole row groups together, parts of one as a slice of the shared one."""
     edges = opened.footer.edges
     found: list[Any] = []
     for groups in _batches(opened.footer, partition):
@@ -305,7 +305,7 @@ class _Readers:
 
     @contextmanager
     def reading(self) -> Iterator[bool]:
-        """Whether nobody else is reading, in this process or, as far as can be told, beside it."""
+        """Counts a reader for the length of a `with`; whether it is the only one, in this process or its siblings."""
         with self._lock:
             self._count += 1
             alone = self._count == 1 and not _has_parent()
@@ -333,7 +333,7 @@ kept = DecodedCache(MOST_KEPT)
 
 @dataclass(slots=True)
 class _Opened:
-    """An open Parquet file, and what is known about it; `stamp` of a local one."""
+    """An open Parquet file and its footer; the `stamp` of a local one."""
 
     path: str
     stamp: Stamp
@@ -345,7 +345,7 @@ class _Opened:
 
     @property
     def content_key(self) -> Hashable:
-        """The identity of its content, as far as that is told without the footer."""
+        """The identity of its content, without the hash of the footer."""
         return self.key, self.stamp
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.rntuple.encodings import encoding_of
 from hepgraph.io.rntuple.pagelist import PageError
-from hepgraph.io.rntuple.pages import PagePart, PageReader, Physical, Selection
+from hepgraph.io.rntuple.pages import PagePart, PageReader, Physical, SelectedElements
 from hepgraph.io.source import Data, Need
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -266,7 +266,7 @@ def _stages(
     alike = _known_stages(reader, start, known)
     deepest = max((len(chain.steps) for chain, _ in chains.values()), default=0)
     for depth in range(deepest + 1):
-        wanted: list[tuple[Physical, Sequence[PagePart], Selection | None]] = []
+        wanted: list[tuple[Physical, Sequence[PagePart], SelectedElements | None]] = []
         for name, (chain, need) in chains.items():
             if depth <= len(chain.steps) and reader.bytes.together:
                 stage = stages[_key(chain, depth)]
@@ -306,11 +306,11 @@ def _known_stages(
     return found
 
 
-def _selection(stage: DecodeStage, leaf: Numbers | Text, selected_before: Array | None) -> Selection | None:
+def _selection(stage: DecodeStage, leaf: Numbers | Text, selected_before: Array | None) -> SelectedElements | None:
     """The selected elements of a leaf, if some are not, and the leaf does not hold lengths itself."""
     if selected_before is None or (isinstance(leaf, Numbers) and leaf.lengths):
         return None
-    return Selection(selected_before, stage.stored)
+    return SelectedElements(selected_before, stage.stored)
 
 
 def _key(chain: Chain, depth: int) -> tuple[str, ...]:
@@ -345,7 +345,7 @@ def _advance(reader: PageReader, stage: DecodeStage, step: Step) -> DecodeStage:
 
 
 def _leaf(
-    reader: PageReader, stage: DecodeStage, leaf: Numbers | Text, need: Need, selection: Selection | None = None
+    reader: PageReader, stage: DecodeStage, leaf: Numbers | Text, need: Need, selection: SelectedElements | None = None
 ) -> Data:
     records = dict(stage.records)
     if need is Need.COUNTS:

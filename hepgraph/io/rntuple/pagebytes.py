@@ -20,7 +20,7 @@ BATCH = 512 << 10  # bytes read at once from a local file: what the processor's 
 
 
 def target_or_scratch(target: Array | None, size: int) -> Array:
-    """A place for so many bytes: the target, or memory that is used for the next page."""
+    """The target, or scratch memory for so many bytes, which the next page overwrites."""
     return scratch.take("unpacked", size) if target is None else target
 
 
@@ -39,9 +39,9 @@ def decompressed_page(packed: memoryview, size: int, allocate: Callable[[int], A
 
 
 def ordered(encoding: Encoding, data: Array, first: int, out: Array, begin: int) -> bool:
-    """Places elements from `first` on of a page, of which `data` are the bytes, counted from `begin`.
+    """Decodes the elements of a page from `first` on into `out`; `data` are its bytes, ends count from `begin`.
 
-    Says whether they are known never to decrease.
+    Returns whether they are known never to decrease.
     """
     if encoding.delta:
         steps = scratch.take("steps", (first + len(out)) * encoding.dtype.itemsize).view(encoding.dtype)

@@ -16,7 +16,7 @@ import numpy as np
 import xxhash
 
 from hepgraph.io.access.ranges import Bytes, Range, ShortFile
-from hepgraph.io.native.buffers import scratch, shelf
+from hepgraph.io.native.buffers import pool, scratch
 from hepgraph.io.native.codecs import BlockError
 from hepgraph.io.native.libraries import tools
 from hepgraph.io.native.loops import adder, address
@@ -66,7 +66,7 @@ class PagePart:
 
 
 @dataclass(slots=True)
-class Selection:
+class SelectedElements:
     """The elements of the entries that an entry mask selects; `skipped_bytes` counts the bytes of pages without any.
 
     `selected_before` has the number of selected entries before each one; `lists` lead from entries to elements.
@@ -122,7 +122,7 @@ class PageReader:
     fetched: dict[int, memoryview] = field(default_factory=dict)
     _known: dict[tuple[int, int], Stored | None] = field(default_factory=dict)
 
-    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[PagePart], Selection | None]]) -> None:
+    def prefetch(self, wanted: Sequence[tuple[Physical, Sequence[PagePart], SelectedElements | None]]) -> None:
         """Reads the pages of several columns with selected elements in one go, if the file is remote.
 
         Those that another range reads for all of them are left out.
@@ -176,12 +176,12 @@ class PageReader:
         column: Physical,
         parts: Sequence[PagePart],
         dtype: np.dtype[Any] | None = None,
-        selection: Selection | None = None,
+        selection: SelectedElements | None = None,
     ) -> Array:
         """The elements of some parts, one part after the other; zeros for those of pages without selected ones."""
         dtype = column.dtype if dtype is None else dtype
         self._check(column, parts)
-        out = shelf.take(sum(map(len, parts)), dtype)
+        out = pool.take(sum(map(len, parts)), dtype)
         at, others = 0, []
         for part in parts:
             to = Destination(out[at : at + len(part)], at)
@@ -200,7 +200,7 @@ class PageReader:
     def offsets(self, column: Physical, parts: Sequence[PagePart]) -> tuple[Array, list[PagePart]]:
         """The offsets of the lists in some parts, from 0 and through all parts, and the elements that they hold."""
         self._check(column, parts)
-        out = shelf.take(sum(map(len, parts)) + 1, np.dtype(np.int64))
+        out = pool.take(sum(map(len, parts)) + 1, np.dtype(np.int64))
         out[0] = 0
         inside, at = [], 1
         for part in parts:
@@ -304,7 +304,7 @@ class PageReader:
         return rising and not wanted.at and all(to.out[at - 1] <= to.out[at] for at in seams if 0 < at < len(to.out))
 
     def _wanted(
-        self, column: Physical, part: PagePart, to: Destination, selection: Selection | None = None
+        self, column: Physical, part: PagePart, to: Destination, selection: SelectedElements | None = None
     ) -> WantedPages | None:
         """The pages with selected elements of a part, None if there are none; fills in all that is on no page."""
         missing = self._missing(column, part)
@@ -364,7 +364,7 @@ class PageReader:
         assert stored is not None
         _, pages, encoding = stored
         size = encoding.bytes(int(pages.starts[page + 1] - pages.starts[page]))
-        out = shelf.take(size, np.dtype(np.uint8))
+        out = pool.take(size, np.dtype(np.uint8))
         whole = WantedPages(cluster, stored[0], BYTE, pages.bytes_of(page, size), [0], 0, size, 0)
         if size >= limits().native_least and self._read_fused([whole], out):
             return out
@@ -496,7 +496,7 @@ def _between(pages: Pages, low: int, high: int) -> range:
     return range(first, int(pages.starts.searchsorted(high)))
 
 
-def _selected(wanted: WantedPages, at: int, selection: Selection | None) -> Sequence[int]:
+def _selected(wanted: WantedPages, at: int, selection: SelectedElements | None) -> Sequence[int]:
     """Those of the wanted pages with selected elements; element `low`, or 0, is the `at`-th of all that are wanted."""
     if selection is None:
         return wanted.numbers

@@ -238,7 +238,7 @@ class NTupleLayout:
         return found
 
     def share(self, path: str, tree: str, uuid: str, most: int | None) -> Share | None:
-        """The shared pages of this very content, of which no more than so many bytes are kept."""
+        """The shared pages of a file; at most so many bytes of them are kept."""
         return None if most == 0 else Share((path, tree, uuid, self.stamp, self.lists.checksums), most)
 
     @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import uproot
 
 from hepgraph.disk.plain import plain
-from hepgraph.io.native.buffers import shelf
+from hepgraph.io.native.buffers import pool
 from hepgraph.io.source import Data
 from hepgraph.io.ttree.baskets import Basket, BasketColumn, BasketError
 
@@ -98,14 +98,14 @@ class FixedLeaf:
         many, width, stored = self.number.many, self.number.width, self.number.stored
         out, at = None, 0
         if column.may_hold(entries * width):
-            out = shelf.take(entries * many, self.number.native)
+            out = pool.take(entries * many, self.number.native)
             if column.read_fused(out, stored, many):
                 return out
         for basket in column:
             if len(basket.content) != basket.entries * width and not basket.skipped:
                 raise BasketError(f"{basket.entries} entries of {width} bytes are not {len(basket.content)} bytes")
             if out is None:
-                out = shelf.take(entries * many, self.number.native)
+                out = pool.take(entries * many, self.number.native)
             after = at + (basket.last - basket.first) * many
             inside = basket.content[basket.first * width : basket.last * width].view(stored)
             out[at:after] = 0 if basket.skipped else inside
@@ -131,10 +131,10 @@ class Jagged:
                 return data
         column.skip_none()
         many, width, native = self.number.many, self.number.width, self.number.native
-        offsets = shelf.take(column.stop - column.start + 1, np.dtype(np.int64))
+        offsets = pool.take(column.stop - column.start + 1, np.dtype(np.int64))
         offsets[0] = entry = items = 0
         largest = max(column.content_bytes() - self.header * column.entries, 0) // width
-        out = shelf.take(largest * many if values else 0, native)
+        out = pool.take(largest * many if values else 0, native)
         for basket in column:
             starts = self._counted(basket, lists) if basket.table is None else basket.starts()
             wanted = self._in_items(starts)
@@ -154,7 +154,7 @@ class Jagged:
         if not column.may_hold(items * width):
             return None
         levels = (offsets, *self.number.inner(items))
-        out = shelf.take(items * many if values else 0, native)
+        out = pool.take(items * many if values else 0, native)
         if values and column.read_fused(out, self.number.stored, many, offsets):
             return Data(out, levels, None, (None,) * len(levels), skipped=column.skipped_bytes)
         at = 0

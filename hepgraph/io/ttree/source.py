@@ -185,7 +185,7 @@ class RootSource(UprootSource):
 
 
 def _share(partition: Partition, layout: Layout, data: Bytes, most: int | None) -> Share | None:
-    """The shared baskets of this very content, of which no more than so many bytes are kept."""
+    """The shared baskets of a file; at most so many bytes of them are kept."""
     return None if most == 0 else Share((partition.path, layout.uuid, data.stamp), most)
 
 
