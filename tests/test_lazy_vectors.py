@@ -187,12 +187,15 @@ def special(system: tuple[str, ...]) -> ak.Array:
     return v
 
 
+NO_NUMBERS = {"neg2D", "neg3D", "neg4D", "azimuthal", "longitudinal", "temporal"}
+
+
 def quantities(v: Any, d: int) -> dict[str, Any]:
     """Properties that hepgraph and scikit-hep vector both have."""
     made = {}
     for _, least, names in PROPERTIES:
         for name in names:
-            if least <= d and hasattr(getattr(vector, f"MomentumObject{d}D"), name):
+            if least <= d and hasattr(getattr(vector, f"MomentumObject{d}D"), name) and name not in NO_NUMBERS:
                 made[name] = getattr(v, name)
     parts = ["x", "y", "z", "t"][:d] + ["rho", "phi", "eta", "tau"][:d]
     for name, other in {"minus": -v, "zero": v * 0, "half": v / -2, "unit": v.unit()}.items():

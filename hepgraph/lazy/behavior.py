@@ -1,8 +1,7 @@
 """Arrays of data whose records are vectors in both dialects: what `.compute()` returns, and what an eager run works on.
 
 Any record with the coordinates is a vector, whatever its name, as in lazy mode and by the same functions
-(`hepgraph.lazy.vectors`); what those do not have (`to_xyzt`, `rotateZ`) is asked of scikit-hep vector. Nothing is
-registered with awkward: the behavior travels with each array.
+(`hepgraph.lazy.vectors`). Nothing is registered with awkward: the behavior travels with each array.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, suggestion
-from hepgraph.lazy import behaviors, kinematics, vectors
+from hepgraph.lazy import behaviors, kinematics, transforms, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
@@ -33,13 +32,12 @@ TABLE = {
     name: ATTRIBUTES[name] for rows in (vectors.PROPERTIES, vectors.METHODS) for *_, names in rows for name in names
 }
 _BINARY = frozenset(name for f, least, names in vectors.METHODS if least and f is not vectors.total for name in names)
-_FLOAT64 = frozenset(
-    name for f, _, names in vectors.METHODS if f in (vectors.boost, vectors.velocity) for name in names
-)
+_FLOAT64 = frozenset(name for f, _, names in vectors.METHODS if f in transforms.FLOAT64 for name in names)
 _COORDINATES = frozenset(
     [name for both in kinematics.ACROSS for name in both] + [n for names in kinematics.EITHER.values() for n in names]
 )
 _NAMES = {2: "Momentum2D", 3: "Momentum3D", 4: "Momentum4D"}
+_VECTORS = {name: d for d in _NAMES for name in (_NAMES[d], f"Vector{d}D")}  # scikit-hep vector's own names
 UNION = "Particle"  # the name of what is one of several records
 NAMELESS = HIDDEN  # the name of vectors that have none, by which awkward finds their class in an eager run
 COMMON = (UNION, NAMELESS, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate",
@@ -144,8 +142,6 @@ class _Particles(Shown):
             return found
         if name in TABLE:
             return _asked(self, name)
-        if vectors.dimension(self) and hasattr(_momentum()[vectors.dimension(self)], name):
-            return getattr(as_vector(self), name)
         what = _name_of(self)
         what = "record" if what in (None, NAMELESS) else what
         said = unclear(self, name) or suggestion(name, dict.fromkeys([*self.fields, *TABLE]))
@@ -244,7 +240,8 @@ def _carried(result: Any, of: Any) -> Any:
         case ak.Array() | ak.Record() if result.behavior is None:
             return type(result)(result.layout, behavior=of.behavior, attrs=of.attrs)
         case tuple():
-            return tuple(_carried(part, of) for part in result)
+            parts = [_carried(part, of) for part in result]
+            return result._make(parts) if hasattr(result, "_make") else tuple(parts)
         case _ if callable(result) and not isinstance(result, ak.Array | ak.Record):
             return lambda *args, **kwargs: _called(result, of, args, kwargs)
     return result
@@ -362,7 +359,7 @@ def particles(names: Iterable[str]) -> dict[Any, Any]:
     """
     made: dict[Any, Any] = {}
     names = sorted(names)
-    for name in (*_NAMES.values(), *COMMON, *names):
+    for name in (*_VECTORS, *COMMON, *names):
         made.update({("*", name): ParticleArray, name: ParticleRecord})
         if (ak.sum, name) not in ak.behavior:
             made[ak.sum, name] = _sum
@@ -426,15 +423,8 @@ def _computed(names: frozenset[str], more: frozenset[str]) -> dict[Any, Any]:
 def _both_dialects() -> dict[Any, Any]:
     import vector.backends.awkward as backend
 
-    keys = [key for name in _NAMES.values() for key in (("*", name), name)]
+    keys = [key for name in _VECTORS for key in (("*", name), name)]
     return {key: _both(backend.behavior[key]) for key in keys}
-
-
-@lru_cache(maxsize=1)
-def _momentum() -> dict[int, Any]:
-    import vector.backends.awkward as backend
-
-    return {d: backend.behavior["*", name] for d, name in _NAMES.items()}
 
 
 def record_names(form: Any) -> Iterator[str]:
@@ -506,7 +496,7 @@ def behaved(layout: Any) -> Any:
     more = frozenset(
         name
         for record in _records(form)
-        for d, name in _NAMES.items()
+        for name, d in _VECTORS.items()
         if name == record.parameter("__record__") and len(_COORDINATES.intersection(record.fields)) != d
     )
     return ak.Array(layout, behavior=computed(frozenset(record_names(form)), more))

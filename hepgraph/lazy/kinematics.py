@@ -12,13 +12,15 @@ awkward's functions only, so they serve eager arrays as well as lazy ones, and s
 
 from __future__ import annotations
 
+from collections import namedtuple
 from collections.abc import Callable
+from functools import lru_cache, wraps
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError
+from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.graph.form import Record, record_of
 from hepgraph.lazy.array import Lazy, each
 
@@ -33,7 +35,14 @@ VECTORS = frozenset(
     f"{kind}{d}D" for kind in ("Momentum", "Vector") for d in (2, 3, 4)
 ) | {"LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate", "PtEtaPhiECandidate",
      "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector"}  # fmt: skip
+PLAIN = frozenset(f"Vector{d}D" for d in (2, 3, 4))  # names of vectors that are no momenta
 NAMES = {2: "a vector in the plane", 3: "a three-vector", 4: "a four-vector"}
+
+
+class Constant(dict[str, Any]):
+    """The coordinates of a single vector of numbers."""
+
+    plain = True  # no momentum
 
 
 def system(v: Any) -> dict[str, str]:
@@ -94,8 +103,24 @@ def constant(v: Any) -> Any:
     if isinstance(v, (ak.Array, ak.Record)) or not hasattr(type(v), "azimuthal"):
         return v
     parts: list[Any] = [getattr(v, name, None) for name in ("azimuthal", "longitudinal", "temporal")]
-    found = {c: value for part in parts if hasattr(part, "_asdict") for c, value in part._asdict().items()}
+    found = Constant((c, value) for part in parts if hasattr(part, "_asdict") for c, value in part._asdict().items())
+    found.plain = not hasattr(v, "px")
     return found or v
+
+
+def named(d: int, *vectors: Any) -> str:
+    """The name of what is made of some vectors: a momentum if one of them is one, or says not what it is."""
+    return f"{'Vector' if all(map(_is_plain, vectors)) else 'Momentum'}{d}D"
+
+
+def _is_plain(v: Any) -> bool:
+    if isinstance(v, Lazy):
+        record = record_of(v._form)
+        return record is not None and record.name in PLAIN
+    if isinstance(v, Constant):
+        return v.plain
+    layout = v.layout.array if isinstance(v, ak.Record) else v.layout
+    return layout.purelist_parameter("__record__") in PLAIN
 
 
 def need(v: Any, least: int, what: str) -> None:
@@ -122,6 +147,71 @@ def need(v: Any, least: int, what: str) -> None:
             f"coordinate: ak.zip({{{fields}}}, with_name='Momentum{len(named)}D')."
         )
     raise FieldError(message)
+
+
+OF_TWO: set[Callable[..., Any]] = set()
+
+
+def of_two(least: int, word: str = "other") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A function of two vectors, the second of which is checked, or may be one vector of numbers (`vector.obj`).
+
+    `word` is its keyword.
+    """
+
+    def made(f: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(f)
+        def called(a: Any, *args: Any, called_as: str = f.__name__, **kwargs: Any) -> Any:
+            if not args and word not in kwargs:
+                raise TypeError(f"{called_as}() needs a second vector, {word}=")
+            b = constant(args[0] if args else kwargs.pop(word))
+            need(b, least, f".{called_as}")
+            return f(a, b, *args[1:], **kwargs)
+
+        OF_TWO.add(called)
+        return called
+
+    return made
+
+
+def same_dimension(a: Any, b: Any, what: str, instead: str) -> None:
+    """Raises UnsupportedError, which says what to write instead, if vectors are of different dimensions."""
+    if dimension(a) != dimension(b):
+        raise UnsupportedError(
+            f"The {what} of {NAMES[dimension(a)]} and {NAMES[dimension(b)]} is ambiguous. Give both the same "
+            f"coordinates: {instead}."
+        )
+
+
+def exactly(v: Any, dimensions: tuple[int, ...], what: str, instead: str = "") -> None:
+    """Raises UnsupportedError if a vector has none of some dimensions."""
+    if dimension(v) not in dimensions:
+        wanted = " or ".join(NAMES[d] for d in dimensions)
+        raise UnsupportedError(f"{what} needs {wanted}; this is {NAMES[dimension(v)]}{instead}.")
+
+
+def azimuthal(v: Any) -> Any:
+    """The azimuthal coordinates: x and y, or rho and phi."""
+    return _elements(v, ("x", "y", "rho", "phi"))
+
+
+def longitudinal(v: Any) -> Any:
+    """The longitudinal coordinate: z, eta or theta."""
+    return _elements(v, ("z", "eta", "theta"))
+
+
+def temporal(v: Any) -> Any:
+    """The temporal coordinate: t or tau."""
+    return _elements(v, ("t", "tau"))
+
+
+def _elements(v: Any, choice: tuple[str, ...]) -> Any:
+    names = tuple(c for c in choice if c in system(v))
+    return _tuple(names)(*(own(v, c) for c in names))
+
+
+@lru_cache
+def _tuple(names: tuple[str, ...]) -> Any:
+    return type("Coordinates", (namedtuple("Coordinates", names),), {"elements": property(tuple)})
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -227,6 +317,15 @@ def costheta(v: Any) -> Any:
     """The cosine of the polar angle; 1 for a vector of zeros."""
     along = own(v, "z")
     return np.cos(theta(v)) if along is None else nan_to(1, along / p(v))
+
+
+def cottheta(v: Any) -> Any:
+    """The cotangent of the polar angle; infinite for a vector of zeros."""
+    along = own(v, "z")
+    if along is not None:
+        return nan_to(np.inf, along / rho(v))
+    mine = own(v, "eta")
+    return 1 / np.tan(own(v, "theta")) if mine is None else np.tanh(mine) * _cosh(mine)
 
 
 def p2(v: Any) -> Any:
@@ -337,6 +436,11 @@ def magnitude(v: Any) -> Any:
     return {2: rho, 3: p, 4: tau}[dimension(v)](v)
 
 
+def magnitude2(v: Any) -> Any:
+    """The square of the length of a vector: of a four-vector, that of its mass, with its sign."""
+    return {2: rho2, 3: p2, 4: tau2}[dimension(v)](v)
+
+
 Named = tuple[
     Callable[..., Any], int, tuple[str, ...]
 ]  # a function, the least dimension, and its names in both dialects
@@ -344,12 +448,13 @@ QUANTITIES: list[Named] = [
     (x, 2, ("px", "x")),
     (y, 2, ("py", "y")),
     (z, 3, ("pz", "z")),
-    (rho, 2, ("pt", "rho")),
-    (rho2, 2, ("pt2", "rho2")),
+    (rho, 2, ("pt", "rho", "r")),
+    (rho2, 2, ("pt2", "rho2", "r2")),
     (phi, 2, ("phi",)),
-    (eta, 3, ("eta",)),
+    (eta, 3, ("eta", "pseudorapidity")),
     (theta, 3, ("theta",)),
     (costheta, 3, ("costheta",)),
+    (cottheta, 3, ("cottheta",)),
     (p, 3, ("p", "mag")),
     (p2, 3, ("p2", "mag2")),
     (t, 4, ("E", "energy", "e", "t")),
@@ -390,6 +495,17 @@ def delta_r(a: Any, b: Any) -> Any:
     return np.sqrt(delta_r2(a, b))
 
 
+def delta_rapidity_phi2(a: Any, b: Any) -> Any:
+    """The square of the distance in rapidity and phi."""
+    along, around = rapidity(a) - rapidity(b), delta_phi(a, b)
+    return around * around + along * along
+
+
+def delta_rapidity_phi(a: Any, b: Any) -> Any:
+    """The distance in rapidity and phi."""
+    return np.sqrt(delta_rapidity_phi2(a, b))
+
+
 def delta_angle(a: Any, b: Any) -> Any:
     """The angle between three-momenta, 0 to pi (rad)."""
     product = x(a) * x(b) + y(a) * y(b) + z(a) * z(b)
@@ -402,4 +518,6 @@ BETWEEN: list[Named] = [
     (delta_r, 3, ("delta_r", "deltaR")),
     (delta_r2, 3, ("delta_r2", "deltaR2")),
     (delta_angle, 3, ("deltaangle",)),
+    (delta_rapidity_phi, 4, ("deltaRapidityPhi",)),
+    (delta_rapidity_phi2, 4, ("deltaRapidityPhi2",)),
 ]

@@ -1,19 +1,16 @@
 """Four-vectors, three-vectors and vectors in the plane: any record with the coordinates is one.
 
-Both dialects of names are understood: scikit-hep vector's (deltaR, px, E) and NanoEvents' (delta_r, nearest,
-metric_table). The coordinates, and the quantities of one vector and of two, are in `hepgraph.lazy.kinematics`; here are
-the vectors that are made of others, and the names.
+Both dialects of names are understood: scikit-hep vector's (deltaR, px, E), all of them, and NanoEvents' (delta_r,
+nearest, metric_table). The coordinates, and the quantities of one vector and of two, are in `hepgraph.lazy.kinematics`,
+what is made of one vector in `hepgraph.lazy.transforms`, comparisons in `hepgraph.lazy.comparisons`; here are sums and
+products, many vectors with many, and the table of all names.
 
-A sum is kept in x, y, z, t, where scikit-hep vector converts back and forth. A multiple keeps the coordinates that the
-vector has, and a boost its mass: what float32 has of the mass of a light particle does not survive the energy. Boosts
-and velocities are float64 whatever the coordinates are, for in float32 nothing is left of 1 - beta^2.
+A sum is kept in x, y, z, t, where scikit-hep vector converts back and forth.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import awkward as ak
@@ -22,75 +19,61 @@ import numpy as np
 from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.functions.lines import as_one, call_users
 from hepgraph.graph.form import List, Option, record_of
-from hepgraph.lazy import behaviors, kinematics
+from hepgraph.lazy import behaviors, comparisons, kinematics, transforms
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, UFUNCS, Lazy
-from hepgraph.lazy.kinematics import constant, delta_r, dimension, nan_to, need, own, system, t, tau2, x, y, z
+from hepgraph.lazy.kinematics import (
+    OF_TWO,
+    constant,
+    delta_r,
+    dimension,
+    exactly,
+    named,
+    need,
+    of_two,
+    own,
+    same_dimension,
+    t,
+    x,
+    y,
+    z,
+)
+from hepgraph.lazy.transforms import CONVERSIONS, scaled, vector
 
 __all__ = ["METHODS", "OPERATORS", "PROPERTIES", "dimension", "own", "total"]
 
 
-_OF_TWO: set[Callable[..., Any]] = set()
-
-
-def of_two(least: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A function of two vectors, the second of which is checked, or may be one vector of numbers (`vector.obj`)."""
-
-    def made(f: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(f)
-        def called(a: Any, b: Any, *args: Any, called_as: str = f.__name__, **kwargs: Any) -> Any:
-            b = constant(b)
-            need(b, least, f".{called_as}")
-            return f(a, b, *args, **kwargs)
-
-        _OF_TWO.add(called)
-        return called
-
-    return made
-
-
-def _same_dimension(a: Any, b: Any, what: str, instead: str) -> None:
-    one, other = (kinematics.NAMES.get(dimension(v)) for v in (a, b))
-    if one != other:
-        raise UnsupportedError(
-            f"The {what} of {one} and {other} is ambiguous. Give both the same coordinates: {instead}."
-        )
+# sums and products
 
 
 @of_two(2)
 def dot(a: Any, b: Any) -> Any:
     """The scalar product, with the metric +--- for four-vectors."""
-    _same_dimension(a, b, "scalar product", "a.pvec.dot(b.pvec) is that of three-momenta")
-    space = x(a) * x(b) + y(a) * y(b)
-    if dimension(a) > 2:
-        space = space + z(a) * z(b)
-    return t(a) * t(b) - space if dimension(a) == 4 else space
+    instead = "a.pvec.dot(b.pvec) is that of three-momenta, a.like(b) has the dimensions of b"
+    same_dimension(a, b, "scalar product", instead)
+    return t(a) * t(b) - comparisons.inner(a, b) if dimension(a) == 4 else comparisons.inner(a, b)
 
 
-@of_two(3)
+@of_two(2)
 def cross(a: Any, b: Any) -> Any:
-    """The vector product of three-momenta."""
+    """The vector product of three-vectors."""
+    for v in (a, b):
+        exactly(
+            v, (3,), ".cross", ". Of four-vectors, a.pvec.cross(b.pvec) is that of three-momenta" * (dimension(v) > 3)
+        )
     ax, ay, az, bx, by, bz = x(a), y(a), z(a), x(b), y(b), z(b)
-    return _cartesian(ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx)
+    return _cartesian([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], a, b)
 
 
-# making vectors
-
-
-def _vector(fields: dict[str, Any], d: int | None = None) -> Any:
-    """A vector of the named coordinates, and perhaps more."""
-    return ak.zip(fields, with_name=f"Momentum{d or len(fields)}D", optiontype_outside_record=True)
-
-
-def _cartesian(*parts: Any) -> Any:
+def _cartesian(parts: list[Any], *of: Any) -> Any:
     """A vector of x, y, perhaps z, and perhaps t."""
-    return _vector(dict(zip("xyzt", parts, strict=False)))
+    return vector(dict(zip("xyzt", parts, strict=False)), named(len(parts), *of))
 
 
-def _summed(parts: list[Any], charge: Any) -> Any:
+def _summed(parts: list[Any], charge: Any, *of: Any) -> Any:
     """A sum of x, y, perhaps z, perhaps t, and of the charges if there are some."""
     if charge is None:
-        return _cartesian(*parts)
-    return _vector({**dict(zip("xyzt", parts, strict=True)), "charge": charge}, 4)
+        return _cartesian(parts, *of)
+    return vector({**dict(zip("xyzt", parts, strict=True)), "charge": charge}, named(4, *of))
 
 
 def _charge(v: Any) -> Any:
@@ -104,38 +87,18 @@ def _charge(v: Any) -> Any:
 @of_two(2)
 def add(a: Any, b: Any, sign: int = 1) -> Any:
     """The sum (or difference) of two vectors of the same dimension; charges add up too."""
-    instead = 'ak.zip({"pt": v.pt, "phi": v.phi}) is a vector in the plane'
-    _same_dimension(a, b, "sum" if sign > 0 else "difference", instead)
+    instead = 'a.like(b) has the dimensions of b, ak.zip({"pt": v.pt, "phi": v.phi}) is a vector in the plane'
+    same_dimension(a, b, "sum" if sign > 0 else "difference", instead)
     combine: Callable[[Any, Any], Any] = np.add if sign > 0 else np.subtract
     qa, qb = _charge(a), _charge(b)
     charge = None if qa is None or qb is None else combine(qa, qb)
-    return _summed([combine(f(a), f(b)) for f in (x, y, z, t)[: dimension(a)]], charge)
+    return _summed([combine(f(a), f(b)) for f in (x, y, z, t)[: dimension(a)]], charge, a, b)
 
 
-def scaled(a: Any, factor: Any) -> Any:
-    """A vector times a number, in its own coordinates: a negative number turns it around, as in scikit-hep vector.
-
-    So the mass stays positive where the mass is a coordinate, and the energy changes its sign where that is one. The
-    azimuth that a negative number turns is float64: -v is opposite to v to more than float32 has.
-    """
-    if isinstance(factor, list | tuple):
-        factor = ak.Array(factor)
-    single = type(factor) in (bool, int, float)
-    size, sign = abs(factor), math.copysign(1, factor) if single else np.copysign(1, factor)
-    turn = 0.5 * (1 - sign)  # numbers, not ak.where, which chooses between whole lists
-    change: dict[str, Callable[[Any], Any]] = {"rho": lambda q: q * size, "tau": lambda q: q * size}
-    for c in ("phi", "eta", "theta"):
-        change[c] = lambda q: q
-    if not single or sign < 0:
-        change["phi"] = lambda q: _turned(_float64(q) if single else q, turn)
-        change["eta"] = lambda q: q * sign
-        change["theta"] = lambda q: np.absolute(q - np.pi * turn)
-    return _vector({name: change.get(c, lambda q: q * factor)(a[name]) for c, name in system(a).items()})
-
-
-def _turned(phi: Any, turn: Any) -> Any:
-    """The azimuth, turned by so much of a half-turn (0 or 1) into the same range."""
-    return phi - np.copysign(np.pi, phi) * turn
+@of_two(2)
+def subtract(a: Any, b: Any) -> Any:
+    """The difference of two vectors of the same dimension, and of their charges."""
+    return add(a, b, -1)
 
 
 def total(v: Any, axis: int | None = -1, keepdims: bool = False, mask_identity: bool = False) -> Any:
@@ -146,65 +109,12 @@ def total(v: Any, axis: int | None = -1, keepdims: bool = False, mask_identity: 
         return ak.sum(q, axis=axis, keepdims=keepdims, mask_identity=mask_identity)
 
     charge = _charge(v)
-    return _summed([summed(f(v)) for f in (x, y, z, t)[: dimension(v)]], None if charge is None else summed(charge))
+    return _summed([summed(f(v)) for f in (x, y, z, t)[: dimension(v)]], None if charge is None else summed(charge), v)
 
 
 def pvec(v: Any) -> Any:
     """The three-momentum."""
-    return _cartesian(x(v), y(v), z(v))
-
-
-def unit(v: Any) -> Any:
-    """The vector divided by its length; zeros stay."""
-    norm = np.absolute(kinematics.magnitude(v))
-
-    def divided(c: str, q: Any) -> Any:
-        if c in ("phi", "eta", "theta"):
-            return q
-        return np.copysign(1, q) if c == "tau" else nan_to(0, q / norm)
-
-    return _vector({name: divided(c, v[name]) for c, name in system(v).items()})
-
-
-def _wide(v: Any) -> dict[str, Any]:
-    """The coordinates of a vector in float64."""
-    return {c: _float64(own(v, c)) for c in system(v)}
-
-
-def _float64(q: Any) -> Any:
-    return ak.values_astype(q, np.float64) if isinstance(q, ak.Array) else np.float64(q)
-
-
-def boostvec(v: Any) -> Any:
-    """The velocity, as the three-vector that boosts from the rest frame (unit c), in float64."""
-    v = _wide(v)
-    energy = t(v)
-    if "rho" not in v:
-        return _cartesian(x(v) / energy, y(v) / energy, z(v) / energy)
-    return _vector({c: q / energy if c in ("rho", "z") else q for c, q in v.items() if c not in ("t", "tau")})
-
-
-def velocity(v: Any) -> Any:
-    """The velocity, as scikit-hep vector calls it: a method."""
-    return boostvec(v)
-
-
-@of_two(3)
-def boost(v: Any, by: Any) -> Any:
-    """The four-vector boosted by a velocity (a three-vector) or by the velocity of a four-vector, in float64."""
-    v, by = _wide(v), _wide(by)
-    px, py, pz, energy = x(v), y(v), z(v), t(v)
-    bx, by_, bz = x(by), y(by), z(by)
-    if len(by) == 4:  # gamma and gamma times the velocity are right however near to 1 that is
-        mass = np.sqrt(tau2(by))
-        g, ux, uy, uz = t(by) / mass, bx / mass, by_ / mass, bz / mass
-    else:
-        g = 1 / np.sqrt(1 - (bx * bx + by_ * by_ + bz * bz))
-        ux, uy, uz = g * bx, g * by_, g * bz
-    along = ux * px + uy * py + uz * pz
-    more = along / (g + 1) + energy
-    parts = {"x": px + more * ux, "y": py + more * uy, "z": pz + more * uz}
-    return _vector({**parts, "tau": v["tau"]} if "tau" in v else {**parts, "t": g * energy + along})
+    return _cartesian([x(v), y(v), z(v)], v)
 
 
 # many with many
@@ -270,7 +180,17 @@ def nearest(
 
 # the names, in both dialects: what, the least dimension, the spellings
 
-PROPERTIES: list[kinematics.Named] = [*kinematics.QUANTITIES, (pvec, 3, ("pvec",)), (boostvec, 4, ("boostvec",))]
+PROPERTIES: list[kinematics.Named] = [
+    *kinematics.QUANTITIES,
+    (pvec, 3, ("pvec",)),
+    (transforms.boostvec, 4, ("boostvec",)),
+    (transforms.minus2, 2, ("neg2D",)),
+    (transforms.minus3, 3, ("neg3D",)),
+    (transforms.minus, 4, ("neg4D",)),
+    (kinematics.azimuthal, 2, ("azimuthal",)),
+    (kinematics.longitudinal, 3, ("longitudinal",)),
+    (kinematics.temporal, 4, ("temporal",)),
+]
 
 
 def has_flags(v: Any, *names: Any) -> Any:
@@ -288,15 +208,51 @@ METHODS: list[kinematics.Named] = [
     *((of_two(least)(f), least, names) for f, least, names in kinematics.BETWEEN),
     (dot, 2, ("dot",)),
     (cross, 3, ("cross",)),
+    (add, 2, ("add",)),
+    (subtract, 2, ("subtract",)),
     (total, 2, ("sum",)),
-    (velocity, 4, ("to_beta3",)),
-    (boost, 4, ("boost", "boost_p4", "boost_beta3")),
-    (unit, 2, ("unit",)),
+    (transforms.unit, 2, ("unit",)),
+    (scaled, 2, ("scale",)),
+    (transforms.scaled2, 2, ("scale2D",)),
+    (transforms.scaled3, 3, ("scale3D",)),
+    (transforms.scaled4, 4, ("scale4D",)),
+    (transforms.rotate_x, 3, ("rotateX",)),
+    (transforms.rotate_y, 3, ("rotateY",)),
+    (transforms.rotate_z, 2, ("rotateZ",)),
+    (transforms.rotate_axis, 3, ("rotate_axis",)),
+    (transforms.rotate_euler, 3, ("rotate_euler",)),
+    (transforms.rotate_nautical, 3, ("rotate_nautical",)),
+    (transforms.rotate_quaternion, 3, ("rotate_quaternion",)),
+    (transforms.transform2d, 2, ("transform2D",)),
+    (transforms.transform3d, 3, ("transform3D",)),
+    (transforms.transform4d, 4, ("transform4D",)),
+    (transforms.velocity, 4, ("to_beta3",)),
+    (transforms.boost, 4, ("boost",)),
+    (transforms.boost_p4, 4, ("boost_p4",)),
+    (transforms.boost_beta3, 4, ("boost_beta3",)),
+    (transforms.rest, 4, ("boostCM_of",)),
+    (transforms.rest_p4, 4, ("boostCM_of_p4",)),
+    (transforms.rest_beta3, 4, ("boostCM_of_beta3",)),
+    (transforms.boost_x, 4, ("boostX",)),
+    (transforms.boost_y, 4, ("boostY",)),
+    (transforms.boost_z, 4, ("boostZ",)),
+    (comparisons.is_parallel, 2, ("is_parallel",)),
+    (comparisons.is_antiparallel, 2, ("is_antiparallel",)),
+    (comparisons.is_perpendicular, 2, ("is_perpendicular",)),
+    (comparisons.is_timelike, 4, ("is_timelike",)),
+    (comparisons.is_spacelike, 4, ("is_spacelike",)),
+    (comparisons.is_lightlike, 4, ("is_lightlike",)),
+    (comparisons.equal, 2, ("equal",)),
+    (comparisons.not_equal, 2, ("not_equal",)),
+    (comparisons.isclose, 2, ("isclose",)),
+    (comparisons.allclose, 2, ("allclose",)),
+    (transforms.like, 2, ("like",)),
+    (transforms.to_2d, 2, ("to_Vector2D", "to_2D")),
+    (transforms.to_3d, 2, ("to_Vector3D", "to_3D")),
+    (transforms.to_4d, 2, ("to_Vector4D", "to_4D")),
+    *((f, 2, (name,)) for name, f in CONVERSIONS.items()),
     (metric_table, 0, ("metric_table",)),
     (nearest, 0, ("nearest",)),
-    (add, 2, ("add",)),
-    (lambda a, b: add(a, b, -1), 2, ("subtract",)),
-    (scaled, 2, ("scale",)),
     (has_flags, 0, ("has_flags", "hasFlags")),
 ]
 
@@ -312,7 +268,7 @@ def _property(f: Callable[[Any], Any], least: int) -> Callable[[Lazy, str], Any]
 def _method(f: Callable[..., Any], least: int) -> Callable[[Lazy, str], Any]:
     def found(v: Lazy, name: str) -> Any:
         _need_record(v, name) if least == 0 else need(v, least, f".{name}")
-        more = {"called_as": name} if f in _OF_TWO else {}
+        more = {"called_as": name} if f in OF_TWO else {}
 
         def call(*args: Any, **kwargs: Any) -> Any:
             for other in (*args, *kwargs.values()):
@@ -391,9 +347,29 @@ def _absolute(a: Any) -> Any:
     return kinematics.magnitude(a) if _is_vector(a) else NotImplemented
 
 
+def _square(a: Any) -> Any:
+    return kinematics.magnitude2(a) if _is_vector(a) else NotImplemented
+
+
+def _power(a: Any, exponent: Any) -> Any:
+    if not _is_vector(a) or not isinstance(exponent, int | float):
+        return NotImplemented
+    return _square(a) if exponent == 2 else _absolute(a) ** exponent
+
+
+def _root(exponent: float) -> Callable[[Any], Any]:
+    return lambda a: _square(a) ** exponent if _is_vector(a) else NotImplemented
+
+
+def _of_vectors(f: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    return lambda a, b: f(constant(a), b) if _is_vector(a) and _is_vector(b) else NotImplemented
+
+
 OPERATORS: dict[str, Callable[..., Any]] = {
     "add": _add, "subtract": _subtract, "multiply": _multiply, "divide": _divide, "negative": _negative,
-    "absolute": _absolute,
+    "positive": lambda a: a if _is_vector(a) else NotImplemented, "absolute": _absolute, "square": _square,
+    "power": _power, "sqrt": _root(1 / 4), "cbrt": _root(1 / 6), "matmul": _of_vectors(dot),
+    "equal": _of_vectors(comparisons.equal), "not_equal": _of_vectors(comparisons.not_equal),
 }  # fmt: skip
 
 UFUNCS.update(OPERATORS)
