@@ -191,6 +191,23 @@ def test_no_such_branch_or_field(events, says):
     says(lambda: events["Muon", "ptt"])
 
 
+def test_vectors_of_other_dimensions(events, says):
+    muon, three = events.Muon, events.Muon.to_Vector3D()
+    says(lambda: muon.cross(muon))
+    says(lambda: muon + three)
+    says(lambda: muon.isclose(three))
+    says(lambda: muon.boost_p4(three))
+    says(lambda: muon.rotate_axis(muon, 0.1))
+    says(lambda: muon.boostX())
+    says(lambda: muon.boost())
+    says(lambda: muon.rotate_euler(0.1, 0.2, 0.3, order="xxz"))
+    says(lambda: three.to_Vector4D(t=1.0, mass=2.0))
+    says(lambda: three.to_Vector3D(eta=1.0))
+    says(lambda: three.to_xyzt(eta=1.0))
+    says(lambda: muon.transform2D({"xx": 1.0}))
+    says(lambda: three.is_timelike())
+
+
 def test_fields_that_are_no_vector(events, says):
     says(lambda: events.Jet.mass)
     says(lambda: events.Jet.delta_r(events.Muon))

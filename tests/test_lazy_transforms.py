@@ -58,7 +58,7 @@ FOUR = [("rho", "phi", "eta", "tau"), ("x", "y", "z", "t"), ("rho", "phi", "thet
 @settings(deadline=None, max_examples=3)
 @given(seed=st.integers(0, 2**32))
 def test_float32_is_as_right_as_vectors(seed: int, names: tuple[str, ...]) -> None:
-    """The largest error of each component, beside the energy, is no larger, but for a tenth; truth is vector in float64."""
+    """The largest error of each component, beside the energy, is no larger, but for a tenth; float64 is the truth."""
     array = ak.zip({"v": light(seed, names), "w": light(seed + 1, FOUR[0])}, depth_limit=1)
     wide = ak.values_astype(array, np.float64)
     events = hg.from_awkward(array)
