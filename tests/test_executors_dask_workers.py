@@ -149,7 +149,7 @@ def test_who_is_there(drawn):
     """Against a slow record of all that happened, a second at a time."""
     client, now, born, heard, lives = Scheduled(), 1000.0, {}, {}, []
     workers = Workers(client)
-    with mock.patch("time.monotonic") as clock:
+    with mock.patch("time.monotonic", return_value=now) as clock:
         for who, what in drawn:
             now += 1.0
             clock.return_value = now

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hepgraph.graph.kinds import SPACES
 from hepgraph.graph.node import Item, Node, Space, ancestors, as_space
 from hepgraph.graph.ops import OPS
+from hepgraph.kernel.spaces import SPACE_RULES
 from hepgraph.kernel.tree import Action, If, LoopNeed
 from hepgraph.limits import limits
 
@@ -40,24 +41,7 @@ class Estimates:
         if s in self.lengths:
             return self.lengths[s]
         parts = [self.length(part) / max(above, 1e-9) for part in s.args if isinstance(part, Space)]
-        match s.kind:
-            case "filter":
-                own = limits().passing * parts[0] if parts else limits().length
-            case "comb":
-                own, n = 1.0, int(s.param[0])
-                for k in range(n):
-                    own *= (parts[0] + 0.5 * k) / (k + 1)
-            case "cart":
-                own = 1.0
-                for part in parts:
-                    own *= part
-            case "concat":
-                own = sum(parts)
-            case "one":
-                own = 1.0
-            case _:
-                own = parts[0] if parts else limits().length
-        return above * own
+        return above * SPACE_RULES[s.kind].guess(s, parts)
 
     def work(self, nodes: Iterable[Node], known: set[Item] | None = None) -> float:
         """What it takes to calculate nodes, each below them once, but for those that are known, which then has them."""

@@ -7,6 +7,7 @@ list of a column.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import Map, Space, as_map, as_node, as_space
 from hepgraph.kernel.tree import Bind, If, Loop, LoopNeed, NotLowered
 from hepgraph.kernel.writer import INT, Cursor, Env, StackSlot
+from hepgraph.limits import limits
 
 if TYPE_CHECKING:
     from hepgraph.kernel.lower import Lowered
@@ -56,6 +58,10 @@ class SpaceRule:
     def length(self, e: Values, s: Space, env: Env) -> str:
         """The code of the length of the list under the current element of the parent."""
         raise NotLowered(f"the length of {s.kind} is not compiled", s)
+
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        """A guess of its length, given those of the spaces that it is made of."""
+        return parts[0] if parts else limits().length
 
     def position_needs(self, g: Scheduler, s: Space) -> Needs:
         """The needs of finding an element by its position."""
@@ -145,6 +151,9 @@ class _Leaf(SpaceRule):
 class _Filter(SpaceRule):
     through = storable = at_hand = True
 
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        return limits().passing * parts[0] if parts else limits().length
+
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return frozenset({LoopNeed("count", s)})
 
@@ -193,6 +202,9 @@ class _Flat(SpaceRule):
 class _One(SpaceRule):
     storable = direct = True
 
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        return 1.0
+
     def count_needs(self, g: Scheduler, s: Space) -> Needs:
         return NONE
 
@@ -231,6 +243,9 @@ class _Concat(_Made):
     numbered = storable = direct = findable = True
     position_needs = loop_needs = _Made.count_needs
 
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        return sum(parts)
+
     def length(self, e: Values, s: Space, env: Env) -> str:
         total = "0"
         for part in s.args:
@@ -250,6 +265,9 @@ class _Tuples(_Made):
 
 
 class _Combinations(_Tuples):
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        return math.prod((parts[0] + 0.5 * k) / (k + 1) for k in range(int(s.param[0])))
+
     def length(self, e: Values, s: Space, env: Env) -> str:
         n, again = s.param
         size = total = e.length(_base(s), env)
@@ -282,6 +300,9 @@ class _Combinations(_Tuples):
 
 
 class _Product(_Tuples):
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        return math.prod(parts)
+
     def length(self, e: Values, s: Space, env: Env) -> str:
         total = "1"
         for part in s.args:
