@@ -41,10 +41,23 @@ class SchemaReport:
 def schema_of(events: Lazy) -> SchemaReport:
     """The schema that events were opened with, and where it put each column.
 
-    `events`: lazy events as `hg.open` gives them, with or without fields that were added.
+    Parameters
+    ----------
+    events : Lazy
+        Lazy events as `hg.open` gives them, with or without fields that were added.
 
-    Raises UnsupportedError for other arrays.
+    Returns
+    -------
+    SchemaReport
+        Name of the schema, columns of each collection, and columns that are left out, with the reason.
 
+    Raises
+    ------
+    UnsupportedError
+        For other arrays.
+
+    Examples
+    --------
     >>> import hepgraph as hg
     >>> hg.schema_of(hg.open("data/sample.root")).name
     'nanoaod'
