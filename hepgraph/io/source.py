@@ -207,10 +207,8 @@ class Predicate:
 class File:
     """One file of a source: its entries, the edges at which its data are stored, and where it departs from the first.
 
-    `edges` are entry numbers, from 0 to `entries`, of clusters or row groups (may be just those two).
-    `differs` maps the name of a column to how it is not that of the first file, `more` are those that the first lacks.
-    `replicas` are other places of the same file. `written` is when a local file was, and its size, where `uuid` is not
-    of all that is in it.
+    `edges`: entry numbers, 0 to `entries`, of clusters or row groups. `differs`: how columns are not those of the
+    first file, by name; `more`: those it lacks. `written`: time and size of a local file, if `uuid` does not tell.
     """
 
     path: str
@@ -598,6 +596,5 @@ class Origin:
         """The origin of a source."""
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
         settings = source.npartitions, source.step_size, source.metadata, source.absent, access.cache, source.token
-        told = [each for each in (source.shares, tuple(source.optional.items())) if each]
-        named = repr((type(source).__name__, files, *settings, *told))
-        return cls(source, hashlib.sha256(named.encode()).hexdigest(), access)
+        told = repr((type(source).__name__, files, *settings, source.shares, dict(source.optional)))
+        return cls(source, hashlib.sha256(told.encode()).hexdigest(), access)
