@@ -30,6 +30,7 @@ from hepgraph import imports as _later
 
 with _later.together():
     from hepgraph import errors, executors
+    from hepgraph.datasets.described import schema_of
     from hepgraph.datasets.events import from_awkward, from_parquet, from_root, from_source, open
     from hepgraph.lazy import combine as _combine
     from hepgraph.lazy import index as _index
@@ -133,6 +134,7 @@ __all__ = [
     "persist",
     "preprocess",
     "run",
+    "schema_of",
     "submit",
     "variation",
     "vary",

@@ -392,7 +392,7 @@ def test_a_schema_may_extend_a_file_beside_it(tmp_path):
 
 
 def test_schemas_that_come_along():
-    assert available() == ["base", "nanoaod"]
+    assert available() == ["base", "delphes", "edm4hep", "fcc", "nanoaod", "pfnano", "physlite", "treemaker"]
     assert load("nanoaod").separator == "_"
     assert load(load("base")) is load("base")
     assert load("nanoaod") is load("nanoaod")

@@ -43,6 +43,7 @@ def one_of_each() -> dict[str, Space]:
     found["flat"] = space("flat", TOTAL, (jets,))
     found["pad"] = space("pad", events, (jets,), (2, True))
     found["split"] = space("split", events, (jets, mask))
+    found["ranged"] = space("ranged", jets, (jets, mask, mask))
     found["result"] = space("result", events, (call,), (("x",), 0))
     found["table"] = space("table", TOTAL, (), Table([1, 2, 3]))
     return found
@@ -75,7 +76,7 @@ def test_every_kind_of_space_is_told_apart_in_words() -> None:
         "comb": "the combinations of Jet", "cart": "Jet times selected Jet", "pull": "Jet, rearranged",
         "one": "lists of one element", "concat": "Jet and selected Jet", "perm": "selected Jet, sorted",
         "flat": "Jet, rearranged", "pad": "Jet, rearranged", "split": "Jet, cut into lists",
-        "result": "the lists that smear returned", "table": "the numbers of a table",
+        "ranged": "ranges of Jet", "result": "the lists that smear returned", "table": "the numbers of a table",
     }  # fmt: skip
     assert short_title(every["perm"]) == "sorted selected Jet"
     lines = dict(line.split("  ", 1) for line in steps(every.values()).splitlines() if not line.startswith("%"))
@@ -84,6 +85,7 @@ def test_every_kind_of_space_is_told_apart_in_words() -> None:
         "Jet^2": "2-combinations of Jet", "Jet x filter Jet": "all of Jet with all of filter Jet",
         "pull Jet": "all of Jet for each of Jet", "one a events": "one", "Jet + filter Jet": "Jet then filter Jet",
         "perm Jet": "filter Jet sorted by %1", "flat Jet": "Jet", "pad Jet": "Jet", "split Jet": "Jet, %1",
+        "ranged Jet": "ranges of Jet",
         "result": "%2", "table": "table",
     }  # fmt: skip
 

@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.arguments import checks_arguments
-from hepgraph.datasets.grouping import looks_like_nanoaod
+from hepgraph.datasets.guess import guessed, usual
 from hepgraph.datasets.schema import Schema, events_of, load
 from hepgraph.datasets.variations import with_stored
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
@@ -52,7 +52,7 @@ def from_source(source: Source, schema: str | Path | Schema = "base", *, access:
     >>> hg.from_source(events.source, schema="nanoaod").fields == events.fields
     True
     """
-    chosen = load(schema)
+    chosen = guessed(source.columns) if schema == "auto" else load(schema)
     events = events_of(Origin.of(source, access), chosen)
     return with_stored(events) if chosen.variations is not None else events
 
@@ -175,7 +175,7 @@ def open(
     storage_options: Mapping[str, Any] | None = None,
     cache: Cache = None,
 ) -> Lazy:
-    """Lazy events of ROOT or Parquet files, whichever they are; columns like `nMuon` and `Muon_pt` mean NanoAOD.
+    """Lazy events of ROOT or Parquet files, whichever they are, by the schema that their branches tell.
 
     Parameters
     ----------
@@ -184,7 +184,8 @@ def open(
     tree : str, default None
         Name of the tree of ROOT files, if not "Events" or the only one.
     schema : str, Path or Schema, default None
-        Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file; None guesses it.
+        Naming of the columns: "nanoaod", "base" (as they are), the path of a TOML file, or "auto" (guessed,
+        and printed). None: the one that fits the branches best, which `hg.schema_of` tells.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.
@@ -213,7 +214,7 @@ def open(
     """
     _one_tree(files, tree)
     source = open_source(files, tree, step_size, metadata, storage_options)
-    return from_source(source, schema or usual_schema(source), access=Access(cache_of(cache)))
+    return from_source(source, schema or usual(source.columns), access=Access(cache_of(cache)))
 
 
 def _one_tree(files: Any, tree: str | None) -> None:
@@ -234,11 +235,6 @@ def open_source(
     found = io_files.resolve(files, storage_options=storage_options)
     form = io_files.sniff(found[0][0], storage_options=storage_options)
     return form.open(files, tree, step_size, metadata, storage_options)
-
-
-def usual_schema(source: Source) -> str:
-    """The schema of a source for which none is named."""
-    return "nanoaod" if looks_like_nanoaod(source) else "base"
 
 
 @checks_arguments()

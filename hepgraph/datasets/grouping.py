@@ -10,10 +10,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from hepgraph.datasets.claims import claimed
+from hepgraph.datasets.patterns import filled, fits
+from hepgraph.datasets.patterns import matched as matched_pattern
+from hepgraph.datasets.recipes import KEYS
+from hepgraph.datasets.schemafile import Collection as Told
 from hepgraph.datasets.schemafile import Reference, Schema
 from hepgraph.errors import SchemaError, either, suggestion
 from hepgraph.io.required import level_name
-from hepgraph.io.source import Column, Origin, Source
+from hepgraph.io.source import Column, Origin
 
 
 class Grouping:
@@ -21,6 +26,13 @@ class Grouping:
 
     def __init__(self, origin: Origin, schema: Schema) -> None:
         self.origin, self.schema = origin, schema
+        self._told: dict[str, Told] = {}
+
+    def told(self, collection: str) -> Told:
+        """The part of the schema on a collection."""
+        if collection not in self._told:
+            self._told[collection] = self.schema.told(collection)
+        return self._told[collection]
 
     def __reduce__(self) -> Any:
         return Grouping, (self.origin, self.schema)
@@ -35,19 +47,79 @@ class Grouping:
         the others hold lists, stay what they are.
         """
         separator, columns = self.schema.separator, self.origin.source.columns
-        if not separator:
-            return {}
-        heads = {name.partition(".")[0] for name in columns}
-        found: dict[str, tuple[str, str]] = {}
-        for name in columns:
-            head = name.partition(".")[0]
-            if head != name or separator not in name or name.startswith(separator) or self._counted(name):
-                continue
-            collection, rest = self._split(name)
-            if rest and collection not in heads:
-                found[name] = collection, rest
-        jagged = {collection for name, (collection, _) in found.items() if is_list(columns[name])}
+        found = dict(self.claimed)
+        if separator:
+            heads = {name.partition(".")[0] for name in columns}
+            for name in columns:
+                head = name.partition(".")[0]
+                if head != name or separator not in name or name.startswith(separator) or self._counted(name):
+                    continue
+                if name in found or name in self.left:
+                    continue
+                collection, rest = self._split(name)
+                if rest and collection not in heads:
+                    found[name] = collection, rest
+        jagged = {
+            collection
+            for name, (collection, _) in found.items()
+            if is_list(columns[name]) and not self.told(collection).once
+        }
         return {name: home for name, home in found.items() if home[0] not in jagged or is_list(columns[name])}
+
+    @cached_property
+    def claimed(self) -> dict[str, tuple[str, str]]:
+        """The collection and the field that patterns of the schema make of a name."""
+        found, self.keys = claimed(self.schema, self.origin.source.columns, self.left)
+        return found
+
+    @cached_property
+    def keys(self) -> dict[str, str]:
+        """The names that references know collections by, where they are others."""
+        found: dict[str, str]
+        _, found = claimed(self.schema, self.origin.source.columns, self.left)
+        return found
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """The columns of collections that patterns claim and nothing counts: their lists are one, under one name.
+
+        So that of a collection no column is read but those that are used; whether their lists agree is checked then.
+        """
+        columns = self.origin.source.columns
+        taken = {level.name for column in columns.values() for level in column.levels} if self.claimed else set()
+        parts: dict[str, list[Column]] = {}
+        for collection, paths in self.groups[1].items() if self.claimed and not self.origin.source.shares else ():
+            if self.count_column(collection) is None:
+                parts[collection] = [column for column in self.lists(collection) if column.name in self.claimed]
+            dealt = self.dealt(collection)
+            for path, column in paths.items() if dealt else ():
+                head = path.partition(".")[0]
+                if head in dealt and column.levels:
+                    parts.setdefault(f"{collection}.{head}", []).append(column)
+        found: dict[str, str] = {}
+        for name, members in parts.items():
+            if len(members) > 1 and not any(column.optional_list(0) for column in members):
+                free = name not in columns and name not in taken
+                found |= {column.name: name if free else f"{name}." for column in members}
+        return found
+
+    @cached_property
+    def left(self) -> dict[str, str]:
+        """The columns that the schema leaves out, and why."""
+        leave, found = self.schema.leave, dict[str, str]()
+        for name, column in self.origin.source.columns.items():
+            reason = next((leave[pattern] for pattern in leave if fits(pattern, name)), None)
+            if reason is None and self.schema.unreadable is not None and column.problem:
+                reason = column.problem
+            if reason is not None:
+                found[name] = reason
+        return found
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """More names of collections that are there."""
+        told = self.schema.aliases
+        return {new: old for new, old in told.items() if old in self.names and new not in self.names}
 
     def _split(self, name: str) -> tuple[str, str]:
         separator, columns = self.schema.separator, self.origin.source.columns
@@ -82,6 +154,7 @@ class Grouping:
         """The columns that are the lengths of one column of a collection alone (`nJet_pt`): known, but not listed."""
         columns = self.origin.source.columns
         names = {self._count_name(name) for name in self.home if is_list(columns[name])}
+        names.update(columns[name].counts for name in self.claimed)
         return frozenset(name for name in names if name in columns and _holds_counts(columns[name]))
 
     @cached_property
@@ -96,8 +169,8 @@ class Grouping:
             if name in self.home:
                 collection, rest = self.home[name]
                 split.setdefault(collection, {})[rest] = column
-            else:
-                nested.setdefault(self._head(name), {})[name] = column
+            elif name not in self.left:
+                nested.setdefault(self.head(name), {})[name] = column
         for collection, told in self.schema.collections.items():  # those that are made of nothing but told fields
             if collection not in nested and any(column in columns for column in told.fields.values()):
                 split.setdefault(collection, {})
@@ -112,8 +185,8 @@ class Grouping:
         for name in self.origin.source.columns:
             if name in self.home:
                 found.setdefault(self.home[name][0], "split")
-            elif name not in counts and name not in self.counters:
-                found.setdefault(self._head(name), "nested")
+            elif name not in counts and name not in self.counters and name not in self.left:
+                found.setdefault(self.head(name), "nested")
         for name in split:
             found.setdefault(name, "split")
         for name in nested:
@@ -121,7 +194,7 @@ class Grouping:
                 found.setdefault(name, "nested")
         return found
 
-    def _head(self, name: str) -> str:
+    def head(self, name: str) -> str:
         """The field that a column is in: the first part of a dotted name, unless that is empty or another column."""
         head = name.partition(".")[0]
         return name if not head or head in self.origin.source.columns else head
@@ -129,8 +202,8 @@ class Grouping:
     def count_column(self, collection: str) -> str | None:
         """The column with the lengths of a collection, if the file has one; raises if the schema says it must."""
         columns = self.origin.source.columns
-        told = self.schema.told(collection).counts
-        name = told or self._count_name(collection)
+        told = self.told(collection).counts
+        name = told or self._count_name(collection) or self._own_count(collection)
         column = columns.get(name) if name else None
         if column is not None and _holds_counts(column):
             return name
@@ -146,12 +219,36 @@ class Grouping:
             f"one an event; in {self.origin.source.name} it holds {column.type}."
         )
 
+    def _own_count(self, collection: str) -> str | None:
+        """The counter that the file has for all columns of a collection that a schema claims."""
+        claimed = [name for name, home in self.claimed.items() if home[0] == collection]
+        known = {self.origin.source.columns[name].counts for name in claimed}
+        return known.pop() if len(known) == 1 else None
+
+    def dealt(self, collection: str) -> dict[str, tuple[str, ...]]:
+        """Fields with lists of their own, and the fields that say which elements go to which: lengths, or two ends."""
+        told = self.told(collection)
+        if not told.lengths and not told.ranges:
+            return {}
+        heads = dict.fromkeys(path.partition(".")[0] for path in self.groups[1][collection])
+        found: dict[str, tuple[str, ...]] = {}
+        for pattern, by in [*((k, (v,)) for k, v in told.lengths.items()), *told.ranges.items()]:
+            for head in heads:
+                texts = matched_pattern(pattern, head)
+                fields = None if texts is None else tuple(filled(each, texts) for each in by)
+                if fields is not None and head not in found and all(each in heads for each in fields):
+                    found[head] = fields
+        return found
+
     def lists(self, collection: str) -> list[Column]:
         """The columns of a collection that is spread over columns which have its lists."""
-        known = self.origin.source.columns
-        told = self.schema.told(collection).fields.values()
+        if self.told(collection).once:
+            return []
+        known, dealt = self.origin.source.columns, self.dealt(collection)
+        told = self.told(collection).fields.values()
+        own = [column for path, column in self.groups[1][collection].items() if path.partition(".")[0] not in dealt]
         more = [known[name] for name in told if name in known]
-        return [column for column in (*self.groups[1][collection].values(), *more) if is_list(column)]
+        return [column for column in (*own, *more) if is_list(column)]
 
     def lengths(self, collection: str) -> tuple[Any, ...]:
         """The key of the space of a collection's lists: its count column, or else its first column.
@@ -170,23 +267,52 @@ class Grouping:
     def references(self, collection: str, own: Collection[str]) -> dict[str, Reference]:
         """References of a collection with these fields by name: those of the schema, and indices that name another."""
         found: dict[str, Reference] = {}
-        for told in self.schema.references.get(collection, ()):
-            here = told.inverse or all(index in own for index in told.indices)
-            if told.to in self.names and here and told.name not in own:
-                found[told.name] = told
+        for told in self.schema.refers(collection):
+            here = told.inverse or all(self.has(collection, own, each) for each in (*told.indices, told.key) if each)
+            into = self._into(told) if here and told.name not in own and told.name not in found else ()
+            if into:
+                found[told.name] = replace(told, to=into[0], into=into)
         for index in own:
             if (name := matched(index)) is not None and name not in own and name not in found:
                 reference = self._target(collection, index)
                 if reference is not None and reference.to in self.names:
-                    found[name] = replace(reference, name=name, indices=(index,))
+                    found[name] = replace(reference, name=name, indices=(index,), into=(reference.to,))
         return found
+
+    def has(self, collection: str, own: Collection[str], path: str) -> bool:
+        """Whether a collection with these fields has one of this path (`links.index`)."""
+        if path in own:
+            return True
+        split = self.groups[1].get(collection, {})
+        return path in split or any(name.startswith(f"{path}.") for name in split)
+
+    def _into(self, told: Reference) -> tuple[str, ...]:
+        """The collections of the file that a reference leads into."""
+        if told.into:
+            return tuple(name for name in told.into if name in self.names)
+        return tuple(name for name, kind in self.names.items() if kind == "split" and self.kind(name) == told.kind)
+
+    def kind(self, collection: str) -> str | None:
+        """The kind of a collection: the first of the schema that it is of."""
+        fields, name = self.groups[1].get(collection, {}), self.keys.get(collection, collection)
+        for kind, told in self.schema.kinds.items():
+            named = not told.names or any(fits(pattern, name) for pattern in told.names)
+            if named and all(self.has(collection, fields, each) for each in told.has):
+                return kind
+        return None
+
+    def key(self, collection: str) -> int:
+        """The number that references of the file have for a collection."""
+        kind = self.schema.kinds.get(self.kind(collection) or "")
+        make = KEYS[self.schema.keys or ""]
+        return make(self.keys.get(collection, collection), kind.number if kind else 0)
 
     def _target(self, collection: str, index: str) -> Reference | None:
         """Where an index points: as the schema says, or into the one collection that its name is found in."""
-        told = self.schema.told(collection).indices.get(index)
+        told = self.told(collection).indices.get(index)
         if told is not None:
             return Reference(told, "")
-        for reference in self.schema.references.get(collection, ()):
+        for reference in self.schema.refers(collection):
             if index in reference.indices and not reference.inverse:
                 return reference
         fits = self._fits(index)
@@ -253,9 +379,3 @@ def is_list(column: Column) -> bool:
 def _outer_lists(columns: Mapping[str, Column]) -> bool:
     """Whether all columns are inside of one list that has no name: an array of lists of records."""
     return bool(columns) and all(n and c.levels and level_name(c, 0) == "" for n, c in columns.items())
-
-
-def looks_like_nanoaod(source: Source) -> bool:
-    """Whether a source has the columns of a NanoAOD: counts like nMuon, and lists with that prefix."""
-    names = source.columns
-    return any(f"n{name.partition('_')[0]}" in names for name in names if "_" in name)

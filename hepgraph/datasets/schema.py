@@ -5,37 +5,35 @@ All of it is forms: nothing is read, and a field costs something only when it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from hepgraph.datasets.derived import derived, paths_of
+from hepgraph.datasets.elements import (
+    DealtFields,
+    NestedFields,
+    TreeFields,
+    at_path,
+    column_form,
+    heads,
+    nested_form,
+    nullable,
+    there,
+)
 from hepgraph.datasets.grouping import Grouping, is_list
+from hepgraph.datasets.patterns import fits
+from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
 from hepgraph.errors import SchemaError, suggestion
-from hepgraph.graph.canonical import (
-    BOOL,
-    TEXT,
-    TOTAL,
-    TRUE,
-    apply,
-    both,
-    filtered,
-    full,
-    inc,
-    lift,
-    ordinal,
-    pulled,
-    take,
-    up,
-)
-from hepgraph.graph.form import Fields, Form, List, Record, Scalar, change, move, moved_option, option, type_of, unwrap
-from hepgraph.graph.node import Node, Space, literal, map_, node, space
-from hepgraph.io.required import level_name
-from hepgraph.io.source import Column, Origin, RecordLevel
+from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
+from hepgraph.graph.form import Fields, Form, List, Record, Scalar, change, move, option, unwrap
+from hepgraph.graph.node import Space, literal, map_, space
+from hepgraph.io.agreement import sharing, standing_in
+from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.join import joined
 
 __all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "load"]
 
@@ -43,13 +41,38 @@ __all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "l
 def events_of(origin: Origin, schema: Schema) -> Lazy:
     """The lazy events of a dataset."""
     at = space("events", TOTAL, (), origin)
+    schema = schema.version(origin.source.columns)
+    if lacking := _lacking(origin.source, schema):
+        origin = Origin.of(standing_in(origin.source, lacking), origin.access)
+        at = space("events", TOTAL, (), origin)
     layout = Grouping(origin, schema)
+    if shared := layout.shared:
+        layout = Grouping(Origin.of(sharing(origin.source, shared), origin.access), schema)
+        origin = layout.origin
+        at = space("events", TOTAL, (), origin)
     _ = layout.names  # a schema that does not fit the file is told of at once
     if list(origin.source.columns) == [""]:
         return Lazy(column_form(origin, origin.source.columns[""], at, 0), at)
     if "" in layout.groups[0]:  # an array of lists of records
         return Lazy(nested_form(origin, layout.groups[0][""], "", at, 0), at)
     return Lazy(Record(EventFields(layout, at)), at)
+
+
+def _lacking(source: Source, schema: Schema) -> dict[str, Any]:
+    """The columns that some files lack and, as the schema says, may lack: their values there, or None."""
+    if not schema.optional or len(source.files) < 2:
+        return {}
+    names = {name for file in source.files for name, how in file.differs.items() if how == "no such column"}
+    names.update(column.name for file in source.files for column in file.more)
+    found: dict[str, Any] = {}
+    for name in sorted(names):
+        value = next((v for pattern, v in schema.optional.items() if fits(pattern, name)), _REQUIRED)
+        if value is not _REQUIRED:
+            found[name] = None if value == "none" else value
+    return found
+
+
+_REQUIRED = object()
 
 
 class EventFields(Fields):
@@ -63,11 +86,19 @@ class EventFields(Fields):
     @property
     def hidden(self) -> list[str]:
         """Names that are known but not listed: the full names of columns that went into collections, and counts."""
-        return [*self.layout.home, *self.layout.counters]
+        return [*self.layout.home, *self.layout.counters, *self.layout.aliases]
 
     def advice(self, name: str) -> str:
         """The alternative to a field, where the columns of a collection were left as they are."""
         layout = self.layout
+        source = layout.origin.source
+        having = [file.path for file in source.files if any(column.name == name for column in file.more)]
+        if having:
+            return (
+                f"{source.files[0].path} and {len(source.files) - len(having) - 1} more files have no such column, "
+                f"{having[0]} has. A schema may say that it is optional:\n    [optional]\n    "
+                f'{name} = "none"'
+            )
         if layout.schema.separator is not None:
             return ""
         columns = [column for column in layout.origin.source.columns if column.startswith(f"{name}_")]
@@ -97,7 +128,7 @@ class EventFields(Fields):
         return self.layout.names
 
     def __contains__(self, name: object) -> bool:
-        return name in self.layout.names or self._whole(name)
+        return name in self.layout.names or name in self.layout.aliases or self._whole(name)
 
     def _whole(self, name: object) -> bool:
         """Whether this is the full name of a column that went into a collection (`Jet_pt`)."""
@@ -105,27 +136,31 @@ class EventFields(Fields):
 
     def _make(self, name: str) -> Form:
         layout = self.layout
+        if name in layout.aliases:
+            return self[layout.aliases[name]]
         kind = layout.names.get(name)
-        if kind is None and not self._whole(name):
-            raise KeyError(name)
         if kind is None:
+            if not self._whole(name):
+                raise KeyError(name)
             return _whole_column(self, name)
         if kind == "nested":
             columns = layout.groups[0][name]
             form = nested_form(layout.origin, columns, name, self.at, 0)
-            valid, inner = unwrap(option(_there(layout.origin, columns, "", 0, self.at), form))
+            form = option(there(layout.origin, columns, "", 0, self.at), form)
+            valid, inner = unwrap(form)
             if isinstance(inner, List):
-                there, part = unwrap(inner.content)
-                content = option(there, self._named(name, part, inner.space))
-                return option(valid, List(inner.space, content, inner.size))
-            return option(valid, self._named(name, inner, self.at))
+                valid_record, record = unwrap(inner.content)
+                if isinstance(record, Record):
+                    fields = RecordFields(self, name, inner.space, record.fields)
+                    content = option(valid_record, Record(fields, self._record(name)))
+                    return option(valid, List(inner.space, content, inner.size))
+            if isinstance(inner, Record):
+                return option(valid, Record(RecordFields(self, name, self.at, inner.fields), self._record(name)))
+            return form
         return _collection(self, name)
 
-    def _named(self, name: str, form: Form, at: Space) -> Form:
-        """The records of a collection, with its constants, bits and references; what is no record, as it is."""
-        if not isinstance(form, Record):
-            return form
-        return Record(RecordFields(self, name, at, form.fields), self.layout.schema.told(name).record or name)
+    def _record(self, name: str) -> str:
+        return self.layout.told(name).record or name
 
 
 def _whole_column(events: EventFields, name: str) -> Form:
@@ -135,17 +170,10 @@ def _whole_column(events: EventFields, name: str) -> Form:
     if name in layout.home:
         collection, rest = layout.home[name]
         form = unwrap(events[collection])[1]
-        if isinstance(form, List):
+        if isinstance(form, List) and "." not in rest and rest not in layout.dealt(collection):
             assert isinstance(form.content, Record)
-            return _nullable(layout.origin, column, events.at, List(form.space, form.content[rest], form.size))
+            return nullable(layout.origin, column, events.at, List(form.space, form.content[rest], form.size))
     return column_form(layout.origin, column, events.at, 0)
-
-
-def _nullable(origin: Origin, column: Column, at: Space, form: Form) -> Form:
-    """The lists of a column, None where the column says so."""
-    if not column.optional_list(0):
-        return form
-    return option(node("list_valid", (), at, BOOL, (origin, level_name(column, 0), 0)), form)
 
 
 def _collection(events: EventFields, name: str) -> Form:
@@ -156,91 +184,17 @@ def _collection(events: EventFields, name: str) -> Form:
     """
     layout, at = events.layout, events.at
     columns, lists = layout.groups[1][name], layout.lists(name)
-    s = space("leaf", at, (), layout.lengths(name)) if lists else at
-    fields = {rest: column_form(layout.origin, column, s, int(s is not at)) for rest, column in columns.items()}
-    record = events._named(name, Record(fields), s)
+    record = events._record(name)
     if not lists:
-        return record
-    form = List(s, record)
-    return form if layout.count_column(name) else _nullable(layout.origin, lists[0], at, form)
-
-
-def column_form(origin: Origin, column: Column, at: Space, level: int, inside: bool = False) -> Form:
-    """The form of one column, from some list level on; `inside` of the records that it is in, or by itself."""
-    if level < len(column.levels):
-        known = column.levels[level]
-        optional = known.nullable if inside else column.optional_list(level)
-        key = (origin, level_name(column, level), level)
-        return _lists(key, at, known.size, optional, lambda s: column_form(origin, column, s, level + 1, inside))
-    if column.problem:
-        origin.source.check([column.name])
-    dtype = TEXT if column.text else column.dtype
-    form = Scalar(node("load", (), at, dtype, (origin, column.name)))
-    if column.nullable if inside else column.optional:
-        return option(node("load_valid", (), at, BOOL, (origin, column.name, None)), form)
-    return form
-
-
-def _lists(key: Any, at: Space, size: int | None, optional: bool, content: Callable[[Space], Form]) -> Form:
-    """The lists of a level of columns, None where the data say so if they may be."""
-    s = space("leaf", at, (), key)
-    form = List(s, content(s), size)
-    return option(node("list_valid", (), at, BOOL, key), form) if optional else form
-
-
-def nested_form(origin: Origin, columns: Mapping[str, Column], path: str, at: Space, level: int) -> Form:
-    """The form of columns with dotted names below a path, lists where the file has them."""
-    first = next(iter(columns.values()))
-    if level < len(first.levels) and level_name(first, level) == path:
-        missing, size = all(column.levels[level].nullable for column in columns.values()), first.levels[level].size
-        key = (origin, path, level)
-        return _lists(key, at, size, missing, lambda s: nested_form(origin, columns, path, s, level + 1))
-    if list(columns) == [path]:
-        return column_form(origin, first, at, level, inside=True)
-    inside: dict[str, dict[str, Column]] = {}
-    prefix = f"{path}." if path else ""
-    for name, column in columns.items():
-        rest = name.removeprefix(prefix)
-        inside.setdefault(rest.partition(".")[0], {})[name] = column
-    return option(_there(origin, columns, path, level, at), Record(NestedFields(origin, inside, prefix, at, level)))
-
-
-def _record_levels(columns: Mapping[str, Column], path: str, level: int) -> tuple[RecordLevel, ...]:
-    """The levels of the record that some columns are all in; empty if any of them is in none."""
-    key = (path, level)
-    found = [[each for each in column.records if (each.name, each.level) == key] for column in columns.values()]
-    return tuple(each for levels in found for each in levels) if all(found) else ()
-
-
-def _there(origin: Origin, columns: Mapping[str, Column], path: str, level: int, at: Space) -> Node:
-    """Where a record is not None, as far as its columns say that it may be."""
-    levels = _record_levels(columns, path, level)
-    some = levels and all(each.nullable for each in levels)
-    return node("record_valid", (), at, BOOL, (origin, path)) if some else TRUE
-
-
-class NestedFields(Fields):
-    """The fields of a nested record, each made when it is used."""
-
-    def __init__(
-        self,
-        origin: Origin,
-        inside: dict[str, dict[str, Column]],
-        prefix: str,
-        at: Space,
-        level: int,
-    ) -> None:
-        self.origin, self.inside, self.prefix, self.at, self.level = origin, inside, prefix, at, level
-        self.names = inside
-
-    @property
-    def optional(self) -> bool:
-        """Whether the file allows that the record is None."""
-        columns = {name: column for inner in self.inside.values() for name, column in inner.items()}
-        return bool(_record_levels(columns, self.prefix.removesuffix("."), self.level))
-
-    def __getitem__(self, name: str) -> Form:
-        return nested_form(self.origin, self.inside[name], f"{self.prefix}{name}", self.at, self.level)
+        return Record(RecordFields(events, name, at, TreeFields(layout.origin, heads(columns), at, 0)), record)
+    s = space("leaf", at, (), layout.lengths(name))
+    fields, dealt = TreeFields(layout.origin, heads(columns), s, 1), layout.dealt(name)
+    own = DealtFields(fields, dealt, at, name) if dealt else fields
+    form = List(s, Record(RecordFields(events, name, s, own), record))
+    if layout.told(name).singleton:
+        one = space("one", at)
+        return move(move(form.content, map_("match", one, s, (TRUE,))), map_("only", at, one))
+    return form if layout.count_column(name) else nullable(layout.origin, lists[0], at, form)
 
 
 class RecordFields(Fields):
@@ -248,8 +202,8 @@ class RecordFields(Fields):
 
     def __init__(self, events: EventFields, name: str, at: Space, own: Mapping[str, Form]) -> None:
         self.events, self.name, self.at = events, name, at
-        self.own = dict(own) if not isinstance(own, NestedFields) else own
-        told = events.layout.schema.told(name)
+        self.own = own
+        told = events.layout.told(name)
         known = events.layout.origin.source.columns
         self.renamed = {
             new: old
@@ -264,6 +218,18 @@ class RecordFields(Fields):
             for bit, name in enumerate(names)
             if name not in self.own
         }
+        self.derived = {
+            new: text
+            for new, text in told.derived.items()
+            if new not in self.own and new not in self.renamed and all(map(self._has, paths_of(text)))
+        }
+        self._making: list[str] = []
+
+    def _has(self, path: str) -> bool:
+        """Whether a field is one of the collection, by itself or by the schema."""
+        known = (self.own, self.renamed, self.constants, self.bits)
+        told = self.events.layout.told(self.name).derived
+        return any(path in some for some in known) or path in told or self.events.layout.has(self.name, self.own, path)
 
     @property
     def optional(self) -> bool:
@@ -292,7 +258,7 @@ class RecordFields(Fields):
     @property
     def hidden(self) -> list[str]:
         """Names that are known but not listed: constants, bits and references."""
-        return [*self.constants, *self.bits, *self.references]
+        return [*self.constants, *self.derived, *self.bits, *self.references]
 
     def __getitem__(self, name: str) -> Form:
         if name in self.own:
@@ -303,6 +269,8 @@ class RecordFields(Fields):
             return Scalar(full(_constant(self.constants[name]), self.at))
         if name in self.bits:
             return self._bit(*self.bits[name])
+        if name in self.derived:
+            return self._derived(name)
         if name in self.references:
             return self._referred(self.references[name])
         raise KeyError(name)
@@ -310,11 +278,21 @@ class RecordFields(Fields):
     @property
     def names(self) -> Collection[str]:  # type: ignore[override]
         """The columns of the collection, and the told fields whose columns the file has."""
-        columns = self.events.layout.origin.source.columns
-        return [*self.own, *(name for name, column in self.renamed.items() if column in columns)]
+        return [*self.own, *self._there]
 
     def __contains__(self, name: object) -> bool:
-        return any(name in known for known in (self.own, self.renamed, self.constants, self.bits, self.references))
+        return any(name in known for known in self._all)
+
+    @property
+    def _all(self) -> Iterator[Mapping[str, Any]]:
+        yield from (self.own, self.renamed, self.constants, self.bits, self.derived)
+        yield self.references
+
+    @property
+    def _there(self) -> list[str]:
+        """The told fields whose columns the file has."""
+        columns = self.events.layout.origin.source.columns
+        return [name for name, column in self.renamed.items() if column in columns]
 
     def _renamed(self, name: str) -> Form:
         layout, column_name = self.events.layout, self.renamed[name]
@@ -341,43 +319,19 @@ class RecordFields(Fields):
 
         return change(self.own[column], leaf)
 
+    def _derived(self, name: str) -> Form:
+        if name in self._making:
+            way = " -> ".join([*self._making[self._making.index(name) :], name])
+            raise SchemaError(f"Schema {self.events.layout.schema.name}: fields of {self.name} need each other: {way}.")
+        self._making.append(name)
+        try:
+            return derived(self.derived[name], lambda path: at_path(Record(self), path))
+        finally:
+            self._making.remove(name)
+
     def _referred(self, reference: Reference) -> Form:
-        target = unwrap(self.events[reference.to])[1]
-        if not isinstance(target, List):
-            raise SchemaError(f"{self.name}.{reference.name} points into {reference.to}, which is not a list")
-        if reference.inverse:
-            return self._pointing_here(reference, target)
-        parts = []
-        for index in reference.indices:
-            valid, number = self._index(reference, self.own[index], index, target.space)
-            m = map_("gather", self.at, target.space, (number,), False)
-            parts.append(option(valid, moved_option(target.content, m)))
-        if len(parts) == 1:
-            return parts[0]
-        one = space("one", self.at)
-        lists = joined([List(one, move(part, up(one))) for part in parts], self.at)
-        return List(lists.space, lists.content)  # as NanoEvents has it: of variable length, though all have the same
-
-    def _index(self, reference: Reference, form: Form, index: str, into: Space) -> tuple[Node, Node]:
-        """Where an index is there, and the index: checked while running, unless elements are known to be gone."""
-        valid, number = unwrap(form)
-        if not isinstance(number, Scalar) or number.node.dtype.kind not in "iu":
-            raise SchemaError(f"{self.name}.{index} is not an index: it holds {type_of(form)}")
-        x = number.node
-        if reference.skimmed or into.kind != "leaf":
-            return valid, x
-        return valid, node("index", (x, into), x.space, x.dtype, (self.name, index, reference.to, reference.name))
-
-    def _pointing_here(self, reference: Reference, target: List) -> Form:
-        """Those elements of a collection whose index points at each element of this one."""
-        there, record = unwrap(target.content)
-        assert isinstance(record, Record)
-        near = pulled(target.space, up(self.at))
-        valid, index = self._index(reference, record[reference.indices[0]], reference.indices[0], self.at)
-        valid, index = take(inc(near), both(there, valid)), take(inc(near), index)
-        mine = lift(ordinal(self.at), near)
-        some = filtered(near, both(valid, apply("equal", [index, mine])))
-        return List(some, move(move(target.content, inc(near)), inc(some)))
+        targets = [self.events[name] for name in reference.into]
+        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets, self.events.layout.key)
 
 
 def _constant(value: float) -> Any:

@@ -1,43 +1,20 @@
-"""Schema files: TOML that says how flat columns become collections.
+"""Schema files: TOML that says how flat columns become collections. `schemas/README.md` has all keys, with examples.
 
-A schema file has these keys, all optional but `name`:
-
-    name = "mine"                 # the name of the schema
-    extends = "nanoaod"           # start from another one: a name, or a file (its path from this file)
-    separator = "_"               # Jet_pt is field pt of Jet; without it, columns stay as they are
-    counts = "n{name}"            # the column with the lengths of a collection
-    [collections.Jet]             # about one collection
-    counts = "nJet"               # its lengths; must be there
-    record = "Jet"                # the name of its records
-    fields = { rawPt = "Jet_pt_raw" }     # more fields, from any column
-    constants = { charge = 0 }    # fields with the same value everywhere, where the file has none
-    bits = { jetId = ["isLoose", "isTight"] }   # names for the bits of a field of integers, the lowest first
-    indices = { jetIdx = "FatJet" }       # what indices point into, where their names could mean several collections
-    [[references]]                # an index that points into another collection: muon.matched_jet
-    from = "Muon"
-    index = "jetIdx"              # or several; inverse = true: the index is in `to` and points back at `from`
-    to = "Jet"
-    name = "matched_jet"
-    beyond = "none"               # None where no such element is left; without it, that is an error
-    [variations]                  # columns that are alternatives of others: the events are varied by them
-    columns = "{field}_{name}{direction}"     # their names, as of Jet_pt_jesTotalUp; or a list of such
-    directions = { Up = "up", Down = "down" } # what a direction is called: jesTotal_up
-
-An index `jetIdx` that is told of nowhere points into `Jet` if that is the only collection with `jet` in its name.
-Nothing overwrites a column of the file.
+Nothing overwrites a column of the file, and none is lost: it is a field, or named as left out, with the reason.
 """
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from hepgraph.datasets.patterns import fits
+from hepgraph.datasets.schemarules import check, listed
 from hepgraph.errors import SchemaError, suggestion
 
 
@@ -45,19 +22,37 @@ from hepgraph.errors import SchemaError, suggestion
 class Collection:
     """The part of a schema on one collection."""
 
+    doc: str | None = None
     counts: str | None = None
     record: str | None = None
+    singleton: bool = False
+    once: bool = False
+    columns: tuple[str, ...] = ()
     fields: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, float] = field(default_factory=dict)
+    derived: Mapping[str, str] = field(default_factory=dict)
     bits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     indices: Mapping[str, str] = field(default_factory=dict)
+    lengths: Mapping[str, str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    docs: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+
+    def over(self, old: Collection) -> Collection:
+        """This part where another one was said before: what it does not say stays."""
+        made: dict[str, Any] = {}
+        for each in fields(Collection):
+            mine, its = getattr(self, each.name), getattr(old, each.name)
+            made[each.name] = {**its, **mine} if isinstance(mine, Mapping) else mine or its
+        return Collection(**made)
 
 
 @dataclass(frozen=True)
 class Reference:
     """An index column, or several, that point into a collection; `inverse` for those that point back at an element.
 
-    Of a skim (`skimmed`) it is known that elements may be gone: what points at them is None, and no error.
+    Of a skim (`skimmed`) it is known that elements may be gone: what points at them is None, and no error. With a `key`
+    the index is one into that of several collections (`into`, or all of a `kind`) whose key it is.
     """
 
     to: str
@@ -65,6 +60,37 @@ class Reference:
     indices: tuple[str, ...] = ()
     inverse: bool = False
     skimmed: bool = False
+    key: str | None = None
+    into: tuple[str, ...] = ()
+    kind: str | None = None
+    ranged: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnRule:
+    """Which branches are which fields: a pattern, and a template of collection and field."""
+
+    match: str
+    to: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class CollectionKind:
+    """A kind of collections, told by fields that they have, or by their names; the number of its class."""
+
+    has: tuple[str, ...] = ()
+    number: int = 0
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Version:
+    """Another schema, for files that have some branches and lack others."""
+
+    use: str
+    has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,74 +110,57 @@ class Schema:
     counts: str | None = None
     collections: Mapping[str, Collection] = field(default_factory=dict)
     references: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
+    title: str = ""
+    detect: tuple[str, ...] = ()
+    keys: str | None = None
+    columns: tuple[ColumnRule, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    leave: Mapping[str, str] = field(default_factory=dict)
+    kinds: Mapping[str, CollectionKind] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    optional: Mapping[str, Any] = field(default_factory=dict)
+    versions: tuple[Version, ...] = ()
     variations: Stored | None = None
+    unreadable: str | None = None
+    place: str | None = None  # of the file
 
     def told(self, collection: str) -> Collection:
-        """The part of the schema on a collection, if there is any."""
-        return self.collections.get(collection, _NOTHING)
+        """The part of the schema on a collection, if there is any: by its name, and by patterns that it fits."""
+        found = self.collections.get(collection, _NOTHING)
+        for pattern in self._patterns:
+            if fits(pattern, collection):
+                found = found.over(self.collections[pattern])
+        return found
+
+    @property
+    def _patterns(self) -> list[str]:
+        return [name for name in self.collections if "*" in name]
+
+    def refers(self, collection: str) -> tuple[Reference, ...]:
+        """The references from a collection, by its name or by a pattern."""
+        own = self.references.get(collection, ())
+        more = [self.references[name] for name in self.references if "*" in name and fits(name, collection)]
+        return own + tuple(each for some in more for each in some)
+
+    def suits(self, columns: Mapping[str, Any]) -> bool:
+        """Whether a file with these columns has all that the schema says such a file has."""
+        return bool(self.detect) and all(_some(pattern, columns) for pattern in self.detect)
+
+    def version(self, columns: Mapping[str, Any]) -> Schema:
+        """The schema for a file with these columns: this one, or the one that it names for them."""
+        for each in self.versions:
+            if all(_some(one, columns) for one in each.has) and not any(_some(one, columns) for one in each.lacks):
+                return _load(each.use, (Path(self.place),) if self.place else ()).version(columns)
+        return self
+
+
+def _some(pattern: str, columns: Mapping[str, Any]) -> bool:
+    if "*" not in pattern and "{" not in pattern:
+        return pattern in columns
+    return any(fits(pattern, name) for name in columns)
 
 
 _NOTHING = Collection()
-
-# the keys of each table, what each must be, and how that is said
-_TEXT = (lambda x: isinstance(x, str) and x != "", "a string")
-_TABLE = (lambda x: isinstance(x, dict), "a table")
-_TEXTS = (lambda x: isinstance(x, dict) and all(isinstance(v, str) for v in x.values()), "a table of column names")
-_NUMBERS = (
-    lambda x: isinstance(x, dict) and all(isinstance(v, bool | int | float) for v in x.values()),
-    "a table of numbers",
-)
-_BITS = (
-    lambda x: (
-        isinstance(x, dict)
-        and all(isinstance(v, list) and len(v) <= 64 and all(isinstance(n, str) for n in v) for v in x.values())
-    ),
-    "a table of lists of names, at most 64 each",
-)
-Rule = tuple[Callable[[Any], bool], str]
-_TOP: dict[str, Rule] = {
-    "name": _TEXT,
-    "title": _TEXT,
-    "extends": _TEXT,
-    "separator": _TEXT,
-    "counts": (lambda x: isinstance(x, str) and "{name}" in x, "a string with {name} in it, like 'n{name}'"),
-    "collections": _TABLE,
-    "references": (lambda x: isinstance(x, list) and all(isinstance(v, dict) for v in x), "a list, [[references]]"),
-    "variations": _TABLE,
-}
-_COLLECTION: dict[str, Rule] = {
-    "counts": _TEXT,
-    "record": _TEXT,
-    "fields": _TEXTS,
-    "constants": _NUMBERS,
-    "bits": _BITS,
-    "indices": (_TEXTS[0], "a table of names of collections"),
-}
-_REFERENCE: dict[str, Rule] = {
-    "from": _TEXT,
-    "index": (
-        lambda x: isinstance(x, str) or (isinstance(x, list) and bool(x) and all(isinstance(v, str) for v in x)),
-        "the name of a field, or a list of them",
-    ),
-    "to": _TEXT,
-    "name": _TEXT,
-    "inverse": (lambda x: isinstance(x, bool), "true or false"),
-    "beyond": (lambda x: x == "none", "'none' (or not there at all, for an error)"),
-}
-
-
-_PART = re.compile(r"\{\w+\}")
-_VARIATIONS: dict[str, Rule] = {
-    "columns": (
-        lambda x: all(isinstance(v, str) and {"{field}", "{name}"} <= set(_PART.findall(v)) for v in _listed(x)),
-        "a name with {field}, {name} and perhaps {direction} in it, or a list of such",
-    ),
-    "directions": (_TEXTS[0], "a table of names"),
-}
-
-
-def _listed(x: Any) -> list[Any]:
-    return x if isinstance(x, list) else [x]
 
 
 def load(name: str | Path | Schema) -> Schema:
@@ -193,10 +202,15 @@ def available() -> list[str]:
     """The names of the schemas that come with hepgraph.
 
     >>> available()
-    ['base', 'nanoaod']
+    ['base', 'delphes', 'edm4hep', 'fcc', 'nanoaod', 'pfnano', 'physlite', 'treemaker']
     """
     found = resources.files("hepgraph.schemas").iterdir()
     return sorted(entry.name.removesuffix(".toml") for entry in found if entry.name.endswith(".toml"))
+
+
+def read_text(text: str, where: str) -> Schema:
+    """The schema that a text says, as a schema file would; `where` stands for the file in messages."""
+    return _read(text, where, ())
 
 
 def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
@@ -206,55 +220,82 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
         raise SchemaError(f"The schema {where} is not valid TOML: it is nested too deeply") from None
     except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"The schema {where} is not valid TOML: {error}") from error
-    _check(table, _TOP, where, "")
+    check(table, where, text)
     if "name" not in table:
         raise SchemaError(f"The schema {where} has no name; write name = '...' at its top.")
     below = _load(table["extends"], above) if "extends" in table else Schema(table["name"])
     collections = dict(below.collections)
     for name, entry in table.get("collections", {}).items():
-        if not isinstance(entry, dict):
-            raise SchemaError(f"The schema {where}: collections.{name} must be a table, [collections.{name}].")
-        _check(entry, _COLLECTION, where, f"[collections.{name}]")
-        old = below.told(name)
-        collections[name] = Collection(
-            entry.get("counts", old.counts),
-            entry.get("record", old.record),
-            {**old.fields, **entry.get("fields", {})},
-            {**old.constants, **entry.get("constants", {})},
-            {**old.bits, **{name: tuple(names) for name, names in entry.get("bits", {}).items()}},
-            {**old.indices, **entry.get("indices", {})},
-        )
+        collections[name] = _collection(entry).over(below.collections.get(name, _NOTHING))
     references = dict(below.references)
     for entry in table.get("references", []):
-        _check(entry, _REFERENCE, where, "[[references]]")
-        if missing := {"from", "index", "to", "name"} - set(entry):
-            raise SchemaError(f"The schema {where} has a reference without {', '.join(sorted(missing))}: {entry}.")
-        indices = (entry["index"],) if isinstance(entry["index"], str) else tuple(entry["index"])
-        made = Reference(entry["to"], entry["name"], indices, entry.get("inverse", False), "beyond" in entry)
-        references[entry["from"]] = (*references.get(entry["from"], ()), made)
-    variations = below.variations
-    if "variations" in table:
-        _check(table["variations"], _VARIATIONS, where, "[variations]")
-        known = below.variations or Stored((), {"Up": "up", "Down": "down"})
-        patterns = tuple(_listed(table["variations"].get("columns", list(known.patterns))))
-        variations = Stored(patterns, table["variations"].get("directions", known.directions))
+        references[entry["from"]] = (*references.get(entry["from"], ()), _reference(entry, where))
+    kinds = {name: _kind(entry) for name, entry in table.get("kinds", {}).items()}
     return Schema(
         table["name"],
         table.get("separator", below.separator),
         table.get("counts", below.counts),
         collections,
         references,
-        variations,
+        table.get("title", ""),
+        tuple(table.get("detect", below.detect)),
+        table.get("keys", below.keys),
+        (*(ColumnRule(**entry) for entry in table.get("columns", [])), *below.columns),
+        {**below.names, **table.get("names", {})},
+        {**below.leave, **{entry["match"]: entry["reason"] for entry in table.get("leave", [])}},
+        {**below.kinds, **kinds},
+        {**below.aliases, **table.get("aliases", {})},
+        {**below.optional, **table.get("optional", {})},
+        tuple(_version(entry) for entry in table.get("versions", [])),
+        _stored(table["variations"], below.variations) if "variations" in table else below.variations,
+        table.get("unreadable", below.unreadable),
+        str(above[-1]) if above else None,
     )
 
 
-def _check(table: Mapping[str, Any], rules: Mapping[str, Rule], where: str, part: str) -> None:
-    inside = f" in {part}" if part else ""
-    for key, value in table.items():
-        if key not in rules:
-            raise SchemaError(
-                f"The schema {where} has an unknown key {key!r}{inside}.\n{suggestion(key, sorted(rules))}"
-            )
-        fits, wanted = rules[key]
-        if not fits(value):
-            raise SchemaError(f"The schema {where}: {key!r}{inside} must be {wanted}, not {value!r}.")
+def _collection(entry: Mapping[str, Any]) -> Collection:
+    made = dict(entry)
+    columns = made.get("columns", ())
+    made["columns"] = (columns,) if isinstance(columns, str) else tuple(columns)
+    for key in ("bits", "ranges"):
+        made[key] = {name: tuple(names) for name, names in made.get(key, {}).items()}
+    return Collection(**made)
+
+
+def _reference(entry: Mapping[str, Any], where: str) -> Reference:
+    indices = (entry["index"],) if isinstance(entry["index"], str) else tuple(entry["index"])
+    if "to" not in entry and "kind" not in entry:
+        raise SchemaError(f"The schema {where}: a reference without to: {dict(entry)}.")
+    to = entry.get("to", ())
+    into = (to,) if isinstance(to, str) else tuple(to)
+    if entry.get("range", False) and len(indices) != 2:
+        raise SchemaError(f"The schema {where}: a range has two indices, the first and the last: {dict(entry)}.")
+    if (len(into) > 1 or "kind" in entry) and "key" not in entry:
+        raise SchemaError(
+            f"The schema {where}: reference {entry['name']!r} may lead to several collections; name the field with "
+            "the key that tells which: key = '...'."
+        )
+    return Reference(
+        into[0] if into else entry["kind"],
+        entry["name"],
+        indices,
+        entry.get("inverse", False),
+        "beyond" in entry,
+        entry.get("key"),
+        into,
+        entry.get("kind"),
+        entry.get("range", False),
+    )
+
+
+def _stored(entry: Mapping[str, Any], below: Stored | None) -> Stored:
+    known = below or Stored((), {"Up": "up", "Down": "down"})
+    return Stored(tuple(listed(entry.get("columns", list(known.patterns)))), entry.get("directions", known.directions))
+
+
+def _kind(entry: Mapping[str, Any]) -> CollectionKind:
+    return CollectionKind(tuple(entry.get("has", ())), entry.get("number", 0), tuple(entry.get("names", ())))
+
+
+def _version(entry: Mapping[str, Any]) -> Version:
+    return Version(entry["use"], tuple(entry.get("has", ())), tuple(entry.get("lacks", ())))

@@ -18,6 +18,7 @@ holds of it by construction. `kernel/spaces.py` and `kernel/maps.py` have the ru
 | `flat`    | those of base, under an earlier ancestor           | `inc` to base                    |
 | `pad`     | those of base, and empty places up to a length     | `inc` to base, partial           |
 | `split`   | those of base, cut into lists of given lengths     | `inc` to base                    |
+| `ranged`  | those of base from one given place to another      | `inc` to base                    |
 | `result`  | the list of what an opaque function returned       |                                  |
 | `table`   | the numbers of a table, one list for all (`total`) |                                  |
 
@@ -173,8 +174,30 @@ def _split(i: Interpreter, item: Space) -> Extent:
     above = i.values[item.parent].offsets
     offsets = offsets_of(counts)
     if np.any(counts < 0) or not np.array_equal(offsets[above], base.offsets):
-        raise ShapeError("ak.unflatten: the counts do not add up to the number of elements that there are")
+        who = item.param or "ak.unflatten"
+        raise ShapeError(f"{who}: the counts do not add up to the number of elements that there are")
     return Extent(offsets, inc=np.arange(len(base)))
+
+
+def _slice(i: Interpreter, item: Space) -> Extent:
+    base, begin, end = (i.values[arg] for arg in item.args)
+    assert item.parent is not None
+    above = as_space(item.args[0]).parent
+    assert above is not None
+    row = i.up_to(item.parent, above)
+    begin, end = begin.astype(np.int64), end.astype(np.int64)
+    wrong = (begin > end) | (begin < 0) | (end > base.counts[row] if len(base.counts) else end > 0)
+    wrong &= begin != end  # nothing, wherever that is
+    if wrong.any():
+        k = int(np.flatnonzero(wrong)[0])
+        raise RangeError(
+            f"{item.param or 'a range'}: {int(np.count_nonzero(wrong))} ranges are beyond their lists: the first is "
+            f"from {begin[k]} to {end[k]}, of {int(base.counts[row[k]])} elements"
+        )
+    counts = end - begin
+    offsets = offsets_of(counts)
+    starts = base.offsets[:-1][row] + begin if len(base.counts) else begin
+    return Extent(offsets, inc=np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
 
 
 def _positions(i: Interpreter, item: Space) -> Array:
@@ -366,6 +389,10 @@ def _below_source(m: Map, top: Space) -> bool:
     return m.src.parent is not None and top in ancestors(m.src.parent)
 
 
+def _below_base(m: Map, top: Space) -> bool:
+    return m.dst.parent is not None and top in ancestors(m.dst.parent) and top in ancestors(m.src)
+
+
 # the tables
 
 
@@ -424,6 +451,7 @@ SPACES: dict[str, SpaceKind] = {
     "flat": SpaceKind(_flat, drawn=False, stays=_below_source, selects=True, of_base=True),
     "pad": SpaceKind(_pad, partial=True, arranged=True, positional=True),
     "split": SpaceKind(_split, title=text("{base}, cut into lists"), stays=_below_target, across=True),
+    "ranged": SpaceKind(_slice, step=text("ranges of {parts[0]}"), title=text("ranges of {base}"), stays=_below_base),
     "result": SpaceKind(
         lambda i, s: Extent(i.values[s.args[0]].offsets(*s.param)),
         title=lambda s, _: f"the lists that {returned_by(s)} returned", across=True, positional=True,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -15,11 +15,32 @@ from hepgraph.errors import DamagedFileError, MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.consistency import check_lengths
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition, Source, marked
+from hepgraph.io.source import USUAL, Access, Column, Data, Need, Origin, Partition, Source, marked
 
 Array = np.ndarray[Any, Any]
 
 Needs = dict[Origin, dict[str, Need]]
+
+
+def fetched(source: Source, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
+    """The needed columns of a range; those that its file lacks and may lack have the values that stand for them."""
+    wanted = held(source, partition, needs)
+    found = source.fetch(partition, wanted, access) if wanted or not needs else {}
+    for name in needs if len(wanted) < len(needs) else ():
+        if name not in wanted:
+            value, size = source.optional[name], len(partition)
+            values = np.full(size, 0 if value is None else value, source.columns[name].dtype)
+            found[name] = Data(values, valid=np.zeros(size, bool) if value is None else None)
+    return found
+
+
+def held(source: Source, partition: Partition, needs: Mapping[str, Need]) -> Mapping[str, Need]:
+    """Those of some columns that the file of a range has, where it may lack others."""
+    if not source.optional or not source.optional.keys() & needs.keys():
+        return needs
+    differs = source.file_of(partition).differs
+    lacks = {name for name in source.optional if differs.get(name) == "no such column"}
+    return {name: need for name, need in needs.items() if name not in lacks}
 
 
 def texts_of(data: Data) -> Array:
@@ -168,7 +189,8 @@ class Loaded:
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             try:
                 if wanted and origin == self.main:
-                    have |= origin.source.fetch(self.partition, wanted, self.access.of_range(entry_mask, have))
+                    access = self.access.of_range(entry_mask, have)
+                    have |= fetched(origin.source, self.partition, wanted, access)
                     if entry_mask is not None:
                         self._entries_read |= dict.fromkeys(wanted, entry_mask)
                 elif wanted:

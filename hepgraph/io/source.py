@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import pairwise
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -207,10 +207,8 @@ class Predicate:
 class File:
     """One file of a source: its entries, the edges at which its data are stored, and where it departs from the first.
 
-    `edges` are entry numbers, from 0 to `entries`, of clusters or row groups (may be just those two).
-    `differs` maps the name of a column to a sentence on how this file disagrees with the first file on it; a column
-    that is missing here is in it too. `replicas` are other places of the same file. `written` is when a local file was,
-    and its size, where `uuid` is not of all that is in it.
+    `edges`: entry numbers, 0 to `entries`, of clusters or row groups. `differs`: how columns are not those of the
+    first file, by name; `more`: those it lacks. `written`: time and size of a local file, if `uuid` does not tell.
     """
 
     path: str
@@ -222,6 +220,7 @@ class File:
     replicas: tuple[str, ...] = ()
     limit: int | None = None
     written: tuple[int, int] | None = None
+    more: tuple[Column, ...] = ()
 
     @property
     def wanted(self) -> int:
@@ -329,6 +328,8 @@ class Source(ABC):
     token = ""  # tells it from another one with the same content
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
+    shares: ClassVar[tuple[tuple[str, str], ...]] = ()  # columns whose outermost lists are shared, by one name
+    optional: ClassVar[Mapping[str, Any]] = {}  # flat columns that files may lack; their values there
     authoritative_counts = False  # whether the column that `counts` names is what makes lists, not just beside them
     skips_masked = False  # whether `read` reads less with an `entry_mask`
 
@@ -515,7 +516,7 @@ class Source(ABC):
             if problem := self.columns[name].problem:
                 raise MissingColumnError(f"Column {name!r} of {self.name} cannot be read: {problem}")
             for file in files:
-                if name in file.differs:
+                if name in file.differs and (name not in self.optional or file.differs[name] != "no such column"):
                     raise DisagreementError(
                         f"The files of this dataset disagree on column {name!r}.\n"
                         f"First file: {self.files[0].path}: {self.columns[name].type}\n"
@@ -595,4 +596,5 @@ class Origin:
         """The origin of a source."""
         files = [(file.path, file.tree, file.entries, file.limit, source.identity(file)) for file in source.files]
         settings = source.npartitions, source.step_size, source.metadata, source.absent, access.cache, source.token
-        return cls(source, hashlib.sha256(repr((type(source).__name__, files, *settings)).encode()).hexdigest(), access)
+        told = repr((type(source).__name__, files, *settings, source.shares, dict(source.optional)))
+        return cls(source, hashlib.sha256(told.encode()).hexdigest(), access)

@@ -451,5 +451,5 @@ class _Padded(_OfOne):
 SPACE_RULES: dict[str, SpaceRule] = {
     "total": _NoRoute(), "events": _Events(), "leaf": _Leaf(), "filter": _Filter(), "comb": _Combinations(),
     "cart": _Product(), "pull": _Pull(), "one": _One(), "concat": _Concat(), "perm": _Sorted(), "flat": _Flat(),
-    "pad": _Padded(), "split": _NoRoute(), "result": _NoRoute(), "table": _NoRoute(),
+    "pad": _Padded(), "split": _NoRoute(), "ranged": _NoRoute(), "result": _NoRoute(), "table": _NoRoute(),
 }  # fmt: skip

@@ -24,7 +24,7 @@ from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.graph.ops import add_moments
 from hepgraph.graph.show import steps
-from hepgraph.io.required import Loaded, Needs, needs_of
+from hepgraph.io.required import Loaded, Needs, held, needs_of
 from hepgraph.io.source import Access, Need, Origin, Partition, Predicate, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -277,7 +277,9 @@ class Pass:
     @cached_property
     def predicates(self) -> tuple[Predicate, ...]:
         """The predicates that every event passes that has a part in any of the results."""
-        return predicates_of(self.origin, self.wants) if self.origin.source.has_statistics and limits().pushdown else ()
+        source = self.origin.source
+        found = predicates_of(self.origin, self.wants) if source.has_statistics and limits().pushdown else ()
+        return tuple(each for each in found if each.column not in source.optional)
 
     @cached_property
     def late(self) -> Late:
@@ -315,7 +317,9 @@ class Pass:
 
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need."""
-        self.origin.source.ahead(partition, self.late.first(partition), self.predicates, self.access)
+        source = self.origin.source
+        needs = held(source, partition, self.late.first(partition))
+        source.ahead(partition, needs, self.predicates, self.access)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
         """The partial results of one partition, and what they took."""

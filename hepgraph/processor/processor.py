@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.arguments import checks_arguments
-from hepgraph.datasets.events import Cache, from_source, usual_schema
+from hepgraph.datasets.events import Cache, from_source
 from hepgraph.datasets.fileset import Dataset, datasets
+from hepgraph.datasets.guess import usual
 from hepgraph.datasets.schema import Schema
 from hepgraph.errors import ProcessorError, SourceError
 from hepgraph.io.source import Access
@@ -254,7 +255,7 @@ def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Data
                 raise
             absent.append((dataset, error))
             continue
-        opened.append((dataset, from_source(source, options.schema or usual_schema(source), access=access)))
+        opened.append((dataset, from_source(source, options.schema or usual(source.columns), access=access)))
     if absent and not opened:
         raise absent[0][1]
     return opened, absent

@@ -1,0 +1,85 @@
+"""Columns that a schema claims by pattern: the collection and the field of each, and no two in one place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from hepgraph.datasets.patterns import filled, matched
+from hepgraph.datasets.schemafile import Schema
+from hepgraph.errors import SchemaError
+from hepgraph.io.source import Column
+
+_SIZE = re.compile(r"(\[\d+\])+$")
+
+
+def claimed(
+    schema: Schema, columns: Mapping[str, Column], left: Mapping[str, str]
+) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
+    """Where patterns of a schema put columns; the names that references know collections by, where they are others.
+
+    The patterns of a collection come first, and no two collections may claim a column; of `[[columns]]`, the first that
+    fits decides. Raises SchemaError if two columns are to be one field.
+    """
+    own = [(name, pattern) for name, told in schema.collections.items() for pattern in told.columns]
+    found: dict[str, tuple[str, str]] = {}
+    places: dict[tuple[str, str], str] = {}
+    keys: dict[str, str] = {}
+    counters = {column.counts for column in columns.values()}
+    counters.update(told.counts for told in schema.collections.values())
+    for name in columns if own or schema.columns else ():
+        if name in left or name in counters:
+            continue
+        home = _of_collection(schema, own, name) or _of_rules(schema, name, keys)
+        if home is None:
+            continue
+        if home in places:
+            raise SchemaError(
+                f"Schema {schema.name}: {places[home]!r} and {name!r} would both be field {home[1]} of {home[0]}. Give "
+                "one of them another name by a [[columns]] entry before the one that both fit, or leave one out by a "
+                "[[leave]] entry."
+            )
+        found[name], places[home] = home, name
+    paths = set(found.values())
+    for name, (collection, path) in found.items():
+        head = path.rpartition(".")[0]
+        while head:
+            if (collection, head) in paths:
+                raise SchemaError(
+                    f"Schema {schema.name}: {places[collection, head]!r} would be field {head} of {collection}, and "
+                    f"{name!r} a field inside of it. Give one of them another name."
+                )
+            head = head.rpartition(".")[0]
+    return found, keys
+
+
+def _of_collection(schema: Schema, own: list[tuple[str, str]], name: str) -> tuple[str, str] | None:
+    claims: dict[str, str] = {}
+    for collection, pattern in own:
+        texts = matched(pattern, name)
+        if texts is not None:
+            claims.setdefault(collection, texts["field"])
+    if len(claims) > 1:
+        raise SchemaError(
+            f"Schema {schema.name}: {name!r} is claimed by {' and by '.join(claims)}. A column belongs to one "
+            'collection; another one may have it too by name: fields = { some_name = "' + name + '" }.'
+        )
+    return next(((collection, _named(schema, field)) for collection, field in claims.items()), None)
+
+
+def _named(schema: Schema, path: str) -> str:
+    """The path of a field, by the names that the schema gives its parts."""
+    parts = _SIZE.sub("", path).split(".")
+    return ".".join(schema.names.get(part, part) for part in parts)
+
+
+def _of_rules(schema: Schema, name: str, keys: dict[str, str]) -> tuple[str, str] | None:
+    for rule in schema.columns:
+        texts = matched(rule.match, name)
+        if texts is None:
+            continue
+        collection, _, path = filled(rule.to, texts).partition(".")
+        if rule.key is not None:
+            keys[collection] = filled(rule.key, texts)
+        return (collection, _named(schema, path)) if path else None
+    return None

@@ -1,0 +1,115 @@
+"""Derived fields: expressions of a schema, as graphs over the fields of a collection.
+
+An expression is Python's: names of fields (`momentum.x` for one inside of another), numbers, arithmetic, comparisons,
+`&`, `|` and `~`, and the functions of the table of operations by NumPy's names, `where` among them.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from hepgraph.errors import SchemaError, suggestion
+from hepgraph.graph.canonical import TRUE, apply, both
+from hepgraph.graph.form import Form, Scalar, option, type_of, unwrap
+from hepgraph.graph.node import Node, literal
+from hepgraph.graph.ops import OPS
+
+_BINARY: dict[type[ast.AST], str] = {
+    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
+    ast.Mod: "remainder", ast.Pow: "power", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or",
+    ast.BitXor: "bitwise_xor", ast.LShift: "left_shift", ast.RShift: "right_shift", ast.Eq: "equal",
+    ast.NotEq: "not_equal", ast.Lt: "less", ast.LtE: "less_equal", ast.Gt: "greater", ast.GtE: "greater_equal",
+}  # fmt: skip
+_UNARY: dict[type[ast.AST], str] = {ast.USub: "negative", ast.Invert: "invert"}
+_SHORT = {"abs": "absolute"}
+_CONSTANTS = {"pi": np.pi}
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> ast.expr:
+    try:
+        return ast.parse(text, mode="eval").body
+    except (SyntaxError, RecursionError) as error:
+        raise SchemaError(f"{text!r} is not an expression: {getattr(error, 'msg', error)}") from None
+
+
+def paths_of(text: str) -> frozenset[str]:
+    """The fields that an expression names, by their paths; raises SchemaError if it is none.
+
+    >>> sorted(paths_of("sqrt(momentum.x**2 + momentum.y**2)"))
+    ['momentum.x', 'momentum.y']
+    """
+    found: set[str] = set()
+
+    def visit(item: ast.expr) -> None:
+        path = _path(item)
+        if path is not None:
+            found.update({path} - set(_CONSTANTS))
+            return
+        for inner in _arguments(item, text)[1]:
+            visit(inner)
+
+    visit(_parsed(text))
+    return frozenset(found)
+
+
+def _path(item: ast.expr) -> str | None:
+    if isinstance(item, ast.Name):
+        return item.id
+    if isinstance(item, ast.Attribute):
+        before = _path(item.value)
+        return None if before is None else f"{before}.{item.attr}"
+    return None
+
+
+def _arguments(item: ast.expr, text: str) -> tuple[str | None, list[ast.expr]]:
+    """The operation of a part of an expression, and the parts that it is of."""
+    match item:
+        case ast.Constant(int() | float()):
+            return None, []
+        case ast.BinOp(left, op, right) if type(op) in _BINARY:
+            return _BINARY[type(op)], [left, right]
+        case ast.Compare(left, [op], [right]) if type(op) in _BINARY:
+            return _BINARY[type(op)], [left, right]
+        case ast.UnaryOp(op, inner) if type(op) in _UNARY:
+            return _UNARY[type(op)], [inner]
+        case ast.Call(ast.Name(name), args, []):
+            op_name = _SHORT.get(name, name)
+            if op_name not in OPS:
+                raise SchemaError(f"{text!r} calls {name}, which is no operation.\n{suggestion(name, sorted(OPS))}")
+            return op_name, args
+    raise SchemaError(f"{text!r} has a part that is not known in derived fields: {ast.unparse(item)}")
+
+
+def derived(text: str, field: Callable[[str], Form]) -> Form:
+    """The form of an expression over the fields of a collection, of which `field` gives each by its path."""
+    parsed = _parsed(text)
+    path = _path(parsed)
+    if path is not None and path not in _CONSTANTS:
+        return field(path)
+
+    def visit(item: ast.expr) -> tuple[Node, Node]:
+        path = _path(item)
+        if path in _CONSTANTS:
+            return TRUE, literal(_CONSTANTS[path])
+        if path is not None:
+            valid, form = unwrap(field(path))
+            if not isinstance(form, Scalar):
+                raise SchemaError(f"{text!r} computes with {path}, which is not one number: it holds {type_of(form)}")
+            return valid, form.node
+        op, args = _arguments(item, text)
+        if op is None:
+            assert isinstance(item, ast.Constant)
+            return TRUE, literal(item.value)
+        pairs = [visit(each) for each in args]
+        valid = TRUE
+        for each, _ in pairs:
+            valid = both(valid, each)
+        return valid, apply(op, [x for _, x in pairs])
+
+    valid, found = visit(parsed)
+    return option(valid, Scalar(found))

@@ -1,0 +1,153 @@
+"""Forms of references: the elements of other collections that indices of one point to, or that point back at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from hepgraph.datasets.elements import at_path
+from hepgraph.datasets.schemafile import Reference
+from hepgraph.errors import SchemaError
+from hepgraph.graph.canonical import TRUE, apply, both, count, filtered, inc, lift, ordinal, pulled, take, up
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, moved_option, option, type_of, unwrap
+from hepgraph.graph.node import Node, Space, literal, map_, node, space
+from hepgraph.lazy.join import joined
+
+
+class ReferenceForms:
+    """One reference of a collection: the space of the collection, its fields, and the lists that it leads into."""
+
+    def __init__(self, collection: str, at: Space, own: Record, reference: Reference) -> None:
+        self.collection, self.at, self.own, self.reference = collection, at, own, reference
+
+    @property
+    def title(self) -> str:
+        """The reference in a message."""
+        return f"{self.collection}.{self.reference.name}"
+
+    def form(self, targets: Sequence[Form], key: Callable[[str], int]) -> Form:
+        """The form of what it refers to; `key` has the number of a collection by its name."""
+        lists = []
+        for name, target in zip(self.reference.into, targets, strict=True):
+            inner = unwrap(target)[1]
+            if not isinstance(inner, List):
+                raise SchemaError(f"{self.title} points into {name}, which is not a list")
+            lists.append(inner)
+        if self.reference.inverse:
+            return self._pointing_here(lists[0])
+        if self.reference.key is not None:
+            return self._keyed(lists, [key(name) for name in self.reference.into])
+        (target,) = lists
+        if self.reference.ranged:
+            return self._ranged(target)
+        parts = [
+            self._gathered(at_path(self.own, index), lambda x, i=index: self._element(x, i, target))  # type: ignore[misc]
+            for index in self.reference.indices
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        one = space("one", self.at)
+        lined = joined([List(one, move(part, up(one))) for part in parts], self.at)
+        return List(lined.space, lined.content)  # as NanoEvents has it: of variable length, though all have the same
+
+    def _gathered(self, form: Form, element: Callable[[Form], Form]) -> Form:
+        """The elements at the indices of a form, which may have lists of them."""
+        match form:
+            case List(s, content, size):
+                return List(s, self._gathered(content, element), size)
+            case Option(valid, List() as content):
+                return option(valid, self._gathered(content, element))
+        return element(form)
+
+    def _element(self, form: Form, index: str, target: List) -> Form:
+        valid, number = self._index(form, index, target.space)
+        assert number.space is not None
+        m = map_("gather", number.space, target.space, (number,), False)
+        return option(valid, moved_option(target.content, m))
+
+    def _index(self, form: Form, index: str, into: Space) -> tuple[Node, Node]:
+        """Where an index is there, and the index: checked while running, unless elements are known to be gone."""
+        valid, x = self._integer(form, index)
+        if self.reference.skimmed or into.kind != "leaf" or x.op != "load":
+            return valid, x
+        told = (self.collection, index, self.reference.to, self.reference.name)
+        return valid, node("index", (x, into), x.space, x.dtype, told)
+
+    def _integer(self, form: Form, index: str) -> tuple[Node, Node]:
+        valid, number = unwrap(form)
+        if not isinstance(number, Scalar) or number.node.dtype.kind not in "iu":
+            raise SchemaError(f"{self.collection}.{index} is not an index: it holds {type_of(form)}")
+        return valid, number.node
+
+    def _pointing_here(self, target: List) -> Form:
+        """Those elements of a collection whose index points at each element of this one."""
+        there, record = unwrap(target.content)
+        assert isinstance(record, Record)
+        near = pulled(target.space, up(self.at))
+        index = self.reference.indices[0]
+        valid, x = self._index(at_path(record, index), index, self.at)
+        valid, x = take(inc(near), both(there, valid)), take(inc(near), x)
+        mine = lift(ordinal(self.at), near)
+        some = filtered(near, both(valid, apply("equal", [x, mine])))
+        return List(some, move(move(target.content, inc(near)), inc(some)))
+
+    def _ranged(self, target: List) -> Form:
+        """The elements from one index to another; none where the first is negative."""
+        ends = [self._integer(at_path(self.own, index), index) for index in self.reference.indices]
+        zero, one = literal(np.int64(0)), literal(np.int64(1))
+        (_, first), (_, last) = ends
+        some = both(both(ends[0][0], ends[1][0]), apply("greater_equal", [first, literal(0)]))
+        begin = apply("where", [some, apply("add", [first, zero]), zero])
+        end = apply("where", [some, apply("add", [last, one]), zero])
+        s = space("ranged", self.at, (target.space, begin, end))
+        return List(s, move(target.content, inc(s)))
+
+    # by key
+
+    def _keyed(self, targets: Sequence[List], keys: Sequence[int]) -> Form:
+        """The elements of those collections whose keys stand beside the indices; None where the key is another's."""
+        (index,) = self.reference.indices
+        assert self.reference.key is not None
+        top = targets[0].space.parent
+        assert top is not None
+        whole = joined(targets, top)
+        counts = [count(target.space) for target in targets]
+
+        def element(form: Form) -> Form:
+            valid, pair = unwrap(form)
+            assert isinstance(pair, Record)
+            place, x = self._integer(pair["index"], index)
+            told, key = self._integer(pair["key"], str(self.reference.key))
+            here = both(valid, both(place, told))
+            x = apply("add", [x, literal(np.int64(0))])
+            assert x.space is not None
+            must: Node | None = None
+            at, before = literal(np.int64(-1)), literal(np.int64(0))
+            for number, size in zip(keys, counts, strict=True):
+                mine = apply("equal", [key, literal(np.array(number).astype(key.dtype)[()])])
+                must = mine if must is None else apply("logical_or", [must, mine])
+                size = lift(size, x.space)
+                inside = apply("logical_and", [mine, apply("less", [x, size])])
+                at = apply("where", [inside, apply("add", [x, before]), at])
+                before = apply("add", [before, size])
+            assert must is not None
+            must = both(here, apply("logical_and", [must, apply("greater_equal", [x, literal(0)])]))
+            if len(targets) == 1:
+                at = apply("where", [must, x, literal(np.int64(-1))])
+            checked = () if self.reference.skimmed or must is TRUE else (must,)
+            m = map_("gather", x.space, whole.space, (at, *checked), False)
+            return option(must, moved_option(whole.content, m))
+
+        return self._gathered(self._pairs(at_path(self.own, index), at_path(self.own, self.reference.key)), element)
+
+    def _pairs(self, index: Form, key: Form) -> Form:
+        """Indices and their keys, together."""
+        match index, key:
+            case List(s, x, size), List(other, y, _):
+                if s is not other:
+                    raise SchemaError(f"{self.title}: the index and the key have different lists")
+                return List(s, self._pairs(x, y), size)
+            case Option(valid, List() as x), Option(_, List() as y):
+                return option(valid, self._pairs(x, y))
+        return Record({"index": index, "key": key})

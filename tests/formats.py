@@ -1,0 +1,186 @@
+"""Small files of each format, drawn at random: any number of elements, also none; references lead somewhere or not."""
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from hepgraph.datasets.recipes import athena, podio
+
+
+class Drawn:
+    """Branches of a file with `n` events, written as uproot does it."""
+
+    def __init__(self, seed, n=7):
+        self.random, self.n, self.branches = np.random.default_rng(seed), n, {}
+
+    def lengths(self, most=4):
+        return self.random.integers(0, most, self.n)
+
+    def floats(self, name, lengths, dtype="f4"):
+        self.put(name, self.random.normal(size=int(np.sum(lengths))).astype(dtype), lengths)
+
+    def integers(self, name, lengths, low=0, high=10, dtype="i4"):
+        self.put(name, self.random.integers(low, high, int(np.sum(lengths))).astype(dtype), lengths)
+
+    def put(self, name, values, lengths):
+        self.branches[name] = ak.unflatten(ak.Array(np.asarray(values)), lengths)
+
+    def single(self, name, dtype="f4"):
+        self.branches[name] = self.random.integers(0, 100, self.n).astype(dtype)
+
+    def indices(self, name, lengths, into, dtype="i4", missing=True):
+        """An index into lists of some lengths for each element; -1 where there is nothing to lead to, or by chance."""
+        found = []
+        for mine, its in zip(lengths, into, strict=True):
+            low = -1 if missing or not its else 0
+            found += list(self.random.integers(low, its, mine)) if its else [-1] * int(mine)
+        self.put(name, np.array(found, dtype), lengths)
+        return np.array(found)
+
+    def write(self, path, tree):
+        with uproot.recreate(path) as file:
+            file.mktree(tree, {name: ak.type(x).content if x.ndim > 1 else x.dtype for name, x in self.types()})
+            file[tree].extend(self.branches)
+        return str(path)
+
+    def types(self):
+        return [(name, ak.Array(x) if not isinstance(x, np.ndarray) else x) for name, x in self.branches.items()]
+
+
+def treemaker(path, seed):
+    d = Drawn(seed)
+    for name in ("RunNum", "LumiBlockNum", "EvtNum"):
+        d.single(name, "u4")
+    for name in ("Jets", "JetsAK8"):
+        n = d.lengths()
+        for part in ("fPt", "fEta", "fPhi", "fE"):
+            d.floats(f"{name}.fCoordinates.{part}", n, "f8")
+        d.floats(f"{name}_axismajor", n, "f8")
+    counts = d.random.integers(0, 3, int(np.sum(n)))
+    d.put("JetsAK8_subjetsCounts", counts.astype("i4"), n)
+    each = [int(x) for x in ak.sum(ak.unflatten(counts, n), axis=1)]
+    for part in ("fPt", "fEta", "fPhi", "fE"):
+        d.floats(f"JetsAK8_subjets.fCoordinates.{part}", each, "f8")
+    d.floats("JetsAK8_subjets_ptD", each, "f8")
+    n = d.lengths(6)
+    d.floats("GenParticles.fCoordinates.fPt", n, "f8")
+    d.integers("GenParticles_PdgId", n)
+    d.indices("GenParticles_ParentIdx", n, n)
+    d.single("MET", "f8")
+    return d.write(path, "PreSelection")
+
+
+def edm4hep(path, seed):
+    d = Drawn(seed)
+    mc, reco = d.lengths(6), d.lengths()
+    for part in ("x", "y", "z"):
+        d.floats(f"MCParticles.momentum.{part}", mc)
+        d.floats(f"Reco_Particles.momentum.{part}", reco)
+    for name in ("generatorStatus", "simulatorStatus", "PDG"):
+        d.integers(f"MCParticles.{name}", mc)
+    d.floats("Reco_Particles.goodnessOfPID", reco)
+    for relation, lengths in (("parents", mc), ("daughters", mc)):
+        many = d.random.integers(0, 3, int(np.sum(mc)))
+        ends = np.concatenate([np.cumsum(x) for x in ak.to_list(ak.unflatten(many, mc))]) if len(many) else many
+        d.put(f"MCParticles.{relation}_begin", (ends - many).astype("u4"), mc)
+        d.put(f"MCParticles.{relation}_end", ends.astype("u4"), mc)
+        each = ak.to_numpy(ak.sum(ak.unflatten(many, mc), axis=1))
+        d.indices(f"_MCParticles_{relation}.index", each, lengths, missing=False)
+        d.put(f"_MCParticles_{relation}.collectionID", np.full(int(each.sum()), podio("MCParticles"), "u4"), each)
+    n = d.lengths()
+    d.floats("RecoMCParticleLinks.weight", n)
+    d.indices("_RecoMCParticleLinks_from.index", n, reco)
+    d.put("_RecoMCParticleLinks_from.collectionID", np.full(int(n.sum()), podio("Reco_Particles"), "u4"), n)
+    d.indices("_RecoMCParticleLinks_to.index", n, mc)
+    ids = d.random.choice([podio("MCParticles"), 12345], int(n.sum()))
+    d.put("_RecoMCParticleLinks_to.collectionID", ids.astype("u4"), n)
+    return d.write(path, "events")
+
+
+def fcc(path, seed):
+    d = Drawn(seed)
+    reco, mc = d.lengths(), d.lengths(6)
+    for part in ("x", "y", "z"):
+        d.floats(f"ReconstructedParticles.momentum.{part}", reco)
+        d.floats(f"Particle.momentum.{part}", mc)
+    d.floats("ReconstructedParticles.goodnessOfPID", reco)
+    for name in ("Electron", "Muon"):
+        n = d.lengths()
+        d.indices(f"{name}#0.index", n, reco)
+        d.put(f"{name}#0.collectionID", np.full(int(n.sum()), 7, "i4"), n)
+    n = d.lengths()
+    d.floats("MCRecoAssociations.weight", n)
+    for number, into in ((0, reco), (1, mc)):
+        d.indices(f"MCRecoAssociations#{number}.index", n, into)
+        d.put(f"MCRecoAssociations#{number}.collectionID", np.full(int(n.sum()), 5, "i4"), n)
+    return d.write(path, "events")
+
+
+def physlite(path, seed):
+    d = Drawn(seed)
+    for name in ("eventNumber", "runNumber"):
+        d.single(f"EventInfoAuxDyn.{name}", "u4")
+    d.floats("EventInfoAuxDyn.mcEventWeights", d.lengths())
+    sizes = {}
+    for name in ("AnalysisJets", "AnalysisElectrons", "AnalysisMuons", "TruthElectrons", "TruthMuons"):
+        sizes[name] = d.lengths()
+        for part in ("pt", "eta", "phi", "m"):
+            d.floats(f"{name}AuxDyn.{part}", sizes[name])
+    tracks = d.lengths(6)
+    for part in ("phi", "theta", "qOverP", "d0", "z0"):
+        d.floats(f"InDetTrackParticlesAuxDyn.{part}", tracks)
+    n = sizes["AnalysisMuons"]
+    place = d.indices("AnalysisMuonsAuxDyn.inDetTrackParticleLink.m_persIndex", n, tracks, missing=False)
+    key = np.where(place < 0, 0, athena("InDetTrackParticles", 1287425431))
+    d.put("AnalysisMuonsAuxDyn.inDetTrackParticleLink.m_persIndex", place.astype("u4"), n)
+    d.put("AnalysisMuonsAuxDyn.inDetTrackParticleLink.m_persKey", key.astype("u4"), n)
+    n, keys, places = sizes["AnalysisElectrons"], [], []
+    for event, mine in enumerate(n):
+        for _ in range(mine):
+            to = str(d.random.choice(["TruthElectrons", "TruthMuons", "TruthParticles"]))
+            size = int(sizes[to][event]) if to in sizes else 1000
+            keys.append(athena(to, 1237340765) if size else 0)
+            places.append(int(d.random.integers(size)) if size else 2**32 - 1)
+    d.put("AnalysisElectronsAuxDyn.TruthLink.m_persIndex", np.array(places, "u4"), n)
+    d.put("AnalysisElectronsAuxDyn.TruthLink.m_persKey", np.array(keys, "u4"), n)
+    return d.write(path, "CollectionTree")
+
+
+def pfnano(path, seed):
+    d = Drawn(seed)
+    d.single("run", "u4")
+    jets, cands = d.lengths(), d.lengths(8)
+    n = d.lengths(8)
+    for name, each in (("Jet", jets), ("PFCands", cands), ("JetPFCands", n)):
+        d.branches[f"n{name}"] = each.astype("u4")
+    for name, each in (("Jet", jets), ("PFCands", cands)):
+        for part in ("pt", "eta", "phi", "mass"):
+            d.floats(f"{name}_{part}", each)
+    d.indices("JetPFCands_jetIdx", n, jets)
+    d.indices("JetPFCands_pFCandsIdx", n, cands)
+    d.floats("JetPFCands_pt", n)
+    return d.write(path, "Events")
+
+
+def delphes(path, seed):
+    d = Drawn(seed)
+    one = np.ones(d.n, int)
+    d.branches["Event_size"] = one.astype("i4")
+    d.integers("Event.Number", one, dtype="i8")
+    d.branches["MissingET_size"] = one.astype("i4")
+    for part in ("MET", "Eta", "Phi"):
+        d.floats(f"MissingET.{part}", one)
+    for name in ("Jet", "Electron", "Particle"):
+        n = d.lengths()
+        d.branches[f"{name}_size"] = n.astype("i4")
+        d.integers(f"{name}.fUniqueID", n, dtype="u4")
+        for part in ("PT", "Eta", "Phi") + (("Mass",) if name != "Electron" else ()):
+            d.floats(f"{name}.{part}", n)
+    d.indices("Particle.M1", n, n)
+    first = d.indices("Particle.D1", n, n)
+    last = [f if f < 0 else int(d.random.integers(f, size)) for f, size in zip(first, np.repeat(n, n), strict=True)]
+    d.put("Particle.D2", np.array(last, "i4"), n)
+    return d.write(path, "Delphes")
+
+
+FORMATS = {each.__name__: each for each in (treemaker, edm4hep, fcc, physlite, pfnano, delphes)}
