@@ -128,7 +128,7 @@ def take(m: Map, x: Node) -> Node:
             if m.kind == "pick" and not m.args[m.param[1] :]:
                 return value
     if x.op == "full" and m.kind != "match":  # which is kept for its check of the lengths
-        return full(_literal(x).value, m.src)
+        return node("full", (), m.src, x.dtype, x.param)
     if m.dst is TOTAL and m.kind == "up":
         raise UnsupportedError(TOO_EARLY)
     return node("take", (m, x), m.src, x.dtype)
@@ -266,7 +266,7 @@ def _before(m: Map, arg: Node) -> Node:
     if arg.space is None:
         return arg
     if arg.op == "full":
-        return full(_literal(arg).value, m.dst)
+        return node("full", (), m.dst, arg.dtype, arg.param)
     inner, value = as_map(arg.args[0]), as_node(arg.args[1])
     return value if inner is m else take(up(m.dst), value)
 
