@@ -159,7 +159,7 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     """
     if op in _COMPARISONS:
         args = _as_whole(args)
-    kinds = tuple(_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args)
+    kinds = tuple([_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args])
     try:
         dtype = result_dtype(op, kinds, param)
     except (TypeError, ValueError, OverflowError) as error:

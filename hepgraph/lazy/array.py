@@ -213,7 +213,7 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
             raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
         if kwargs:
             raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
-        if any(isinstance(x, Lazy) and record_of(x._form) is not None for x in inputs):
+        if any(record_of(x._form) is not None for x in inputs if isinstance(x, Lazy)):
             custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
             if custom is not None:
                 return call_users(custom, *inputs)
