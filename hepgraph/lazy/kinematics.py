@@ -239,14 +239,11 @@ def nan_to(value: float, x: Any) -> Any:
     return where(x != x, np.absolute(np.copysign(value, x)), x)
 
 
-# what is recorded once for a collection, however it is cut and combined: an operation of what is taken along a map is
-# the operation taken along it, so that the graph is the same
-
-
 def once(*uses: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
     """A quantity of one vector that is made of these coordinates, as far as there are some, alone.
 
-    Of lazy records that were cut, combined or varied in other fields, it is recorded for those that they were made of.
+    Of lazy records that were cut, combined or varied in other fields, it is recorded for those that they were made of:
+    an operation of what is taken along a map is the operation taken along it, so that the graph is the same.
     """
 
     def made(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -276,8 +273,7 @@ def _derived(record: Record, f: Callable[[Any], Any], uses: tuple[str, ...]) -> 
         at = spaces.pop() if len(spaces) == 1 else None
         if at is None:
             return None
-        form: Form = f(Lazy(base, at, ()))._form
-        return form
+        return f(Lazy(base, at, ()))._form  # type: ignore[no-any-return]
 
     return record.derived((f, recording[0]), make)
 
