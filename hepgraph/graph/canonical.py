@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.functions.lines import user_code
+from hepgraph.functions.lines import recording, user_code
 from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import (
     Literal,
@@ -311,10 +312,18 @@ def merged(s: Space, parts: Sequence[Node], dtype: np.dtype[Any]) -> Node:
 
 def conjunction(masks: Sequence[Node], at: Space) -> Node:
     """All masks at once, as one node (a literal True if there are none)."""
-    result = TRUE
-    for mask in masks:
-        result = both(result, lift(mask, at))
+    key = (tuple(masks), at, recording[0])
+    result = _conjunctions.get(key)
+    if result is None:
+        result = TRUE
+        for mask in masks:
+            result = both(result, lift(mask, at))
+        if result is not TRUE and result not in masks:  # a key that holds its value would keep it for ever
+            _conjunctions[key] = result
     return result
+
+
+_conjunctions: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()  # a guard is asked for many times
 
 
 def both(a: Node, b: Node) -> Node:
