@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+import weakref
 from typing import Any
 
 import awkward as ak
@@ -21,6 +22,8 @@ from hepgraph.graph.canonical import (
     TOTAL,
     TRUE,
     apply,
+    both,
+    conjunction,
     count,
     filtered,
     full,
@@ -329,3 +332,19 @@ def test_dumps_keeps_sharing(events: Lazy) -> None:
     assert Record({}).fields == {}
     assert ordered([b])[-1] is b
     assert TOTAL in ordered([b])
+
+
+@pytest.mark.parametrize("which", [(0, 1, 2), (0, 0), (0,), (3, 1), (0, 1, 0)])
+def test_a_conjunction_is_made_once_and_goes_with_what_asked_for_it(which: tuple[int, ...]) -> None:
+    x = hg.from_awkward(DATA)
+    n = ak.num(x.jet)
+    masks = [n > 10, n < 90, n != 50]
+    guard = tuple([*map(node_of, masks), TRUE][i] for i in which)
+    found, folded = conjunction(guard, x._rows), TRUE
+    for mask in guard:
+        folded = both(folded, mask)
+    assert conjunction(guard, x._rows) is found is folded
+    gone = weakref.ref(found)
+    del x, n, masks, guard, found, folded, mask
+    gc.collect()
+    assert gone() is None

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
-from hepgraph.functions.lines import user_code
+from hepgraph.functions.lines import recording, user_code
 from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import (
     Literal,
@@ -128,7 +129,7 @@ def take(m: Map, x: Node) -> Node:
             if m.kind == "pick" and not m.args[m.param[1] :]:
                 return value
     if x.op == "full" and m.kind != "match":  # which is kept for its check of the lengths
-        return full(_literal(x).value, m.src)
+        return node("full", (), m.src, x.dtype, x.param)
     if m.dst is TOTAL and m.kind == "up":
         raise UnsupportedError(TOO_EARLY)
     return node("take", (m, x), m.src, x.dtype)
@@ -159,7 +160,7 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     """
     if op in _COMPARISONS:
         args = _as_whole(args)
-    kinds = tuple(_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args)
+    kinds = tuple([_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args])
     try:
         dtype = result_dtype(op, kinds, param)
     except (TypeError, ValueError, OverflowError) as error:
@@ -266,7 +267,7 @@ def _before(m: Map, arg: Node) -> Node:
     if arg.space is None:
         return arg
     if arg.op == "full":
-        return full(_literal(arg).value, m.dst)
+        return node("full", (), m.dst, arg.dtype, arg.param)
     inner, value = as_map(arg.args[0]), as_node(arg.args[1])
     return value if inner is m else take(up(m.dst), value)
 
@@ -311,10 +312,18 @@ def merged(s: Space, parts: Sequence[Node], dtype: np.dtype[Any]) -> Node:
 
 def conjunction(masks: Sequence[Node], at: Space) -> Node:
     """All masks at once, as one node (a literal True if there are none)."""
-    result = TRUE
-    for mask in masks:
-        result = both(result, lift(mask, at))
+    key = (tuple(masks), at, recording[0])
+    result = _conjunctions.get(key)
+    if result is None:
+        result = TRUE
+        for mask in masks:
+            result = both(result, lift(mask, at))
+        if result is not TRUE and result not in masks:  # a key that holds its value would keep it for ever
+            _conjunctions[key] = result
     return result
+
+
+_conjunctions: WeakValueDictionary[tuple[Any, ...], Node] = WeakValueDictionary()  # a guard is asked for many times
 
 
 def both(a: Node, b: Node) -> Node:

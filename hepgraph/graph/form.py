@@ -60,7 +60,7 @@ class Record:
     tuple: bool = False
     maps: Maps = ()
     about: dict[str, Any] = field(default_factory=dict)
-    _moved: dict[str, Form] = field(default_factory=dict)
+    _moved: dict[Any, Form] = field(default_factory=dict)
     _before: Record | None = None
 
     def __getitem__(self, name: str) -> Form:
@@ -75,6 +75,25 @@ class Record:
             for m in self.maps[0 if before is None else len(before.maps) :]:
                 found = move(found, m)
             self._moved[name] = found
+        return found
+
+    def derived(self, key: Any, make: Callable[[Record], Form | None]) -> Form | None:
+        """A form that `make` makes of the fields, once, before the record was moved; or nothing if it makes nothing."""
+        at, later = self, []
+        while key not in at._moved and at._before is not None:
+            later.append(at)
+            at = at._before
+        found = at._moved.get(key)
+        if found is None:
+            found = None if at.maps else make(at)
+            if found is None:
+                return None
+            at._moved[key] = found
+        for record in reversed(later):
+            for m in record.maps[len(at.maps) :]:
+                found = move(found, m)
+            record._moved[key] = found
+            at = record
         return found
 
     def moved(self, m: Map) -> Record:

@@ -15,6 +15,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 from weakref import WeakValueDictionary
 
@@ -180,6 +181,10 @@ class Literal:
 
 def literal(value: Any) -> Node:
     """A literal: a Python number keeps its weak type, a NumPy scalar its dtype."""
+    return _number(value) if value.__class__ in (int, float) and value else _as_literal(value)  # not -0.0, which is 0.0
+
+
+def _as_literal(value: Any) -> Node:
     if isinstance(value, (np.generic, np.ndarray)):
         value = np.asarray(value)[()]
         dtype = np.dtype(value.dtype)
@@ -188,6 +193,9 @@ def literal(value: Any) -> Node:
         dtype = np.dtype(type(value)) if isinstance(value, (bool, int, float, complex)) else np.dtypes.StringDType()
         key = (type(value).__name__, repr(value))
     return node("literal", (), None, dtype, Literal(value, key))
+
+
+_number = lru_cache(maxsize=4096, typed=True)(_as_literal)
 
 
 def ordered(roots: Iterable[Item], until: Callable[[Item], bool] = lambda item: False) -> list[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -337,13 +337,13 @@ class Weights:
 
 def _refusing(weight: Lazy, factors: Sequence[Lazy], asked: Sequence[str]) -> Any:
     """A weight that is None where one of its factors is what is asked for; constants were looked at before."""
-    bad = [_kinds(x)[kind] for x in factors if not _is_constant(x) for kind in asked]
+    bad = [_KINDS[kind](x) for x in factors if not _is_constant(x) for kind in asked]
     return ak.mask(weight, ~reduce(operator.or_, bad)) if bad else weight
 
 
 def _fine(x: Lazy, kind: str) -> Any:
     """Where a weight is not of a kind; constants were looked at before."""
-    return ak.ones_like(x, dtype=bool) if _is_constant(x) else ~_kinds(x)[kind]
+    return ak.ones_like(x, dtype=bool) if _is_constant(x) else ~_KINDS[kind](x)
 
 
 def _is_constant(x: Lazy) -> bool:
@@ -361,9 +361,14 @@ _ADVICE = 'hg.Weights(..., {}="ignore") uses it all the same; statistics() count
 _SAID = {"nan": "not finite", "negative": "negative", "zero": "zero"}
 
 
+_KINDS: dict[str, Callable[[Any], Any]] = {
+    "nan": lambda x: ~np.isfinite(x), "negative": lambda x: x < 0, "zero": lambda x: x == 0,
+}  # fmt: skip
+
+
 def _kinds(x: Any) -> dict[str, Any]:
     """Where an array is not finite, negative, zero."""
-    return {"nan": ~np.isfinite(x), "negative": x < 0, "zero": x == 0}
+    return {kind: is_one(x) for kind, is_one in _KINDS.items()}
 
 
 def _names(of: str, names: Any) -> list[str]:

@@ -213,7 +213,7 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
             raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
         if kwargs:
             raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
-        if any(isinstance(x, Lazy) and record_of(x._form) is not None for x in inputs):
+        if any(record_of(x._form) is not None for x in inputs if isinstance(x, Lazy)):
             custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
             if custom is not None:
                 return call_users(custom, *inputs)
@@ -448,25 +448,24 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
     Plain numbers become literals, eager arrays columns beside the dataset. Raises ShapeError if lazy ones were cut by
     different masks.
     """
-    lazy = [arg for arg in inputs if isinstance(arg, Lazy)]
-    rows, guard = lazy[0]._rows, lazy[0]._guard
-    moved: dict[int, Lazy] = {}
-    for given in lazy[1:]:
-        other = given
-        if given._rows is not rows:
-            other = moved[id(given)] = _beside(given, lazy[0])
-        if rows is TOTAL and origin_of(rows, other._form) != origin_of(rows, lazy[0]._form):
-            raise different_rows(lazy[0], other)
-        if other._guard is not guard and set(other._guard) != set(guard):
-            raise different_masks(lazy[0], other)
+    first = next(arg for arg in inputs if isinstance(arg, Lazy))
+    rows, guard = first._rows, first._guard
     forms: list[Form] = []
-    for arg in inputs:
-        if isinstance(arg, _NUMBERS) or (isinstance(arg, np.ndarray) and arg.ndim == 0):
+    others: list[tuple[int, Any]] = []  # the errors of lazy ones come first
+    for i, arg in enumerate(inputs):
+        if isinstance(arg, Lazy):
+            other = arg if arg._rows is rows else _beside(arg, first)
+            if rows is TOTAL and origin_of(rows, other._form) != origin_of(rows, first._form):
+                raise different_rows(first, other)
+            if other._guard is not guard and set(other._guard) != set(guard):
+                raise different_masks(first, other)
+            forms.append(other._form)
+        elif isinstance(arg, _NUMBERS) or (isinstance(arg, np.ndarray) and arg.ndim == 0):
             forms.append(Scalar(literal(arg)))
-        elif isinstance(arg, Lazy):
-            forms.append(moved.get(id(arg), arg)._form)
         else:
-            forms.append(attached(arg, lazy[0])._form)
+            others.append((i, arg))
+    for i, arg in others:
+        forms.insert(i, attached(arg, first)._form)
     return forms, rows, guard
 
 

@@ -21,7 +21,9 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, UnsupportedError
-from hepgraph.graph.form import Record, record_of
+from hepgraph.functions.lines import recording
+from hepgraph.graph.form import Form, Overlay, Record, Scalar, change, record_of
+from hepgraph.graph.node import Space, as_map
 from hepgraph.lazy.array import Lazy, each
 
 # What a coordinate may be called beside pt, or px and py; and beside x and y, or rho. A jet with pt may have a time t,
@@ -237,19 +239,78 @@ def nan_to(value: float, x: Any) -> Any:
     return where(x != x, np.absolute(np.copysign(value, x)), x)
 
 
+def once(*uses: str) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
+    """A quantity of one vector that is made of these coordinates, as far as there are some, alone.
+
+    Of lazy records that were cut, combined or varied in other fields, it is recorded for those that they were made of:
+    an operation of what is taken along a map is the operation taken along it, so that the graph is the same.
+    """
+
+    def made(f: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        @wraps(f)
+        def called(v: Any) -> Any:
+            if not isinstance(v, Lazy) or v._varies:
+                return f(v)
+            record = record_of(v._form)
+            found = None if record is None else _derived(record, f, uses)
+            return f(v) if found is None else Lazy(change(v._form, lambda _: found), v._rows, v._guard)
+
+        return called
+
+    return made
+
+
+def _derived(record: Record, f: Callable[[Any], Any], uses: tuple[str, ...]) -> Form | None:
+    """The quantity of each element of a record; nothing if its coordinates are not numbers of its own elements."""
+
+    def make(base: Record) -> Form | None:
+        known = coordinates(base)
+        names = [known[c] for c in uses if c in known]
+        over = base.fields
+        if isinstance(over, Overlay) and over.own.keys().isdisjoint(names) and coordinates(over.below) == known:
+            return _derived(over.below, f, uses)
+        spaces = {_space_of_its_own(base[name]) for name in names}
+        at = spaces.pop() if len(spaces) == 1 else None
+        if at is None:
+            return None
+        return f(Lazy(base, at, ()))._form  # type: ignore[no-any-return]
+
+    return record.derived((f, recording[0]), make)
+
+
+def _space_of_its_own(form: Form) -> Space | None:
+    """The space of a number; None if it is that of a whole list, or the same for all: such are moved in other ways."""
+    if not isinstance(form, Scalar) or form.node.op in ("full", "literal"):
+        return None
+    x = form.node
+    return None if x.op == "take" and as_map(x.args[0]).kind == "up" else x.space
+
+
 # coordinates
 
 
+@once("x", "rho", "phi")
 def x(v: Any) -> Any:
     """The x component of the momentum (GeV)."""
     mine = own(v, "x")
-    return mine if mine is not None else own(v, "rho") * np.cos(own(v, "phi"))
+    return mine if mine is not None else own(v, "rho") * _cos_phi(v)
 
 
+@once("y", "rho", "phi")
 def y(v: Any) -> Any:
     """The y component of the momentum (GeV)."""
     mine = own(v, "y")
-    return mine if mine is not None else own(v, "rho") * np.sin(own(v, "phi"))
+    return mine if mine is not None else own(v, "rho") * _sin_phi(v)
+
+
+@once("phi")
+def _cos_phi(v: Any) -> Any:
+    return np.cos(own(v, "phi"))
+
+
+@once("phi")
+def _sin_phi(v: Any) -> Any:
+    return np.sin(own(v, "phi"))
 
 
 def rho2(v: Any) -> Any:
@@ -273,14 +334,14 @@ def phi(v: Any) -> Any:
     return mine if mine is not None else np.arctan2(own(v, "y"), own(v, "x"))
 
 
+@once("rho", "x", "y", "z", "eta", "theta")
 def z(v: Any) -> Any:
     """The z component of the momentum (GeV)."""
     mine = own(v, "z")
     if mine is not None:
         return mine
-    mine = own(v, "eta")
-    if mine is not None:
-        return rho(v) * (np.tanh(mine) * _cosh(mine))
+    if own(v, "eta") is not None:
+        return rho(v) * _sinh_eta(v)
     return nan_to(0, rho(v) / np.tan(own(v, "theta")))
 
 
@@ -288,6 +349,18 @@ def _cosh(eta: Any) -> Any:
     """The momentum over the transverse momentum; as vector has it, but that no negative number overflows."""
     decay = np.exp(-np.absolute(eta))
     return 0.5 * (1 + decay * decay) / decay
+
+
+@once("eta")
+def _sinh_eta(v: Any) -> Any:
+    mine = own(v, "eta")
+    return np.tanh(mine) * _cosh(mine)
+
+
+@once("eta")
+def _cosh2_eta(v: Any) -> Any:
+    over = _cosh(own(v, "eta"))
+    return over * over
 
 
 def eta(v: Any) -> Any:
@@ -325,7 +398,7 @@ def cottheta(v: Any) -> Any:
     if along is not None:
         return nan_to(np.inf, along / rho(v))
     mine = own(v, "eta")
-    return 1 / np.tan(own(v, "theta")) if mine is None else np.tanh(mine) * _cosh(mine)
+    return 1 / np.tan(own(v, "theta")) if mine is None else _sinh_eta(v)
 
 
 def p2(v: Any) -> Any:
@@ -333,8 +406,9 @@ def p2(v: Any) -> Any:
     along = own(v, "z")
     if along is not None:
         return rho2(v) + along * along
-    mine = own(v, "eta")
-    over = 1 / np.sin(own(v, "theta")) if mine is None else _cosh(mine)
+    if own(v, "eta") is not None:
+        return rho2(v) * _cosh2_eta(v)
+    over = 1 / np.sin(own(v, "theta"))
     return rho2(v) * (over * over)
 
 
@@ -355,6 +429,7 @@ def t2(v: Any) -> Any:
     return np.maximum(np.copysign(mass * mass, mass) + p2(v), 0)
 
 
+@once("rho", "x", "y", "z", "eta", "theta", "tau", "t")
 def t(v: Any) -> Any:
     """The energy (GeV)."""
     mine = own(v, "t")

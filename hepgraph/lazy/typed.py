@@ -105,7 +105,12 @@ _COMPUTED = {"Mask", "attrs", "behavior", "cpp_type", "layout", "named_axis", "n
 
 
 class Listed(type(ak.Array)):  # type: ignore[misc]
-    """A class whose names are listed without those, for completion asks it as well."""
+    """A class whose names are listed without those, for completion asks it as well.
+
+    Nothing is registered as one of its kind, as with awkward's classes: to ask for it is quicker by far.
+    """
+
+    __instancecheck__ = type.__instancecheck__
 
     def __dir__(cls) -> Iterable[str]:
         return set(super().__dir__()) - _COMPUTED

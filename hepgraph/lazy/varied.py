@@ -8,6 +8,7 @@ out the same as the nominal is dropped: nodes are hash-consed, so the same graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -262,6 +263,8 @@ def _thawed(data: bytes, crossed: Mapping[str, tuple[str, ...]]) -> Varied:
 class Method:
     """A method of a varied array: called, it is that of each alternative, with what the arguments are there."""
 
+    _varies = True
+
     def __init__(self, each: dict[str, Any], crossed: Mapping[str, tuple[str, ...]]) -> None:
         self._each, self._crossed = each, crossed
 
@@ -290,11 +293,12 @@ def chosen(x: Any, name: str, crossed: Mapping[str, tuple[str, ...]] | None = No
 
 def varied_in(part: Any) -> Iterator[Any]:
     """The varied arrays among arguments, also in lists and dicts."""
-    if isinstance(part, Lazy):
+    kind = type(part)
+    if kind is Lazy or kind in _NEVER_VARIED:
+        return
+    if isinstance(part, Lazy | Method):
         if part._varies:
             yield part
-    elif isinstance(part, Method):
-        yield part
     elif isinstance(part, Mapping):
         for value in part.values():
             yield from varied_in(value)
@@ -303,18 +307,35 @@ def varied_in(part: Any) -> Iterator[Any]:
             yield from varied_in(value)
 
 
-def picked(part: Any, name: str, crossed: Mapping[str, tuple[str, ...]]) -> Any:
-    """Arguments as they are in a variation."""
-    if isinstance(part, Lazy):
-        return chosen(part, name, crossed) if part._varies else part
-    if isinstance(part, Method):
-        return chosen(part, name, crossed)
-    if isinstance(part, Mapping) and any(True for _ in varied_in(part)):
-        return {key: picked(value, name, crossed) for key, value in part.items()}
-    if isinstance(part, (list, tuple)) and any(True for _ in varied_in(part)):
-        made = [picked(value, name, crossed) for value in part]
-        return tuple(made) if isinstance(part, tuple) else made
-    return part
+Pick = Callable[[str], Any]
+
+
+def picker(part: Any, crossed: Mapping[str, tuple[str, ...]]) -> Pick | None:
+    """How a part of the arguments is found in a variation; None if it is the same in all."""
+    kind = type(part)
+    if kind is Lazy or kind in _NEVER_VARIED:
+        return None
+    if isinstance(part, Lazy | Method):
+        return partial(chosen, part, crossed=crossed) if part._varies else None
+    if isinstance(part, Mapping):
+        inner = {key: picker(value, crossed) for key, value in part.items()}
+        if not any(inner.values()):
+            return None
+        return lambda name: {key: _pick(inner[key], value, name) for key, value in part.items()}
+    if isinstance(part, (list, tuple)):
+        each = [picker(value, crossed) for value in part]
+        if not any(each):
+            return None
+        made = tuple if isinstance(part, tuple) else list
+        return lambda name: made(_pick(pick, value, name) for pick, value in zip(each, part, strict=True))
+    return None
+
+
+def _pick(pick: Pick | None, part: Any, name: str) -> Any:
+    return part if pick is None else pick(name)
+
+
+_NEVER_VARIED = frozenset({type(None), bool, int, float, str})
 
 
 def names_of(varied: Iterable[Any]) -> tuple[list[str], dict[str, tuple[str, ...]]]:
@@ -338,14 +359,15 @@ def follow(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
     """The results of a call in each variation that one of its arguments knows, and the crossings they ask for."""
     names, crossed = names_of(varied_in((args, kwargs)))
+    moving = [(i, pick) for i, arg in enumerate(args) if (pick := picker(arg, crossed)) is not None]
+    named = [(key, pick) for key, arg in kwargs.items() if (pick := picker(arg, crossed)) is not None]
     results: dict[str, Any] = {}
-    name = NOMINAL
+    name, here = NOMINAL, list(args)
     try:
         for name in names:
-            results[name] = call(
-                *[picked(arg, name, crossed) for arg in args],
-                **{key: picked(arg, name, crossed) for key, arg in kwargs.items()},
-            )
+            for i, pick in moving:
+                here[i] = pick(name)
+            results[name] = call(*here, **{**kwargs, **{key: pick(name) for key, pick in named}})
     except Exception as error:
         if name != NOMINAL:
             error.add_note(f"in the variation {name!r}")
@@ -384,7 +406,8 @@ def _together(results: dict[str, Lazy], crossed: Mapping[str, tuple[str, ...]]) 
         crossed = {**crossed, **more}
         nominal = results[NOMINAL]
         results = {
-            name: picked(results.get(name, nominal), name, crossed) for name in dict.fromkeys([*results, *names])
+            name: chosen(x, name, crossed) if (x := results.get(name, nominal))._varies else x
+            for name in dict.fromkeys([*results, *names])
         }
     nominal = results[NOMINAL]
     each = {name: x for name, x in results.items() if name == NOMINAL or not same_array(x, nominal)}
