@@ -31,6 +31,7 @@ REASONS = {
     "flat": dict.fromkeys(MEANINGS, _BOUND) | {"bind": ""},
     "pad": {"bind": _LOOPED},
     "split": dict.fromkeys(MEANINGS, _INTERPRETED),
+    "ranged": dict.fromkeys(MEANINGS, _INTERPRETED),
     "result": dict.fromkeys(MEANINGS, _INTERPRETED),
     "table": dict.fromkeys(MEANINGS, _INTERPRETED),
 }  # fmt: skip
