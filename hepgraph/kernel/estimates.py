@@ -44,7 +44,7 @@ class Estimates:
         return above * SPACE_RULES[s.kind].guess(s, parts)
 
     def work(self, nodes: Iterable[Node], known: set[Item] | None = None) -> float:
-        """What it takes to calculate nodes, each below them once, but for those that are known, which then has them."""
+        """Cost of calculating nodes, each below them once, without those in `known`, to which they are added."""
         g, cost = self.g, 0.0
         seen = set() if known is None else known
         stack: list[Item] = list(nodes)
@@ -71,7 +71,7 @@ class Estimates:
         return [step.mask for step in way if isinstance(step, If)]
 
     def made(self, action: Action) -> float:
-        """What it takes to make a part of a need in all its loops."""
+        """Cost of a part of a need in all its loops."""
         each = LOOP + self.work([*self.masks(action), *action.uses])
         return self.length(_unfiltered(action.space)) * each
 
@@ -95,11 +95,11 @@ class Estimates:
         return more * (1 - often) <= own * often
 
     def _price(self, need: LoopNeed) -> float:
-        """What it takes to make a need, and not those that it rests on."""
+        """Cost of a need, without those that it rests on."""
         return sum(self.made(action) for action in self.g.makers(need))
 
     def _dear(self, mask: Node) -> float:
-        """What it takes to know a condition."""
+        """Cost of a condition."""
         return self.of_one(mask) + sum(map(self.price, self.g.rests_on(mask)))
 
 

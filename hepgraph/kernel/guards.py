@@ -103,7 +103,7 @@ def _branches_of(g: Scheduler, group: Sequence[_Member], done: Needs, known: fro
 
 
 def without(mask: Node, way: Way, action: Action) -> Routed:
-    """What is left of a way under a condition."""
+    """The rest of a way under a condition."""
     at = next(i for i, step in enumerate(way) if isinstance(step, If) and step.mask is mask)
     return action, [*way[:at], *way[at + 1 :]]
 

@@ -1,4 +1,4 @@
-"""What is recorded once is scheduled once: kernels of this process, for the same results of the same or other files.
+"""Cache of schedules: kernels of this process, for the same results of the same or other files.
 
 Two graphs are the same if they differ in nothing but the dataset. A kernel of one then serves the other, with the items
 of the other in the places of its own. Only kernels of files are kept: those of arrays in memory would keep the arrays.
@@ -57,7 +57,7 @@ def compiled_once(origin: Any, outputs: Outputs, make: Callable[[], Compiled]) -
 
 
 def _settings() -> Hashable:
-    """What the text of a kernel depends on beside the graph."""
+    """Settings on which the text of a kernel depends, beside the graph."""
     return bool(os.environ.get("HEPGRAPH_KERNEL_CHECK")), limits()
 
 

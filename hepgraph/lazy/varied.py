@@ -277,7 +277,7 @@ def _called(method: Any, /, *args: Any, **kwargs: Any) -> Any:
 
 
 def chosen(x: Any, name: str, crossed: Mapping[str, tuple[str, ...]] | None = None) -> Any:
-    """What something varied is in a variation: its nominal where it does not know the name."""
+    """The alternative of a variation; the nominal where the name is not known."""
     found = x._each.get(name)
     if found is not None:
         return found

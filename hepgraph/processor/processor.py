@@ -208,7 +208,7 @@ def run(
 
 
 def processed(processor: Any, fileset: Any, run: Run) -> Any:
-    """What a run makes of a processor over a fileset."""
+    """The output of a processor over a fileset, computed by a run."""
     options = run.options
     opened, absent = _opened(datasets(fileset, options.tree), options)
     traced = Traced(processor, options.policy, options.strict, options.eager)

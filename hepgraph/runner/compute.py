@@ -161,7 +161,7 @@ def compute(
 
 
 def computed(tree: Any, run: Run) -> Any:
-    """What a run makes of everything lazy in a nest."""
+    """The nest, computed by a run."""
     made, places = passes(tree, run.options.engine)
 
     def assembled(results: list[list[Any]]) -> Any:

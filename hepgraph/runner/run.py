@@ -59,7 +59,7 @@ class Run:
         self.begun = self._finishing = False  # whether tasks are worked on; whether sums are used up
 
     def __call__(self, passes: Sequence[AnyPass], assembled: Callable[[list[Any]], Any] = list) -> Any:
-        """What `assembled` makes of the results of all passes; with the report, if the options ask for it."""
+        """The results of all passes as `assembled` puts them together; with the report, if the options ask for it."""
         self.assembled = assembled
         return self.with_report(assembled(self.results(passes)))
 

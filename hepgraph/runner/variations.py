@@ -27,7 +27,7 @@ def wants_of(leaf: Any) -> ByName:
 
 @dataclass(frozen=True)
 class AddedWork:
-    """What a variation adds to the nominal: operations, columns, and the functions that are called once more."""
+    """Additions of a variation to the nominal: operations, columns, and the functions that are called once more."""
 
     operations: int
     columns: tuple[str, ...]
@@ -43,7 +43,7 @@ class AddedWork:
 
 
 def added_work(leaves: Iterable[Any], origin: Origin) -> dict[str, AddedWork]:
-    """What each variation adds in one dataset, by name."""
+    """Additions of each variation in one dataset, by name."""
     wanted: dict[str, list[Item]] = {}
     for leaf in leaves:
         for name, found in wants_of(leaf).items():
