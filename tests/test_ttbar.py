@@ -14,6 +14,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from drawing import examples
 from hepgraph.processors.ttbar import CROSS_SECTIONS, CUTS, LUMINOSITY, Ttbar
 
 import hepgraph as hg
@@ -258,7 +259,8 @@ def test_each_variation_is_a_run_in_which_it_is_the_nominal(fileset: Any) -> Non
 @pytest.mark.skipif(
     not (SHARED / "peers" / "agc_numpy.py").is_file(), reason="needs ../shared/peers, which is not there"
 )
-@pytest.mark.parametrize("process", CROSS_SECTIONS)
+@pytest.mark.fuzz  # all processes; without HEPGRAPH_FUZZ one with weights of its own, and one without
+@pytest.mark.parametrize("process", CROSS_SECTIONS if examples(1) > 1 else ["ttbar", "wjets"])
 def test_made_files_of_all_processes(process: str, tmp_path: Path) -> None:
     """The program that defines the analysis has the same bins, on events like real ones."""
 
