@@ -52,7 +52,7 @@ def recipe(monkeypatch, tmp_path, request):
 
 
 def test_there_is_a_recipe_for_each_of_these():
-    words = ["correctionlib", "xgboost", "golden", '"up"', "xsec", "mine.toml"]
+    words = ["correctionlib", "xgboost", "golden", "hg.vary", "xsec", "mine.toml"]
     assert len(RECIPES) == len(words)
     assert all(sum(word in code for code in RECIPES.values()) == 1 for word in words)
 
@@ -105,11 +105,14 @@ def test_certified_sections(recipe, capsys):
     assert 0 < wanted < 8000
 
 
-def test_shifts(recipe):
-    shifts = recipe('"up"', {})["shifts"].compute()
-    values = shifts.values(flow=True)
-    mean = (values * np.arange(values.shape[1])).sum(axis=1)[:3] / values.sum(axis=1)[:3]
+def test_variations(recipe):
+    result = recipe("hg.vary", {})["result"]
+    names = list(result["ht"].axes["variation"])
+    assert names == ["nominal", "JES_up", "JES_down", "pileup_up", "pileup_down"]
+    values = result["ht"].values(flow=True)
+    mean = (values * np.arange(values.shape[0])[:, None]).sum(axis=0)[:3] / values.sum(axis=0)[:3]
     assert mean[1] > mean[0] > mean[2], "up, nominal, down"
+    assert result["cutflow"]["one muon"] is not None
 
 
 def test_cross_sections(recipe):
