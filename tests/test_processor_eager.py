@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import pytest
 import uproot
+import vector
 from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -514,7 +515,8 @@ def test_computed_arrays_speak_both_dialects(lazy):
     assert ak.all(abs(total.deltaR(jet)) < 1e-3)
     assert ak.all(abs((total + jet).pt - 3 * jet.pt) < 1e-2)
     assert ak.all(abs((jet + total).pt - 3 * jet.pt) < 1e-2)
-    assert mu.to_Vector3D().fields == ["rho", "phi", "eta"]
+    vectors = ak.Array(ak.to_layout(mu), with_name="Momentum4D", behavior=vector.backends.awkward.behavior)
+    assert mu.to_Vector3D().fields == vectors.to_Vector3D().fields == ["rho", "phi", "eta", "charge", "jetIdx", "tight"]
     again = pickle.loads(pickle.dumps(total))
     assert ak.all(again.delta_r(total) == 0)
 
