@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from hepgraph.graph.node import Node, node
 from hepgraph.kernel.spaces import Needs, Way
+from hepgraph.kernel.split import connected
 from hepgraph.kernel.tree import Action, If, LoopNeed
 from hepgraph.limits import limits
 
@@ -47,7 +48,8 @@ class _Member:
 def branches(g: Scheduler, routed: Sequence[Routed], done: Needs, known: frozenset[Node]) -> list[list[GuardedBranch]]:
     """The branches to take now: for each group one, or several where its actions part."""
     members = [_Member(action, way, masks_of(way), g.closure(action) - done) for action, way in routed]
-    return [_branches_of(g, group, done, known) for group in _groups(members)]
+    groups = connected(members, lambda member: (*member.masks, *member.needs))
+    return [_branches_of(g, group, done, known) for group in groups]
 
 
 def masks_of(way: Way) -> tuple[Node, ...]:
@@ -58,28 +60,6 @@ def masks_of(way: Way) -> tuple[Node, ...]:
             break
         found.append(step.mask)
     return tuple(found)
-
-
-def _groups(members: Sequence[_Member]) -> list[list[_Member]]:
-    """The actions that share conditions or needs, directly or through others, in the order of their first ones."""
-    leader = list(range(len(members)))
-
-    def lead(k: int) -> int:
-        while leader[k] != k:
-            leader[k] = leader[leader[k]]
-            k = leader[k]
-        return k
-
-    first: dict[Node | LoopNeed, int] = {}
-    for k, member in enumerate(members):
-        shared: list[Node | LoopNeed] = [*member.masks, *member.needs]
-        for thing in shared:
-            a, b = sorted((lead(first.setdefault(thing, k)), lead(k)))
-            leader[b] = a
-    found: dict[int, list[_Member]] = {}
-    for k, member in enumerate(members):
-        found.setdefault(lead(k), []).append(member)
-    return list(found.values())
 
 
 def _branches_of(g: Scheduler, group: Sequence[_Member], done: Needs, known: frozenset[Node]) -> list[GuardedBranch]:

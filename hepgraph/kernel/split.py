@@ -5,12 +5,17 @@ What shares a need (a count, a best pair, stored values) stays together, so that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from hepgraph.graph.node import Item, Node, ordered
-from hepgraph.kernel.schedule import Scheduler
-from hepgraph.kernel.tree import Action, LoopNeed
+from hepgraph.kernel.tree import Action
 from hepgraph.limits import limits
+
+if TYPE_CHECKING:
+    from hepgraph.kernel.schedule import Scheduler
+
+T = TypeVar("T")
 
 FILL = 4  # what a fill counts for
 
@@ -31,7 +36,16 @@ def split(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]
 
 def together(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Action]]:
     """The actions that share needs, directly or through others."""
-    leader = list(range(len(actions)))
+    return connected(actions, scheduler.closure)
+
+
+def connected(members: Sequence[T], shares: Callable[[T], Iterable[Hashable]]) -> list[list[T]]:
+    """The members that share something, directly or through others, in the order of the first of each group.
+
+    >>> connected(["ab", "c", "bd", "e", "dc"], set)
+    [['ab', 'c', 'bd', 'dc'], ['e']]
+    """
+    leader = list(range(len(members)))
 
     def lead(k: int) -> int:
         while leader[k] != k:
@@ -39,14 +53,14 @@ def together(scheduler: Scheduler, actions: Sequence[Action]) -> list[list[Actio
             k = leader[k]
         return k
 
-    first: dict[LoopNeed, int] = {}
-    for k, action in enumerate(actions):
-        for need in scheduler.closure(action):
-            a, b = sorted((lead(first.setdefault(need, k)), lead(k)))
+    first: dict[Hashable, int] = {}
+    for k, member in enumerate(members):
+        for thing in shares(member):
+            a, b = sorted((lead(first.setdefault(thing, k)), lead(k)))
             leader[b] = a
-    found: dict[int, list[Action]] = {}
-    for k, action in enumerate(actions):
-        found.setdefault(lead(k), []).append(action)
+    found: dict[int, list[T]] = {}
+    for k, member in enumerate(members):
+        found.setdefault(lead(k), []).append(member)
     return list(found.values())
 
 
