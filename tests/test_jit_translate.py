@@ -109,6 +109,7 @@ def told(table, out):
         ("def f(x): return 1.5", "there is no way to translate '1.5'"),
         ("def f(x): return x.f4[0]", "there are no numbers 'x.f4[0]'"),
         ("def f(x): x.y = 1", "there is no way to assign to 'x.y'"),
+        ("def f(x): x.big16[0] = 1", "big-endian numbers are read only: 'x.big16[0]'"),
         ("def f(x):\n    with x: return 1", "there is no way to translate 'with x:"),
     ],
 )

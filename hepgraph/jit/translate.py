@@ -1,11 +1,11 @@
 """Functions of integers and memory, written in a small part of Python, as text for LLVM.
 
 All values are integers of 64 bits, addresses among them. `base.i32[k]` is the k-th integer of 32 bits from an address
-on: `i8` to `i64` with a sign, `u8` to `u32` without, `big16` to `big64` with the highest byte first; it may be assigned
-to. `row.name` is a number of a table by its name. There are `if`, `while`, `for k in range(...)`, conditional
-expressions, calls of the functions before, `copy(to, start, size)`, and `invoke("i32 i64 i32", address, x, y)`, a call
-of a C function by its address, with the kinds of its result and of its arguments. `//` and `%` are those of C, `>>`
-moves zeros in.
+on: `i8` to `i64` with a sign, `u8` to `u32` without, both of which may be assigned to; `big16` to `big64`, with the
+highest byte first, are read only. `row.name` is a number of a table by its name. There are `if`, `while`, `for k in
+range(...)`, conditional expressions, calls of the functions before, `copy(to, start, size)`, and `invoke("i32 i64 i32",
+address, x, y)`, a call of a C function by its address, with the kinds of its result and of its arguments. `//` and `%`
+are those of C, `>>` moves zeros in.
 """
 
 from __future__ import annotations
@@ -144,7 +144,9 @@ class _Text:
             case ast.Name(name):
                 self._assign(name, value)
             case ast.Subscript():
-                bits, _, place = self._place(target)
+                bits, kind, place = self._place(target)
+                if kind == "big":
+                    raise SyntaxError(f"big-endian numbers are read only: {ast.unparse(target)!r}")
                 self._line(f"store i{bits} {self._narrow(value, bits)}, ptr {place}, align 1")
             case _:
                 raise SyntaxError(f"there is no way to assign to {ast.unparse(target)!r}")
