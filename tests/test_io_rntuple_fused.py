@@ -24,7 +24,7 @@ ELSEWHERE = {"Bit", "Index32"}  # bits are left to the slow code, and so are off
 
 @pytest.fixture
 def asked(answers, limit):
-    """What `_read_fused` answers, each time that it is asked, which is for any number of elements."""
+    """Answers of `_read_fused`, each time that it is asked; it is for any number of elements."""
     limit(native_least=0)
     yield answers(pages.PageReader, "_read_fused")
     handles.clear()

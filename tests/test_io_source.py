@@ -362,7 +362,7 @@ def test_a_branch_that_uproot_cannot_interpret_leaves_the_others(tmp_path, monke
 
 
 def test_a_source_is_a_value(tmp_path):
-    """What is said of a run goes to a read: nothing of a source is set from outside."""
+    """Options of a run are arguments of a read: nothing of a source is set from outside."""
     memory = open_awkward(ak.Array({"x": [1, 2, 3]}), 3)
     for source in (fake(10), memory, memory.repartition(2)):
         for name in ("step_size", "npartitions", "columns", "files", "metadata", "storage_options", "absent", "lost"):

@@ -28,7 +28,7 @@ NEEDS = {"ZS": ["zstd"], "ZL": ["deflate"], "CS": ["deflate"], "L4": ["lz4", "xx
 
 @pytest.fixture
 def asked(answers):
-    """What `read_fused` answers, each time that it is asked."""
+    """Answers of `read_fused`, each time that it is asked."""
     return answers(baskets.BasketColumn, "read_fused")
 
 

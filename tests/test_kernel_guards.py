@@ -123,7 +123,7 @@ def test_explain_says_what_is_done_for_which_events() -> None:
 
 
 def agree(tree: Any) -> list[Any]:
-    """What the kernel makes, which must be what the interpreter makes, errors included."""
+    """Results of the kernel, which must be those of the interpreter, errors included."""
     made: list[Any] = []
     for how in ("kernel", "interpreter"):
         try:

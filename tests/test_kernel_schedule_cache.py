@@ -1,4 +1,4 @@
-"""What is recorded once is scheduled once: for the same files, for others, and never for another analysis."""
+"""The cache of schedules: one for the same files and for others, and never for another analysis."""
 
 from __future__ import annotations
 

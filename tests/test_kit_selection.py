@@ -86,7 +86,7 @@ def test_one_value_for_all_events():
 
 
 def test_a_cut_is_a_copy():
-    """What happens to the user's array later is not seen, and what is handed out cannot be changed."""
+    """Later changes of the user's array are not seen, and masks that are handed out cannot be changed."""
     mask = np.array([True, False])
     selection = hg.Selection(a=mask)
     mask[:] = False

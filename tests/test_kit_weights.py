@@ -135,7 +135,7 @@ SAID = {"nan": "not finite", "negative": "negative", "zero": "zero"}
 @settings(deadline=None)
 @given(st.lists(st.one_of(WEIGHTS, st.sampled_from([float("nan"), float("inf")])), min_size=1, max_size=5))
 def test_weights_that_are_refused(values):
-    """What is refused raises: of computed arrays at once, of lazy ones while running, if it would be filled."""
+    """Refused weights raise: of computed arrays at once, of lazy ones while running, if they would be filled."""
     array = ak.Array({"x": np.zeros(len(values)), "w": values})
     lazy = hg.from_awkward(array, npartitions=2)
     faults = {

@@ -360,7 +360,7 @@ def test_the_same_name_moves_together(events, jets):
 
 
 def test_nothing_is_made_twice(events, jets):
-    """What several variations have in common is one node."""
+    """Nodes that several variations have in common are one."""
     h = hg.Hist.new.Reg(3, 0, 9, name="x").Double()
     one = hg.variation(jets, "JES_up").phi
     assert one._form.content.node is events.jets.phi._form.content.node
@@ -456,7 +456,7 @@ def test_other_rows(events, jets):
 
 
 def test_no_rule_takes_the_nominal_alone(jets):
-    """What is not mapped over the names refuses varied arrays, instead of leaving the alternatives out."""
+    """Functions that are not mapped over the names refuse varied arrays, instead of leaving the alternatives out."""
     for name in ("_form", "_guard"):
         with pytest.raises(UnsupportedError, match=f"no one {name[1:]} of an array varied by JES_up, JES_down"):
             getattr(jets, name)

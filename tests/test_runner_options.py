@@ -226,7 +226,7 @@ def test_the_head_of_a_checkpoint_is_that_of_the_whole(fileset, faults, tmp_path
 
 
 def test_the_report_of_first_rows_is_not_that_of_all(fileset, faults):
-    """What is missing of some ranges cannot stand for what is missing of all."""
+    """Missing ranges cannot stand for a missing dataset."""
     faults.add("a", 0, TimeoutError("slow"))
     x = lazy(fileset["data"])
     with pytest.raises(TimeoutError) as caught:

@@ -1,4 +1,4 @@
-"""What each variation adds to a plan."""
+"""Additions of each variation to a plan."""
 
 from __future__ import annotations
 
