@@ -1,24 +1,19 @@
 """The column cache: whatever is in it, in whatever state, the data are those of the file."""
 
 import os
-import pickle
 import random
 import shutil
 import stat
-import subprocess
-import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import awkward as ak
 import fsspec
 import numpy as np
-import pyarrow
-import pyarrow.parquet
 import pytest
 import uproot
 from baskets import write
+from caching import ENTRIES, cached, kept, part_of, written
 from drawing import examples
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
@@ -31,75 +26,18 @@ from hepgraph.disk import mapped, trust
 from hepgraph.errors import CacheWarning, ChangedFileError, DisagreementError, MissingColumnError
 from hepgraph.io.access import identity
 from hepgraph.io.cache.columns import ColumnCache
-from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Access, Need, Partition, reads
-
-ENTRIES = 60
+from hepgraph.io.source import Need, reads
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A source of each format, with lists, fixed sizes, texts, lists of lists, and what may be None."""
-    folder = tmp_path_factory.mktemp("data")
-    rng = np.random.default_rng(1)
-    write(folder / "plain.root", uproot.LZMA(1), n=ENTRIES // 3)
-    counts = rng.integers(0, 4, ENTRIES)
-    lists = ak.unflatten(rng.random(counts.sum()), counts)
-    words = ["" if i % 5 == 0 else "abc"[: i % 4] for i in range(ENTRIES)]
-    with uproot.recreate(folder / "n.root") as file:
-        file.mkrntuple("Events", {"x": lists, "flat": np.arange(ENTRIES), "word": ak.Array(words)})
-    rows = [
-        None if i % 7 == 0 else [{"x": None if i % 3 == 0 else i / 2, "in": [[j] * j for j in range(i % 4)]}] * (i % 3)
-        for i in range(ENTRIES)
-    ]
-    some = [None if i % 4 == 0 else {"a": i, "b": words[i]} for i in range(ENTRIES)]
-    array = ak.Array({"rows": rows, "some": some, "flat": np.arange(ENTRIES), "word": words})
-    table = ak.to_arrow_table(array, extensionarray=False)
-    pyarrow.parquet.write_table(table, folder / "p.parquet", row_group_size=25)
-    past = time.time() - 10
-    for path in folder.iterdir():
-        os.utime(path, (past, past))
-    found = {
-        "tree": open_root(folder / "plain.root"),
-        "ntuple": open_root(folder / "n.root"),
-        "parquet": open_parquet(folder / "p.parquet"),
-    }
-    assert all(source.entries == ENTRIES for source in found.values())
-    return found
+    return written(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture
 def source(files, tmp_path):
     return cached(files["tree"], tmp_path / "cache")
-
-
-class Cached:
-    """A source that is read through a cache."""
-
-    def __init__(self, source, cache):
-        self.source, self.cache = source, cache
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self.source, name)
-
-    def fetch(self, partition, needs):
-        return self.source.fetch(partition, needs, Access(self.cache))
-
-
-def cached(source, where, **more):
-    return Cached(source, ColumnCache(str(where), **more))
-
-
-def part_of(source, start=0, stop=ENTRIES):
-    file = source.files[0]
-    return Partition(file.path, file.tree, start, stop, start)
-
-
-def kept(where):
-    return sorted(path for path in Path(where).rglob("*") if path.is_file())
 
 
 def assert_same(mine, theirs):
@@ -479,105 +417,6 @@ def test_wrong_sizes(size):
     with pytest.raises(ValueError) as caught:
         ColumnCache("x", size)
     assert str(caught.value) == f"the size of a cache is a number of bytes or an amount like '20 GB', not {size!r}"
-
-
-# in use
-
-
-def analysis(events):
-    jets = events.Jet[events.Jet.pt > 0]
-    return {"n": ak.sum(ak.num(jets)), "noise": ak.sum(events.noise[events.good])}
-
-
-@pytest.mark.parametrize("executor", ["serial", "threads", "processes"])
-def test_runs_with_every_executor(files, tmp_path, executor):
-    path = files["tree"].files[0].path
-    options = {"schema": "nanoaod", "executor": executor, "progress": False, "report": True, "step_size": 25}
-    plain, report = hg.run(analysis, {"a": [path]}, **options)
-    assert report.cached == 0
-    assert "cache" not in repr(report)
-    first, report = hg.run(analysis, {"a": [path]}, cache=tmp_path / "cache", **options)
-    assert report.cached == 0
-    second, report = hg.run(analysis, {"a": [path]}, cache=tmp_path / "cache", **options)
-    assert plain == first == second
-    assert report.cached == report.bytes > 0
-    assert f"{report.bytes / 1e6:.1f} of {report.bytes / 1e6:.1f} MB from the column cache" in repr(report)
-    options["step_size"] = 7
-    third, report = hg.run(analysis, {"a": [path]}, cache=tmp_path / "cache", **options)
-    assert third["n"] == plain["n"]
-    assert report.cached == report.bytes
-
-
-def test_an_eager_run_uses_it_too(files, tmp_path):
-    def process(events):
-        return {"n": int(sum(len(each) for each in events.Jet.pt.to_list()))}
-
-    options = {"schema": "nanoaod", "executor": "serial", "progress": False, "report": True, "cache": tmp_path / "c"}
-    options["eager"] = True
-    first, _ = hg.run(process, {"a": [files["tree"].files[0].path]}, **options)
-    second, report = hg.run(process, {"a": [files["tree"].files[0].path]}, **options)
-    assert first == second
-    assert report.cached == report.bytes > 0
-
-
-def test_a_dataset_with_a_cache_is_not_one_without(files, tmp_path):
-    path = files["tree"].files[0].path
-    plain = hg.from_root(path)
-    kept_too = hg.from_root(path, cache=hg.ColumnCache(tmp_path / "cache", "1 MB"))
-    assert plain._origin != kept_too._origin
-    for turn in (False, True):
-        _, report = hg.compute(ak.sum(kept_too.run), executor="serial", report=True)
-        assert bool(report.cached) == turn
-    assert hg.compute(ak.sum(plain.run), executor="serial", report=True)[1].cached == 0
-
-
-def test_it_travels_with_the_source(source):
-    assert pickle.loads(pickle.dumps(source)).cache == source.cache
-
-
-def test_threads_share_a_cache(files, tmp_path):
-    source = cached(files["tree"], tmp_path / "cache", size=6_000)  # so that there is something to delete
-    names = dict.fromkeys(source.columns, Need.DATA)
-    expected = source.read(part_of(source), names)
-
-    def work(seed):
-        rng = random.Random(seed)
-        for _ in range(15):
-            start = rng.randrange(0, ENTRIES, 5)
-            stop = rng.randrange(start, ENTRIES, 5) + 5
-            found = source.fetch(part_of(source, start, stop), names)
-            for name in ("noise", "run", "good"):
-                assert np.array_equal(found[name].values, expected[name].values[start:stop])
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
-
-
-def test_processes_share_a_cache(files, tmp_path):
-    path = files["tree"].files[0].path
-    code = (
-        "import sys, random, numpy as np\n"
-        "from hepgraph.io.root import open_root\n"
-        "from hepgraph.io.cache.columns import ColumnCache\n"
-        "from hepgraph.io.source import Access, Need, Partition\n"
-        "path, where, seed = sys.argv[1:]\n"
-        "source = open_root(path)\n"
-        "names = dict.fromkeys(source.columns, Need.DATA)\n"
-        "whole = source.read(Partition(path, 'Events', 0, 60), names)\n"
-        "access = Access(ColumnCache(where, 6_000))\n"
-        "rng = random.Random(int(seed))\n"
-        "for _ in range(60):\n"
-        "    start = rng.randrange(0, 60, 5)\n"
-        "    stop = rng.randrange(start, 60, 5) + 5\n"
-        "    found = source.fetch(Partition(path, 'Events', start, stop), names, access=access)\n"
-        "    for name in ('noise', 'run', 'good'):\n"
-        "        assert np.array_equal(found[name].values, whole[name].values[start:stop])\n"
-    )
-    command = [sys.executable, "-W", "error", "-c", code, path, str(tmp_path / "cache")]
-    running = [subprocess.Popen([*command, str(seed)], stderr=subprocess.PIPE) for seed in range(4)]
-    for each in running:
-        _, said = each.communicate(timeout=200)
-        assert each.returncode == 0, said.decode()
 
 
 class Tagged(MemoryFileSystem):
