@@ -114,12 +114,13 @@ def test_atlas(tmp_path):
 
 
 def test_references(tmp_path):
-    """A reference leads to what the file has; an index into the varied collection follows."""
+    """A reference follows, and so does an index into the varied collection."""
     columns = {"nJet": [2, 0, 1], "Jet_pt": PT, "nMuon": [2, 1, 1], "Muon_jetIdx": [[1, -1], [-1], [0]]}
     pq.write_table(pa.table({**columns, "Muon_pt": [[1.0, 2.0], [3.0], [4.0]]}), tmp_path / "nano.parquet")
     events = hg.from_parquet(str(tmp_path / "nano.parquet"), schema="nanoaod")
     events["Jet"] = hg.vary(events.Jet, "JES", up={"pt": events.Jet.pt * 2})
-    assert events.Muon.matched_jet.pt.compute().to_list() == [[20.0, None], [None], [30.0]]
+    assert events.Muon.matched_jet.pt.compute()["JES_up"].to_list() == [[40.0, None], [None], [60.0]]
+    assert events.Jet_pt.compute().to_list() == PT  # what the file has
     i = events.Muon.jetIdx
     found = events.Jet[ak.mask(i, i >= 0)].pt.compute()
     assert found["nominal"].to_list() == [[20.0, None], [None], [30.0]]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from hepgraph.datasets.elements import at_path
 from hepgraph.datasets.schemafile import Reference
-from hepgraph.errors import SchemaError
+from hepgraph.errors import FieldError, SchemaError
 from hepgraph.graph.canonical import TRUE, apply, both, count, filtered, inc, lift, ordinal, pulled, take, up
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, moved_option, option, type_of, unwrap
-from hepgraph.graph.node import Node, Space, literal, map_, node, space
+from hepgraph.graph.node import Node, Space, ancestors, literal, map_, node, space
 from hepgraph.lazy.join import joined
+
+Target: TypeAlias = tuple[str, Form, Form | None]  # a collection: its name, what the file has, and what it was set to
 
 
 class ReferenceForms:
@@ -26,23 +30,22 @@ class ReferenceForms:
         """The reference in a message."""
         return f"{self.collection}.{self.reference.name}"
 
-    def form(self, targets: Sequence[Form], key: Callable[[str], int]) -> Form:
+    def form(self, targets: Sequence[Target], key: Callable[[str], int]) -> Form:
         """The form of what it refers to; `key` has the number of a collection by its name."""
-        lists = []
-        for name, target in zip(self.reference.into, targets, strict=True):
-            inner = unwrap(target)[1]
-            if not isinstance(inner, List):
-                raise SchemaError(f"{self.title} points into {name}, which is not a list")
-            lists.append(inner)
+        lists = [self._lists(target) for target in targets]
         if self.reference.inverse:
-            return self._pointing_here(lists[0])
+            return self._pointing_here(lists[0][1])
+        if self.reference.key is not None or self.reference.ranged:
+            for (own, given), (name, *_) in zip(lists, targets, strict=True):
+                if given.space is not own.space:
+                    raise self._replaced(name)
         if self.reference.key is not None:
-            return self._keyed(lists, [key(name) for name in self.reference.into])
-        (target,) = lists
+            return self._keyed([given for _, given in lists], [key(name) for name in self.reference.into])
+        ((own, target),) = lists
         if self.reference.ranged:
             return self._ranged(target)
         parts = [
-            self._gathered(at_path(self.own, index), lambda x, i=index: self._element(x, i, target))  # type: ignore[misc]
+            self._gathered(at_path(self.own, index), lambda x, i=index: self._element(x, i, own, target))  # type: ignore[misc]
             for index in self.reference.indices
         ]
         if len(parts) == 1:
@@ -60,11 +63,47 @@ class ReferenceForms:
                 return option(valid, self._gathered(content, element))
         return element(form)
 
-    def _element(self, form: Form, index: str, target: List) -> Form:
-        valid, number = self._index(form, index, target.space)
+    def _lists(self, target: Target) -> tuple[List, List]:
+        """The lists of a collection as the file has them, in which indices count, and as they were set."""
+        name, own, given = target
+        inner, now = unwrap(own)[1], None if given is None else unwrap(given)[1]
+        if not isinstance(inner, List):
+            raise SchemaError(f"{self.title} points into {name}, which is not a list")
+        if not isinstance(now, List):
+            raise self._replaced(name)
+        return inner, now
+
+    def _replaced(self, name: str) -> FieldError:
+        return FieldError(
+            f"{self.title} counts in the {name} of the file, and these were replaced by others, in which it is not "
+            f"known which is which. Take it before: x = events.{self.title}, and then events[{name!r}] = ..."
+        )
+
+    def _element(self, form: Form, index: str, own: List, target: List) -> Form:
+        valid, number = self._index(form, index, own.space)
         assert number.space is not None
-        m = map_("gather", number.space, target.space, (number,), False)
-        return option(valid, moved_option(target.content, m))
+        if target.space is own.space:
+            m = map_("gather", number.space, target.space, (number,), False)
+            return option(valid, moved_option(target.content, m))
+        return option(valid, self._sought(number, number.space, own.space, target))
+
+    def _sought(self, number: Node, at: Space, own: Space, target: List) -> Form:
+        """The element of lists that were cut or sorted which stood at an index before; None where it was cut."""
+        way, s = [], target.space
+        while s is not own:
+            if s.kind not in ("filter", "perm"):
+                raise self._replaced(str(self.reference.to))
+            way.append(inc(s))
+            s = way[-1].dst
+        place, near, content = ordinal(own), target.space, target.content
+        for m in reversed(way):
+            place = take(m, place)
+        between = itertools.takewhile(lambda s: s is not own.parent, ancestors(at))
+        for below in reversed([*between]):
+            near = pulled(near, up(below))
+            place, content = take(inc(near), place), move(content, inc(near))
+        found = filtered(near, apply("equal", [place, lift(number, near)]))
+        return moved_option(move(content, inc(found)), map_("pick", at, found, (), ("at", 0, 0)))
 
     def _index(self, form: Form, index: str, into: Space) -> tuple[Node, Node]:
         """Where an index is there, and the index: checked while running, unless elements are known to be gone."""

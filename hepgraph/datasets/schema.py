@@ -5,6 +5,7 @@ All of it is forms: nothing is read, and a field costs something only when it is
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Any
@@ -27,9 +28,23 @@ from hepgraph.datasets.grouping import Grouping, is_list
 from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
-from hepgraph.errors import SchemaError, suggestion
+from hepgraph.errors import SchemaError, UnsupportedError, suggestion
 from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
-from hepgraph.graph.form import Fields, Form, List, Record, Scalar, change, move, option, unwrap
+from hepgraph.graph.form import (
+    Fields,
+    Form,
+    List,
+    Maps,
+    Record,
+    Scalar,
+    Whole,
+    change,
+    move,
+    option,
+    same,
+    unwrap,
+    within,
+)
 from hepgraph.graph.node import Space, literal, map_, space
 from hepgraph.io.agreement import sharing, standing_in
 from hepgraph.io.source import Origin, Source
@@ -75,8 +90,12 @@ def _lacking(source: Source, schema: Schema) -> dict[str, Any]:
 _REQUIRED = object()
 
 
-class EventFields(Fields):
-    """The fields of the events: collections and columns, each made when it is first used."""
+class EventFields(Whole):
+    """The fields of the events: collections and columns, each made when it is first used.
+
+    References lead from one to the other. Where fields were set (`events["Jet"] = jets`), they lead to these: `given`
+    has them as they were given, None where references cannot follow; `file` is what the file has.
+    """
 
     @property
     def title(self) -> str:
@@ -110,17 +129,69 @@ class EventFields(Fields):
             f'schema="nanoaod" to have them as .{name}.{columns[0].removeprefix(f"{name}_")}.'
         )
 
-    def __init__(self, layout: Grouping, at: Space) -> None:
+    def __init__(
+        self,
+        layout: Grouping,
+        at: Space,
+        file: EventFields | None = None,
+        given: Mapping[str, Form | None] | None = None,
+    ) -> None:
         self.layout, self.at = layout, at
+        self.file, self.given = file or self, given or {}
         self.made: dict[str, Form] = {}
 
     def __reduce__(self) -> Any:
-        return EventFields, (self.layout, self.at)
+        file = None if self.file is self else self.file
+        worlds = None if self.worlds is None else (dict(self.worlds), self.joint, dict(self.crossed))
+        return EventFields, (self.layout, self.at, file, dict(self.given)), worlds
+
+    def __setstate__(self, worlds: Any) -> None:
+        self.worlds, self.joint, self.crossed = worlds
+
+    def setting(self, new: Mapping[str, Form], moved: Maps) -> EventFields:
+        """The events with some fields set, to which references lead from now on."""
+        known = {self.layout.aliases.get(name, name): None if moved else form for name, form in new.items()}
+        return EventFields(self.layout, self.at, self.file, {**self.given, **known})
+
+    def together(self, worlds: Mapping[str, Whole], crossed: Mapping[str, tuple[str, ...]]) -> None:
+        """Notes the events of all variations, of which these are the nominal."""
+        joint = EventFields(self.layout, self.at, self.file, self.given)
+        for each in (joint, *worlds.values()):
+            each.worlds, each.joint, each.crossed = worlds, joint, crossed
+
+    @property
+    def whole(self) -> EventFields:  # type: ignore[override]
+        """The events themselves."""
+        return self
+
+    def within(self, whole: Whole) -> Fields:
+        """The other events, if they are of the same dataset."""
+        return whole if isinstance(whole, EventFields) and whole.file is self.file else self
+
+    def equals(self, other: Fields, top: bool) -> bool:
+        """Whether references lead to the same; at the top, to what varies together."""
+        if not isinstance(other, EventFields) or self.file is not other.file:
+            return False
+        return (top and self.worlds is not None and self.worlds is other.worlds) or all(
+            (mine := self.as_given(name)) is not None and (its := other.as_given(name)) is not None and same(mine, its)
+            for name in {*self.given, *other.given}
+        )
+
+    def as_given(self, name: str) -> Form | None:
+        """A field as it was set, or as the file has it; None where there is none to which references can lead."""
+        if name in self.given:
+            return self.given[name]
+        return self.file.get(name)
 
     def __getitem__(self, name: str) -> Form:
         if name not in self.made:
-            self.made[name] = self._make(name)
+            self.made[name] = self._make(name) if self.file is self else self._followed(name)
         return self.made[name]
+
+    def _followed(self, name: str) -> Form:
+        """A field of these events or, where it was set after they were moved, as it was set."""
+        form = self.as_given(self.layout.aliases.get(name, name))
+        return within(self.file[name] if form is None else form, self)
 
     @property
     def names(self) -> Collection[str]:  # type: ignore[override]
@@ -201,7 +272,8 @@ class RecordFields(Fields):
     """The fields of a collection: its columns; known by name but not listed, constants, bits and references."""
 
     def __init__(self, events: EventFields, name: str, at: Space, own: Mapping[str, Form]) -> None:
-        self.events, self.name, self.at = events, name, at
+        self.events = self.whole = events
+        self.name, self.at = name, at
         self.own = own
         told = events.layout.told(name)
         known = events.layout.origin.source.columns
@@ -224,6 +296,27 @@ class RecordFields(Fields):
             if new not in self.own and new not in self.renamed and all(map(self._has, paths_of(text)))
         }
         self._making: list[str] = []
+
+    def within(self, whole: Whole) -> RecordFields:
+        """The same fields, references leading into other events of the same dataset."""
+        assert isinstance(whole, EventFields)
+        if whole is self.events or whole.layout is not self.events.layout:
+            return self
+        new = copy.copy(self)
+        new.events = new.whole = whole
+        new._making = []
+        return new
+
+    def equals(self, other: Fields, top: bool) -> bool:
+        """Whether these are the same fields, and references lead to the same; at the top, to what varies together."""
+        if not isinstance(other, RecordFields) or self.own is not other.own or self.name != other.name:
+            return False
+        return self.events is other.events or self.events.equals(other.events, top)
+
+    @cached_property
+    def links(self) -> Collection[str]:  # type: ignore[override]
+        """The references, and what may be made of them."""
+        return frozenset((*self.references, *self.derived))
 
     def _has(self, path: str) -> bool:
         """Whether a field is one of the collection, by itself or by the schema."""
@@ -330,8 +423,14 @@ class RecordFields(Fields):
             self._making.remove(name)
 
     def _referred(self, reference: Reference) -> Form:
-        targets = [self.events[name] for name in reference.into]
-        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets, self.events.layout.key)
+        events = self.events
+        if events.joint is events:
+            raise UnsupportedError(
+                f"This operation takes no reference that leads to what is varied; take it before: {self.name}."
+                f"{reference.name}."
+            )
+        targets = [(name, events.file[name], events.as_given(name) and events[name]) for name in reference.into]
+        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets, events.layout.key)
 
 
 def _constant(value: float) -> Any:

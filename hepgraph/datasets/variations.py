@@ -8,7 +8,7 @@ from typing import Any
 from hepgraph.datasets.grouping import Grouping
 from hepgraph.datasets.schemafile import Stored
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL, Varied
+from hepgraph.lazy.varied import NOMINAL, Varied, linked
 
 Place = tuple[str, ...]  # a field of the events, or of a collection of theirs
 
@@ -67,7 +67,7 @@ def with_stored(events: Lazy) -> Lazy:
     each: dict[str, Any] = {NOMINAL: events}
     for name, fields in stored(events).items():
         each[name] = replaced(events.__copy__(), fields)
-    return Varied(each) if len(each) > 1 else events
+    return linked(Varied(each)) if len(each) > 1 else events
 
 
 def replaced(events: Any, fields: dict[Place, str]) -> Any:

@@ -131,8 +131,22 @@ class Record:
         if isinstance(self.fields, Overlay) and not self.maps:  # one layer, however often fields are set
             over = self.fields
             only = None if over.only is None else tuple(dict.fromkeys([*over.only, *new]))
-            return Record(Overlay(over.below, {**over.own, **new}, only), self.name)
-        return Record(Overlay(self, dict(new)), self.name)
+            return Record(Overlay(*_followed(over.below, {**over.own, **new}), only), self.name)
+        below, own = _followed(self, dict(new))
+        return Record(Overlay(below, own), self.name) if own else below
+
+    def within(self, whole: Whole) -> Record:
+        """The same record, its references leading into `whole`."""
+        fields = self.fields.within(whole) if isinstance(self.fields, Fields) else self.fields
+        return self if fields is self.fields else self._led(fields)
+
+    def _led(self, fields: Mapping[str, Form]) -> Record:
+        if isinstance(fields, Whole):
+            return Record(fields, self.name, self.tuple, self.maps)
+        links = fields.links if isinstance(fields, Fields) else ()
+        moved = {name: form for name, form in self._moved.items() if name not in links}
+        before = None if self._before is None else self._before._led(fields)
+        return Record(fields, self.name, self.tuple, self.maps, self.about, moved, before)
 
     def only(self, names: list[str]) -> Record:
         """The record with these fields alone."""
@@ -146,11 +160,32 @@ class Record:
         return Record(Overlay(self, {}, tuple(names)), self.name, self.tuple)
 
 
+def _followed(below: Record, own: dict[str, Form]) -> tuple[Record, dict[str, Form]]:
+    """A record of which fields are set, and these fields: where it is a whole, references lead to what was set."""
+    if not isinstance(below.fields, Whole):
+        return below, own
+    whole = below.fields.setting(own, below.maps)
+    return below._led(whole), {name: whole[name] for name in own}
+
+
 class Fields(Mapping[str, "Form"]):
-    """Base of the fields of a record: by `names`, each form made when it is asked for."""
+    """Base of the fields of a record: by `names`, each form made when it is asked for.
+
+    `links` are names of fields that are made of others of the `whole`: references.
+    """
 
     __slots__ = ()
     names: Collection[str]
+    links: Collection[str] = ()
+    whole: Whole | None = None
+
+    def within(self, whole: Whole) -> Fields:
+        """The same fields as part of another whole."""
+        return self
+
+    def equals(self, other: Fields, top: bool) -> bool:
+        """Whether these are the same fields; at the top of an array references may lead to what varies together."""
+        return False
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -160,6 +195,26 @@ class Fields(Mapping[str, "Form"]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+
+class Whole(Fields):
+    """Fields between which references lead: those of the events.
+
+    Where some were set to varied arrays, there is one whole for each variation, in `worlds`, and one that stands for
+    all of them, `joint`: a reference of it leads into each of them.
+    """
+
+    worlds: Mapping[str, Whole] | None = None
+    joint: Whole | None = None
+    crossed: Mapping[str, tuple[str, ...]]
+
+    def setting(self, new: Mapping[str, Form], moved: Maps) -> Whole:
+        """The whole with some fields set, to which references lead from now on."""
+        raise NotImplementedError
+
+    def together(self, worlds: Mapping[str, Whole], crossed: Mapping[str, tuple[str, ...]]) -> None:
+        """Notes the wholes of all variations, of which this is the nominal."""
+        raise NotImplementedError
 
 
 class Overlay(Fields):
@@ -191,6 +246,22 @@ class Overlay(Fields):
         """The note of the record below on a field that is not there."""
         said: str = getattr(self.below.fields, "advice", lambda _: "")(name)
         return said
+
+    @property
+    def links(self) -> Collection[str]:  # type: ignore[override]
+        """The references of the record below."""
+        links = getattr(self.below.fields, "links", ())
+        return [name for name in links if name not in self.own] if links else ()
+
+    @property
+    def whole(self) -> Whole | None:  # type: ignore[override]
+        """That of the record below."""
+        return getattr(self.below.fields, "whole", None)
+
+    def within(self, whole: Whole) -> Overlay:
+        """The same over a record of another whole."""
+        below = self.below.within(whole)
+        return self if below is self.below else Overlay(below, self.own, self.only)
 
 
 Form: TypeAlias = Scalar | Option | List | Record
@@ -282,6 +353,26 @@ def change(form: Form, at: Callable[[Scalar | Record], Form]) -> Form:
             return at(form)
 
 
+def within(form: Form, whole: Whole) -> Form:
+    """The form, the references of its records leading into `whole`."""
+    return change(form, lambda part: part.within(whole) if isinstance(part, Record) else part)
+
+
+def whole_of(form: Form) -> Whole | None:
+    """The whole into which references of the records of a form lead; None where there are none."""
+    record = record_of(form)
+    return None if record is None else getattr(record.fields, "whole", None)
+
+
+def leads_into(form: Form, name: str) -> Whole | None:
+    """The events of all variations into which a field of records leads, if it is a reference and they vary."""
+    record = record_of(form)
+    whole = None if record is None else getattr(record.fields, "whole", None)
+    if record is None or whole is None or whole.joint is not whole or name not in record.fields.links:  # type: ignore[attr-defined]
+        return None
+    return whole  # type: ignore[no-any-return]
+
+
 def items(form: Form) -> Iterator[Item]:
     """The spaces and nodes that are needed to build an array of this form, all fields of records included."""
     match form:
@@ -311,38 +402,45 @@ def replaced(form: Form, new: Callable[[Item], Any]) -> Form:
             return form.plain(lambda part: replaced(part, new))
 
 
-def same(a: Form, b: Form) -> bool:
-    """Whether two forms are the same graph; fields that are not made yet are the same if their mapping is."""
+def same(a: Form, b: Form, top: bool = False) -> bool:
+    """Whether two forms are the same graph; fields that are not made yet are the same if their mapping is.
+
+    With `top`, references of the record itself may lead into different worlds of one whole (`Whole`).
+    """
     if a is b:
         return True
     match a, b:
         case Scalar(), Scalar():
             return a.node is b.node
         case Option(), Option():
-            return a.valid is b.valid and same(a.content, b.content)
+            return a.valid is b.valid and same(a.content, b.content, top)
         case List(), List():
-            return a.space is b.space and a.size == b.size and same(a.content, b.content)
+            return a.space is b.space and a.size == b.size and same(a.content, b.content, top)
         case Record(), Record() if (a.name, a.tuple) == (b.name, b.tuple):
-            return (a.maps == b.maps and _same_fields(a.fields, b.fields)) or _set_again(a, b) or _set_again(b, a)
+            return (
+                (a.maps == b.maps and _same_fields(a.fields, b.fields, top))
+                or _set_again(a, b, top)
+                or _set_again(b, a, top)
+            )
     return False
 
 
-def _set_again(a: Record, b: Record) -> bool:
+def _set_again(a: Record, b: Record, top: bool) -> bool:
     """Whether a record is another with some fields set to what they were."""
     over = a.fields
-    if not isinstance(over, Overlay) or a.maps or over.only is not None or not same(over.below, b):
+    if not isinstance(over, Overlay) or a.maps or over.only is not None or not same(over.below, b, top):
         return False
     return all(name in b and same(form, b[name]) for name, form in over.own.items())
 
 
-def _same_fields(a: Mapping[str, Form], b: Mapping[str, Form]) -> bool:
+def _same_fields(a: Mapping[str, Form], b: Mapping[str, Form], top: bool) -> bool:
     if a is b:
         return True
     if isinstance(a, Overlay) and isinstance(b, Overlay):
-        return a.only == b.only and same(a.below, b.below) and _same_fields(a.own, b.own)
+        return a.only == b.only and same(a.below, b.below, top) and _same_fields(a.own, b.own, False)
     if isinstance(a, dict) and isinstance(b, dict):
         return list(a) == list(b) and all(same(a[name], b[name]) for name in a)
-    return False
+    return isinstance(a, Fields) and isinstance(b, Fields) and a.equals(b, top)
 
 
 def lengths(form: List, at: Space) -> Node:

@@ -26,7 +26,7 @@ from hepgraph.graph.canonical import (
     ordinal,
     up,
 )
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, move, option, unwrap
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, leads_into, move, option, unwrap
 from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, literal, map_, space
 from hepgraph.lazy.array import HOOKS, Lazy, attached, different_masks, together
@@ -38,6 +38,9 @@ def getitem(x: Lazy, where: Any) -> Any:
     """`x[where]`."""
     match where:
         case str():
+            whole = leads_into(x._form, where)
+            if whole is not None:
+                return HOOKS["referred"](x, where, whole)
             return Lazy(_field(x._form, where), x._rows, x._guard)
         case list() if where and all(isinstance(name, str) for name in where):
             return Lazy(change(x._form, lambda form: _project(form, where)), x._rows, x._guard)

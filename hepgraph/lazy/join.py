@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from hepgraph.errors import UnsupportedError
 from hepgraph.graph.canonical import BOOL, TEXT, TRUE, full, inc, merged, pulled
-from hepgraph.graph.form import Fields, Form, List, Option, Record, Scalar, move, option, unwrap
+from hepgraph.graph.form import Fields, Form, List, Option, Record, Scalar, Whole, move, option, unwrap
 from hepgraph.graph.node import Space, map_, space
 
 
@@ -87,3 +87,23 @@ class _Common(Fields):
     def optional(self) -> bool:
         """Whether any of the records may be None."""
         return any(record.optional for record in self.records)
+
+    @property
+    def links(self) -> Collection[str]:  # type: ignore[override]
+        """The references that all have."""
+        links = [set(getattr(record.fields, "links", ())) for record in self.records]
+        return set.intersection(*links)
+
+    @property
+    def whole(self) -> Whole | None:  # type: ignore[override]
+        """That of the records, if they have one and the same; that of all variations, if some have one of these."""
+        wholes = [getattr(record.fields, "whole", None) for record in self.records]
+        first = wholes[0]
+        joint = None if first is None else first.joint
+        if first is None or any(whole is not first and (whole is None or whole.joint is not joint) for whole in wholes):
+            return None
+        return joint if any(whole is joint for whole in wholes) else first
+
+    def within(self, whole: Whole) -> _Common:
+        """The same of records of another whole."""
+        return _Common([record.within(whole) for record in self.records], self.space, self.booleans)

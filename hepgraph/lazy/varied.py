@@ -8,6 +8,7 @@ out the same as the nominal is dropped: nodes are hash-consed, so the same graph
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from functools import partial
 from typing import Any, NoReturn
 
@@ -16,13 +17,14 @@ import numpy as np
 from hepgraph.errors import LazyError, UnsupportedError, VariationError, many
 from hepgraph.functions.lines import as_one
 from hepgraph.functions.snapshot import REDUCERS
-from hepgraph.graph.form import same
+from hepgraph.graph.form import Form, Overlay, Record, Whole, same, whole_of, within
 from hepgraph.graph.node import dumps, loads
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.typed import LazyType
 
 NOMINAL = "nominal"
+_under_way = ContextVar("_under_way", default=NOMINAL)  # the variation for which a call is made
 
 
 class Varied(Lazy):
@@ -362,9 +364,10 @@ def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict
     moving = [(i, pick) for i, arg in enumerate(args) if (pick := picker(arg, crossed)) is not None]
     named = [(key, pick) for key, arg in kwargs.items() if (pick := picker(arg, crossed)) is not None]
     results: dict[str, Any] = {}
-    name, here = NOMINAL, list(args)
+    name, here, before = NOMINAL, list(args), _under_way.get()
     try:
         for name in names:
+            _under_way.set(name)
             for i, pick in moving:
                 here[i] = pick(name)
             results[name] = call(*here, **{**kwargs, **{key: pick(name) for key, pick in named}})
@@ -372,6 +375,8 @@ def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict
         if name != NOMINAL:
             error.add_note(f"in the variation {name!r}")
         raise
+    finally:
+        _under_way.set(before)
     return results, crossed
 
 
@@ -410,13 +415,74 @@ def _together(results: dict[str, Lazy], crossed: Mapping[str, tuple[str, ...]]) 
             for name in dict.fromkeys([*results, *names])
         }
     nominal = results[NOMINAL]
-    each = {name: x for name, x in results.items() if name == NOMINAL or not same_array(x, nominal)}
-    return nominal if len(each) == 1 else Varied(each, crossed)
+    each = {name: x for name, x in results.items() if name == NOMINAL or not same_array(x, nominal, top=True)}
+    if len(each) < len(results):
+        each[NOMINAL] = _for_all(nominal)
+    return each[NOMINAL] if len(each) == 1 else linked(Varied(each, crossed))
 
 
-def same_array(x: Lazy, y: Lazy) -> bool:
-    """Whether two arrays are the same graph."""
-    return x._rows is y._rows and (x._guard is y._guard or x._guard == y._guard) and same(x._form, y._form)
+def same_array(x: Lazy, y: Lazy, top: bool = False) -> bool:
+    """Whether two arrays are the same graph; with `top` but for where the references of their records lead."""
+    return x._rows is y._rows and (x._guard is y._guard or x._guard == y._guard) and same(x._form, y._form, top)
+
+
+# references lead into events that may be varied, where the records themselves are not
+
+
+def _for_all(x: Lazy) -> Lazy:
+    """An array that stands for all variations: its references lead into the events of each of them."""
+    whole = whole_of(x._form)
+    if whole is None or whole.joint is None or whole.joint is whole:
+        return x
+    return Lazy(within(x._form, whole.joint), x._rows, x._guard)
+
+
+def worlds_of(x: Lazy) -> tuple[str, ...]:
+    """The names of the events into which references of an array lead that is not varied itself."""
+    whole = whole_of(x._form)
+    return () if whole is None or whole.worlds is None or whole.joint is not whole else tuple(whole.worlds)
+
+
+def in_world(x: Lazy, name: str) -> Lazy:
+    """A plain array in one variation: its references lead into the events of that one."""
+    whole = whole_of(x._form)
+    if whole is None or whole.worlds is None or whole.joint is not whole:
+        return x
+    return Lazy(within(x._form, whole.worlds.get(name, whole.worlds[NOMINAL])), x._rows, x._guard)
+
+
+def referred(x: Lazy, name: str, whole: Whole) -> Lazy:
+    """A reference of an array that is not varied, into events that are."""
+    assert whole.worlds is not None
+    under_way = _under_way.get()
+    if under_way != NOMINAL:
+        return in_world(x, under_way)[name]  # type: ignore[no-any-return]
+    found: Lazy = gathered({each: in_world(x, each)[name] for each in whole.worlds}, whole.crossed)
+    return found
+
+
+def linked(varied: Varied) -> Varied:
+    """Varied events that know of each other, so that collections which do not vary are recorded once."""
+    known = _events(varied._nominal._form)
+    if known is None or known.joint is not None:
+        return varied
+    each, wholes = {}, {}
+    for name, x in varied._each.items():
+        form = x._form.with_fields({}) if isinstance(x._form, Record) else x._form  # one that no other handle has
+        whole = _events(form)
+        if whole is None:
+            return varied
+        each[name], wholes[name] = Lazy(form, x._rows, x._guard), whole
+    wholes[NOMINAL].together(wholes, varied._crossed)
+    return Varied(each, varied._crossed)
+
+
+def _events(form: Form) -> Whole | None:
+    """The fields of events, below those that were set."""
+    fields = form.fields if isinstance(form, Record) and not form.maps else None
+    while isinstance(fields, Overlay):
+        fields = fields.below.fields
+    return fields if isinstance(fields, Whole) else None
 
 
 def assign(x: Lazy, where: Any, what: Any) -> None:
@@ -439,6 +505,7 @@ def _become(x: Lazy, new: Lazy) -> None:
 
 
 HOOKS["follow"] = follow
+HOOKS["referred"] = referred
 HOOKS["assign"] = assign
 REDUCERS[Varied] = lambda x, pickler: (
     _of_parts,

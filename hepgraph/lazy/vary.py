@@ -16,7 +16,7 @@ import numpy as np
 from hepgraph.errors import FieldError, ShapeError, VariationError, VariationWarning, suggestion
 from hepgraph.functions.lines import code_at, place, user_line
 from hepgraph.lazy.array import Lazy, attached, together
-from hepgraph.lazy.varied import NOMINAL, Varied, chosen, same_array
+from hepgraph.lazy.varied import NOMINAL, Varied, chosen, in_world, linked, same_array, worlds_of
 
 
 def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> Any:
@@ -27,9 +27,9 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     in two places, as of jets and missing energy, moves together. Nothing is computed, and what several variations have
     in common is made once.
 
-    `events["Jet"] = jets` makes all that is computed from these events follow. References (`events.Muon.matched_jet`)
-    lead to the collection that the file has, whatever is assigned; by the index itself, `i = events.Muon.jetIdx`, the
-    varied jets are `events.Jet[ak.mask(i, i >= 0)]`.
+    `events["Jet"] = jets` makes all that is computed from these events follow, references (`events.Muon.matched_jet`)
+    too. Where jets were cut or sorted before, a reference leads to the jet that the index in the file means, and to
+    None if it was cut. What was taken from the events before leads to the jets that they had.
 
     A processor that runs eagerly is called once for each variation, with the alternative in the place of the nominal.
 
@@ -88,7 +88,7 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
             other = next((member for member in members if member != full), NOMINAL)
             if full in members and other in each:
                 each[both] = _alternative(each[other], what, full, other)
-    return Varied(each, crossed) if len(each) > 1 else nominal
+    return linked(Varied(each, crossed)) if len(each) > 1 else nominal
 
 
 def _named(name: Any, alternatives: Any, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,11 +280,11 @@ def variation(x: Any, name: str) -> Lazy:
             f"hg.variation takes a lazy array, not {type(x).__name__}. A processor that runs eagerly is called once "
             "for each variation, with plain arrays."
         )
-    names = x.variations or (NOMINAL,)
+    names = x.variations or worlds_of(x) or (NOMINAL,)
     if name not in names:
         told = suggestion(str(name), names) if x.variations else "This array is not varied: the nominal is all it has."
         raise VariationError(f"No variation {name!r}.\n{told}")
-    return x._at(name).__copy__()
+    return in_world(x._at(name), name).__copy__()
 
 
 def cross(x: Any, one: str, two: str) -> Lazy:
