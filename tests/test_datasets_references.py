@@ -130,23 +130,31 @@ def test_particles_that_were_set(seed: int, n: int, npartitions: int, change: st
     ]
 
 
+PROGRAMS: dict[str, Callable[[Any], Any]] = {
+    "plain": lambda e: e.Muon.matched_jet.pt,
+    "cut": lambda e: e.Muon[e.Muon.pt > 30].matched_jet.pt,
+    "chain": lambda e: e.Electron.matched_jet.matched_electron1.pt,
+    "joined": lambda e: ak.concatenate([e.Muon, e.Electron], axis=1).matched_jet.pt,
+    "pairs": lambda e: ak.cartesian([e.Muon, e.Electron])["1"].matched_jet.pt,
+    "first": lambda e: ak.firsts(e.Muon).matched_jet.pt,
+    "vector": lambda e: e.Muon.delta_r(e.Muon.matched_jet),
+    "mask": lambda e: e.Muon[ak.fill_none(e.Muon.matched_jet.pt > 60, False)].pt,
+    "rows": lambda e: e[ak.num(e.Jet[e.Jet.pt > 50]) > 0].Muon.matched_jet.pt,
+    "two collections": lambda e: e[["Muon", "Jet"]].Muon.matched_jet.pt,
+    "in a record": lambda e: ak.zip({"a": e.Muon, "b": e.Muon.matched_jet}, depth_limit=2).a.matched_jet.pt,
+}
+
+
 @settings(deadline=None)
-@given(st.integers(0, 2**32), st.integers(0, 9), st.sampled_from(sorted(CHANGES)), st.sampled_from(ENGINES))
-def test_each_variation_is_what_it_is_alone(seed: int, n: int, change: str, engine: str) -> None:
-    data = drawn(seed, n)
-    programs: dict[str, Callable[[Any], Any]] = {
-        "plain": lambda e: e.Muon.matched_jet.pt,
-        "cut": lambda e: e.Muon[e.Muon.pt > 30].matched_jet.pt,
-        "chain": lambda e: e.Electron.matched_jet.matched_electron1.pt,
-        "joined": lambda e: ak.concatenate([e.Muon, e.Electron], axis=1).matched_jet.pt,
-        "pairs": lambda e: ak.cartesian([e.Muon, e.Electron])["1"].matched_jet.pt,
-        "first": lambda e: ak.firsts(e.Muon).matched_jet.pt,
-        "vector": lambda e: e.Muon.delta_r(e.Muon.matched_jet),
-        "mask": lambda e: e.Muon[ak.fill_none(e.Muon.matched_jet.pt > 60, False)].pt,
-        "rows": lambda e: e[ak.num(e.Jet[e.Jet.pt > 50]) > 0].Muon.matched_jet.pt,
-        "two collections": lambda e: e[["Muon", "Jet"]].Muon.matched_jet.pt,
-        "in a record": lambda e: ak.zip({"a": e.Muon, "b": e.Muon.matched_jet}, depth_limit=2).a.matched_jet.pt,
-    }
+@given(
+    st.integers(0, 2**32),
+    st.integers(0, 9),
+    st.sampled_from(sorted(CHANGES)),
+    st.sampled_from(sorted(PROGRAMS)),
+    st.sampled_from(ENGINES),
+)
+def test_each_variation_is_what_it_is_alone(seed: int, n: int, change: str, name: str, engine: str) -> None:
+    data, program = drawn(seed, n), PROGRAMS[name]
 
     def events(*names: str) -> Any:
         e = hg.from_awkward(data, npartitions=2, schema="nanoaod")
@@ -168,17 +176,13 @@ def test_each_variation_is_what_it_is_alone(seed: int, n: int, change: str, engi
         e["Jet"], e["Muon"] = CHANGES[change][0](jets), muons
         return e
 
-    varied = events()
-    for name, program in programs.items():
-        found = program(varied)
-        results = found.compute(engine=engine, **QUIET)
-        results = results if found.variations else {"nominal": results}
-        for variation in ("nominal", "up", "down", "mu"):
-            alone = program(events(variation)).compute(engine=engine, **QUIET)
-            assert repr(results.get(variation, results["nominal"]).to_list()) == repr(alone.to_list()), (
-                name,
-                variation,
-            )
+    found = program(events())
+    results = found.compute(engine=engine, **QUIET)
+    results = results if found.variations else {"nominal": results}
+    for variation in ("nominal", "up", "down", "mu"):
+        alone = program(events(variation)).compute(engine=engine, **QUIET)
+        here = results.get(variation, results["nominal"])
+        assert repr(here.to_list()) == repr(alone.to_list()), variation
 
 
 def test_what_does_not_vary_is_recorded_once() -> None:
