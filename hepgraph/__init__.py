@@ -91,6 +91,7 @@ _found = _later.getter(__name__, _PLACES)
 for _name in ("graph_of", "to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
     _HOOKS[_name] = _later.function("hepgraph.runner.dask_collections", _name)
 _HOOKS["page"] = _later.function("hepgraph.datasets.page", "page")
+_HOOKS["eager"] = _later.function("hepgraph.processor.view", "eager")
 _HOOKS["kept"] = _later.function("hepgraph.processor.crossrefs", "kept")
 
 

@@ -58,6 +58,7 @@ class Counterpart(NamedTuple):
 
 _STEP = Counterpart("step_size", more='in entries or as the memory of the needed columns ("50 MB")')
 _FIRST = "Use events.head(n), or hg.preprocess(fileset).first_events(n)."
+_SOME = "Use events[start:stop], events.eager(slice(start, stop)), or hg.preprocess(fileset).first_events(n)."
 _COLUMNS = "None is needed: columns are found out from what is computed, and hg.necessary_columns shows them."
 _LAZY = "None is needed: events are lazy."
 _SKIP = Counterpart("on_error", '"skip"')
@@ -72,11 +73,11 @@ ELSEWHERE: dict[str, Counterpart | str] = {
     "client": Counterpart("executor", "client"),
     "columns": _COLUMNS,
     "delayed": _LAZY,
-    "entry_start": _FIRST,
-    "entry_stop": _FIRST,
+    "entry_start": _SOME,
+    "entry_stop": _SOME,
     "filter_name": _COLUMNS,
     "maxchunks": _FIRST,
-    "mode": _LAZY,
+    "mode": "None is needed: events are lazy, and events.eager() reads what is touched.",
     "n_workers": _WORKERS,
     "num_workers": _WORKERS,
     "object_path": _TREE,

@@ -189,8 +189,7 @@ class Loaded:
             wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
             try:
                 if wanted and origin == self.main:
-                    access = self.access.of_range(entry_mask, have)
-                    have |= fetched(origin.source, self.partition, wanted, access)
+                    have |= self._fetched(wanted, self.access.of_range(entry_mask, have))
                     if entry_mask is not None:
                         self._entries_read |= dict.fromkeys(wanted, entry_mask)
                 elif wanted:
@@ -199,6 +198,9 @@ class Loaded:
                 self.failure = error if hasattr(error, "read_from") else self.failure
                 raise
         self.seconds += time.perf_counter() - start
+
+    def _fetched(self, needs: Mapping[str, Need], access: Access) -> dict[str, Data]:
+        return fetched(self.main.source, self.partition, needs, access)
 
     def entries(self, origin: Origin) -> tuple[int, int]:
         """The number of entries of the partition, and how many of the dataset come before it."""

@@ -266,8 +266,8 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
 
     def __iter__(self) -> NoReturn:
         raise LazyError(
-            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at .head(), or "
-            "use .compute() first."
+            "A lazy array cannot be iterated over. Write the loop as operations on whole arrays, look at .head() or "
+            ".eager(), or use .compute() first."
         )
 
     def __contains__(self, element: object) -> NoReturn:

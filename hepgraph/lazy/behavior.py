@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
 HIDDEN = "@"  # what the name of a hidden field starts with
+NO_REFERENCE = object()  # what is not called like any; a reference of one record may lead to None
 _REFERENCE = re.compile(r"matched_\w+|parent|children|subjets")  # what references are called
 _INDEX = 1 << 40  # positions are counted below this, and above it is the number of what they are positions in
 # functions of awkward that show or write what is in an array
@@ -138,14 +140,15 @@ class _Particles(Shown):
         if name in self._layout.fields:
             return self[name]
         found = referred(self, name)
-        if found is not None:
+        if found is not NO_REFERENCE:
             return found
         if name in TABLE:
             return _asked(self, name)
         what = _name_of(self)
         what = "record" if what in (None, NAMELESS) else what
-        said = unclear(self, name) or suggestion(name, dict.fromkeys([*self.fields, *TABLE]))
-        if not unclear(self, name) and _REFERENCE.fullmatch(name):
+        known = _references(self)
+        said = unclear(self, name) or suggestion(name, dict.fromkeys([*self.fields, *known, *TABLE]))
+        if not unclear(self, name) and not known and _REFERENCE.fullmatch(name):
             said = (
                 "References lead to other collections: arrays have them that were computed with these, as a field of "
                 f"events, and not pickled since. Take it before computing: events.{what}.{name}\n{said}"
@@ -156,10 +159,11 @@ class _Particles(Shown):
         return sorted({*super().__dir__(), *TABLE})
 
     def __getitem__(self, where: Any) -> Any:
-        found = super().__getitem__(where)  # type: ignore[misc]
-        if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
-            return ak.with_name(found, _name_of(self))  # awkward forgets it when fields are chosen
-        return in_memory(found)
+        with at_once(self):
+            found = super().__getitem__(where)  # type: ignore[misc]
+            if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
+                return ak.with_name(found, _name_of(self))  # awkward forgets it when fields are chosen
+            return in_memory(found)
 
     @property
     def numba_type(self) -> Any:
@@ -180,6 +184,12 @@ def in_memory(found: Any) -> Any:
     if isinstance(found, ak.Array) and not found.layout.fields and not found.layout.is_all_materialized:
         return ak.materialize(found)
     return found
+
+
+def at_once(v: Any) -> AbstractContextManager[Any]:
+    """While a field is taken: lengths of lists that are read are compared with it, and with no other column."""
+    chunk = (v.attrs or {}).get(CONTEXT)
+    return nullcontext() if chunk is None else chunk.at_once()
 
 
 def _ruled(v: Any, ufunc: np.ufunc, method: str, inputs: Any, kwargs: Any) -> Any:
@@ -270,6 +280,11 @@ def positions(serial: int, size: int) -> Any:
     return np.arange(serial * _INDEX, serial * _INDEX + size)
 
 
+def places(hidden: Any) -> Any:
+    """The positions themselves, of such hidden ones."""
+    return hidden.astype(np.int64) % _INDEX
+
+
 def _hides(record: Any) -> bool:
     return any(name.startswith(HIDDEN) for name in record.fields)
 
@@ -299,10 +314,10 @@ def lost(v: Any) -> frozenset[tuple[str, str]]:
 
 
 def referred(v: Any, name: str) -> Any:
-    """The elements of another collection that a reference of this name leads to; None if there is no such reference."""
+    """The elements of another collection that a reference of this name leads to, or NO_REFERENCE."""
     chunk = (v.attrs or {}).get(CONTEXT)
     if chunk is None or not all(name in chunk.references(each) for each in _collections(v.layout)):
-        return None
+        return NO_REFERENCE
     single = isinstance(v, ak.Record)
     layout = v.layout.array[v.layout.at : v.layout.at + 1] if single else v.layout
 
@@ -319,8 +334,15 @@ def referred(v: Any, name: str) -> Any:
         index = ak.index.Index64(local)
         return ak.contents.IndexedArray.simplified(index, chunk.referred(hidden.removeprefix(HIDDEN), name))
 
-    found = ak.transform(pointed, ak.Array(layout, behavior=v.behavior, attrs=v.attrs))
+    with at_once(v):
+        found = ak.transform(pointed, ak.Array(layout, behavior=v.behavior, attrs=v.attrs))
     return found[0] if single else found
+
+
+def _references(v: Any) -> list[str]:
+    """The names of all references of some records."""
+    chunk = (v.attrs or {}).get(CONTEXT)
+    return [] if chunk is None else [name for each in _collections(v.layout) for name in chunk.references(each)]
 
 
 def unclear(v: Any, name: str) -> str:

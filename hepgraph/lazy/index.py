@@ -57,7 +57,7 @@ def getitem(x: Lazy, where: Any) -> Any:
         case int() | np.integer():
             raise LazyError(
                 f"Row {where} of a lazy array is not known before it is computed; look at rows with "
-                f".head(n)[{where}], or take the element {where} of each list with x[:, {where}]."
+                f".eager()[{where}] or .head(n)[{where}], or take the element {where} of each list with x[:, {where}]."
             )
         case None:
             raise UnsupportedError("a new axis before the rows cannot be recorded; x[:, np.newaxis] can")
@@ -67,7 +67,7 @@ def getitem(x: Lazy, where: Any) -> Any:
             if isinstance(where, (list, np.ndarray)) and len(where) and np.asarray(where).dtype.kind in "iu":
                 raise UnsupportedError(
                     "Rows cannot be picked by their numbers: which partition holds them depends on the whole dataset. "
-                    "Cut with a mask, look at .head(), or use .compute() first."
+                    "Cut with a mask, look at .eager(), or use .compute() first."
                 )
             return _by_array(x, attached(where, x))
 
@@ -346,7 +346,7 @@ def _rows_slice(x: Lazy, cut: slice) -> Lazy:
     if x._rows.kind != "events" or x._guard:
         raise UnsupportedError(
             "Which rows a slice of a selection holds depends on the whole dataset. Slice the events before the "
-            "selection, look at the first rows with .head(n), or compute first."
+            "selection, look at them with .eager()[start:stop], or compute first."
         )
     start, stop, step = cut.indices(x.source.entries)
     if step < 0:

@@ -72,6 +72,41 @@ class Runnable(DaskCollection):
         """
         return HOOKS["head"](self, n, **options)
 
+    def eager(self, entries: slice | int | None = None, *, memory: int | str = "4 GB") -> Any:
+        """Some entries as an awkward array whose columns are read when they are touched.
+
+        For looking around, and for code that cannot be recorded: everything that awkward and NumPy do works on it, with
+        the same fields, references and behaviors, on single records, too. A view of events is pickled as the files and
+        the entries, without what was read, and reads again where it is loaded.
+
+        Parameters
+        ----------
+        entries : slice or int, default None
+            Entries of the dataset, counted before any cut: a slice, or so many from the first one. None: all.
+        memory : int or str, default "4 GB"
+            The most that is read: a column that would go beyond is an error.
+
+        Returns
+        -------
+        ak.Array
+            The entries; by variation for varied arrays.
+
+        Raises
+        ------
+        MemoryBudgetError
+            If a column that is touched takes more memory than is left.
+
+        Examples
+        --------
+        >>> import hepgraph as hg
+        >>> events = hg.open("data/sample.root").eager(slice(1000, 1200))
+        >>> events[0].Muon.pt[0] == events.Muon.pt[0, 0], len(events[events.MET.pt > 20].Muon.matched_jet) < 200
+        (True, True)
+        >>> events
+        <EventsArray [...] type='200 * Events[run: int32, luminosityBlock: uint32, ...' 5 of 86 columns read>
+        """
+        return HOOKS["eager"](self, entries, memory)
+
     def visualize(self, filename: str | None = None) -> Any:
         """The graph as a picture.
 

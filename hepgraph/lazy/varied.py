@@ -160,6 +160,10 @@ class Varied(Lazy):
         """The first n rows of the first partition for each variation, computed; reads no other."""
         return Variations({name: each.head(n, **options) for name, each in self._each.items()})
 
+    def eager(self, entries: slice | int | None = None, *, memory: int | str = "4 GB") -> Any:
+        """Some entries for each variation, read when they are touched."""
+        return Variations({name: each.eager(entries, memory=memory) for name, each in self._each.items()})
+
     # what needs one plain array
 
     def persist(self, **options: Any) -> NoReturn:

@@ -7,6 +7,7 @@ interpreter, which reads the columns below it, one by one, and checks that their
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Self
@@ -15,11 +16,10 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.datasets.grouping import matched
-from hepgraph.datasets.schema import RecordFields
-from hepgraph.datasets.schemafile import Reference
+from hepgraph.datasets.schema import EventFields, RecordFields
 from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
-from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, unwrap
+from hepgraph.graph.form import Form, List, Option, Overlay, Record, Scalar, move, record_of, unwrap
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.io.required import Loaded
@@ -29,17 +29,22 @@ from hepgraph.lazy.behavior import (
     CONTEXT,
     HIDDEN,
     NAMELESS,
+    NO_REFERENCE,
     Shown,
+    at_once,
     in_memory,
     new_serial,
     particles,
     positions,
     record_names,
+    referred,
+    shown,
 )
 from hepgraph.lazy.kinematics import coordinates
 from hepgraph.processor.state import fresh
 
 EVENTS = "Events"  # the name of the records of events
+ROWS = HIDDEN  # what events are called where collections are named: no collection is called so
 
 
 def eager_events(events: Lazy, partition: Partition) -> Any:
@@ -74,10 +79,14 @@ class Referring:
         """The fields of a collection; None for what is none."""
         raise NotImplementedError
 
-    def references(self, collection: str) -> Mapping[str, Reference]:
+    def references(self, collection: str) -> Mapping[str, Any]:
         """The references of a collection, by name, whether what they lead to is there or not."""
         fields = self.fields_of(collection)
         return {} if fields is None else fields.references
+
+    def at_once(self) -> AbstractContextManager[Any]:
+        """While inside, lengths of lists are not compared with those of other columns yet, but at the end."""
+        return nullcontext()
 
     def unclear(self, collection: str, name: str) -> str:
         """Why a collection has no reference of this name, if one could be meant; else nothing."""
@@ -93,11 +102,19 @@ class Chunk(Referring):
     ) -> None:
         self.events, self.partition = events, partition
         self.serial = new_serial() if serial is None else serial
-        self.columns = Loaded(events._origin, partition, {events._origin: {}}, access, on_demand=True)
+        self.columns = self._loaded(access)
         self.interpreter = _Evaluator(self.columns)
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}
         self._referred: dict[tuple[str, str], Any] = {}
+
+    def _loaded(self, access: Access | None) -> Loaded:
+        return Loaded(self.events._origin, self.partition, {self.events._origin: {}}, access, on_demand=True)
+
+    @cached_property
+    def own(self) -> EventFields | None:
+        """The fields of the events of the file, whatever was made of them; None for what has none."""
+        return event_fields(self.events._form)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:
@@ -143,21 +160,42 @@ class Chunk(Referring):
 
     def fields_of(self, collection: str) -> RecordFields | None:
         """The fields of a collection; None for what is none."""
-        form = self.events._form
-        if not isinstance(form, Record) or collection not in form.fields:
+        if self.own is None or collection not in self.own:
             return None
-        record = record_in(form.fields[collection])
+        record = record_in(self.own[collection])
         return record.fields if record is not None and isinstance(record.fields, RecordFields) else None
+
+    def references(self, collection: str) -> Mapping[str, Any]:
+        """The references of a collection, by name; of events, the fields that are not listed as well."""
+        return super().references(collection) if collection != ROWS else self.own or {}
 
     def referred(self, collection: str, name: str) -> Any:
         """The elements that a collection refers to by this name."""
         key = (collection, name)
         if key not in self._referred:
-            form = self.fields_of(collection)
+            form = self.own if collection == ROWS else self.fields_of(collection)
             assert form is not None
             size = self.interpreter.size(form.at) if self.value(form.at) is not None else 0
             self._referred[key] = self.layout(Blueprint.of(form[name]), size)
         return self._referred[key]
+
+
+def event_fields(form: Form) -> EventFields | None:
+    """The fields of the events that a form is made of; None where it is not told."""
+    waiting = [form]
+    while waiting:
+        record = record_of(waiting.pop())
+        fields = None if record is None else record.fields
+        while isinstance(fields, Overlay):
+            waiting += fields.own.values()
+            fields = fields.below.fields
+        if isinstance(fields, EventFields):
+            return fields
+        if isinstance(fields, RecordFields):
+            return fields.events
+        if isinstance(fields, dict):
+            waiting += fields.values()
+    return None
 
 
 def record_in(collection: Form) -> Record | None:
@@ -226,33 +264,58 @@ class Blueprint:
         for each, made in _readable(form):
             forms.append(self._form(made, None, whole))
             names.append(each)
-        name = form.name or name or (NAMELESS if coordinates(form) else None)
+        name = form.name or name
+        if name is None and (coordinates(form) or any(shown(part) is not part for part in forms)):
+            name = NAMELESS
         parameters = {"__record__": name} if name else None
         return ak.forms.RecordForm(forms, None if form.tuple else names, parameters=parameters)
 
 
 def _readable(form: Record) -> Iterator[tuple[str, Form]]:
-    """The fields of a record that can be read, its constants and bits, where its elements are if it has indices."""
+    """The fields of a record that can be read, those that a schema adds, and where its elements are in the file."""
     names = list(form)
-    fields = form.fields
-    if isinstance(fields, RecordFields):
-        names += [name for name in (*fields.constants, *fields.bits) if name not in names]
+    fields, maps, whole = _below(form)
+    if isinstance(fields, RecordFields) and whole:
+        names += [name for name in (*fields.constants, *fields.bits, *fields.derived) if name not in names]
     for name in names:
         try:
             yield name, form[name]
         except (SourceError, SchemaError):  # said when it is asked for, by EventsArray
             continue
-    if isinstance(fields, RecordFields) and (fields.references or any(map(matched, fields.own))):
-        position: Form = Scalar(node("position", (), fields.at, np.dtype(np.int64)))
-        for m in form.maps:
-            position = move(position, m)
-        yield HIDDEN + fields.name, position
+    if isinstance(fields, EventFields):
+        yield HIDDEN + ROWS, _positions(fields.at, maps)
+    elif isinstance(fields, RecordFields) and whole and (fields.references or any(map(matched, fields.own))):
+        yield HIDDEN + fields.name, _positions(fields.at, maps)
+
+
+def is_events(form: Form) -> bool:
+    """Whether a form is that of events, with all of their fields or some, and with others."""
+    return isinstance(form, Record) and isinstance(_below(form)[0], EventFields)
+
+
+def _below(form: Record) -> tuple[Any, tuple[Map, ...], bool]:
+    """The fields of a record before any were set, the maps along which they were moved, and whether all were kept."""
+    fields: Any = form.fields
+    maps, whole = form.maps, True
+    while isinstance(fields, Overlay):
+        whole &= fields.only is None
+        fields, maps = fields.below.fields, (*fields.below.maps, *maps)
+    return fields, maps, whole
+
+
+def _positions(at: Space, maps: tuple[Map, ...]) -> Form:
+    """Where each element was among those of a space, from which it was moved along some maps."""
+    found: Form = Scalar(node("position", (), at, np.dtype(np.int64)))
+    for m in maps:
+        found = move(found, m)
+    return found
 
 
 class _Events(Shown):
     """Attributes of events, and of one event, beside their fields."""
 
     attrs: Any
+    _of_view: Any = None  # the layout, where it is one of a view (`view.py`), or some events of it, without new fields
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -270,21 +333,37 @@ class _Events(Shown):
     def __getitem__(self, where: Any) -> Any:
         if isinstance(where, str) and where not in self._layout.fields:
             return self._whole(where)
-        return in_memory(super().__getitem__(where))  # type: ignore[misc]
+        with at_once(self):
+            found = in_memory(super().__getitem__(where))  # type: ignore[misc]
+        if self._of_view is self._layout and isinstance(found, _Events) and found._layout.fields == self._layout.fields:
+            self._chunk.unchanged(found)
+        return found
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         return self[name]
 
+    def __repr__(self) -> str:
+        said = getattr((self.attrs or {}).get(CONTEXT), "said", "")
+        text = super().__repr__()
+        return f"{text[:-1]} {said}>" if said else text
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        recipe = getattr((self.attrs or {}).get(CONTEXT), "recipe", None)
+        return (recipe and recipe(self)) or super().__reduce_ex__(protocol)
+
     def _whole(self, name: str) -> Any:
-        """A column that went into a collection, by its full name."""
-        form = self._chunk.events._form
-        if name in form.fields:
-            form[name]  # raises where the column cannot be read
-            collection, rest = form.fields.layout.home.get(name, ("", ""))
+        """A field that is not listed: a column that went into a collection, lengths of one, another name of one."""
+        own, form = self._chunk.own, self._chunk.events._form
+        if own is not None and name in own and name in form:
+            own[name]  # raises where the column cannot be read
+            collection, rest = own.layout.home.get(name, ("", ""))
             if collection in self._layout.fields and rest in self[collection].fields:
                 return self[collection][rest]
+            found = referred(self, name)
+            if found is not NO_REFERENCE:
+                return in_memory(found)
         raise FieldError(f"No field {name!r} in these events.\n{form.hint(name)}")
 
 

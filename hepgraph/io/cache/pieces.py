@@ -47,21 +47,25 @@ class Pieces:
         if len(parts) == 1:
             return parts[0][1]
         each = [data for _, data in parts]
-        one = each[0]
-        offsets = [self._once([data.offsets[depth] for data in each]) for depth in range(len(one.offsets))]
-        records = {}
-        for record in column.records:
-            masks = [data.records.get(record.name) for data in each]
-            if any(mask is not None for mask in masks):  # all are there in a part that does not say
-                sizes = [n if record.level == 0 else int(data.offsets[record.level - 1][-1]) for n, data in parts]
-                told = zip(masks, sizes, strict=True)
-                records[record.name] = np.concatenate([np.ones(n, np.bool_) if m is None else m for m, n in told])
+        offsets = [self._once([data.offsets[depth] for data in each]) for depth in range(len(each[0].offsets))]
+        values = [data.values for data in each if data.values is not None]
+
+        def masks(found: list[Array | None], depth: int) -> Any:
+            """The masks of all parts as one, at a depth of lists; where a part has none, all are there."""
+            if all(mask is None for mask in found):
+                return None
+            sizes = [n if depth == 0 else int(data.offsets[depth - 1][-1]) for n, data in parts]
+            return np.concatenate([np.ones(n, np.bool_) if m is None else m for m, n in zip(found, sizes, strict=True)])
+
+        told = [record for record in column.records if any(record.name in data.records for data in each)]
         return Data(
-            _concatenated([data.values for data in each]),
+            np.concatenate(values) if values else None,
             tuple(offsets),
-            _concatenated([data.valid for data in each]),
-            tuple(_concatenated([data.level_valid[depth] for data in each]) for depth in range(len(one.level_valid))),
-            records,
+            masks([data.valid for data in each], len(column.levels)) if values else None,
+            tuple(
+                masks([d.mask(depth) for d in each], depth) for depth in range(max(len(d.level_valid) for d in each))
+            ),
+            {one.name: masks([data.records.get(one.name) for data in each], one.level) for one in told},
         )
 
     def _once(self, parts: list[Array], first: int = 0, last: int | None = None) -> Array:
@@ -70,12 +74,6 @@ class Pieces:
         if key not in self._made:
             self._made[key] = parts, _joined(parts) if last is None else _begun(parts[0][first : last + 1])
         return self._made[key][1]
-
-
-def _concatenated(arrays: Sequence[Array | None]) -> Array | None:
-    """All arrays as one; None if they are None."""
-    there = [array for array in arrays if array is not None]
-    return np.concatenate(there) if there else None
 
 
 def _part(mask: Array | None, spans: Sequence[tuple[int, int]], depth: int) -> Array | None:
