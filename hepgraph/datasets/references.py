@@ -19,6 +19,14 @@ from hepgraph.lazy.join import joined
 Target: TypeAlias = tuple[str, Form, Form | None]  # a collection: its name, what the file has, and what it was set to
 
 
+def replaced(title: str, name: str) -> FieldError:
+    """The error of a reference into a collection that was set to lists in which its elements are not told apart."""
+    return FieldError(
+        f"{title} counts in the {name} of the file, and these were replaced by others, in which it is not known which "
+        f"is which. Take it before: x = events.{title}, and then events[{name!r}] = ..."
+    )
+
+
 class ReferenceForms:
     """One reference of a collection: the space of the collection, its fields, and the lists that it leads into."""
 
@@ -38,7 +46,7 @@ class ReferenceForms:
         if self.reference.key is not None or self.reference.ranged:
             for (own, given), (name, *_) in zip(lists, targets, strict=True):
                 if given.space is not own.space:
-                    raise self._replaced(name)
+                    raise replaced(self.title, name)
         if self.reference.key is not None:
             return self._keyed([given for _, given in lists], [key(name) for name in self.reference.into])
         ((own, target),) = lists
@@ -70,14 +78,8 @@ class ReferenceForms:
         if not isinstance(inner, List):
             raise SchemaError(f"{self.title} points into {name}, which is not a list")
         if not isinstance(now, List):
-            raise self._replaced(name)
+            raise replaced(self.title, name)
         return inner, now
-
-    def _replaced(self, name: str) -> FieldError:
-        return FieldError(
-            f"{self.title} counts in the {name} of the file, and these were replaced by others, in which it is not "
-            f"known which is which. Take it before: x = events.{self.title}, and then events[{name!r}] = ..."
-        )
 
     def _element(self, form: Form, index: str, own: List, target: List) -> Form:
         valid, number = self._index(form, index, own.space)
@@ -92,7 +94,7 @@ class ReferenceForms:
         way, s = [], target.space
         while s is not own:
             if s.kind not in ("filter", "perm"):
-                raise self._replaced(str(self.reference.to))
+                raise replaced(self.title, str(self.reference.to))
             way.append(inc(s))
             s = way[-1].dst
         place, near, content = ordinal(own), target.space, target.content

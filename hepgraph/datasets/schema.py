@@ -28,7 +28,7 @@ from hepgraph.datasets.grouping import Grouping, is_list
 from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
-from hepgraph.errors import SchemaError, UnsupportedError, suggestion
+from hepgraph.errors import SchemaError, SourceError, UnsupportedError, suggestion
 from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
 from hepgraph.graph.form import (
     Fields,
@@ -41,6 +41,7 @@ from hepgraph.graph.form import (
     change,
     move,
     option,
+    record_of,
     same,
     unwrap,
     within,
@@ -167,6 +168,19 @@ class EventFields(Whole):
     def within(self, whole: Whole) -> Fields:
         """The other events, if they are of the same dataset."""
         return whole if isinstance(whole, EventFields) and whole.file is self.file else self
+
+    @cached_property
+    def targets(self) -> frozenset[str]:
+        """The collections into which references lead."""
+        found: set[str] = set()
+        for name in self.layout.names:
+            try:
+                record = record_of(self.file[name])
+            except (SourceError, SchemaError):  # said when it is asked for
+                continue
+            if record is not None and isinstance(record.fields, RecordFields):
+                found.update(to for reference in record.fields.references.values() for to in reference.into)
+        return frozenset(found)
 
     def equals(self, other: Fields, top: bool) -> bool:
         """Whether references lead to the same; at the top, to what varies together."""

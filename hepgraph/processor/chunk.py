@@ -6,6 +6,7 @@ interpreter, which reads the columns below it, one by one, and checks that their
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ from hepgraph.lazy.behavior import (
     shown,
 )
 from hepgraph.lazy.kinematics import coordinates
+from hepgraph.processor.following import SetCollection, followed
 from hepgraph.processor.state import fresh
 
 EVENTS = "Events"  # the name of the records of events
@@ -107,6 +109,7 @@ class Chunk(Referring):
         self.interpreter.serial = self.serial
         self._texts: dict[Item, Any] = {}
         self._referred: dict[tuple[str, str], Any] = {}
+        self._sets: dict[str, SetCollection] = {}
 
     def _loaded(self, access: Access | None) -> Loaded:
         return Loaded(self.events._origin, self.partition, {self.events._origin: {}}, access, on_demand=True)
@@ -160,10 +163,11 @@ class Chunk(Referring):
 
     def fields_of(self, collection: str) -> RecordFields | None:
         """The fields of a collection; None for what is none."""
-        if self.own is None or collection not in self.own:
+        if self.own is None or collection not in self.own.file:
             return None
-        record = record_in(self.own[collection])
-        return record.fields if record is not None and isinstance(record.fields, RecordFields) else None
+        record = record_in(self.own.file[collection])
+        fields = None if record is None else record.fields
+        return fields.within(self.own) if isinstance(fields, RecordFields) else None
 
     def references(self, collection: str) -> Mapping[str, Any]:
         """The references of a collection, by name; of events, the fields that are not listed as well."""
@@ -176,8 +180,25 @@ class Chunk(Referring):
             form = self.own if collection == ROWS else self.fields_of(collection)
             assert form is not None
             size = self.interpreter.size(form.at) if self.value(form.at) is not None else 0
-            self._referred[key] = self.layout(Blueprint.of(form[name]), size)
+            layout = self.layout(Blueprint.of(form[name]), size)
+            reference = form.references.get(name) if isinstance(form, RecordFields) else None
+            if reference is not None and not self._sets.keys().isdisjoint(reference.into):
+                layout = followed(layout, f"{collection}.{name}", reference, self._sets, self._size_of)
+            self._referred[key] = layout
         return self._referred[key]
+
+    def _size_of(self, collection: str) -> int:
+        fields = self.fields_of(collection)
+        assert fields is not None
+        self.value(fields.at)
+        return self.interpreter.size(fields.at)
+
+    def setting(self, collection: str, layout: Any) -> Self:
+        """The same range for events of which a collection was set: references lead to it from now on."""
+        new = copy.copy(self)
+        new._sets = {**self._sets, collection: SetCollection(collection, layout, self.serial)}
+        new._referred = {}
+        return new
 
 
 def event_fields(form: Form) -> EventFields | None:
@@ -284,8 +305,14 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
             continue
     if isinstance(fields, EventFields):
         yield HIDDEN + ROWS, _positions(fields.at, maps)
-    elif isinstance(fields, RecordFields) and whole and (fields.references or any(map(matched, fields.own))):
+    elif isinstance(fields, RecordFields) and whole and _in_references(fields):
         yield HIDDEN + fields.name, _positions(fields.at, maps)
+
+
+def _in_references(fields: RecordFields) -> bool:
+    """Whether references lead from a collection or to it, or look as if they might."""
+    named = fields.references or any(map(matched, fields.own))
+    return bool(named or fields.name in fields.events.targets)
 
 
 def is_events(form: Form) -> bool:
@@ -338,6 +365,13 @@ class _Events(Shown):
         if self._of_view is self._layout and isinstance(found, _Events) and found._layout.fields == self._layout.fields:
             self._chunk.unchanged(found)
         return found
+
+    def __setitem__(self, where: Any, what: Any) -> None:
+        super().__setitem__(where, what)  # type: ignore[misc]
+        chunk = (self.attrs or {}).get(CONTEXT)
+        name = where if isinstance(where, str) else where[0]
+        if chunk is not None and chunk.fields_of(name) is not None:
+            self.attrs = {**self.attrs, CONTEXT: chunk.setting(name, super().__getitem__(name).layout)}  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
