@@ -5,6 +5,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -136,6 +137,50 @@ def test_every_kind_of_column(seed, n, npartitions, start, stop):
     view = hg.from_awkward(array, npartitions=npartitions).eager(slice(start, stop))
     for name in array.fields:
         check(array[name][start : max(start, stop)].layout, ak.to_packed(view[name]).layout, "", name)
+
+
+MAYBE = {"o": [1.5, None, 2.5], "ol": [[1, 2], None, []], "lo": [[1, None], [], [3]], "s": ["a", None, "bc"],
+         "r": [{"x": 1}, None, {"x": None}], "lr": [[{"x": 1, "y": [2]}, None], [], [{"x": 3, "y": None}]]}  # fmt: skip
+
+
+def test_files_with_none_and_without(tmp_path):
+    """Of a column that may hold None, a file without any comes before, after, and between those with some."""
+    table = pa.table(MAYBE)
+    for number, rows in enumerate([[0], [0, 1, 2], [2, 0], [0], [1], [2, 2]]):
+        pq.write_table(table.take(rows), tmp_path / f"{number}.parquet")
+    lazy = hg.open(tmp_path, schema="base")
+    whole = lazy.compute(**QUIET)
+    for start, stop in [(0, 10), (2, 9), (4, 7), (0, 1)]:
+        view = lazy.eager(slice(start, stop))
+        for name in MAYBE:
+            assert ak.to_list(view[name]) == whole[name][start:stop].to_list()
+
+
+def test_arrays_beside_and_functions(opened):
+    """A whole array beside the files, and a function that is called on what it is given."""
+    for lazy in (opened["TTree"], opened["memory"]):
+        events = copy.copy(lazy)
+        events["weight"] = np.arange(16) / 4
+        events["Jet", "half"] = hg.map_partitions(lambda pt: pt / 2, events.Jet.pt)
+        view = events.eager(slice(3, 14))
+        assert view.weight.to_list() == (np.arange(3, 14) / 4).tolist()
+        again = pickle.loads(pickle.dumps(view[2:]))
+        assert again.Jet.half.to_list() == (view.Jet.pt / 2)[2:].to_list()
+        assert again.Muon.matched_jet.pt.to_list() == view.Muon.matched_jet.pt[2:].to_list()
+
+
+def test_several_threads(events):
+    """All that is read is there once, and whole."""
+    view, names = events.eager(), [f"{c}.{f}" for c in ("Muon", "Jet", "Electron") for f in ("pt", "eta", "phi")]
+
+    def read(name):
+        collection, field = name.split(".")
+        return view[collection][field].to_list()
+
+    with reads() as seen, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(read, names * 3))
+    assert found == [read(name) for name in names] * 3
+    assert len(seen) == len({(each.path, each.column) for each in seen})
 
 
 # one event, one particle, other names
@@ -321,7 +366,17 @@ def test_a_view_is_pickled_as_what_it_is_made_of(opened):
 
 def test_parts_of_a_view_are_pickled_as_such(events, data):
     view = events.eager(slice(3, 14))
-    for part in (view[2:6], view[5:5], view[::-2], view[view.run % 3 == 0], view[[7, 2, 2]], view[4], view[1:][3]):
+    for part in (
+        view[2:6],
+        copy.copy(view),
+        view[:],
+        view[5:5],
+        view[::-2],
+        view[view.run % 3 == 0],
+        view[[7, 2, 2]],
+        view[4],
+        view[1:][3],
+    ):
         again = pickle.loads(pickle.dumps(part))
         assert type(again) is type(part)
         assert again.Muon.pt.to_list() == part.Muon.pt.to_list()

@@ -79,6 +79,9 @@ class Shown:
         """The type on one line."""
         return str(self.type)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.fields
+
     def to_list(self) -> Any:
         """The values as Python objects."""
         bare = self._bare
@@ -186,9 +189,14 @@ def in_memory(found: Any) -> Any:
     return found
 
 
+def context(v: Any) -> Any:
+    """The chunk, or the computed events, that an array is of; None if it is not known."""
+    return (v.attrs or {}).get(CONTEXT)
+
+
 def at_once(v: Any) -> AbstractContextManager[Any]:
     """While a field is taken: lengths of lists that are read are compared with it, and with no other column."""
-    chunk = (v.attrs or {}).get(CONTEXT)
+    chunk = context(v)
     return nullcontext() if chunk is None else chunk.at_once()
 
 
@@ -309,13 +317,12 @@ def shown(layout: Any) -> Any:
 
 def lost(v: Any) -> frozenset[tuple[str, str]]:
     """The references, by collection and name, that lead nowhere in computed events."""
-    context = (v.attrs or {}).get(CONTEXT)
-    return getattr(context, "lost", frozenset())
+    return getattr(context(v), "lost", frozenset())
 
 
 def referred(v: Any, name: str) -> Any:
     """The elements of another collection that a reference of this name leads to, or NO_REFERENCE."""
-    chunk = (v.attrs or {}).get(CONTEXT)
+    chunk = context(v)
     if chunk is None or not all(name in chunk.references(each) for each in _collections(v.layout)):
         return NO_REFERENCE
     single = isinstance(v, ak.Record)
@@ -341,13 +348,13 @@ def referred(v: Any, name: str) -> Any:
 
 def _references(v: Any) -> list[str]:
     """The names of all references of some records."""
-    chunk = (v.attrs or {}).get(CONTEXT)
+    chunk = context(v)
     return [] if chunk is None else [name for each in _collections(v.layout) for name in chunk.references(each)]
 
 
 def unclear(v: Any, name: str) -> str:
     """Why there is no reference of this name, if one could be meant; else nothing."""
-    chunk = (v.attrs or {}).get(CONTEXT)
+    chunk = context(v)
     found = () if chunk is None else (chunk.unclear(each, name) for each in _collections(v.layout))
     return next(filter(None, found), "")
 

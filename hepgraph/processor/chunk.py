@@ -33,6 +33,7 @@ from hepgraph.lazy.behavior import (
     NO_REFERENCE,
     Shown,
     at_once,
+    context,
     in_memory,
     new_serial,
     particles,
@@ -200,6 +201,20 @@ class Chunk(Referring):
         new._referred = {}
         return new
 
+    # of views (`view.py`)
+
+    @property
+    def said(self) -> str:
+        """What was read, for those who look at the events."""
+        return ""
+
+    def taken(self, some: Any, events: Any) -> None:
+        """Told of some of the events, with all of their fields."""
+
+    def recipe(self, events: Any) -> tuple[Any, ...] | None:
+        """The way to make events again, as pickles have it; None if they are pickled with all that is in them."""
+        return None
+
 
 def event_fields(form: Form) -> EventFields | None:
     """The fields of the events that a form is made of; None where it is not told."""
@@ -342,7 +357,6 @@ class _Events(Shown):
     """Attributes of events, and of one event, beside their fields."""
 
     attrs: Any
-    _of_view: Any = None  # the layout, where it is one of a view (`view.py`), or some events of it, without new fields
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -352,7 +366,7 @@ class _Events(Shown):
 
     @property
     def _chunk(self) -> Any:
-        chunk = (self.attrs or {}).get(CONTEXT)
+        chunk = context(self)
         if chunk is None:
             raise AttributeError("these events were pickled or rebuilt: they know nothing of their dataset any more")
         return chunk
@@ -362,8 +376,8 @@ class _Events(Shown):
             return self._whole(where)
         with at_once(self):
             found = in_memory(super().__getitem__(where))  # type: ignore[misc]
-        if self._of_view is self._layout and isinstance(found, _Events) and found._layout.fields == self._layout.fields:
-            self._chunk.unchanged(found)
+        if isinstance(found, _Events) and found._layout.fields == self._layout.fields and (chunk := context(self)):
+            chunk.taken(found, self)
         return found
 
     def __setitem__(self, where: Any, what: Any) -> None:
@@ -379,13 +393,13 @@ class _Events(Shown):
         return self[name]
 
     def __repr__(self) -> str:
-        said = getattr((self.attrs or {}).get(CONTEXT), "said", "")
-        text = super().__repr__()
-        return f"{text[:-1]} {said}>" if said else text
+        chunk, text = context(self), super().__repr__()
+        return text if chunk is None or not chunk.said else f"{text[:-1]} {chunk.said}>"
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        recipe = getattr((self.attrs or {}).get(CONTEXT), "recipe", None)
-        return (recipe and recipe(self)) or super().__reduce_ex__(protocol)
+        chunk = context(self)
+        recipe = None if chunk is None else chunk.recipe(self)
+        return super().__reduce_ex__(protocol) if recipe is None else recipe
 
     def _whole(self, name: str) -> Any:
         """A field that is not listed: a column that went into a collection, lengths of one, another name of one."""

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import awkward as ak
 import numpy as np
@@ -191,6 +192,7 @@ class EagerView(Chunk):
         sink = ArraySink.of(x)
         self.lazy, self.form, self.rows = x, sink.form, as_space(sink.rows)
         self.start, self.stop, self.memory = start, stop, memory
+        self._layouts: WeakValueDictionary[int, Any] = WeakValueDictionary()  # of events with the fields of the view
         self._busy, self._inside = threading.RLock(), 0
         super().__init__(x, Span.of(x.source, start, stop))  # type: ignore[arg-type]
 
@@ -204,7 +206,9 @@ class EagerView(Chunk):
         self.value(self.rows)
         layout = self.layout(blueprint, self.interpreter.size(self.rows))
         found = ak.Array(layout, behavior=blueprint.behavior, attrs={CONTEXT: self})
-        return self.unchanged(found) if name else found
+        if name:
+            self._layouts[id(found.layout)] = found.layout
+        return found
 
     def value(self, item: Item) -> Any:
         with self.at_once():
@@ -229,15 +233,13 @@ class EagerView(Chunk):
 
     # pickling
 
-    @staticmethod
-    def unchanged(events: Any) -> Any:
-        """The array, or record, of which is kept that its fields are those of the view."""
-        object.__setattr__(events, "_of_view", events._layout)
-        return events
+    def taken(self, some: Any, events: Any) -> None:
+        if self._layouts.get(id(events.layout)) is events.layout:
+            self._layouts[id(some.layout)] = some.layout
 
-    def recipe(self, events: Any) -> Any:
+    def recipe(self, events: Any) -> tuple[Any, ...] | None:
         """The way to make some of the events again, elsewhere; None if they have other fields by now."""
-        if getattr(events, "_of_view", None) is not events._layout:
+        if self._layouts.get(id(events.layout)) is not events.layout:
             return None
         rows: Any = _rows(events)
         start, stop = self.start, self.stop
