@@ -11,7 +11,7 @@ class Drawn:
     """Branches of a file with `n` events, written as uproot does it."""
 
     def __init__(self, seed, n=7):
-        self.random, self.n, self.branches = np.random.default_rng(seed), n, {}
+        self.random, self.n, self.branches, self.beside = np.random.default_rng(seed), n, {}, {}
 
     def lengths(self, most=4):
         return self.random.integers(0, most, self.n)
@@ -41,6 +41,8 @@ class Drawn:
         with uproot.recreate(path) as file:
             file.mktree(tree, {name: ak.type(x).content if x.ndim > 1 else x.dtype for name, x in self.types()})
             file[tree].extend(self.branches)
+            for name, columns in self.beside.items():
+                file.mkrntuple(name, ak.Array(columns))  # uproot writes no lists of texts to trees
         return str(path)
 
     def types(self):
@@ -97,22 +99,55 @@ def edm4hep(path, seed):
     return d.write(path, "events")
 
 
-def fcc(path, seed):
-    d = Drawn(seed)
-    reco, mc = d.lengths(), d.lengths(6)
+def fcc(path, seed, drawn=None):
+    """Of podio before 0.17: each file numbers its collections as it likes, and says how in a tree of its own."""
+    d = Drawn(seed if drawn is None else drawn)
+    sizes = {name: d.lengths(4) for name in ("ReconstructedParticles", "Jet", "EFlowPhoton", "EFlowTrack")}
+    sizes["Particle"] = mc = d.lengths(6)
+    names = [*sizes, "Electron", "Muon", "MCRecoAssociations", "ParticleIDs", "Dropped"]
+    numbers = dict(zip(names, np.random.default_rng(seed).permutation(40)[: len(names)].tolist(), strict=True))
+
+    def link(branch, lengths, into):
+        """Places in any of some collections, with their numbers; some lead to none, or into one that is not there."""
+        index, number = [], []
+        for event in np.repeat(np.arange(d.n), lengths):
+            to = str(d.random.choice([*into, "", "Dropped"]))
+            size = int(sizes[to][event]) if to in sizes else 3
+            there = bool(to and size)
+            index.append(int(d.random.integers(size)) if there else -2)
+            number.append(numbers[to] if there else -2)
+        d.put(f"{branch}.index", np.array(index, "i4"), lengths)
+        d.put(f"{branch}.collectionID", np.array(number, "i4"), lengths)
+
+    def links(collection, relation, branch, into):
+        mine = sizes[collection]
+        many = d.random.integers(0, 3, int(np.sum(mine)))
+        ends = np.concatenate([np.cumsum(x) for x in ak.to_list(ak.unflatten(many, mine))])
+        d.put(f"{collection}.{relation}_begin", (ends - many).astype("u4"), mine)
+        d.put(f"{collection}.{relation}_end", ends.astype("u4"), mine)
+        link(branch, ak.to_numpy(ak.sum(ak.unflatten(many, mine), axis=1)), into)
+
     for part in ("x", "y", "z"):
-        d.floats(f"ReconstructedParticles.momentum.{part}", reco)
-        d.floats(f"Particle.momentum.{part}", mc)
-    d.floats("ReconstructedParticles.goodnessOfPID", reco)
+        for name in ("ReconstructedParticles", "Jet", "Particle"):
+            d.floats(f"{name}.momentum.{part}", sizes[name])
+    for name in ("ReconstructedParticles", "Jet"):
+        d.floats(f"{name}.goodnessOfPID", sizes[name])
+        links(name, "clusters", f"{name}#0", ["EFlowPhoton"])
+        links(name, "tracks", f"{name}#1", ["EFlowTrack"])
+        links(name, "particles", f"{name}#2", ["ReconstructedParticles", "Jet"])
+    d.floats("EFlowPhoton.iTheta", sizes["EFlowPhoton"])
+    d.floats("EFlowTrack.radiusOfInnermostHit", sizes["EFlowTrack"])
+    for name in ("generatorStatus", "simulatorStatus"):
+        d.integers(f"Particle.{name}", mc)
+    links("Particle", "parents", "Particle#0", ["Particle"])
+    links("Particle", "daughters", "Particle#1", ["Particle"])
     for name in ("Electron", "Muon"):
-        n = d.lengths()
-        d.indices(f"{name}#0.index", n, reco)
-        d.put(f"{name}#0.collectionID", np.full(int(n.sum()), 7, "i4"), n)
+        link(f"{name}#0", d.lengths(), ["ReconstructedParticles", "Jet", "EFlowPhoton"])
     n = d.lengths()
     d.floats("MCRecoAssociations.weight", n)
-    for number, into in ((0, reco), (1, mc)):
-        d.indices(f"MCRecoAssociations#{number}.index", n, into)
-        d.put(f"MCRecoAssociations#{number}.collectionID", np.full(int(n.sum()), 5, "i4"), n)
+    link("MCRecoAssociations#0", n, ["ReconstructedParticles", "Particle"])
+    link("MCRecoAssociations#1", n, ["Particle", "Jet"])
+    d.beside["metadata"] = {"m_collectionIDs": [list(numbers.values())], "m_names": [list(numbers)]}
     return d.write(path, "events")
 
 

@@ -11,12 +11,13 @@ from functools import cached_property
 from typing import Any
 
 from hepgraph.datasets.claims import claimed
+from hepgraph.datasets.numbers import numbers_of
 from hepgraph.datasets.patterns import filled, fits
 from hepgraph.datasets.patterns import matched as matched_pattern
 from hepgraph.datasets.recipes import KEYS
 from hepgraph.datasets.schemafile import Collection as Told
-from hepgraph.datasets.schemafile import Reference, Schema
-from hepgraph.errors import SchemaError, either, suggestion
+from hepgraph.datasets.schemafile import KeyTable, Reference, Schema
+from hepgraph.errors import HepgraphError, SchemaError, either, suggestion
 from hepgraph.io.required import level_name
 from hepgraph.io.source import Column, Origin
 
@@ -24,9 +25,11 @@ from hepgraph.io.source import Column, Origin
 class Grouping:
     """The columns of a dataset, sorted into collections; worked out once, in the order of the file."""
 
-    def __init__(self, origin: Origin, schema: Schema) -> None:
+    def __init__(self, origin: Origin, schema: Schema, numbers: Mapping[str, int] | None = None) -> None:
         self.origin, self.schema = origin, schema
         self._told: dict[str, Told] = {}
+        if numbers is not None:
+            self.numbers = numbers
 
     def told(self, collection: str) -> Told:
         """The part of the schema on a collection."""
@@ -35,7 +38,7 @@ class Grouping:
         return self._told[collection]
 
     def __reduce__(self) -> Any:
-        return Grouping, (self.origin, self.schema)
+        return Grouping, (self.origin, self.schema, self._known_numbers)
 
     @cached_property
     def home(self) -> dict[str, tuple[str, str]]:
@@ -301,11 +304,51 @@ class Grouping:
                 return kind
         return None
 
+    def keyed(self, collection: str, reference: Reference) -> Reference:
+        """A reference of a collection with the keys of those that it leads into, if it has a key."""
+        if reference.key is None or reference.numbers:
+            return reference
+        if not isinstance(self.schema.keys, KeyTable):
+            return replace(reference, numbers=tuple(map(self.key, reference.into)))
+        try:
+            known = self.numbers
+        except SchemaError as error:
+            raise SchemaError(
+                f"{collection}.{reference.name} cannot be followed, as its key may be that of any collection. {error}\n"
+                f'If you know where it leads, say so in a schema of your own, with extends = "{self.schema.name}":\n'
+                f'    [[references]]\n    from = "{collection}"\n    index = "{reference.indices[0]}"\n'
+                f'    to = "{reference.to}"\n    name = "{reference.name}_"'
+            ) from error
+        into = {to: known[name] for to in reference.into if (name := self.keys.get(to, to)) in known}
+        if not into:
+            raise SchemaError(
+                f"{collection}.{reference.name} leads into {either(reference.into)}, and {self.origin.source.name} has "
+                f"numbers of other collections alone: {', '.join(known)}."
+            )
+        table = tuple((number, name) for name, number in known.items())
+        return replace(reference, to=next(iter(into)), into=tuple(into), numbers=tuple(into.values()), known=table)
+
     def key(self, collection: str) -> int:
-        """The number that references of the file have for a collection."""
+        """The number that a collection has by its name."""
         kind = self.schema.kinds.get(self.kind(collection) or "")
-        make = KEYS[self.schema.keys or ""]
-        return make(self.keys.get(collection, collection), kind.number if kind else 0)
+        assert isinstance(self.schema.keys, str)
+        return KEYS[self.schema.keys](self.keys.get(collection, collection), kind.number if kind else 0)
+
+    @property
+    def _known_numbers(self) -> Mapping[str, int] | None:
+        """The numbers that the files say, so that who gets these events opens no file for them; None if they do not."""
+        if not isinstance(self.schema.keys, KeyTable):
+            return None
+        try:
+            return self.numbers
+        except (HepgraphError, OSError):  # said where a reference is followed
+            return None
+
+    @cached_property
+    def numbers(self) -> Mapping[str, int]:
+        """The numbers of collections that the files say; raises SchemaError if one does not, or says another."""
+        assert isinstance(self.schema.keys, KeyTable)
+        return numbers_of(self.origin.source, self.schema.keys)
 
     def _target(self, collection: str, index: str) -> Reference | None:
         """Where an index points: as the schema says, or into the one collection that its name is found in."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import TypeAlias
 
 import numpy as np
@@ -11,9 +12,10 @@ import numpy as np
 from hepgraph.datasets.elements import at_path
 from hepgraph.datasets.schemafile import Reference
 from hepgraph.errors import FieldError, SchemaError
-from hepgraph.graph.canonical import TRUE, apply, both, count, filtered, inc, lift, ordinal, pulled, take, up
+from hepgraph.graph.canonical import apply, both, count, filtered, inc, lift, ordinal, pulled, take, up
+from hepgraph.graph.consistency import Pointer
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, moved_option, option, type_of, unwrap
-from hepgraph.graph.node import Node, Space, ancestors, literal, map_, node, space
+from hepgraph.graph.node import Node, Space, ancestors, as_map, as_node, literal, map_, node, space
 from hepgraph.lazy.join import joined
 
 Target: TypeAlias = tuple[str, Form, Form | None]  # a collection: its name, what the file has, and what it was set to
@@ -38,8 +40,8 @@ class ReferenceForms:
         """The reference in a message."""
         return f"{self.collection}.{self.reference.name}"
 
-    def form(self, targets: Sequence[Target], key: Callable[[str], int]) -> Form:
-        """The form of what it refers to; `key` has the number of a collection by its name."""
+    def form(self, targets: Sequence[Target]) -> Form:
+        """The form of what it refers to."""
         lists = [self._lists(target) for target in targets]
         if self.reference.inverse:
             return self._pointing_here(lists[0][1])
@@ -48,7 +50,7 @@ class ReferenceForms:
                 if given.space is not own.space:
                     raise replaced(self.title, name)
         if self.reference.key is not None:
-            return self._keyed([given for _, given in lists], [key(name) for name in self.reference.into])
+            return self._keyed([given for _, given in lists])
         ((own, target),) = lists
         if self.reference.ranged:
             return self._ranged(target)
@@ -110,10 +112,24 @@ class ReferenceForms:
     def _index(self, form: Form, index: str, into: Space) -> tuple[Node, Node]:
         """Where an index is there, and the index: checked while running, unless elements are known to be gone."""
         valid, x = self._integer(form, index)
-        if self.reference.skimmed or into.kind != "leaf" or x.op != "load":
-            return valid, x
-        told = (self.collection, index, self.reference.to, self.reference.name)
-        return valid, node("index", (x, into), x.space, x.dtype, told)
+        return valid, x if self.reference.skimmed else self._checked(x, None, (into,), index)
+
+    def _checked(self, x: Node, key: Node | None, into: Sequence[Space], index: str) -> Node:
+        """An index, checked while running, with the key that stands beside it; one that is computed is not."""
+        told, maps = self.reference, []
+        while x.op == "take" and (key is None or (key.op == "take" and key.args[0] is x.args[0])):
+            maps.append(as_map(x.args[0]))
+            x, key = as_node(x.args[1]), None if key is None else as_node(key.args[1])
+        columns = (x,) if key is None else (x, key)
+        if all(column.op == "load" for column in columns) and all(each.kind == "leaf" for each in into):
+            pointer = Pointer(
+                self.collection, index, told.name, (self.collection,) if told.inverse else told.into, told.key or "",
+                told.numbers, told.known, told.inverse, told.skimmed,
+            )  # fmt: skip
+            x = node("index", (*columns, *into), x.space, x.dtype, pointer)
+        for m in reversed(maps):
+            x = take(m, x)
+        return x
 
     def _integer(self, form: Form, index: str) -> tuple[Node, Node]:
         valid, number = unwrap(form)
@@ -146,38 +162,36 @@ class ReferenceForms:
 
     # by key
 
-    def _keyed(self, targets: Sequence[List], keys: Sequence[int]) -> Form:
+    def _keyed(self, targets: Sequence[List]) -> Form:
         """The elements of those collections whose keys stand beside the indices; None where the key is another's."""
         (index,) = self.reference.indices
         assert self.reference.key is not None
         top = targets[0].space.parent
         assert top is not None
         whole = joined(targets, top)
-        counts = [count(target.space) for target in targets]
+        spaces = [target.space for target in targets]
 
         def element(form: Form) -> Form:
             valid, pair = unwrap(form)
             assert isinstance(pair, Record)
             place, x = self._integer(pair["index"], index)
             told, key = self._integer(pair["key"], str(self.reference.key))
-            here = both(valid, both(place, told))
-            x = apply("add", [x, literal(np.int64(0))])
+            x = apply("add", [self._checked(x, key, spaces, index), literal(np.int64(0))])
             assert x.space is not None
-            must: Node | None = None
+            inside: list[Node] = []
             at, before = literal(np.int64(-1)), literal(np.int64(0))
-            for number, size in zip(keys, counts, strict=True):
-                mine = apply("equal", [key, literal(np.array(number).astype(key.dtype)[()])])
-                must = mine if must is None else apply("logical_or", [must, mine])
-                size = lift(size, x.space)
-                inside = apply("logical_and", [mine, apply("less", [x, size])])
-                at = apply("where", [inside, apply("add", [x, before]), at])
+            for number, target in zip(self.reference.numbers, spaces, strict=True):
+                mine, size = (
+                    apply("equal", [key, literal(np.array(number).astype(key.dtype)[()])]),
+                    lift(count(target), x.space),
+                )
+                inside.append(apply("logical_and", [mine, apply("less", [x, size])]))
+                at = apply("where", [inside[-1], apply("add", [x, before]), at])
                 before = apply("add", [before, size])
-            assert must is not None
-            must = both(here, apply("logical_and", [must, apply("greater_equal", [x, literal(0)])]))
-            if len(targets) == 1:
-                at = apply("where", [must, x, literal(np.int64(-1))])
-            checked = () if self.reference.skimmed or must is TRUE else (must,)
-            m = map_("gather", x.space, whole.space, (at, *checked), False)
+            any_ = reduce(lambda a, b: apply("logical_or", [a, b]), inside)
+            there = apply("logical_and", [any_, apply("greater_equal", [x, literal(0)])])
+            must = both(both(valid, both(place, told)), there)
+            m = map_("gather", x.space, whole.space, (at,), False)
             return option(must, moved_option(whole.content, m))
 
         return self._gathered(self._pairs(at_path(self.own, index), at_path(self.own, self.reference.key)), element)

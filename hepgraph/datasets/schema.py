@@ -443,8 +443,9 @@ class RecordFields(Fields):
                 f"This operation takes no reference that leads to what is varied; take it before: {self.name}."
                 f"{reference.name}."
             )
+        reference = events.layout.keyed(self.name, reference)
         targets = [(name, events.file[name], events.as_given(name) and events[name]) for name in reference.into]
-        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets, events.layout.key)
+        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets)
 
 
 def _constant(value: float) -> Any:

@@ -52,7 +52,8 @@ class Reference:
     """An index column, or several, that point into a collection; `inverse` for those that point back at an element.
 
     Of a skim (`skimmed`) it is known that elements may be gone: what points at them is None, and no error. With a `key`
-    the index is one into that of several collections (`into`, or all of a `kind`) whose key it is.
+    the index is one into that of several collections (`into`, or all of a `kind`) whose key it is; `numbers` are their
+    keys in a file, and `known` those of all collections, where it says so.
     """
 
     to: str
@@ -64,6 +65,17 @@ class Reference:
     into: tuple[str, ...] = ()
     kind: str | None = None
     ranged: bool = False
+    numbers: tuple[int, ...] = ()
+    known: tuple[tuple[int, str], ...] | None = None
+
+
+@dataclass(frozen=True)
+class KeyTable:
+    """The place where a file says which number stands for which collection: a tree, and two of its columns."""
+
+    tree: str
+    numbers: str
+    names: str
 
 
 @dataclass(frozen=True)
@@ -112,7 +124,7 @@ class Schema:
     references: Mapping[str, tuple[Reference, ...]] = field(default_factory=dict)
     title: str = ""
     detect: tuple[str, ...] = ()
-    keys: str | None = None
+    keys: str | KeyTable | None = None
     columns: tuple[ColumnRule, ...] = ()
     names: Mapping[str, str] = field(default_factory=dict)
     leave: Mapping[str, str] = field(default_factory=dict)
@@ -227,10 +239,20 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
     collections = dict(below.collections)
     for name, entry in table.get("collections", {}).items():
         collections[name] = _collection(entry).over(below.collections.get(name, _NOTHING))
-    references = dict(below.references)
-    for entry in table.get("references", []):
+    references: dict[str, tuple[Reference, ...]] = {}
+    for entry in table.get("references", []):  # of two with one name, that of the schema that extends the other
         references[entry["from"]] = (*references.get(entry["from"], ()), _reference(entry, where))
+    for name, some in below.references.items():
+        references[name] = (*references.get(name, ()), *some)
     kinds = {name: _kind(entry) for name, entry in table.get("kinds", {}).items()}
+    keys = table.get("keys", below.keys)
+    keys = KeyTable(**keys) if isinstance(keys, dict) else keys
+    for each in (each for some in references.values() for each in some):
+        if each.key is not None and keys is None:
+            raise SchemaError(
+                f"The schema {where}: reference {each.name!r} has a key, and nothing says which is that of which "
+                'collection; a schema says it by keys = "podio", "athena" or { tree, numbers, names }.'
+            )
     return Schema(
         table["name"],
         table.get("separator", below.separator),
@@ -239,7 +261,7 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
         references,
         table.get("title", ""),
         tuple(table.get("detect", below.detect)),
-        table.get("keys", below.keys),
+        keys,
         (*(ColumnRule(**entry) for entry in table.get("columns", [])), *below.columns),
         {**below.names, **table.get("names", {})},
         {**below.leave, **{entry["match"]: entry["reason"] for entry in table.get("leave", [])}},
@@ -270,6 +292,8 @@ def _reference(entry: Mapping[str, Any], where: str) -> Reference:
     into = (to,) if isinstance(to, str) else tuple(to)
     if entry.get("range", False) and len(indices) != 2:
         raise SchemaError(f"The schema {where}: a range has two indices, the first and the last: {dict(entry)}.")
+    if "key" in entry and (len(indices) > 1 or entry.get("inverse", False)):
+        raise SchemaError(f"The schema {where}: a reference with a key has one index, and no inverse: {dict(entry)}.")
     if (len(into) > 1 or "kind" in entry) and "key" not in entry:
         raise SchemaError(
             f"The schema {where}: reference {entry['name']!r} may lead to several collections; name the field with "

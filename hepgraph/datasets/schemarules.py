@@ -73,6 +73,7 @@ def _one_of(*names: str) -> Rule:
     return Rule(lambda x: x in names, " or ".join(map(repr, names)), {"enum": list(names)})
 
 
+_TABLE = {"tree", "numbers", "names"}
 TOP: dict[str, Rule] = {
     "name": TEXT.about("the name of the schema"),
     "title": TEXT.about("one line on what files it is for"),
@@ -83,7 +84,12 @@ TOP: dict[str, Rule] = {
         lambda x: isinstance(x, str) and "{name}" in x, "a string with {name} in it, like 'n{name}'",
         {"type": "string", "pattern": r"\{name\}"}, "the column with the lengths of a collection",
     ),
-    "keys": _one_of(*sorted(KEYS)).about("how a collection's name becomes the number that references have of it"),
+    "keys": Rule(
+        lambda x: x in KEYS if isinstance(x, str) else _texts(x) and set(x) == _TABLE,
+        f"{', '.join(map(repr, sorted(KEYS)))} or a table of {', '.join(sorted(_TABLE))}",
+        {"oneOf": [{"enum": sorted(KEYS)}, {**TEXTS.json, "required": sorted(_TABLE)}]},
+        "how a collection's name becomes the number that references have of it, or the tree and columns that say it",
+    ),
     "names": TEXTS.about("fields that get other names, wherever patterns put them", "a table of names"),
     "columns": TABLES.about("which branches are which fields, by pattern; the first that fits", "a list, [[columns]]"),
     "leave": TABLES.about("branches that are in no collection, and why", "a list, [[leave]]"),

@@ -5,6 +5,7 @@ runs check it by the same functions, where columns are looked at.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,37 +59,94 @@ def check_lengths(
     )
 
 
-def check_index(item: Node, values: Array, offsets: Callable[[Space], Array], read: Read) -> None:
-    """Raises DisagreementError if an index of an entry that was read is beyond the end of the list that it is for."""
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """A reference as an `index` node has it: whose index it is, and into which collections.
+
+    With several collections, or one that is told by a key, `numbers` are their keys, and `known` all keys that there
+    are, with the names that they stand for, where the file says so. Where elements may be gone (`skimmed`), an index
+    beyond the end is no error.
+    """
+
+    collection: str
+    index: str
+    name: str
+    into: tuple[str, ...]
+    key: str = ""
+    numbers: tuple[int, ...] = ()
+    known: tuple[tuple[int, str], ...] | None = None
+    inverse: bool = False
+    skimmed: bool = False
+
+
+def check_index(item: Node, values: Array, keys: Array | None, offsets: Callable[[Space], Array], read: Read) -> None:
+    """Raises DisagreementError if an index of an entry that was read is beyond the end of the list that it is for.
+
+    With keys, the list is that of the collection whose key stands beside the index; those of no collection at all are
+    an error too, where it is known which there are.
+    """
     if not len(values) or values.max() < 0:
         return
-    load, target = as_node(item.args[0]), as_space(item.args[1])
-    origin, column = load.param
-    counts = np.diff(offsets(target))
+    told: Pointer = item.param
+    targets = [arg for arg in item.args if isinstance(arg, Space)]
     ends: Array | None = None  # where the elements of each entry end
     at = as_space(item.space)
-    while at is not target.parent:
+    while at is not targets[0].parent:
         above = offsets(at)
         ends = above if ends is None else ends[above]
         at = as_space(at.parent)
     sizes = None if ends is None else np.diff(ends)
-    wrong = values >= (counts if sizes is None else np.repeat(counts, sizes))
-    if not wrong.any():
-        return
-    valid, entries = read.valid(origin, column, None), read.entries_read(origin, column)
-    if valid is not None:
-        wrong &= valid
-    if entries is not None:
-        wrong &= entries if sizes is None else np.repeat(entries, sizes)
-    if not wrong.any():
-        return
-    first = int(np.flatnonzero(wrong)[0])
-    entry = first if ends is None else int(np.searchsorted(ends, first, side="right")) - 1
-    collection, index, to, name = item.param
-    there = f"{to} has {many(int(counts[entry]), 'element')}, {read.place(origin, entry)}"
-    raise DisagreementError(
-        f"{column!r} is {values[first]} where {there}: it points at nothing. "
-        f"If {to} was skimmed, a schema may say that what is gone is None:\n"
-        f'    [[references]]\n    from = "{collection}"\n    index = "{index}"\n    to = "{to}"\n    name = "{name}"\n'
-        '    beyond = "none"'
-    )
+
+    def each(of_entries: Array) -> Array:
+        return of_entries if sizes is None else np.repeat(of_entries, sizes)
+
+    loads = [as_node(arg) for arg in item.args if not isinstance(arg, Space)]
+
+    def first(wrong: Array) -> int | None:
+        """The first that is wrong, of those that are there and were read."""
+        if not wrong.any():
+            return None
+        for load in loads:
+            origin, column = load.param
+            valid, entries = read.valid(origin, column, None), read.entries_read(origin, column)
+            wrong = wrong if valid is None else wrong & valid
+            wrong = wrong if entries is None else wrong & each(entries)
+        return int(np.flatnonzero(wrong)[0]) if wrong.any() else None
+
+    def place(k: int) -> tuple[int, str]:
+        entry = k if ends is None else int(np.searchsorted(ends, k, side="right")) - 1
+        return entry, read.place(loads[0].param[0], entry)
+
+    if keys is not None and told.known is not None:
+        unknown = (values >= 0) & (keys.astype(np.int64) >= 0) & ~np.isin(keys, [key for key, _ in told.known])
+        if (k := first(unknown)) is not None:
+            raise DisagreementError(
+                f"{loads[1].param[1]!r} is {keys[k]}, {place(k)[1]}: that is the number of no collection. "
+                f"The file has {', '.join(f'{key} for {name}' for key, name in told.known)}."
+            )
+    for number, target in enumerate(() if told.skimmed else targets):
+        counts = np.diff(offsets(target))
+        wrong = values >= each(counts)
+        if keys is not None:
+            wrong &= keys == np.array(told.numbers[number]).astype(keys.dtype)
+        if (k := first(wrong)) is None:
+            continue
+        entry, where = place(k)
+        to = told.into[number]
+        raise DisagreementError(
+            f"{loads[0].param[1]!r} is {values[k]} where {to} has {many(int(counts[entry]), 'element')}, {where}: it "
+            f"points at nothing. If {to} was skimmed, a schema may say that what is gone is None:\n{_entry(told)}"
+        )
+
+
+def _entry(told: Pointer) -> str:
+    """The entry of a schema by which such a reference is None."""
+    start, to = told.collection, told.into
+    if told.inverse:
+        start, to = told.into[0], (told.collection,)
+    into = ", ".join(f'"{name}"' for name in to)
+    lines = ["[[references]]", f'from = "{start}"', f'index = "{told.index}"']
+    lines += [f"to = {into}" if len(to) == 1 else f"to = [{into}]"]
+    lines += [f'key = "{told.key}"'] if told.key else []
+    lines += [f'name = "{told.name}"', *(["inverse = true"] if told.inverse else []), 'beyond = "none"']
+    return "\n".join(f"    {line}" for line in lines)

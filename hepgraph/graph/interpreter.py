@@ -129,7 +129,8 @@ def _load(i: Interpreter, item: Node) -> Array:
 
 def _index(i: Interpreter, item: Node) -> Array:
     values: Array = i.values[item.args[0]]
-    check_index(item, values, lambda space: i.values[space].offsets, i.provider)
+    keys = None if isinstance(item.args[1], Space) else i.values[item.args[1]]
+    check_index(item, values, keys, lambda space: i.values[space].offsets, i.provider)
     return values
 
 

@@ -97,7 +97,7 @@ _WORDS: dict[str, Words] = {  # of nodes that are no operations
     "take": text("{parts[1]} at {parts[0]}"),
     "table": text("a table of {x.param.values.size}"),
     "load": text("read {x.param[1]}"),
-    "index": text("{parts[0]}, which must be in {x.param[2]}"),
+    "index": lambda x, n: f"{n(x.args[0])}, which must be in {' or '.join(x.param.into)}",
     "load_valid": _NOT_NONE, "list_valid": _NOT_NONE, "record_valid": _NOT_NONE,
     "full": text("{x.param.value} everywhere"),
     "ordinal": text("position in {up}"),

@@ -111,9 +111,11 @@ def _values_of(loaded: Loaded, item: Node, offsets: Offsets) -> Any:
         return np.ascontiguousarray(values)
     if item.op == "index":
         values = _values_of(loaded, as_node(item.args[0]), offsets)
-        at, target = as_space(item.space), as_space(item.args[1])
-        if not (at.parent is target.parent and within(values, offsets.of(at), offsets.of(target))):
-            check_index(item, values, offsets.of, loaded)
+        at, second = as_space(item.space), item.args[1]
+        keys = None if isinstance(second, Space) else _values_of(loaded, as_node(second), offsets)
+        alone = second if isinstance(second, Space) and at.parent is second.parent else None
+        if alone is None or not within(values, offsets.of(at), offsets.of(alone)):
+            check_index(item, values, keys, offsets.of, loaded)
         return values
     origin, column, level = item.param
     valid = loaded.valid(origin, column, level)

@@ -168,7 +168,7 @@ class Lowered(Values):
                 if self.located(m) or not (m.kind == "up" or (m.kind == "inc" and m.src.kind == "filter")):
                     return False
                 stack.append(as_node(each.args[1]))
-            elif each.op not in ("reduce", "count"):
+            elif each.op not in ("reduce", "count", "index"):
                 stack += [as_node(arg) for arg in each.args]
         return True
 
