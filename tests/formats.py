@@ -197,6 +197,31 @@ def pfnano(path, seed):
     return d.write(path, "Events")
 
 
+INDICES = {  # of CMS's files: where each leads, and None for two of which nobody knows
+    "Muon": {"jetIdx": "Jet", "genPartIdx": "GenPart", "fsrPhotonIdx": "FsrPhoton", "svIdx": "SV"},
+    "Electron": {"jetIdx": "Jet", "genPartIdx": "GenPart"},
+    "FsrPhoton": {"muonIdx": "Muon"},
+    "Jet": {"electronIdx1": "Electron", "electronIdx2": "Electron", "muonIdx1": "Muon", "genJetIdx": "GenJet"},
+    "FatJet": {"genJetAK8Idx": "GenJetAK8", "subJetIdx1": "SubJet", "electronIdx3SJ": "Electron", "trackIdx": None},
+    "SubJet": {"jetIdx": None},
+    "GenPart": {"genPartIdxMother": "GenPart"},
+    "FatJetPFCand": {"jetIdx": "FatJet", "pfCandIdx": "PFCand"},
+    "SV": {}, "GenJet": {}, "GenJetAK8": {}, "PFCand": {},
+}  # fmt: skip
+
+
+def nanoaod(path, seed):
+    d = Drawn(seed)
+    d.single("run", "u4")
+    sizes = {name: d.lengths() for name in INDICES}
+    for name, n in sizes.items():
+        d.branches[f"n{name}"] = n.astype("i4")
+        d.floats(f"{name}_pt", n)
+        for index, to in INDICES[name].items():
+            d.indices(f"{name}_{index}", n, sizes[to or "SV"], dtype="i2")
+    return d.write(path, "Events")
+
+
 def delphes(path, seed):
     d = Drawn(seed)
     one = np.ones(d.n, int)
@@ -218,4 +243,4 @@ def delphes(path, seed):
     return d.write(path, "Delphes")
 
 
-FORMATS = {each.__name__: each for each in (treemaker, edm4hep, fcc, physlite, pfnano, delphes)}
+FORMATS = {each.__name__: each for each in (treemaker, edm4hep, fcc, physlite, nanoaod, pfnano, delphes)}

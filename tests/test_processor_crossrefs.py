@@ -9,6 +9,7 @@ from typing import Any
 
 import awkward as ak
 import pytest
+from formats import FORMATS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from referring import drawn, looked_up
@@ -220,3 +221,33 @@ def test_persisted_events_have_what_computed_ones_have(seed: int, name: str) -> 
                 assert name == "no target" or "Jet, and one of them was cut or changed" in str(caught.value)
             else:
                 assert getattr(e[collection], what).eta.compute(**QUIET).to_list() == wanted.to_list()
+
+
+# of other formats
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("delphes", "nanoaod")])
+def test_of_every_format_computed_is_as_traced(tmp_path: Any, name: str) -> None:
+    """Lists that are dealt out, links with keys, and collections that references know by other names."""
+    events = hg.open(FORMATS[name](tmp_path / "a.root", 2))
+    computed = events.compute(**QUIET)
+    asked = 0
+    for collection, names in hg.schema_of(events).references.items():
+        for each in names:
+            traced = events[collection][each]
+            field = next(field for field in traced.fields if "_" not in field or name == "treemaker")
+            got, wanted = getattr(computed[collection], each)[field], traced[field].compute(**QUIET)
+            assert repr(ak.to_list(got)) == repr(ak.to_list(wanted)), (collection, each)
+            asked += 1
+    assert asked >= 2
+
+
+def test_of_several_targets_all_must_be_there(tmp_path: Any) -> None:
+    events = hg.open(FORMATS["fcc"](tmp_path / "a.root", 2))
+    assert ak.to_list(events.compute(**QUIET).Electron.particle.goodnessOfPID)
+    few = events[["Electron", "ReconstructedParticles"]].compute(**QUIET)
+    with pytest.raises(FieldError, match="leads to ReconstructedParticles or Jet, and Jet was not computed with it"):
+        few.Electron.particle
+    events["Electron", "particle_links"] = events.Electron.particle_links
+    with pytest.raises(FieldError, match="its index particle_links was changed"):
+        events.compute(**QUIET).Electron.particle

@@ -79,7 +79,14 @@ def _of_rules(schema: Schema, name: str, keys: dict[str, str]) -> tuple[str, str
         if texts is None:
             continue
         collection, _, path = filled(rule.to, texts).partition(".")
-        if rule.key is not None:
-            keys[collection] = filled(rule.key, texts)
-        return (collection, _named(schema, path)) if path else None
+        if not path:
+            return None
+        key = collection if rule.key is None else filled(rule.key, texts)
+        if schema.keys is not None and keys.setdefault(collection, key) != key:
+            raise SchemaError(
+                f"Schema {schema.name}: {name!r} would be in {collection}, of which references know other columns by "
+                f"the name {keys[collection]}, and this one by {key}. Put it elsewhere by a [[columns]] entry before "
+                f"{rule.match!r}, or leave it out by a [[leave]] entry."
+            )
+        return collection, _named(schema, path)
     return None

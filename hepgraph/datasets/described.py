@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hepgraph.datasets.grouping import Grouping, matched
 from hepgraph.datasets.schema import EventFields
-from hepgraph.errors import UnsupportedError
+from hepgraph.datasets.schemafile import Reference
+from hepgraph.errors import UnsupportedError, either, many
 from hepgraph.graph.form import Overlay, Record
 from hepgraph.lazy.array import Lazy
 
@@ -16,7 +18,8 @@ class SchemaReport:
     """The schema of some events: which columns are which fields, and which are left out, with the reason.
 
     `collections` has the columns of each collection by the paths of their fields; `alone` those that stay as they are;
-    `counts` those that are the lengths of others; `left` the reason for each that is in none of them.
+    `counts` those that are the lengths of others; `left` the reason for each that is in none of them. `references` has
+    the collections that each reference leads into, and `unresolved` the reason for each index that no reference uses.
     """
 
     name: str
@@ -26,6 +29,8 @@ class SchemaReport:
     counts: tuple[str, ...] = field(repr=False)
     left: Mapping[str, str] = field(repr=False)
     docs: Mapping[str, Mapping[str, str]] = field(repr=False)
+    references: Mapping[str, Mapping[str, tuple[str, ...]]] = field(repr=False)
+    unresolved: Mapping[str, str] = field(repr=False)
 
     def __str__(self) -> str:
         lines = [f"schema {self.name}" + (f": {self.title}" if self.title else "")]
@@ -35,6 +40,10 @@ class SchemaReport:
             lines.append(f"  {len(self.alone)} columns as they are")
         if self.left:
             lines.append(f"  {len(self.left)} columns left out: {next(iter(self.left.values()))}")
+        if self.unresolved:
+            lines.append(f"  {many(len(self.unresolved), 'index leads', 'indices lead')} nowhere:")
+            lines += [f"    {name}: {reason}" for name, reason in [*self.unresolved.items()][:SHOWN]]
+            lines += [f"    ... and {len(self.unresolved) - SHOWN} more: .unresolved"] * (len(self.unresolved) > SHOWN)
         return "\n".join(lines)
 
 
@@ -86,4 +95,48 @@ def schema_of(events: Lazy) -> SchemaReport:
             for each in dict.fromkeys([*told.docs, *units])
         }
     schema = layout.schema
-    return SchemaReport(schema.name, schema.title, collections, tuple(alone), tuple(counts), dict(layout.left), docs)
+    known = {name: _references(layout, name) for name in layout.names}
+    references = {name: {each: to.into for each, to in some.items()} for name, some in known.items() if some}
+    return SchemaReport(
+        schema.name, schema.title, collections, tuple(alone), tuple(counts), dict(layout.left), docs, references,
+        _unresolved(layout, known),
+    )  # fmt: skip
+
+
+def _references(layout: Grouping, collection: str) -> Mapping[str, Reference]:
+    return layout.references(collection, dict.fromkeys(path.partition(".")[0] for path in layout.paths(collection)))
+
+
+def _unresolved(layout: Grouping, known: Mapping[str, Mapping[str, Reference]]) -> dict[str, str]:
+    """The reason for each index that no reference uses: what has `Idx` in its name, or ends as indices here do."""
+    told = [each for some in layout.schema.references.values() for each in some]
+    ends = {index.rpartition(".")[2] for each in told for index in each.indices if "." in index}
+    used = {
+        (reference.to if reference.inverse else collection, index)
+        for collection, some in known.items()
+        for reference in some.values()
+        for index in reference.indices
+    }
+    found = {}
+    for collection in layout.names:
+        paths = layout.paths(collection)
+        for path, name in paths.items():
+            index_like = "Idx" in path or ("." in path and path.rpartition(".")[2] in ends)
+            if index_like and (collection, path) not in used:
+                found[name] = _reason(layout, collection, path)
+    return found
+
+
+def _reason(layout: Grouping, collection: str, path: str) -> str:
+    if path in layout.home:
+        return f"it is {'.'.join(layout.home[path])} as well, of a collection that the file gives no name"
+    for reference in layout.schema.refers(collection):
+        if path in reference.indices and not reference.inverse:
+            if reference.name in {each.partition(".")[0] for each in layout.paths(collection)}:
+                return f"the reference would be {reference.name}, which is a field of the file"
+            to = either(reference.into) if reference.into else f"collections of kind {reference.kind}"
+            return f"it leads into {to}, and the file has none"
+    return layout.unclear(collection, [path], matched(path) or "") or "the schema does not say where it leads"
+
+
+SHOWN = 5

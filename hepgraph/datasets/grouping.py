@@ -286,8 +286,17 @@ class Grouping:
         """Whether a collection with these fields has one of this path (`links.index`)."""
         if path in own:
             return True
-        split = self.groups[1].get(collection, {})
-        return path in split or any(name.startswith(f"{path}.") for name in split)
+        fields = self.paths(collection)
+        if self.names.get(collection) == "nested" and collection not in self._collections:
+            return False  # lengths of others, by names with dots
+        return path in fields or any(name.startswith(f"{path}.") for name in fields)
+
+    def paths(self, collection: str) -> dict[str, str]:
+        """The columns of a collection by the paths of their fields."""
+        nested, split = self.groups
+        if self.names.get(collection) == "split":
+            return {path: column.name for path, column in split[collection].items()}
+        return {name.partition(".")[2] or name: name for name in nested.get(collection, ())}
 
     def _into(self, told: Reference) -> tuple[str, ...]:
         """The collections of the file that a reference leads into."""
@@ -391,7 +400,7 @@ class Grouping:
         return ""
 
 
-_INDEX = re.compile(r"(\w+?)Idx(G?)(\d*)")
+_INDEX = re.compile(r"(\w+?)Idx(G?)(\d*(?:SJ)?)")
 
 
 def matched(index: str) -> str | None:

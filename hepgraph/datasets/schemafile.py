@@ -6,8 +6,8 @@ Nothing overwrites a column of the file, and none is lost: it is a field, or nam
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -164,6 +164,26 @@ class Schema:
             if all(_some(one, columns) for one in each.has) and not any(_some(one, columns) for one in each.lacks):
                 return _load(each.use, (Path(self.place),) if self.place else ()).version(columns)
         return self
+
+    def of_computed(self, references: Mapping[str, Sequence[Reference]]) -> Schema:
+        """The schema of collections that were made by this one, and computed: all is in its place, references apart."""
+        bare: dict[str, Any] = {
+            "columns": (),
+            "counts": None,
+            "lengths": {},
+            "ranges": {},
+            "singleton": False,
+            "once": False,
+        }
+        return Schema(
+            self.name,
+            self.separator,
+            self.counts,
+            {name: replace(told, **bare) for name, told in self.collections.items()},
+            {name: tuple(some) for name, some in references.items()},
+            self.title,
+            aliases=self.aliases,
+        )
 
 
 def _some(pattern: str, columns: Mapping[str, Any]) -> bool:

@@ -8,14 +8,14 @@ collection that an index counts in is not there as the file has it, the referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import awkward as ak
 
 from hepgraph.datasets.schema import EventFields, RecordFields, events_of
 from hepgraph.datasets.schemafile import Reference
-from hepgraph.errors import FieldError
+from hepgraph.errors import FieldError, HepgraphError, either
 from hepgraph.graph.form import Form, List, Overlay, Record, unwrap
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import Origin
@@ -106,11 +106,11 @@ class KeptCollections(Referring):
     def referred(self, collection: str, name: str) -> Any:
         """The elements that a collection refers to by this name."""
         found = self._collections[collection]
-        reference = found.base.references[name]
+        reference = found.base.events.layout.keyed(collection, found.base.references[name])
         wrong = self._wrong(collection, reference)
         if wrong:
             raise FieldError(
-                f"{collection}.{name} leads to {reference.to}, and {wrong}. Take it before computing: "
+                f"{collection}.{name} leads to {either(reference.into)}, and {wrong}. Take it before computing: "
                 f"events.{collection}.{name}.compute(), or events[{collection!r}, {name!r}] = "
                 f"events.{collection}.{name} and then events.compute()."
             )
@@ -130,23 +130,45 @@ class KeptCollections(Referring):
 
     def _wrong(self, collection: str, reference: Reference) -> str:
         """Why a reference does not lead anywhere, if it does not."""
-        found, to = self._collections[collection], self._collections.get(reference.to)
-        if to is None:
-            return f"{reference.to} was not computed with it"
-        if not to.whole:
-            return f"{reference.to} was cut or changed before it was computed, so that the index counts in other lists"
-        if not found.whole and (reference.inverse or reference.to == found.base.name):
+        found = self._collections[collection]
+        for name in reference.into:
+            to = self._collections.get(name)
+            if to is None:
+                return f"{name} was not computed with it"
+            if not to.whole:
+                return f"{name} was cut or changed before it was computed, so that the index counts in other lists"
+        if not found.whole and (reference.inverse or found.base.name in reference.into):
             return f"{collection} was cut or changed before it was computed, so that the index counts in other lists"
-        if found.changed.intersection(reference.indices):
-            return f"its index {', '.join(found.changed.intersection(reference.indices))} was changed"
+        fields = dict.fromkeys(path.partition(".")[0] for path in (*reference.indices, reference.key) if path)
+        if changed := [field for field in fields if field in found.changed]:
+            return f"its index {', '.join(changed)} was changed"
         return ""
 
     def _chunk(self, collection: str) -> Chunk:
         """A collection, and all that are as the file has them, as a dataset in memory with the schema of the file."""
         found = self._collections[collection]
-        layouts = {name: self._layouts[name] for name, other in self._collections.items() if other.whole}
+        whole = {name: other for name, other in self._collections.items() if other.whole}
+        layouts = {name: self._layouts[name] for name in whole}
         layouts[found.base.name] = self._layouts[collection]
         events = ak.contents.RecordArray(list(layouts.values()), list(layouts))
         source = open_awkward(ak.Array(events))
-        lazy = events_of(Origin.of(source), found.base.events.layout.schema)
+        schema = found.base.events.layout.schema.of_computed(
+            {
+                name: [reference for reference in map(_keyed(other.base), other.base.references) if reference]
+                for name, other in {**whole, found.base.name: found}.items()
+            }
+        )
+        lazy = events_of(Origin.of(source), schema)
         return Chunk(lazy, source.partitions()[0], self.serial)
+
+
+def _keyed(fields: RecordFields) -> Callable[[str], Reference | None]:
+    """The references of a collection of a file by name, with the numbers that tell where each leads."""
+
+    def keyed(name: str) -> Reference | None:
+        try:
+            return fields.events.layout.keyed(fields.name, fields.references[name])
+        except (HepgraphError, OSError):  # said where it is asked for
+            return None
+
+    return keyed
