@@ -72,81 +72,93 @@ def treemaker(path, seed):
     return d.write(path, "PreSelection")
 
 
+class Podio(Drawn):
+    """Collections of podio: relations are places in any of some collections, with their numbers."""
+
+    def __init__(self, seed, sizes, numbers, n=7, dtype="u4"):
+        super().__init__(seed, n)
+        self.sizes = {name: self.lengths(most) for name, most in sizes.items()}
+        self.numbers, self.dtype = numbers, dtype
+
+    def link(self, branch, lengths, into):
+        """A relation to one, for each element; some lead to none, or into a collection that is not there."""
+        index, number = [], []
+        for event in np.repeat(np.arange(self.n), lengths):
+            to = str(self.random.choice([*into, "", "Dropped"]))
+            size = int(self.sizes[to][event]) if to in self.sizes else 3
+            there = bool(to and size)
+            index.append(int(self.random.integers(size)) if there else -2)
+            number.append(self.numbers(to) if there else -2)
+        self.put(f"{branch}.index", np.array(index, "i4"), lengths)
+        self.put(f"{branch}.collectionID", np.array(number).astype(self.dtype), lengths)
+
+    def range(self, collection, name):
+        """How many of a vector member, or of a relation to many, each element has, in each event."""
+        mine = self.sizes[collection]
+        many = self.random.integers(0, 3, int(np.sum(mine)))
+        ends = np.concatenate([np.cumsum(x) for x in ak.to_list(ak.unflatten(many, mine))])
+        self.put(f"{collection}.{name}_begin", (ends - many).astype("u4"), mine)
+        self.put(f"{collection}.{name}_end", ends.astype("u4"), mine)
+        return ak.to_numpy(ak.sum(ak.unflatten(many, mine), axis=1))
+
+    def momenta(self, *names):
+        for name in names:
+            for part in ("x", "y", "z"):
+                self.floats(f"{name}.momentum.{part}", self.sizes[name])
+
+
 def edm4hep(path, seed):
-    d = Drawn(seed)
-    mc, reco = d.lengths(6), d.lengths()
-    for part in ("x", "y", "z"):
-        d.floats(f"MCParticles.momentum.{part}", mc)
-        d.floats(f"Reco_Particles.momentum.{part}", reco)
+    """With names of collections that have underscores, also where their branches have more of them."""
+    sizes = {"MCParticles": 6, "Reco_Particles": 4, "Si_Tracks_Refitted": 4, "Hits": 4, "Planes": 4}
+    d = Podio(seed, sizes, podio)
+    d.momenta("MCParticles", "Reco_Particles")
     for name in ("generatorStatus", "simulatorStatus", "PDG"):
-        d.integers(f"MCParticles.{name}", mc)
-    d.floats("Reco_Particles.goodnessOfPID", reco)
-    for relation, lengths in (("parents", mc), ("daughters", mc)):
-        many = d.random.integers(0, 3, int(np.sum(mc)))
-        ends = np.concatenate([np.cumsum(x) for x in ak.to_list(ak.unflatten(many, mc))]) if len(many) else many
-        d.put(f"MCParticles.{relation}_begin", (ends - many).astype("u4"), mc)
-        d.put(f"MCParticles.{relation}_end", ends.astype("u4"), mc)
-        each = ak.to_numpy(ak.sum(ak.unflatten(many, mc), axis=1))
-        d.indices(f"_MCParticles_{relation}.index", each, lengths, missing=False)
-        d.put(f"_MCParticles_{relation}.collectionID", np.full(int(each.sum()), podio("MCParticles"), "u4"), each)
+        d.integers(f"MCParticles.{name}", d.sizes["MCParticles"])
+    for name in ("parents", "daughters"):
+        d.link(f"_MCParticles_{name}", d.range("MCParticles", name), ["MCParticles"])
+    d.floats("Reco_Particles.referencePoint.x", d.sizes["Reco_Particles"])
+    d.link("_Reco_Particles_tracks", d.range("Reco_Particles", "tracks"), ["Si_Tracks_Refitted", "MCParticles"])
+    for name in ("Hits", "Planes"):
+        d.floats(f"{name}.eDep", d.sizes[name])
+    d.floats("Planes.u.a", d.sizes["Planes"])
+    tracks = d.sizes["Si_Tracks_Refitted"]
+    d.floats("Si_Tracks_Refitted.chi2", tracks)
+    d.integers("_Si_Tracks_Refitted_subdetectorHitNumbers", d.range("Si_Tracks_Refitted", "subdetectorHitNumbers"))
+    n = d.range("Si_Tracks_Refitted", "trackStates")
+    for part in ("D0", "referencePoint.x"):
+        d.floats(f"_Si_Tracks_Refitted_trackStates.{part}", n)
+    d.link("_Si_Tracks_Refitted_trackerHits", d.range("Si_Tracks_Refitted", "trackerHits"), ["Hits", "Planes"])
     n = d.lengths()
     d.floats("RecoMCParticleLinks.weight", n)
-    d.indices("_RecoMCParticleLinks_from.index", n, reco)
-    d.put("_RecoMCParticleLinks_from.collectionID", np.full(int(n.sum()), podio("Reco_Particles"), "u4"), n)
-    d.indices("_RecoMCParticleLinks_to.index", n, mc)
-    ids = d.random.choice([podio("MCParticles"), 12345], int(n.sum()))
-    d.put("_RecoMCParticleLinks_to.collectionID", ids.astype("u4"), n)
+    d.link("_RecoMCParticleLinks_from", n, ["Reco_Particles"])
+    d.link("_RecoMCParticleLinks_to", n, ["MCParticles", "Reco_Particles"])
     return d.write(path, "events")
 
 
 def fcc(path, seed, drawn=None):
     """Of podio before 0.17: each file numbers its collections as it likes, and says how in a tree of its own."""
-    d = Drawn(seed if drawn is None else drawn)
-    sizes = {name: d.lengths(4) for name in ("ReconstructedParticles", "Jet", "EFlowPhoton", "EFlowTrack")}
-    sizes["Particle"] = mc = d.lengths(6)
+    sizes = {"ReconstructedParticles": 4, "Jet": 4, "EFlowPhoton": 4, "EFlowTrack": 4, "Particle": 6}
     names = [*sizes, "Electron", "Muon", "MCRecoAssociations", "ParticleIDs", "Dropped"]
     numbers = dict(zip(names, np.random.default_rng(seed).permutation(40)[: len(names)].tolist(), strict=True))
-
-    def link(branch, lengths, into):
-        """Places in any of some collections, with their numbers; some lead to none, or into one that is not there."""
-        index, number = [], []
-        for event in np.repeat(np.arange(d.n), lengths):
-            to = str(d.random.choice([*into, "", "Dropped"]))
-            size = int(sizes[to][event]) if to in sizes else 3
-            there = bool(to and size)
-            index.append(int(d.random.integers(size)) if there else -2)
-            number.append(numbers[to] if there else -2)
-        d.put(f"{branch}.index", np.array(index, "i4"), lengths)
-        d.put(f"{branch}.collectionID", np.array(number, "i4"), lengths)
-
-    def links(collection, relation, branch, into):
-        mine = sizes[collection]
-        many = d.random.integers(0, 3, int(np.sum(mine)))
-        ends = np.concatenate([np.cumsum(x) for x in ak.to_list(ak.unflatten(many, mine))])
-        d.put(f"{collection}.{relation}_begin", (ends - many).astype("u4"), mine)
-        d.put(f"{collection}.{relation}_end", ends.astype("u4"), mine)
-        link(branch, ak.to_numpy(ak.sum(ak.unflatten(many, mine), axis=1)), into)
-
-    for part in ("x", "y", "z"):
-        for name in ("ReconstructedParticles", "Jet", "Particle"):
-            d.floats(f"{name}.momentum.{part}", sizes[name])
+    d = Podio(seed if drawn is None else drawn, sizes, numbers.__getitem__, dtype="i4")
+    d.momenta("ReconstructedParticles", "Jet", "Particle")
     for name in ("ReconstructedParticles", "Jet"):
-        d.floats(f"{name}.goodnessOfPID", sizes[name])
-        links(name, "clusters", f"{name}#0", ["EFlowPhoton"])
-        links(name, "tracks", f"{name}#1", ["EFlowTrack"])
-        links(name, "particles", f"{name}#2", ["ReconstructedParticles", "Jet"])
-    d.floats("EFlowPhoton.iTheta", sizes["EFlowPhoton"])
-    d.floats("EFlowTrack.radiusOfInnermostHit", sizes["EFlowTrack"])
+        d.floats(f"{name}.goodnessOfPID", d.sizes[name])
+        d.link(f"{name}#0", d.range(name, "clusters"), ["EFlowPhoton"])
+        d.link(f"{name}#1", d.range(name, "tracks"), ["EFlowTrack"])
+        d.link(f"{name}#2", d.range(name, "particles"), ["ReconstructedParticles", "Jet"])
+    d.floats("EFlowPhoton.iTheta", d.sizes["EFlowPhoton"])
+    d.floats("EFlowTrack.radiusOfInnermostHit", d.sizes["EFlowTrack"])
     for name in ("generatorStatus", "simulatorStatus"):
-        d.integers(f"Particle.{name}", mc)
-    links("Particle", "parents", "Particle#0", ["Particle"])
-    links("Particle", "daughters", "Particle#1", ["Particle"])
+        d.integers(f"Particle.{name}", d.sizes["Particle"])
+    d.link("Particle#0", d.range("Particle", "parents"), ["Particle"])
+    d.link("Particle#1", d.range("Particle", "daughters"), ["Particle"])
     for name in ("Electron", "Muon"):
-        link(f"{name}#0", d.lengths(), ["ReconstructedParticles", "Jet", "EFlowPhoton"])
+        d.link(f"{name}#0", d.lengths(), ["ReconstructedParticles", "Jet", "EFlowPhoton"])
     n = d.lengths()
     d.floats("MCRecoAssociations.weight", n)
-    link("MCRecoAssociations#0", n, ["ReconstructedParticles", "Particle"])
-    link("MCRecoAssociations#1", n, ["Particle", "Jet"])
+    d.link("MCRecoAssociations#0", n, ["ReconstructedParticles", "Particle"])
+    d.link("MCRecoAssociations#1", n, ["Particle", "Jet"])
     d.beside["metadata"] = {"m_collectionIDs": [list(numbers.values())], "m_names": [list(numbers)]}
     return d.write(path, "events")
 

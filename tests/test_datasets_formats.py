@@ -225,6 +225,8 @@ def mark_of(layout, collection):
         ("edm4hep", "MCParticles.momentum.y", "MCParticles.momentum.y"),
         ("edm4hep", "RecoMCParticleLinks.from.momentum.x", "Reco_Particles.momentum.x _RecoMCParticleLinks_from.index "
          "_RecoMCParticleLinks_from.collectionID"),
+        ("edm4hep", "Si_Tracks_Refitted.trackStates.D0", "Si_Tracks_Refitted.trackStates_begin "
+         "Si_Tracks_Refitted.trackStates_end _Si_Tracks_Refitted_trackStates.D0"),
         ("fcc", "Electron.particle.momentum.z", "Electron#0.index Electron#0.collectionID "
          "ReconstructedParticles.momentum.z Jet.momentum.z"),
         ("fcc", "Jet.clusters.iTheta", "Jet.clusters_begin Jet.clusters_end Jet#0.index Jet#0.collectionID "

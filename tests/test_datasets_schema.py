@@ -392,7 +392,9 @@ def test_a_schema_may_extend_a_file_beside_it(tmp_path):
 
 
 def test_schemas_that_come_along():
-    assert available() == ["base", "delphes", "edm4hep", "fcc", "nanoaod", "pfnano", "physlite", "treemaker"]
+    assert available() == [
+        "base", "delphes", "edm4hep", "edm4hep_types", "fcc", "nanoaod", "pfnano", "physlite", "treemaker",
+    ]  # fmt: skip
     assert load("nanoaod").separator == "_"
     assert load(load("base")) is load("base")
     assert load("nanoaod") is load("nanoaod")

@@ -131,10 +131,11 @@ def _reason(layout: Grouping, collection: str, path: str) -> str:
     if path in layout.home:
         return f"it is {'.'.join(layout.home[path])} as well, of a collection that the file gives no name"
     for reference in layout.schema.refers(collection):
-        if path in reference.indices and not reference.inverse:
+        mine = reference.of is None or layout.kind(collection) == reference.of
+        if path in reference.indices and not reference.inverse and mine:
             if reference.name in {each.partition(".")[0] for each in layout.paths(collection)}:
                 return f"the reference would be {reference.name}, which is a field of the file"
-            to = either(reference.into) if reference.into else f"collections of kind {reference.kind}"
+            to = either(reference.into) if reference.into else f"collections of kind {either(reference.kinds)}"
             return f"it leads into {to}, and the file has none"
     return layout.unclear(collection, [path], matched(path) or "") or "the schema does not say where it leads"
 

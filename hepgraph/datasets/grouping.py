@@ -272,9 +272,10 @@ class Grouping:
         found: dict[str, Reference] = {}
         for told in self.schema.refers(collection):
             here = told.inverse or all(self.has(collection, own, each) for each in (*told.indices, told.key) if each)
+            here = here and (told.of is None or self.kind(collection) == told.of)
             into = self._into(told) if here and told.name not in own and told.name not in found else ()
             if into:
-                found[told.name] = replace(told, to=into[0], into=into)
+                found[told.name] = replace(told, to=into[0], into=into, of=None)
         for index in own:
             if (name := matched(index)) is not None and name not in own and name not in found:
                 reference = self._target(collection, index)
@@ -302,7 +303,7 @@ class Grouping:
         """The collections of the file that a reference leads into."""
         if told.into:
             return tuple(name for name in told.into if name in self.names)
-        return tuple(name for name, kind in self.names.items() if kind == "split" and self.kind(name) == told.kind)
+        return tuple(name for name, kind in self.names.items() if kind == "split" and self.kind(name) in told.kinds)
 
     def kind(self, collection: str) -> str | None:
         """The kind of a collection: the first of the schema that it is of."""

@@ -52,8 +52,8 @@ class Reference:
     """An index column, or several, that point into a collection; `inverse` for those that point back at an element.
 
     Of a skim (`skimmed`) it is known that elements may be gone: what points at them is None, and no error. With a `key`
-    the index is one into that of several collections (`into`, or all of a `kind`) whose key it is; `numbers` are their
-    keys in a file, and `known` those of all collections, where it says so.
+    the index is one into that of several collections (`into`, or all of some `kinds`) whose key it is; `numbers` are
+    their keys in a file, and `known` those of all collections, where it says so. `of`: the kind of those that have it.
     """
 
     to: str
@@ -63,10 +63,11 @@ class Reference:
     skimmed: bool = False
     key: str | None = None
     into: tuple[str, ...] = ()
-    kind: str | None = None
+    kinds: tuple[str, ...] = ()
     ranged: bool = False
     numbers: tuple[int, ...] = ()
     known: tuple[tuple[int, str], ...] | None = None
+    of: str | None = None
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def available() -> list[str]:
     """The names of the schemas that come with hepgraph.
 
     >>> available()
-    ['base', 'delphes', 'edm4hep', 'fcc', 'nanoaod', 'pfnano', 'physlite', 'treemaker']
+    ['base', 'delphes', 'edm4hep', 'edm4hep_types', 'fcc', 'nanoaod', 'pfnano', 'physlite', 'treemaker']
     """
     found = resources.files("hepgraph.schemas").iterdir()
     return sorted(entry.name.removesuffix(".toml") for entry in found if entry.name.endswith(".toml"))
@@ -261,7 +262,8 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
         collections[name] = _collection(entry).over(below.collections.get(name, _NOTHING))
     references: dict[str, tuple[Reference, ...]] = {}
     for entry in table.get("references", []):  # of two with one name, that of the schema that extends the other
-        references[entry["from"]] = (*references.get(entry["from"], ()), _reference(entry, where))
+        told, start = _reference(entry, where), entry.get("from", "*")
+        references[start] = (*references.get(start, ()), told)
     for name, some in below.references.items():
         references[name] = (*references.get(name, ()), *some)
     kinds = {name: _kind(entry) for name, entry in table.get("kinds", {}).items()}
@@ -308,6 +310,8 @@ def _reference(entry: Mapping[str, Any], where: str) -> Reference:
     indices = (entry["index"],) if isinstance(entry["index"], str) else tuple(entry["index"])
     if "to" not in entry and "kind" not in entry:
         raise SchemaError(f"The schema {where}: a reference without to: {dict(entry)}.")
+    if "from" not in entry and "of" not in entry:
+        raise SchemaError(f"The schema {where}: a reference without from: {dict(entry)}.")
     to = entry.get("to", ())
     into = (to,) if isinstance(to, str) else tuple(to)
     if entry.get("range", False) and len(indices) != 2:
@@ -319,16 +323,18 @@ def _reference(entry: Mapping[str, Any], where: str) -> Reference:
             f"The schema {where}: reference {entry['name']!r} may lead to several collections; name the field with "
             "the key that tells which: key = '...'."
         )
+    kinds = tuple(listed(entry.get("kind", [])))
     return Reference(
-        into[0] if into else entry["kind"],
+        into[0] if into else kinds[0],
         entry["name"],
         indices,
         entry.get("inverse", False),
         "beyond" in entry,
         entry.get("key"),
         into,
-        entry.get("kind"),
+        kinds,
         entry.get("range", False),
+        of=entry.get("of"),
     )
 
 

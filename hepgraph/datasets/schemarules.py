@@ -130,7 +130,8 @@ REFERENCE: dict[str, Rule] = {
     "from": TEXT.about("the collection, by name or pattern, that has the index"),
     "index": NAMES.about("the field with the index, or several; a path like `links.index`"),
     "to": NAMES.about("the collection that it points into, or several, told apart by a key", "a name, or a list"),
-    "kind": TEXT.about("the kind of collections that it points into, in place of `to`"),
+    "kind": NAMES.about("the kind of collections that it points into, in place of `to`", "a kind, or a list of them"),
+    "of": TEXT.about("the kind of collections that have the index, in place of `from`, or with it"),
     "name": TEXT.about("the name of the reference"),
     "key": TEXT.about("the field with the key of the collection"),
     "inverse": FLAG.about("the index is in `to`, and points back"),
@@ -179,7 +180,7 @@ VARIATIONS: dict[str, Rule] = {
 PARTS: dict[str, tuple[str, dict[str, Rule], frozenset[str]]] = {  # the word for it, its keys, those that must be there
     "collections": ("[collections.{}]", COLLECTION, frozenset()),
     "kinds": ("[kinds.{}]", KIND, frozenset()),
-    "references": ("[[references]]", REFERENCE, frozenset({"from", "index", "name"})),
+    "references": ("[[references]]", REFERENCE, frozenset({"index", "name"})),
     "columns": ("[[columns]]", COLUMN, frozenset({"match", "to"})),
     "leave": ("[[leave]]", LEAVE, frozenset({"match", "reason"})),
     "versions": ("[[versions]]", VERSION, frozenset({"use"})),
