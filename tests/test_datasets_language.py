@@ -231,3 +231,67 @@ def test_a_column_that_some_files_lack(differing, engine, executor):
         run(required.HLT_b)
     with pytest.raises(errors.DisagreementError, match=r"7 cannot stand for 'HLT_b'"):
         differing("[optional]\nHLT_b = 7\n")
+
+
+# references
+
+
+JET, MUON = '[collections.Jet]\ncolumns = "jet_{field}"\n', '[collections.Muon]\ncolumns = "mu_{field}"\n'
+BACK = '[[references]]\nfrom = "Jet"\nindex = "jet"\nto = "Muon"\nname = "muons"\ninverse = true\n'
+
+
+def test_references_that_are_wrong(opened, says):
+    keyed = '[[references]]\nfrom = "a"\nindex = "b"\nto = ["c", "d"]\nname = "e"\nkey = "k"\n'
+    says(opened, keyed)
+    says(opened, f'keys = "podio"\n{keyed}inverse = true\n')
+    says(opened, f'keys = {{ tree = "metadata" }}\n{keyed}')
+    says(opened, f'keys = "root"\n{keyed}')
+    says(opened, '[[references]]\nindex = "b"\nto = "d"\nname = "e"\n')
+    two = '[[columns]]\nmatch = "jet_{field}"\nto = "All.{field}"\nkey = "jets"\n'
+    says(opened, f'keys = "podio"\n{two}[[columns]]\nmatch = "mu_{{field}}"\nto = "All.{{field}}"\n')
+    says(lambda: opened(MUON + 'derived = { far = "sqrt(px**2 + pz**2)" }\n').Muon.far)
+
+
+@pytest.mark.parametrize("engine", ["auto", "interpreter"])
+def test_indices_that_lead_nowhere(opened, says, engine):
+    """Beyond the end, an error or None, as the schema says; negative, None."""
+
+    def run(x):
+        try:
+            return compute(x, engine=engine).to_list()
+        except errors.HepgraphError as error:
+            error.__notes__ = []
+            raise
+
+    says(run, opened(JET + MUON + BACK, mu_jet=[[2], [-1], []]).Jet.muons.px)
+    for bad in (2, -1, -7):
+        events = opened(JET + MUON + BACK + 'beyond = "none"\n', mu_jet=[[bad], [-1], []])
+        assert run(events.Jet.muons.px) == [[[], []], [], [[]]]
+
+
+def test_references_in_a_circle(opened):
+    """Each is followed as far as it is written: that parents are each other's costs nothing."""
+    text = '[[references]]\nfrom = "Jet"\nindex = "nsub"\nto = "Jet"\nname = "{}"\n'
+    events = opened(JET + text.format("parent") + text.format("children") + "inverse = true\n",
+                    jet_nsub=[[1, 0], [], [0]])  # fmt: skip
+    jets = events.Jet
+    assert compute(jets.parent.pt).to_list() == [[4.0, 5.0], [], [3.0]]
+    assert compute(jets.parent.parent.parent.pt).to_list() == [[4.0, 5.0], [], [3.0]]
+    assert compute(jets.children.children.pt).to_list() == [[[[5.0]], [[4.0]]], [], [[[3.0]]]]
+
+
+def test_versions_in_a_circle(opened, tmp_path):
+    (tmp_path / "other.toml").write_text('name = "other"\nversions = [{ use = "my.toml", has = ["met"] }]\n')
+    with pytest.raises(errors.SchemaError, match=r"other\.toml uses my\.toml for this file, which leads back to .*my"):
+        opened('versions = [{ use = "other.toml", has = ["met"] }]\n')
+    assert hg.schema_of(opened('versions = [{ use = "other.toml", has = ["met"] }]\n', met=None)).name == "mine"
+
+
+def test_a_schema_goes_before_the_one_that_it_extends(opened, tmp_path):
+    text = '[[references]]\nfrom = "Muon"\nindex = "jet"\nto = "Jet"\nname = "its"\n'
+    (tmp_path / "below.toml").write_text(f'name = "below"\n{JET}{MUON}{text}')
+    beyond = [[5], [-1], []]
+    with pytest.raises(errors.DisagreementError, match="'mu_jet' is 5 where Jet has 2 elements"):
+        compute(opened('extends = "below.toml"\n', mu_jet=beyond).Muon.its.pt)
+    found = opened(f'extends = "below.toml"\n{text}beyond = "none"\n', mu_jet=beyond).Muon.its.pt
+    assert compute(found).to_list() == [[None], [None], []]

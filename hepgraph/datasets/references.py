@@ -122,10 +122,10 @@ class ReferenceForms:
             x, key = as_node(x.args[1]), None if key is None else as_node(key.args[1])
         columns = (x,) if key is None else (x, key)
         if all(column.op == "load" for column in columns) and all(each.kind == "leaf" for each in into):
+            ends = (self.collection, told.into) if not told.inverse else (told.to, (self.collection,))
             pointer = Pointer(
-                self.collection, index, told.name, (self.collection,) if told.inverse else told.into, told.key or "",
-                told.numbers, told.known, told.inverse, told.skimmed,
-            )  # fmt: skip
+                ends[0], index, told.name, ends[1], told.key or "", told.numbers, told.known, told.inverse, told.skimmed
+            )
             x = node("index", (*columns, *into), x.space, x.dtype, pointer)
         for m in reversed(maps):
             x = take(m, x)

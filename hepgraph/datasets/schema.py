@@ -360,6 +360,10 @@ class RecordFields(Fields):
                 "computed, so that the index counts in other lists. Take it before computing: "
                 f"events.{self.name}.{name}"
             )
+        told = layout.told(self.name).derived.get(name)
+        if told is not None and name not in self:
+            missing = [path for path in paths_of(told) if not self._has(path)]
+            return f"It would be {told}, and there is no {' and no '.join(missing)} in {layout.origin.source.name}."
         return layout.unclear(self.name, self.own, name)
 
     @property

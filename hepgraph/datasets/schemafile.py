@@ -161,10 +161,20 @@ class Schema:
 
     def version(self, columns: Mapping[str, Any]) -> Schema:
         """The schema for a file with these columns: this one, or the one that it names for them."""
+        found, passed = self, [self.place or self.name]
+        while use := found._used(columns):
+            found = _load(use, (Path(found.place),) if found.place else ())
+            if (place := found.place or found.name) in passed:
+                raise SchemaError(f"The schema {passed[-1]} uses {use} for this file, which leads back to {place}.")
+            passed.append(place)
+        return found
+
+    def _used(self, columns: Mapping[str, Any]) -> str | None:
+        """The schema that this one names for a file with these columns, if it names one."""
         for each in self.versions:
             if all(_some(one, columns) for one in each.has) and not any(_some(one, columns) for one in each.lacks):
-                return _load(each.use, (Path(self.place),) if self.place else ()).version(columns)
-        return self
+                return each.use
+        return None
 
     def of_computed(self, references: Mapping[str, Sequence[Reference]]) -> Schema:
         """The schema of collections that were made by this one, and computed: all is in its place, references apart."""
