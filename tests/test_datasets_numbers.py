@@ -167,3 +167,26 @@ def test_files_that_number_in_other_ways(tmp_path, says):
     fewer = written(tmp_path / "e.root", known={"Jet": 2, "New": 50})
     got = compute(hg.open([first, fewer]).Electron.particle.px)
     assert got.to_list() == [[2.0, 10.0], [30.0], [None]] * 2
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_vector_members_by_the_version_of_the_file(tmp_path, newer):
+    """What newer files call the second vector of a cluster is the third of older ones."""
+    names = ["shapeParameters", *["hitContributions"] * (not newer), "subdetectorEnergies"]
+    arrays = {"EFlowPhoton.iTheta": ak.Array([[0.5, 0.25], []])}
+    for number, name in enumerate(names):
+        for edge, values in (("begin", [0, 1]), ("end", [1, 3])):
+            arrays[f"EFlowPhoton.{name}_{edge}"] = ak.values_astype(ak.Array([values, []]), np.uint32)
+        arrays[f"EFlowPhoton_{number}"] = ak.Array([[10.0 * number + i for i in range(3)], []])
+    arrays |= {
+        f"Electron#0.{part}": ak.values_astype(ak.Array([[-2], []]), np.int32) for part in ("index", "collectionID")
+    }
+    arrays["ReconstructedParticles.goodnessOfPID"] = ak.Array([[1.0], []])
+    with uproot.recreate(tmp_path / "a.root") as file:
+        file.mktree("events", {name: rows.type.content for name, rows in arrays.items()})
+        file["events"].extend(arrays)
+    events = hg.open(tmp_path / "a.root", schema="fcc")
+    assert hg.schema_of(events).name == ("fcc_2023" if newer else "fcc")
+    got = compute({name: events.EFlowPhoton[name] for name in names})
+    for number, name in enumerate(names):
+        assert got[name].to_list() == [[[10.0 * number], [10.0 * number + 1, 10.0 * number + 2]], []]

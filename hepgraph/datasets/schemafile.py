@@ -245,7 +245,7 @@ def available() -> list[str]:
     """The names of the schemas that come with hepgraph.
 
     >>> available()
-    ['base', 'delphes', 'edm4hep', 'edm4hep_types', 'fcc', 'nanoaod', 'pfnano', 'physlite', 'treemaker']
+    ['base', 'delphes', 'edm4hep', 'edm4hep_types', 'fcc', 'fcc_2023', 'nanoaod', 'pfnano', 'physlite', 'treemaker']
     """
     found = resources.files("hepgraph.schemas").iterdir()
     return sorted(entry.name.removesuffix(".toml") for entry in found if entry.name.endswith(".toml"))
