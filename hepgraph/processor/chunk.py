@@ -382,7 +382,7 @@ class _Events(Shown):
 
     def __setitem__(self, where: Any, what: Any) -> None:
         super().__setitem__(where, what)  # type: ignore[misc]
-        chunk = (self.attrs or {}).get(CONTEXT)
+        chunk = context(self)
         name = where if isinstance(where, str) else where[0]
         if chunk is not None and chunk.fields_of(name) is not None:
             self.attrs = {**self.attrs, CONTEXT: chunk.setting(name, super().__getitem__(name).layout)}  # type: ignore[misc]
