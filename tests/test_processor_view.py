@@ -156,6 +156,19 @@ def test_files_with_none_and_without(tmp_path):
             assert ak.to_list(view[name]) == whole[name][start:stop].to_list()
 
 
+def test_a_column_that_some_files_lack(tmp_path):
+    """None where it is not there, in a view over such a file and others."""
+    for number, flags in enumerate([[True, False], [], [True, False]]):
+        columns = {"run": np.arange(3 * number, 3 * number + 2)} | ({"flag": np.array(flags)} if flags else {})
+        with uproot.recreate(tmp_path / f"{number}.root") as file:
+            file.mktree("Events", {name: x.dtype for name, x in columns.items()})
+            file["Events"].extend(columns)
+    (tmp_path / "my.toml").write_text('name = "my"\n[optional]\nflag = "none"\n')
+    view = hg.open(sorted(tmp_path.glob("*.root")), schema=tmp_path / "my.toml").eager(slice(1, 6))
+    for each in (view, pickle.loads(pickle.dumps(view))):
+        assert each.flag.to_list() == [False, None, None, True, False]
+
+
 def test_arrays_beside_and_functions(opened):
     """A whole array beside the files, and a function that is called on what it is given."""
     for lazy in (opened["TTree"], opened["memory"]):
@@ -277,6 +290,9 @@ def test_arrays_of_any_kind(opened, data):
             lazy[["Muon", "run"]].eager().Muon.matched_jet.pt.to_list()
             == lazy.Muon.matched_jet.pt.compute(**QUIET).to_list()
         )
+        hard = lazy.Muon[lazy.Muon.pt > 30]
+        hard["twice"] = 2 * hard.pt
+        assert hard.eager().matched_jet.pt.to_list() == hard.matched_jet.pt.compute(**QUIET).to_list()
         with pytest.raises(errors.FieldError, match="No field 'Jet_pt'"):
             _ = lazy[["Muon", "run"]].eager().Jet_pt
 
@@ -385,11 +401,17 @@ def test_parts_of_a_view_are_pickled_as_such(events, data):
 
 
 def test_what_was_changed_is_pickled_as_it_is(events):
-    view = events.eager(slice(3, 6))[["run", "Muon"]]
-    view["more"] = view.run + 1
-    again = pickle.loads(pickle.dumps(view))
-    assert again.to_list() == view.to_list()
+    view = events.eager(slice(3, 6))
+    some = view[["run", "Muon"]]
+    assert some.metadata == {"dataset": "a"}
+    some["more"] = some.run + 1
+    again = pickle.loads(pickle.dumps(some))
+    assert again.to_list() == some.to_list()
     assert again.more.to_list() == [4, 5, 6]
+    view["run"] = view.run * 2
+    assert pickle.loads(pickle.dumps(view)).run.to_list() == [6, 8, 10]
+    for part in (events[events.run % 2 == 0].eager(slice(3, 14))[2:], events[events.run > 5].eager()[::-2]):
+        assert pickle.loads(pickle.dumps(part)).run.to_list() == part.run.to_list()
     again = pickle.loads(pickle.dumps(view.Muon.pt))
     assert again.to_list() == view.Muon.pt.to_list()
 

@@ -376,6 +376,8 @@ class _Events(Shown):
             return self._whole(where)
         with at_once(self):
             found = in_memory(super().__getitem__(where))  # type: ignore[misc]
+        if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
+            return ak.with_name(found, EVENTS)  # awkward forgets it when fields are chosen
         if isinstance(found, _Events) and found._layout.fields == self._layout.fields and (chunk := context(self)):
             chunk.taken(found, self)
         return found
