@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hepgraph.graph.node import Node
+from hepgraph.kernel.alike import Body, merged
 from hepgraph.kernel.deferred import LoopFunction
 from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.writer import Shared
@@ -20,19 +21,22 @@ def module(
     """The text, and the arguments that it takes."""
     shared = Shared()
     packed = {node: k for k, (marks, nodes) in enumerate(stages.items()) if marks for node in nodes}
-    bodies: list[str] = []
-    calls: list[str] = []
-    for k, function in enumerate(functions):
+    bodies: list[Body] = []
+    report = ["  %report = getelementptr i64, ptr %sizes, i64 -2"] if check else []
+    for function in functions:
         lowered = Lowered(function, targets, packed, shared, check)
         lines = lowered.write()
-        names = list(lowered.used)
-        params = ["i64 %start", "i64 %stop", "i64 %first", "ptr %sizes", *(f"ptr noalias {name}" for name in names)]
-        ends = ["i64 %start", "i64 %stop"] if function.marks else ["i64 %from", "i64 %to"]
-        passed = [*ends, "i64 %first", "ptr %sizes", *(f"ptr {name}" for name in names)]
-        report = ["  %report = getelementptr i64, ptr %sizes, i64 -2"] if check else []
+        bodies.append(Body(list(lowered.used), [*lowered.top, *report, *lines]))
+    shapes, passed = merged(bodies)
+    texts: list[str] = []
+    for k, shape in enumerate(shapes):
+        params = ["i64 %start", "i64 %stop", "i64 %first", "ptr %sizes", *shape.params]
         head = f"define internal i32 @body{k}({', '.join(params)}) noinline {{"
-        bodies.append("\n".join([head, "entry:", *lowered.top, *report, *lines, "}"]))
-        calls.append(f"call i32 @body{k}({', '.join(passed)})")
+        texts.append("\n".join([head, "entry:", *shape.lines, "}"]))
+    calls: list[str] = []
+    for function, (k, own) in zip(functions, passed, strict=True):
+        ends = ["i64 %start", "i64 %stop"] if function.marks else ["i64 %from", "i64 %to"]
+        calls.append(f"call i32 @body{k}({', '.join([*ends, 'i64 %first', 'ptr %sizes', *own])})")
     told = list(zip(functions, calls, strict=True))
     early = [call for function, call in told if function.early]
     late = [call for function, call in told if not function.early and not function.marks]
@@ -42,7 +46,7 @@ def module(
             *unique_lines(shared.declared),
             *(f"{name} = private unnamed_addr constant {text}" for text, name in shared.constants.items()),
             *(f"define internal void @{name}{text}" for text, name in shared.functions.items()),
-            *bodies,
+            *texts,
             *(_called(EARLY, shared, early) if early else []),
             *(_called(PLAIN, shared, late) if late else []),
             *(_called(MARKED, shared, marked, once=True) if marked else []),
