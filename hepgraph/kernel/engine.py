@@ -28,6 +28,7 @@ from hepgraph.kernel.means import start_of
 from hepgraph.kernel.module import module
 from hepgraph.kernel.opaque_calls import Feeder, feeders
 from hepgraph.kernel.output import Compiled, Output
+from hepgraph.kernel.parameters import Parameters
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.schedule_cache import compiled_once
@@ -105,6 +106,7 @@ class Kernel:
         self.filled: dict[int, Filled] = {}
         self.fills = 0  # those that are collected apart
         self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
+        self.moved_from: Kernel | None = None  # one of another dataset
         self._native: Any = None
         actions, self.roots = self._outputs()
         written = dict.fromkeys(item for items in self.items.values() for item in items)
@@ -121,7 +123,8 @@ class Kernel:
         self.functions = functions(scheduler, actions, events, self._mark)
         self.trees: list[list[Step]] = [function.steps for function in self.functions]
         self.stages = stages_of(self.functions)
-        self.text, shared = module(self.functions, self.targets, self.stages, self.check)
+        self.parameters = Parameters.of(whole, outputs)
+        self.text, shared = module(self.functions, self.targets, self.stages, self.parameters, self.check)
         self.slots = [_with_space(slot) for slot in shared.slots]
         self.areas = shared.areas
         self.given = self._needed(copied, given, scheduler)
@@ -189,7 +192,7 @@ class Kernel:
     def moved(self, origin: Any, outputs: Sequence[Output], new: Mapping[Item, Item]) -> Kernel | None:
         """The same kernel for a graph that differs in nothing but the dataset, with the items of that one.
 
-        None if it looks at items that have no counterpart. Its loops print as they were.
+        None if it looks at items that have no counterpart. It may have other parameters.
         """
         found = copy.copy(self)
         try:
@@ -207,6 +210,8 @@ class Kernel:
             ]  # fmt: skip
             found.given = tuple(new[item] for item in self.given)
             found.asked = {new[item]: reason for item, reason in self.asked.items()}
+            found.parameters = self.parameters.moved(new, outputs)
+            found.moved_from = self.moved_from or self
         except KeyError:
             return None
         return found
@@ -299,7 +304,17 @@ class Kernel:
 
     # running
 
+    def as_written(self) -> Kernel:
+        """The same, with loops of its own numbers, to be printed."""
+        same = (
+            self.moved_from is None
+            or self.parameters.values().tobytes() == self.moved_from.parameters.values().tobytes()
+        )
+        return self if same else lowered(self.origin, self.outputs, self.events)
+
     def __str__(self) -> str:
+        if (own := self.as_written()) is not self:
+            return str(own)
         before = []
         for feeder in self.feeders:
             loops = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
@@ -316,6 +331,8 @@ class Kernel:
 
     def outline(self) -> str:
         """The loops and results under their conditions on events, for each function."""
+        if (own := self.as_written()) is not self:
+            return own.outline()
         return "\n".join(self._told([outlined(tree, self.roots, self.numbers) for tree in self.trees]))
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
@@ -391,6 +408,8 @@ class Kernel:
                 return bins.setdefault((slot.item, slot.part), np.full(shape, start_of(slot.part), slot.dtype))
             case "batch":
                 return np.zeros(self.areas[slot.dtype], slot.dtype)
+            case "parameters":
+                return self.parameters.values()
             case "total":
                 return totals.setdefault(slot.item, _total_start(slot.item))
         raise AssertionError(slot.kind)

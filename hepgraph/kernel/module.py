@@ -9,6 +9,7 @@ from hepgraph.graph.node import Node
 from hepgraph.kernel.alike import Body, merged
 from hepgraph.kernel.deferred import LoopFunction
 from hepgraph.kernel.lower import Lowered
+from hepgraph.kernel.parameters import Parameters
 from hepgraph.kernel.writer import Shared
 from hepgraph.limits import limits
 
@@ -16,10 +17,14 @@ EARLY, PLAIN, MARKED = "early", "kernel", "marked"  # functions that mark events
 
 
 def module(
-    functions: Sequence[LoopFunction], targets: Sequence[Any], stages: Mapping[tuple[Node, ...], Any], check: bool
+    functions: Sequence[LoopFunction],
+    targets: Sequence[Any],
+    stages: Mapping[tuple[Node, ...], Any],
+    parameters: Parameters,
+    check: bool,
 ) -> tuple[str, Shared]:
     """The text, and the arguments that it takes."""
-    shared = Shared()
+    shared = Shared(parameters)
     packed = {node: k for k, (marks, nodes) in enumerate(stages.items()) if marks for node in nodes}
     bodies: list[Body] = []
     report = ["  %report = getelementptr i64, ptr %sizes, i64 -2"] if check else []

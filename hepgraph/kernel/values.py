@@ -19,8 +19,8 @@ from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.spaces import without_position
 from hepgraph.kernel.tree import LoopNeed, NotLowered
-from hepgraph.kernel.types import constant, llvm_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Writer
+from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
+from hepgraph.kernel.writer import BOOL, INT, REAL, Cursor, Env, Shared, StackSlot, Writer
 
 
 class Values(Writer):
@@ -77,7 +77,8 @@ class Values(Writer):
     def value(self, node: Node, env: Env) -> str:
         """The value of a node at the current elements."""
         if node.space is None:
-            return constant(node.param.value, node.dtype)
+            name = self.parameter(node)
+            return constant(node.param.value, node.dtype) if name is None else cast(self, name, REAL, node.dtype)
         if node.op == "full":
             return constant(node.param.value, node.dtype)
         key = (node, self.cursor(node.space, env))
@@ -155,7 +156,10 @@ class Values(Writer):
         args: list[tuple[Any, Any]] = []
         for arg in node.args:
             assert isinstance(arg, Node)
-            args.append(literal(arg.param.value) if arg.op == "literal" else (self.value(arg, env), arg.dtype))
+            if arg.op == "literal":
+                args.append(literal(arg.param.value, self.parameter(arg)))
+            else:
+                args.append((self.value(arg, env), arg.dtype))
         if node.op == "ufunc" and isinstance(node.param[0], NumberFunction):
             return self.called(node.param[0], args, node.dtype)
         return operation(self, node.op, args, node.param or (), node.dtype)
