@@ -116,6 +116,8 @@ def weighed(file: str, one: float, two: float, factor: float, cut: float) -> lis
     h = hg.Hist.new.Reg(9, -90, 90).StrCat(["a", "b", "c"], growth=True).Weight()
     for name, weight in (("a", one), ("b", two), ("c", one * x)):
         h.fill(x, name, weight=weight)
+    whole = ak.full_like(x, two)
+    x = ak.where(x > whole, whole - x, ak.full_like(x, factor))
     return [h, hg.Hist(hist.axis.Regular(9, -90, 90)).fill(ak.flatten(y), weight=one), y, ak.sum(x), x + np.float32(2)]
 
 

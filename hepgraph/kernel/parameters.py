@@ -21,19 +21,19 @@ _ARITHMETIC = frozenset({"add", "subtract", "multiply", "divide"})
 
 @dataclass(frozen=True)
 class Parameters:
-    """The literals of a graph that are parameters, and the weights of fills; each has a place."""
+    """The numbers of a graph that are parameters, and the weights of fills; each has a place."""
 
-    literals: tuple[Node, ...]
+    numbers: tuple[Node, ...]
     weights: tuple[float, ...]
 
     @classmethod
     def of(cls, order: Sequence[Item], outputs: Iterable[Output | str]) -> Parameters:
         """The parameters of outputs, whose graph has these items."""
-        return cls(_literals(order), _weights(outputs))
+        return cls(_numbers(order), _weights(outputs))
 
     def moved(self, new: Mapping[Item, Item], outputs: Iterable[Output | str]) -> Parameters:
         """Those at the same places of another graph, and of its outputs."""
-        return Parameters(tuple(as_node(new[node]) for node in self.literals), _weights(outputs))
+        return Parameters(tuple(as_node(new[node]) for node in self.numbers), _weights(outputs))
 
     def place(self, x: Any) -> int | None:
         """The place of a literal or weight; None if it is no parameter."""
@@ -41,18 +41,20 @@ class Parameters:
 
     @cached_property
     def _places(self) -> dict[Any, int]:
-        return {x: k for k, x in enumerate([*self.literals, *map(repr, self.weights)])}
+        return {x: k for k, x in enumerate([*self.numbers, *map(repr, self.weights)])}
 
     def values(self) -> Any:
         """The parameters, as an array."""
-        return np.array([*(node.param.value for node in self.literals), *self.weights], np.float64)
+        return np.array([*(node.param.value for node in self.numbers), *self.weights], np.float64)
 
 
-def _literals(order: Sequence[Item]) -> tuple[Node, ...]:
-    """Python's floats that nothing but arithmetic looks at."""
+def _numbers(order: Sequence[Item]) -> tuple[Node, ...]:
+    """Real numbers that stand for each element, and Python's floats that nothing but arithmetic looks at."""
     found: dict[Node, None] = {}
     barred: set[Node] = set()
     for item in order:
+        if isinstance(item, Node) and item.op == "full" and item.dtype.kind == "f":
+            found[item] = None
         for below in item.inputs:
             if isinstance(below, Node) and below.op == "literal" and type(below.param.value) is float:
                 if isinstance(item, Node) and item.op in _ARITHMETIC:

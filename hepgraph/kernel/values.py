@@ -76,11 +76,9 @@ class Values(Writer):
 
     def value(self, node: Node, env: Env) -> str:
         """The value of a node at the current elements."""
-        if node.space is None:
+        if node.space is None or node.op == "full":
             name = self.parameter(node)
             return constant(node.param.value, node.dtype) if name is None else cast(self, name, REAL, node.dtype)
-        if node.op == "full":
-            return constant(node.param.value, node.dtype)
         key = (node, self.cursor(node.space, env))
         found = self.known(key)
         if found is None:
