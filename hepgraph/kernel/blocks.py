@@ -38,7 +38,7 @@ class Arguments:
 
     def point(self, k: int, array: Any, shift: int = 0) -> None:
         """An array that others keep, as an argument."""
-        self.table[k] = array.ctypes.data - shift * array.itemsize
+        self.table[k] = array.__array_interface__["data"][0] - shift * array.itemsize
         self.slots[k] = shift, len(array)
 
     def keep(self, k: int, array: Any, least: int = 1) -> None:

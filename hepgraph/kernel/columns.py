@@ -49,12 +49,13 @@ class Offsets:
 
     def capacity(self, s: Space) -> int:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
-        if s.kind == "leaf" or s in self.known:
-            if s not in self.longest:
+        if s not in self.longest:
+            if s.kind == "leaf" or s in self.known:
                 offsets = self.of(s)
                 self.longest[s] = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-            return self.longest[s]
-        return max(SPACE_RULES[s.kind].least(s), sum(map(self.capacity, _sources(s))))
+            else:
+                self.longest[s] = max(SPACE_RULES[s.kind].least(s), sum(map(self.capacity, _sources(s))))
+        return self.longest[s]
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
