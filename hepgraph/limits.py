@@ -45,9 +45,10 @@ class Limits(NamedTuple):
     kept: int = 16  # kernels of a process that are kept for the same analysis again
     length: float = 3.0  # the guessed length of a list of which nothing is known
     level: int = 2  # how much LLVM optimises
+    marks: int = 1 << 22  # bytes that tell for which events functions are to be evaluated
     passing: float = 0.5  # the guessed share of a list, or of events, that passes a mask
     room: int = 1024  # elements for which an array has memory at first
-    sparse: float = 0.5  # of the elements of a block, below which functions are evaluated for the wanted ones alone
+    sparse: float = 0.5  # of some elements, below which functions are evaluated for the wanted ones alone
     step: int = 2048  # events that one function sees before the next one does: the cache holds their columns
     worth: float = 4.0  # times its own operations, what a disjunction of conditions must save
     # executors

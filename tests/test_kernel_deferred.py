@@ -109,12 +109,12 @@ def test_what_shares_the_work_goes_along() -> None:
     assert str(kernel).count("for each of jet^2") == 1
 
 
-@pytest.mark.parametrize("sparse", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize(("sparse", "marks"), [(0.0, 1 << 22), (0.5, 0), (2.0, 600), (2.0, 1 << 22)])
 @pytest.mark.parametrize("cut", [-1, 50, 90, 1000])
 def test_the_same_numbers_however_many_pass(
-    sparse: float, cut: int, limit: Limit, monkeypatch: pytest.MonkeyPatch
+    sparse: float, marks: int, cut: int, limit: Limit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit(sparse=sparse, block=256)
+    limit(sparse=sparse, marks=marks, block=256)
     monkeypatch.setenv("HEPGRAPH_KERNEL_CHECK", "1")
     events = events_of()
     some = (events.met > cut) & (ak.num(events.jet) > 1)
@@ -136,6 +136,23 @@ def test_the_same_numbers_however_many_pass(
     for k in (1, 4, 5):
         assert ak.to_numpy(got[k]).tobytes() == ak.to_numpy(wanted[k]).tobytes()
     assert np.isclose(got[3], wanted[3], rtol=1e-12)
+
+
+def test_functions_of_some_events_and_of_all_together(limit: Limit) -> None:
+    """One function of a column is for all events, another for marked ones, and one result needs both."""
+    limit(sparse=2.0, block=256)
+    events = events_of()
+    some = (events.met > 60) & (ak.num(events.jet) > 1)
+    x = np.cos(events.jet.phi)
+    both = ak.sum(x * np.exp(events.jet.phi), axis=1)[some]
+    tree = [filled(x * 50), filled(both), both, ak.sum(np.exp(events.jet.phi), axis=1)[some & (events.met < 80)]]
+    kernel = kernel_of(tree[:2])
+    assert {bool(marks) for marks in kernel.stages} == {False, True}
+    got = hg.compute(tree, engine="kernel", executor="serial", progress=False)
+    wanted = hg.compute(tree, engine="interpreter", executor="serial", progress=False)
+    assert got[:2] == wanted[:2]
+    for k in (2, 3):
+        assert ak.to_numpy(got[k]).tobytes() == ak.to_numpy(wanted[k]).tobytes()
 
 
 def test_checks_that_awkward_makes_are_made_once_more() -> None:

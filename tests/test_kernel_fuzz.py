@@ -121,6 +121,7 @@ def run(seed: int, n: int, parts: int, block: int, tape: bytes) -> None:
     limits["worth"] = (4.0, 0.0, 1e9)[seed % 7 % 3]  # disjunctions wherever they can be, or nowhere
     limits["passing"] = (0.5, 1e-3, 0.99)[seed % 11 % 3]  # other guesses, other orders
     limits["sparse"] = (0.5, 2.0)[seed % 2]
+    limits["marks"] = (1 << 22, 0)[seed % 13 % 2]
     with limited(**limits), np.errstate(all="ignore"):
         p = program(tape, hg.from_awkward(collisions(seed, n), npartitions=parts))
         expected, _, _ = computed(p.sinks, "interpreter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import product
 from typing import Any
 
 import awkward as ak
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from limiting import limited
 
 import hepgraph as hg
+from hepgraph.graph.node import map_
+from hepgraph.kernel.guards import surely_there
 from hepgraph.runner.compute import passes
 
 
@@ -95,6 +98,57 @@ def test_inside_of_a_loop_too() -> None:
     assert "if " in lines[first + 1]
     assert not any("begin" in line for line in lines[: first + 2])
     agree(tree)
+
+
+NUMBERS = {0: int, 1: np.int64, 2: float}
+COMPARISONS = (np.greater_equal, np.greater, np.equal, np.less_equal, np.less, np.not_equal)
+
+
+@settings(max_examples=examples(15), deadline=None)
+@given(st.sampled_from(COMPARISONS), st.integers(-3, 4), st.integers(-3, 3), st.booleans(), st.integers(0, 2))
+def test_an_index_is_checked_where_no_condition_says_that_it_is_there(
+    compare: Any, number: int, k: int, swapped: bool, kind: int
+) -> None:
+    """An error where awkward has one, and no work for what cannot fail."""
+    events = hg.from_awkward(data())
+    size, literal = ak.num(events.jet), NUMBERS[kind](number)
+    some = (compare(literal, size) if swapped else compare(size, literal)) & (events.met > 5)
+    h = histogram().fill(events.jet[some].pt[:, k])
+    counts = np.arange(10)
+    passing = counts[compare(literal, counts) if swapped else compare(counts, literal)]
+    never = bool((passing < (k + 1 if k >= 0 else -k)).any())
+    found = []
+    for engine in ("interpreter", "kernel"):
+        try:
+            found.append(h.compute(engine=engine, executor="serial", progress=False))
+        except hg.errors.RangeError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+    assert isinstance(found[1], str) == never
+
+
+def test_a_condition_says_that_an_element_is_there_or_leaves_it_open() -> None:
+    """Never for a list that passes and lacks it; always if it says so with a whole number."""
+    jets = hg.from_awkward(data()).jet
+    size, counts = ak.num(jets), np.arange(12)
+    for compare, number, swapped in product(COMPARISONS, range(-3, 6), (False, True)):
+        mask = (compare(number, size) if swapped else compare(size, number))._form.node
+        passing = counts[compare(number, counts) if swapped else compare(counts, number)]
+        for k in range(-4, 5):
+            pick = map_("pick", mask.space, jets._form.space, (mask,), ("at", 0, k))
+            told = surely_there(pick, [mask])
+            if told or (compare is not np.not_equal and passing.any()):
+                assert told == (passing >= (k + 1 if k >= 0 else -k)).all(), (compare, number, swapped, k)
+
+
+def test_an_index_that_a_condition_covers_is_not_looked_at_again() -> None:
+    events = hg.from_awkward(data())
+    jets = events.jet[events.jet.pt > 20]
+    four = jets[(ak.num(jets) >= 4) & (events.met > 5)]
+    assert "a check" not in str(hg.explain(histogram().fill(four.pt[:, 3])))
+    assert "a check" not in str(hg.explain(histogram().fill(four.pt[:, -4])))
+    assert "a check" in str(hg.explain(histogram().fill(four.pt[:, 4])))
+    assert "a check" in str(hg.explain(histogram().fill(four[four.eta > 0].pt[:, 0])))
 
 
 def test_explain_says_what_is_done_for_which_events() -> None:
@@ -191,6 +245,7 @@ def test_the_order_of_conditions_changes_no_result_and_no_error(
         "length": (3.0, 0.01, 1e3)[seed % 5 % 3],
         "passing": (0.5, 0.01, 0.99)[seed % 7 % 3],
         "sparse": (0.5, 0.0, 2.0)[seed % 11 % 3],
+        "marks": (1 << 22, 0, 100)[seed % 13 % 3],
     }
     with pytest.MonkeyPatch.context() as patch, limited(**guesses):
         if checks:

@@ -78,7 +78,7 @@ def test_no_temporary_is_as_long_as_the_combinations(monkeypatch: pytest.MonkeyP
     """Query 6 on 40 jets an event, which are 9880 triplets: scratch for the jets of one event, and no more."""
     few, many = (ready(Query6().process(events_with(jets, 500))) for jets in (4, 40))
     small, large = scratch(*few, monkeypatch), scratch(*many, monkeypatch)
-    assert small.keys() == large.keys() == {"scratch", "bins", "batch"}
+    assert small.keys() == large.keys() == {"scratch", "bins", "batch", "parameters"}
     assert large["scratch"] == 10 * small["scratch"]
     assert large["scratch"] == 40 * 4 * 4  # x, y, z and energy of the jets of one event, in float32
     assert {**large, "scratch": 0} == {**small, "scratch": 0}

@@ -9,9 +9,12 @@ import awkward as ak
 import hist
 import numpy as np
 import pytest
+from drawing import examples
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.kernel import schedule_cache
+from hepgraph.kernel import native, schedule_cache
 from hepgraph.limits import limits
 from hepgraph.runner.compute import passes
 
@@ -95,13 +98,75 @@ def test_checks_are_part_of_a_kernel(files: list[str], checks: str, monkeypatch:
 
 def test_another_analysis_is_another_kernel(files: list[str]) -> None:
     text = kernel_of(analysis(files[0])).text
-    for other in (analysis(files[1], 30.0), analysis(files[1], weight=2.0), analysis(files[1])[:-1]):
+    for other in (analysis(files[1], 30.0), analysis(files[1], weight=2), analysis(files[1])[:-1]):
         assert kernel_of(other).text != text
         agree(other)
     whole, real = (
         kernel_of([hg.Hist(hist.axis.Regular(3, 0, 1)).fill(hg.from_parquet(files[0]).met * x)]) for x in (1, 1.0)
     )
     assert whole is not real
+
+
+def weighed(file: str, one: float, two: float, factor: float, cut: float) -> list[Any]:
+    """Results that rest on real numbers: weights of one fill and of several, factors, terms."""
+    events = hg.from_parquet(file)
+    some = (events.met > 40) & (ak.num(events.pt) > 1)
+    x = ak.sum(events.pt * np.cos(events.phi), axis=1)[some] * factor
+    y = events.pt[events.pt * factor + two > cut] / two - one
+    h = hg.Hist.new.Reg(9, -90, 90).StrCat(["a", "b", "c"], growth=True).Weight()
+    for name, weight in (("a", one), ("b", two), ("c", one * x)):
+        h.fill(x, name, weight=weight)
+    whole = ak.full_like(x, two)
+    x = ak.where(x > whole, whole - x, ak.full_like(x, factor))
+    return [h, hg.Hist(hist.axis.Regular(9, -90, 90)).fill(ak.flatten(y), weight=one), y, ak.sum(x), x + np.float32(2)]
+
+
+def fields(h: Any) -> list[Any]:
+    """The bins of a histogram, for each field of its storage."""
+    view = h.view(flow=True)
+    return [view[name] for name in view.dtype.names] if view.dtype.names else [view]
+
+
+REALS = [1.0, 2.0, -0.0, 0.0, 0.1, -3.5, 1e300, 5e-324, float("inf"), float("nan")]
+
+
+@settings(max_examples=examples(15), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(*[st.sampled_from(REALS)] * 3), min_size=2, max_size=4), st.booleans())
+def test_real_numbers_are_parameters(files: list[str], drawn: list[Any], cached: bool) -> None:
+    """The same analysis with other numbers has a kernel, or one of its own, and its own results in any case."""
+    if not cached:
+        schedule_cache._same.clear()
+        schedule_cache._alike.clear()
+    with np.errstate(all="ignore"):
+        for k, each in enumerate(drawn):
+            tree = weighed(files[k % 2], *each, cut=10.0)
+            got = hg.compute(tree, engine="kernel", executor="serial", progress=False)
+            wanted = hg.compute(tree, engine="interpreter", executor="serial", progress=False)
+            for one, two in zip(got[:2], wanted[:2], strict=True):
+                for mine, other in zip(fields(one), fields(two), strict=True):
+                    assert np.array_equal(mine, other, equal_nan=True)
+            assert ak.array_equal(got[2], wanted[2], equal_nan=True)
+            assert np.isclose(got[3], wanted[3], rtol=1e-12, equal_nan=True)
+            assert ak.array_equal(got[4], wanted[4], equal_nan=True)
+
+
+def test_another_cross_section_takes_no_schedule_and_no_compiling(files: list[str]) -> None:
+    first = kernel_of(weighed(files[0], 1.5, 2.5, 0.1, 10.0))
+    agree(weighed(files[0], 1.5, 2.5, 0.1, 10.0))
+    compiled, loaded = native.compiled, native.loaded
+    second = kernel_of(weighed(files[1], 7.5, 0.25, 1e3, 10.0))
+    assert second.text is first.text
+    agree(weighed(files[1], 7.5, 0.25, 1e3, 10.0))
+    assert (native.compiled, native.loaded) == (compiled, loaded)
+    for other in ((1.5, 1.5, 0.1, 10.0), (1.5, 2.5, 0.1, 11.0), (1, 2.5, 0.1, 10.0)):  # one number, a cut, a type
+        assert kernel_of(weighed(files[1], *other)).text != first.text
+
+
+def test_what_is_printed_has_the_numbers_of_its_own_dataset(files: list[str]) -> None:
+    kernel_of(weighed(files[0], 1.5, 2.5, 0.125, 10.0))
+    told = str(hg.explain(weighed(files[1], 1.5, 2.5, 0.375, 10.0), kernel=True))
+    assert "0.375" in told
+    assert "0.125" not in told
 
 
 def test_axes_are_part_of_it(files: list[str]) -> None:

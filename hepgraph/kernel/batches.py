@@ -139,14 +139,14 @@ class Batches:
 
 
 def _weight_key(weight: Any) -> Any:
-    return weight if isinstance(weight, Node) else (type(weight), weight)
+    return weight if isinstance(weight, Node) else (type(weight), repr(weight))
 
 
 def _weight(e: Any, weight: Any, env: Any) -> str:
     """A weight, as a double."""
     if isinstance(weight, Node):
         return cast(e, e.value(weight, env), weight.dtype, DOUBLE)
-    return constant(float(weight), DOUBLE)
+    return e.parameter(weight) or constant(float(weight), DOUBLE)
 
 
 def _without_constants(target: Target) -> Target:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -49,12 +49,13 @@ class Offsets:
 
     def capacity(self, s: Space) -> int:
         """The most elements that a list of a space can have; `bounded` says for which spaces it is known."""
-        if s.kind == "leaf" or s in self.known:
-            if s not in self.longest:
+        if s not in self.longest:
+            if s.kind == "leaf" or s in self.known:
                 offsets = self.of(s)
                 self.longest[s] = int(np.diff(offsets).max()) if len(offsets) > 1 else 0
-            return self.longest[s]
-        return max(SPACE_RULES[s.kind].least(s), sum(map(self.capacity, _sources(s))))
+            else:
+                self.longest[s] = max(SPACE_RULES[s.kind].least(s), sum(map(self.capacity, _sources(s))))
+        return self.longest[s]
 
     def edges(self, s: Space, start: int, stop: int) -> tuple[int, int]:
         """The first and last element of a space that belong to a range of events."""
@@ -63,6 +64,11 @@ class Offsets:
         above = self.edges(s.parent, start, stop)  # type: ignore[arg-type]
         offsets = self.of(s)
         return int(offsets[above[0]]), int(offsets[above[1]])
+
+    def spare(self, leaf: Space, start: int) -> int:
+        """An element of a leaf that can be read from this event on even where there is none of its own."""
+        low, _ = self.edges(leaf, start, start)
+        return max(0, min(low, int(self.of(leaf)[-1]) - 1))
 
 
 def _sources(s: Space) -> list[Space]:
@@ -169,91 +175,106 @@ def staged_of(order: Sequence[Item], given: Collection[Item]) -> frozenset[Node]
     return frozenset(found)
 
 
-class BlockStage:
-    """The vectorised stage, block after block."""
+class VectorStage:
+    """The vectorised stage: for all events of a block, or for some events alone.
+
+    The functions that are evaluated together are known by a number.
+    """
 
     def __init__(self, loaded: Loaded, offsets: Offsets, check: bool = False) -> None:
         self.loaded, self.offsets, self.check = loaded, offsets, check
         self.orders: dict[frozenset[Node], list[Node]] = {}
-        self.start = self.stop = 0
-        self.padded: dict[Node, Any] = {}
+        self.padded: dict[tuple[int, Node], Any] = {}
         self.straight: set[Node] = set()  # what a ufunc makes in its type, so that it may write into the buffer
 
-    def move(self, start: int, stop: int) -> None:
-        """Goes to a block of events."""
-        self.start, self.stop = start, stop
+    def make(self, number: int, wanted: frozenset[Node], start: int, stop: int) -> dict[Node, tuple[Any, int]]:
+        """Nodes for all events of a block: an array with a spare element at both ends, and the number of the first."""
+        edges: dict[Space, tuple[int, int]] = {}
 
-    def make(self, wanted: frozenset[Node], alive: Any = None) -> None:
-        """Evaluates nodes for the events of the block, or for those that are alive, and puts them into their buffers.
+        def places(space: Space) -> tuple[slice, int]:
+            low, high = edges[space] = self.offsets.edges(space, start, stop)
+            return slice(low, high), high - low
 
-        Where not all are alive, the elements of the others may have any value.
+        sizes = self._fill(number, wanted, places)
+        return {node: (self._padded(number, node, sizes[node]), edges[as_space(node.space)][0] - 1) for node in wanted}
+
+    def pack(
+        self, number: int, wanted: frozenset[Node], alive: Any, shifts: Mapping[Space, Any], start: int
+    ) -> dict[Node, Any]:
+        """Nodes for some events alone, the first of them or none: an array with a spare element at the end.
+
+        `shifts` get for each of these events, counted from `start`, the number of an element less its place there.
         """
+
+        def places(space: Space) -> tuple[Any, int]:
+            begin, end = self._elements(space, alive)
+            counts = end - begin
+            ends = np.cumsum(counts)
+            size = int(ends[-1]) if len(ends) else 0
+            low, high = (int(begin[0]), int(end[-1])) if size else (0, 0)
+            if size >= limits().sparse * (high - low):  # most of them
+                shifts[space][alive - start] = low
+                return slice(low, high), high - low
+            shift = begin - ends + counts
+            shifts[space][alive - start] = shift
+            return np.repeat(shift, counts) + np.arange(size), size
+
+        sizes = self._fill(number, wanted, places)
+        found = {node: self._padded(number, node, sizes[node])[1:] for node in wanted}
+        if self.check:  # what nobody should look at
+            for node, values in found.items():
+                values[-1] = np.nan if node.dtype.kind == "f" else 0
+        return found
+
+    def _elements(self, space: Space, alive: Any) -> tuple[Any, Any]:
+        """The first element of a space that belongs to each event, and the one past its last."""
+        begin, end = alive, alive + 1
+        for s in reversed([s for s in ancestors(space) if s.kind not in ("events", "total")]):
+            offsets = self.offsets.of(s)
+            begin, end = offsets[begin], offsets[end]
+        return begin, end
+
+    def _fill(
+        self, number: int, wanted: frozenset[Node], places: Callable[[Space], tuple[Any, int]]
+    ) -> dict[Node, int]:
+        """Evaluates nodes at places of their spaces; gives how many there are of each."""
         if wanted not in self.orders:
             order = ordered(wanted)
             self.orders[wanted] = [item for item in order if isinstance(item, Node) and item.op != "literal"]
-        places: dict[Space, Any] = {}
+        known: dict[Space, tuple[Any, int]] = {}
         values: dict[Node, Any] = {}
+        sizes: dict[Node, int] = {}
         with np.errstate(all="ignore"):
             for item in self.orders[wanted]:
                 space = as_space(item.space)
-                if space not in places:
-                    places[space] = None if alive is None else self._places(space, alive)
-                values[item] = self._value(item, values, places[space], item in wanted)
+                if space not in known:
+                    known[space] = places(space)
+                at, sizes[item] = known[space]
+                in_place = item in self.straight
+                values[item] = self._value(number, item, values, at, sizes[item])
+                if item in wanted and not in_place:
+                    self._padded(number, item, sizes[item])[1:-1] = values[item]
+        return sizes
 
-    def _places(self, space: Space, alive: Any) -> Any:
-        """The elements that belong to events that are alive; None if most do."""
-        low, high = self.offsets.edges(space, self.start, self.stop)
-        chain = [s for s in ancestors(space) if s.kind not in ("events", "total")]
-        at = alive
-        for s in reversed(chain):
-            offsets = self.offsets.of(s)
-            begin = offsets[at]
-            counts = offsets[at + 1] - begin
-            ends = np.cumsum(counts)
-            at = np.repeat(begin - ends + counts, counts)
-            at += np.arange(len(at))
-        return at if len(at) < limits().sparse * (high - low) else None
-
-    def _value(self, item: Node, values: Mapping[Node, Any], at: Any, wanted: bool) -> Any:
-        low, high = self.offsets.edges(as_space(item.space), self.start, self.stop)
+    def _value(self, number: int, item: Node, values: Mapping[Node, Any], at: Any, size: int) -> Any:
         if item.op == "load":
-            column = self.loaded.values(*item.param)
-            return column[low:high] if at is None else column[at]
+            return self.loaded.values(*item.param)[at]
         if item.op == "full":
-            return np.full(high - low if at is None else len(at), item.param.value, item.dtype)
+            return np.full(size, item.param.value, item.dtype)
         args = [arg.param.value if arg.op == "literal" else values[arg] for arg in item.args]  # type: ignore[union-attr,index]
         meaning = OPS[item.op].meaning
-        if at is None and item in self.straight:
-            return meaning(*args, out=self._padded(item, high - low)[1:-1])
+        if item in self.straight:
+            return meaning(*args, out=self._padded(number, item, size)[1:-1])
         result = meaning(*args, *(item.param or ()))
         if result.dtype != item.dtype:
-            result = result.astype(item.dtype)
-        elif isinstance(meaning, np.ufunc) and not item.param:
+            return result.astype(item.dtype)
+        if isinstance(meaning, np.ufunc) and not item.param:
             self.straight.add(item)
-        if wanted:
-            place = self._padded(item, high - low)[1:-1]
-            if at is None:
-                place[...] = result
-            else:
-                if self.check:  # what nobody should look at
-                    place[...] = np.nan if item.dtype.kind == "f" else 0
-                place[at - low] = result
         return result
 
-    def _padded(self, item: Node, length: int) -> Any:
+    def _padded(self, number: int, item: Node, length: int) -> Any:
         """The buffer of an item, with a spare element at both ends."""
-        padded = self.padded.get(item)
+        padded = self.padded.get((number, item))
         if padded is None or len(padded) < length + 2:
-            padded = self.padded[item] = np.zeros(length + length // 4 + 2, item.dtype)
+            padded = self.padded[number, item] = np.zeros(length + length // 4 + 2, item.dtype)
         return padded[: length + 2]
-
-    def buffer(self, item: Node) -> tuple[Any, int]:
-        """A staged array, with a spare element at both ends, and the number of the element at its start."""
-        low, high = self.offsets.edges(as_space(item.space), self.start, self.stop)
-        return self._padded(item, high - low), low - 1
-
-    def spare(self, leaf: Space) -> int:
-        """An element of a leaf that can be read in this block even where there is none of its own."""
-        low, _ = self.offsets.edges(leaf, self.start, self.stop)
-        size = int(self.offsets.of(leaf)[-1])
-        return max(0, min(low, size - 1))

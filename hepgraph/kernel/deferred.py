@@ -8,7 +8,7 @@ a column, so that the conditions are not looked at again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hepgraph.graph.canonical import TOTAL, filtered
@@ -16,7 +16,7 @@ from hepgraph.graph.node import Item, Node, Space, ordered
 from hepgraph.kernel.guards import masks_of, of_two
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.spaces import NONE, Needs
-from hepgraph.kernel.split import split, together
+from hepgraph.kernel.split import connected, split, together
 from hepgraph.kernel.tree import Action, If, Loop, Step
 
 
@@ -101,10 +101,19 @@ def functions(
         found += [LoopFunction(g.schedule(part, events), g, reach.of(part)) for part in split(g, parts.plain)]
     if parts.marked:
         after = g.after(parts.marked)
-        for part in split(after, list(parts.marked)):
+        for part in _apart(after, parts.marked):
             marks = tuple(dict.fromkeys(parts.marked[action][1] for action in part))
             found.append(LoopFunction(after.schedule(part, events), after, reach.of(part), marks))
     return [function for function in found if function.steps or len(found) == 1]
+
+
+def _apart(g: Scheduler, marked: Mapping[Action, tuple[frozenset[Node], Node]]) -> list[list[Action]]:
+    """The actions of each function for marked events: those that share neither needs nor marks apart.
+
+    They would share no loops, and alternatives of one analysis are then functions that differ in constants alone.
+    """
+    groups = connected(together(g, list(marked)), lambda group: {marked[action][1] for action in group})
+    return [part for group in groups for part in split(g, [action for each in group for action in each])]
 
 
 def stages_of(functions: Sequence[LoopFunction]) -> dict[tuple[Node, ...], frozenset[Node]]:

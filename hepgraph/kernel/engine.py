@@ -12,32 +12,33 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.canonical import count, filtered, inc, take
-from hepgraph.graph.node import Item, Map, Node, Space, ordered
+from hepgraph.graph.node import Item, Map, Node, Space, as_node, ordered
 from hepgraph.graph.ops import MOMENTS
 from hepgraph.io.required import Loaded
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
 from hepgraph.kernel.batches import Push, alike, batched, copies
-from hepgraph.kernel.columns import BlockStage, Offsets, bounded, ranks, staged_of, values_of
+from hepgraph.kernel.blocks import ANY, MOVING, Arguments, Loops
+from hepgraph.kernel.columns import Offsets, bounded, ranks, staged_of, values_of
 from hepgraph.kernel.deferred import functions, stages_of
 from hepgraph.kernel.fallback import closed, without_rule
 from hepgraph.kernel.fills import DOUBLE, MANY, Filled, Target, target_of, write_fill
+from hepgraph.kernel.guards import surely_there
 from hepgraph.kernel.lower import Lowered
 from hepgraph.kernel.means import start_of
 from hepgraph.kernel.module import module
 from hepgraph.kernel.opaque_calls import Feeder, feeders
 from hepgraph.kernel.output import Compiled, Output
+from hepgraph.kernel.parameters import Parameters
 from hepgraph.kernel.reductions import start_value
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.schedule_cache import compiled_once
 from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
 from hepgraph.kernel.writer import Env, StackSlot
-from hepgraph.limits import limits
 
 BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)
 MARK = -2  # the number of a result that is a mark
-_MOVING = frozenset({"spare", "mark", "marked"})  # arguments that are others for each block
 _NOTHING: Mapping[Item, Any] = MappingProxyType({})
 
 
@@ -88,34 +89,6 @@ def lowered(origin: Any, outputs: Sequence[Output], events: Space, first: bool =
             asked[reason.item] = str(reason)
 
 
-class Arguments:
-    """The arguments of the loops: their addresses, and the first index and length of each."""
-
-    def __init__(self, count: int) -> None:
-        self.table = np.zeros(max(1, count), np.uintp)
-        sizes = np.zeros((1 + count, 2), np.int64)
-        self.report, self.slots = sizes[0], sizes[1:]  # the loops report what they looked at beyond a length
-        self.report[:] = -1
-        self._owners: list[Any] = []
-
-    def point(self, k: int, array: Any, shift: int = 0) -> None:
-        """An array that others keep, as an argument."""
-        self.table[k] = array.ctypes.data - shift * array.itemsize
-        self.slots[k] = shift, len(array)
-
-    def keep(self, k: int, array: Any, least: int = 1) -> None:
-        """An array as an argument; what is not there may be looked at, and is then not used."""
-        if array.size < least:
-            array = np.zeros(least, array.dtype)
-        self._owners.append(array)
-        self.point(k, array)
-
-    def point_to(self, k: int, function: Any) -> None:
-        """A native function as an argument."""
-        self._owners.append(function)  # which owns the code
-        self.table[k] = function.address
-
-
 class Kernel:
     """Some results of one dataset as a loop tree and LLVM text; `build` compiles it.
 
@@ -133,6 +106,7 @@ class Kernel:
         self.filled: dict[int, Filled] = {}
         self.fills = 0  # those that are collected apart
         self.feeders: tuple[Feeder, ...] = ()  # what makes the arguments of opaque functions, before each run
+        self.moved_from: Kernel | None = None  # one of another dataset
         self._native: Any = None
         actions, self.roots = self._outputs()
         written = dict.fromkeys(item for items in self.items.values() for item in items)
@@ -149,7 +123,8 @@ class Kernel:
         self.functions = functions(scheduler, actions, events, self._mark)
         self.trees: list[list[Step]] = [function.steps for function in self.functions]
         self.stages = stages_of(self.functions)
-        self.text, shared = module(self.functions, self.targets, self.check)
+        self.parameters = Parameters.of(whole, outputs)
+        self.text, shared = module(self.functions, self.targets, self.stages, self.parameters, self.check)
         self.slots = [_with_space(slot) for slot in shared.slots]
         self.areas = shared.areas
         self.given = self._needed(copied, given, scheduler)
@@ -217,7 +192,7 @@ class Kernel:
     def moved(self, origin: Any, outputs: Sequence[Output], new: Mapping[Item, Item]) -> Kernel | None:
         """The same kernel for a graph that differs in nothing but the dataset, with the items of that one.
 
-        None if it looks at items that have no counterpart. Its loops print as they were.
+        None if it looks at items that have no counterpart. It may have other parameters.
         """
         found = copy.copy(self)
         try:
@@ -235,6 +210,8 @@ class Kernel:
             ]  # fmt: skip
             found.given = tuple(new[item] for item in self.given)
             found.asked = {new[item]: reason for item, reason in self.asked.items()}
+            found.parameters = self.parameters.moved(new, outputs)
+            found.moved_from = self.moved_from or self
         except KeyError:
             return None
         return found
@@ -255,7 +232,8 @@ class Kernel:
         """Marks the events at which something is done later."""
 
         def mark(e: Lowered, action: Action, env: Env) -> None:
-            e.store(e.slot(StackSlot("mark", condition, BOOL)), str(e.cursor(self.events, env).id), "true", BOOL)
+            for which in (condition, ANY):
+                e.store(e.slot(StackSlot("mark", which, BOOL)), str(e.cursor(self.events, env).id), "true", BOOL)
 
         return self._action(at, (), mark, MARK)
 
@@ -294,12 +272,11 @@ class Kernel:
         masks = m.args[m.param[1] :] if m.kind == "pick" else m.args[1:]
         masks = tuple(mask for mask in masks if not (isinstance(mask, Node) and mask.op == "literal"))
         asked = (m.kind == "gather" and bool(m.param)) or (m.kind == "pick" and len(m.args) > m.param[1])
-        if not asked:
+        if not asked or surely_there(m, map(as_node, masks)):
             return []
         at = m.src
         for mask in masks:
-            assert isinstance(mask, Node)
-            at = filtered(at, mask)
+            at = filtered(at, as_node(mask))
         from hepgraph.graph.canonical import defined
 
         found = defined(m)
@@ -327,7 +304,17 @@ class Kernel:
 
     # running
 
+    def as_written(self) -> Kernel:
+        """The same, with loops of its own numbers, to be printed."""
+        same = (
+            self.moved_from is None
+            or self.parameters.values().tobytes() == self.moved_from.parameters.values().tobytes()
+        )
+        return self if same else lowered(self.origin, self.outputs, self.events)
+
     def __str__(self) -> str:
+        if (own := self.as_written()) is not self:
+            return str(own)
         before = []
         for feeder in self.feeders:
             loops = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
@@ -344,6 +331,8 @@ class Kernel:
 
     def outline(self) -> str:
         """The loops and results under their conditions on events, for each function."""
+        if (own := self.as_written()) is not self:
+            return own.outline()
         return "\n".join(self._told([outlined(tree, self.roots, self.numbers) for tree in self.trees]))
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
@@ -379,12 +368,12 @@ class Kernel:
                     arguments.keep(k, ranks(slot.item, given, len(loaded.partition)))
                 case "stream":
                     arguments.keep(k, streams.array(slot.item))
-                case _ if slot.kind in _MOVING or (slot.kind == "values" and slot.item in self.staged):
+                case _ if slot.kind in MOVING or (slot.kind == "values" and slot.item in self.staged):
                     moving.append((k, slot))
                 case kind:
                     least = 2 if kind == "offsets" else 1
                     arguments.keep(k, self._array(slot, loaded, offsets, bins, totals), least)
-        if self._loop(loaded, BlockStage(loaded, offsets, self.check), arguments, moving):
+        if self._native is not None and self._wrong(Loops(self, self._native, offsets, arguments, moving)):
             return None
         return [
             collected(self.items[number], streams, given)
@@ -393,60 +382,16 @@ class Kernel:
             for number, output in enumerate(self.outputs)
         ]
 
-    def _loop(
-        self, loaded: Loaded, stage: BlockStage, arguments: Arguments, moving: Sequence[tuple[int, StackSlot]]
-    ) -> int:
-        """Runs the loops block by block, for each of which some arguments move; gives 0 if nothing was wrong."""
-        entries, first = loaded.entries(self.origin)
-        spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
-        block = limits().block
-        marks = {slot.item: np.zeros(min(block, entries), np.bool_) for _, slot in moving if slot.kind == "mark"}
-        addresses = arguments.table.ctypes.data, arguments.slots.ctypes.data
-        status = 0
-        for start in range(0, entries if self._native is not None else 0, block):
-            stop = min(start + block, entries)
-            stage.move(start, stop)
-            for k, slot in moving:
-                if slot.kind == "spare":
-                    spare[k][0] = stage.spare(slot.item)
-                    arguments.point(k, spare[k])
-                elif slot.kind == "mark":
-                    marks[slot.item][:] = False
-                    arguments.point(k, marks[slot.item], start)
-            if marks:
-                status |= self._native.early(start, stop, first, *addresses)
-            marked = self._stage(stage, marks)
-            for k, slot in moving:
-                if slot.kind == "values":
-                    arguments.point(k, *stage.buffer(slot.item))
-                elif slot.kind == "marked":
-                    arguments.point(k, marked[slot.item])
-            status |= self._native.kernel(start, stop, first, *addresses)
-        if arguments.report[0] >= 0:
-            slot, at = self.slots[arguments.report[0]], arguments.report[1]
-            low, size = arguments.slots[arguments.report[0]]
-            raise AssertionError(f"the kernel looked at {at} of {slot}, which has {size} from {low}\n{self}")
-        return status
-
-    def _stage(self, stage: BlockStage, marks: Mapping[Node, Any]) -> dict[tuple[Node, ...], Any]:
-        """Makes transcendental functions for a block; gives the events that have some of the marks, after their number.
-
-        What is looked at for marked events alone is made for these.
-        """
-        found: dict[tuple[Node, ...], Any] = {}
-
-        def marked(some: tuple[Node, ...]) -> Any:
-            if some not in found:
-                alive = np.zeros(stage.stop - stage.start, np.bool_)
-                for mark in some:
-                    alive |= marks[mark][: len(alive)]
-                places = np.flatnonzero(alive) + stage.start
-                found[some] = np.concatenate([[len(places)], places])
-            return found[some]
-
-        for some, nodes in self.stages.items():
-            stage.make(nodes, marked(some)[1:] if some else None)
-        return {function.marks: marked(function.marks) for function in self.functions if function.marks}
+    def _wrong(self, loops: Loops) -> bool:
+        """Runs the loops; whether something was wrong."""
+        status = loops.run()
+        report = loops.arguments.report
+        if report[0] >= 0:
+            low, size = loops.arguments.slots[report[0]]
+            raise AssertionError(
+                f"the kernel looked at {report[1]} of {self.slots[report[0]]}, which has {size} from {low}\n{self}"
+            )
+        return bool(status)
 
     def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """The memory that an argument of the kernel points to."""
@@ -463,6 +408,8 @@ class Kernel:
                 return bins.setdefault((slot.item, slot.part), np.full(shape, start_of(slot.part), slot.dtype))
             case "batch":
                 return np.zeros(self.areas[slot.dtype], slot.dtype)
+            case "parameters":
+                return self.parameters.values()
             case "total":
                 return totals.setdefault(slot.item, _total_start(slot.item))
         raise AssertionError(slot.kind)

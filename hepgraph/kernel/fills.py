@@ -162,7 +162,7 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     if isinstance(target.weight, Node):
         args.append(f"double {cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE)}")
     elif target.weight is not None:
-        args.append(f"double {constant(float(target.weight), DOUBLE)}")
+        args.append(f"double {e.parameter(target.weight) or constant(float(target.weight), DOUBLE)}")
     if isinstance(target.sample, Node):
         args.append(f"double {cast(e, e.value(target.sample, env), target.sample.dtype, DOUBLE)}")
     elif target.sample is not None:

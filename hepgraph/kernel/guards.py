@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
-from hepgraph.graph.node import Node, node
+from hepgraph.graph.canonical import conjuncts, count
+from hepgraph.graph.node import Map, Node, as_node, node
 from hepgraph.kernel.spaces import Needs, Way
 from hepgraph.kernel.split import connected
 from hepgraph.kernel.tree import Action, If, LoopNeed
@@ -144,6 +146,28 @@ def _disjunction(g: Scheduler, terms: Iterable[frozenset[Node]]) -> Node:
         found = every if found is None else of_two("bitwise_or", found, every)
     assert found is not None
     return found
+
+
+# the comparisons of a count with a number, from either side, and the least count for which they hold
+_AT_LEAST = {
+    ("greater_equal", 0): 0, ("greater", 0): 1, ("equal", 0): 0, ("less_equal", 1): 0, ("less", 1): 1, ("equal", 1): 0,
+}  # fmt: skip
+
+
+def surely_there(m: Map, masks: Iterable[Node]) -> bool:
+    """Whether conditions on the length of a list say that it has the element which a pick takes by its position."""
+    if m.kind != "pick" or m.param[0] != "at":
+        return False
+    k, own = m.param[2], count(m.dst)
+    for each in chain.from_iterable(map(conjuncts, masks)):
+        if len(each.args) == 2 and own in each.args:
+            side = each.args.index(own)
+            other = as_node(each.args[1 - side])
+            more = _AT_LEAST.get((each.op, side))
+            value = other.param.value if other.op == "literal" else None
+            if more is not None and isinstance(value, int) and value + more >= (k + 1 if k >= 0 else -k):
+                return True
+    return False
 
 
 def of_two(op: str, a: Node, b: Node) -> Node:

@@ -8,7 +8,7 @@ named once in the innermost block that needs them; LLVM hoists what does not cha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -46,8 +46,10 @@ COLLECTED = 3  # what it takes to collect an entry
 class Lowered(Values):
     """The code of one loop tree, and its arguments."""
 
-    def __init__(self, function: LoopFunction, targets: Sequence[Any], shared: Shared, check: bool) -> None:
-        super().__init__(function.scheduler, shared, check)
+    def __init__(
+        self, function: LoopFunction, targets: Sequence[Any], packed: Mapping[Node, int], shared: Shared, check: bool
+    ) -> None:
+        super().__init__(function.scheduler, packed, shared, check)
         self.steps, self.targets, self.marked = function.steps, targets, function.marks
         self.counters: dict[Space, str] = {}
         self.batches = Batches(shared.areas)
@@ -64,6 +66,7 @@ class Lowered(Values):
         spaces = event_spaces(rest)
 
         def event(at: str) -> None:
+            self.event = at
             cursor = Cursor(id=at)
             self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
 

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hepgraph.graph.node import Node
+from hepgraph.kernel.alike import Body, merged
 from hepgraph.kernel.deferred import LoopFunction
 from hepgraph.kernel.lower import Lowered
+from hepgraph.kernel.parameters import Parameters
 from hepgraph.kernel.writer import Shared
 from hepgraph.limits import limits
 
-EARLY, LATE = "early", "kernel"  # what is called before transcendental functions are evaluated, and after
+EARLY, PLAIN, MARKED = "early", "kernel", "marked"  # functions that mark events, those of all, those of marked ones
 
 
-def module(functions: Sequence[LoopFunction], targets: Sequence[Any], check: bool) -> tuple[str, Shared]:
+def module(
+    functions: Sequence[LoopFunction],
+    targets: Sequence[Any],
+    stages: Mapping[tuple[Node, ...], Any],
+    parameters: Parameters,
+    check: bool,
+) -> tuple[str, Shared]:
     """The text, and the arguments that it takes."""
-    shared = Shared()
-    bodies: list[str] = []
-    calls: list[str] = []
-    for k, function in enumerate(functions):
-        lowered = Lowered(function, targets, shared, check)
+    shared = Shared(parameters)
+    packed = {node: k for k, (marks, nodes) in enumerate(stages.items()) if marks for node in nodes}
+    bodies: list[Body] = []
+    report = ["  %report = getelementptr i64, ptr %sizes, i64 -2"] if check else []
+    for function in functions:
+        lowered = Lowered(function, targets, packed, shared, check)
         lines = lowered.write()
-        names = list(lowered.used)
-        params = ["i64 %start", "i64 %stop", "i64 %first", "ptr %sizes", *(f"ptr noalias {name}" for name in names)]
-        ends = ["i64 %start", "i64 %stop"] if function.marks else ["i64 %from", "i64 %to"]
-        passed = [*ends, "i64 %first", "ptr %sizes", *(f"ptr {name}" for name in names)]
-        report = ["  %report = getelementptr i64, ptr %sizes, i64 -2"] if check else []
+        bodies.append(Body(list(lowered.used), [*lowered.top, *report, *lines]))
+    shapes, passed = merged(bodies)
+    texts: list[str] = []
+    for k, shape in enumerate(shapes):
+        params = ["i64 %start", "i64 %stop", "i64 %first", "ptr %sizes", *shape.params]
         head = f"define internal i32 @body{k}({', '.join(params)}) noinline {{"
-        bodies.append("\n".join([head, "entry:", *lowered.top, *report, *lines, "}"]))
-        calls.append(f"call i32 @body{k}({', '.join(passed)})")
+        texts.append("\n".join([head, "entry:", *shape.lines, "}"]))
+    calls: list[str] = []
+    for function, (k, own) in zip(functions, passed, strict=True):
+        ends = ["i64 %start", "i64 %stop"] if function.marks else ["i64 %from", "i64 %to"]
+        calls.append(f"call i32 @body{k}({', '.join([*ends, 'i64 %first', 'ptr %sizes', *own])})")
     told = list(zip(functions, calls, strict=True))
     early = [call for function, call in told if function.early]
     late = [call for function, call in told if not function.early and not function.marks]
@@ -38,28 +51,30 @@ def module(functions: Sequence[LoopFunction], targets: Sequence[Any], check: boo
             *unique_lines(shared.declared),
             *(f"{name} = private unnamed_addr constant {text}" for text, name in shared.constants.items()),
             *(f"define internal void @{name}{text}" for text, name in shared.functions.items()),
-            *bodies,
-            *(_called(EARLY, shared, early, []) if early else []),
-            *_called(LATE, shared, late, marked),
+            *texts,
+            *(_called(EARLY, shared, early) if early else []),
+            *(_called(PLAIN, shared, late) if late else []),
+            *(_called(MARKED, shared, marked, once=True) if marked else []),
             *shared.loops,
         ]
     ), shared
 
 
-def _called(name: str, shared: Shared, calls: Sequence[str], marked: Sequence[str]) -> list[str]:
+def _called(name: str, shared: Shared, calls: Sequence[str], once: bool = False) -> list[str]:
     """A function that is called: it runs others over some events, one after the other, then over the next.
 
-    Those of marked events come at last, each once.
+    Or it runs each `once`, over all.
     """
     pointers: list[str] = []
     for k, argument in enumerate(shared.slots.values()):
         pointers.append(f"  %q{k} = getelementptr ptr, ptr %table, i64 {k}")
         pointers.append(f"  {argument} = load ptr, ptr %q{k}")
+    begins = [f"define i32 @{name}(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {{", "entry:", *pointers]
+    if once:
+        return [*begins, "  %e0 = or i32 0, 0", *_in_order(calls), f"  ret i32 %e{len(calls)}", "}"]
     step = f"  %limit = add nsw i64 %from, {limits().step}" if len(calls) > 1 else "  %limit = add nsw i64 %stop, 0"
     return [
-        f"define i32 @{name}(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {{",
-        "entry:",
-        *pointers,
+        *begins,
         "  br label %head",
         "head:",
         "  %from = phi i64 [ %start, %entry ], [ %to, %step ]",
@@ -71,22 +86,20 @@ def _called(name: str, shared: Shared, calls: Sequence[str], marked: Sequence[st
         "  %near = icmp slt i64 %stop, %limit",
         "  %to = select i1 %near, i64 %stop, i64 %limit",
         "  %e0 = or i32 %error, 0",
-        *_in_order("r", "e", calls),
+        *_in_order(calls),
         "  br label %head",
         "done:",
-        "  %m0 = or i32 %error, 0",
-        *_in_order("s", "m", marked),
-        f"  ret i32 %m{len(marked)}",
+        "  ret i32 %error",
         "}",
     ]
 
 
-def _in_order(result: str, together: str, calls: Sequence[str]) -> list[str]:
+def _in_order(calls: Sequence[str]) -> list[str]:
     """Calls, and whether something was wrong in one of them."""
     lines: list[str] = []
     for k, call in enumerate(calls):
-        lines.append(f"  %{result}{k} = {call}")
-        lines.append(f"  %{together}{k + 1} = or i32 %{together}{k}, %{result}{k}")
+        lines.append(f"  %r{k} = {call}")
+        lines.append(f"  %e{k + 1} = or i32 %e{k}, %r{k}")
     return lines
 
 

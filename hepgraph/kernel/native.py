@@ -68,9 +68,8 @@ class Native:
         loaded += not fresh
         number, pointer = ctypes.c_int64, ctypes.c_void_p
         kind = ctypes.CFUNCTYPE(ctypes.c_int32, number, number, number, pointer, pointer)
-        self.kernel = kind(self.address("kernel"))
-        early = self._engine.get_function_address("early")
-        self.early = kind(early) if early else None  # where there is something to be done before the stage
+        found = {name: self._engine.get_function_address(name) for name in ("early", "kernel", "marked")}
+        self.early, self.kernel, self.marked = (kind(at) if at else None for at in found.values())  # what there is
 
     def address(self, name: str) -> int:
         """Where a function is."""

@@ -137,15 +137,15 @@ def _fits(value: Any, dtype: DType) -> bool:
 
 
 class _Value:
-    """A literal among arguments."""
+    """A literal among arguments; a parameter is known by its name, as a double."""
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    def __init__(self, value: Any, name: str | None) -> None:
+        self.value, self.name = value, name
 
 
-def literal(value: Any) -> tuple[Any, Any]:
+def literal(value: Any, name: str | None = None) -> tuple[Any, Any]:
     """A literal as an argument of `operation`."""
-    return _Value(value), None
+    return _Value(value, name), None
 
 
 def number(name: Any, dtype: Any) -> tuple[str, DType]:
@@ -169,6 +169,8 @@ def _weak(arg: tuple[Any, Any]) -> Any:
 
 def _as(e: Emitter, arg: tuple[Any, Any], dtype: DType) -> str:
     name, own = arg
-    if isinstance(name, _Value):
+    if not isinstance(name, _Value):
+        return cast(e, name, own, dtype)
+    if name.name is None:
         return constant(name.value, dtype)
-    return cast(e, name, own, dtype)
+    return cast(e, name.name, np.dtype(np.float64), dtype)

@@ -1,7 +1,8 @@
 """Cache of schedules: kernels of this process, for the same results of the same or other files.
 
-Two graphs are the same if they differ in nothing but the dataset. A kernel of one then serves the other, with the items
-of the other in the places of its own. Only kernels of files are kept: those of arrays in memory would keep the arrays.
+Two graphs are the same if they differ in nothing but the dataset and parameters (see `parameters.py`). A kernel of one
+then serves the other, with the items of the other in the places of its own. Only kernels of files are kept: those of
+arrays in memory would keep the arrays.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hepgraph.graph.node import Item, Map, Node, Space, ordered
 from hepgraph.io.memory import MemorySource
 from hepgraph.kernel.arrays import as_it_is, place_of
 from hepgraph.kernel.output import Compiled, Output
+from hepgraph.kernel.parameters import Parameters
 from hepgraph.limits import limits
 
 Outputs = Sequence[Output | str]
@@ -86,8 +88,13 @@ def _roots(outputs: Outputs) -> list[Item]:
     return found
 
 
-def _key_of(outputs: Outputs, token: Callable[[Item], Hashable]) -> Hashable | None:
-    """The content of outputs; None if that of a histogram cannot be written down."""
+def _key_of(
+    outputs: Outputs, token: Callable[[Item], Hashable], place: Callable[[Any], Hashable] = lambda _: None
+) -> Hashable | None:
+    """The content of outputs; None if that of a histogram cannot be written down.
+
+    Weights that have a place as parameters are known by that.
+    """
 
     def told(x: Any) -> Hashable:
         if isinstance(x, Space | Map | Node):
@@ -105,14 +112,22 @@ def _key_of(outputs: Outputs, token: Callable[[Item], Hashable]) -> Hashable | N
             empty = None if output.empty is None else pickle.dumps(output.empty)
         except (TypeError, AttributeError, pickle.PicklingError):
             return None
-        fills = told(tuple((fill.entries, fill.args, fill.weight, fill.sample, fill.must) for fill in output.fills))
-        found.append((output.kind, empty, fills, told(output.parts), told(output.items)))
+        weights = tuple([None if isinstance(fill.weight, Node) else place(fill.weight) for fill in output.fills])
+        fills = tuple(
+            (fill.entries, fill.args, fill.weight if known is None else None, fill.sample, fill.must)
+            for fill, known in zip(output.fills, weights, strict=True)
+        )
+        found.append((output.kind, empty, told(fills), weights, told(output.parts), told(output.items)))
     return tuple(found)
 
 
 def _rows(origin: Any, outputs: Outputs, order: Sequence[Item]) -> Hashable | None:
-    """The graph as rows that do not say of which dataset it is; None if it is of several, or has opaque functions."""
+    """The graph as rows that do not say of which dataset it is; None if it is of several, or has opaque functions.
+
+    Of parameters they have the places.
+    """
     number = {item: k for k, item in enumerate(order)}
+    parameters = Parameters.of(order, outputs)
     rows: list[Hashable] = []
     for item in order:
         param = item.param
@@ -126,10 +141,11 @@ def _rows(origin: Any, outputs: Outputs, order: Sequence[Item]) -> Hashable | No
         if isinstance(item, Node):
             if item.op == "call":
                 return None
-            rows.append((item.op, below, item.dtype, param))
+            place = parameters.place(item)
+            rows.append((item.op, below, item.dtype, param if place is None else place))
         else:
             rows.append((type(item), item.kind, below, param))
-    key = _key_of(outputs, number.__getitem__)
+    key = _key_of(outputs, number.__getitem__, parameters.place)
     return _settings(), key, tuple(rows)
 
 

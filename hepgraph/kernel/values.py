@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import cycle
 from typing import Any
 
@@ -18,15 +19,16 @@ from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.spaces import without_position
 from hepgraph.kernel.tree import LoopNeed, NotLowered
-from hepgraph.kernel.types import constant, llvm_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Writer
+from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
+from hepgraph.kernel.writer import BOOL, INT, REAL, Cursor, Env, Shared, StackSlot, Writer
 
 
 class Values(Writer):
     """Writes the code of values."""
 
-    def __init__(self, scheduler: Scheduler, shared: Shared, check: bool) -> None:
+    def __init__(self, scheduler: Scheduler, packed: Mapping[Node, int], shared: Shared, check: bool) -> None:
         super().__init__(shared, check)
+        self.packed, self.event = packed, ""  # transcendental functions made for marked events; the event under way
         self.staged, self.in_scratch, self.walked = scheduler.staged, scheduler.in_scratch, scheduler.walked
         self.cost, self.marks = scheduler.cost, scheduler.marks
         self.given, self.located = scheduler.given, scheduler.located
@@ -74,10 +76,9 @@ class Values(Writer):
 
     def value(self, node: Node, env: Env) -> str:
         """The value of a node at the current elements."""
-        if node.space is None:
-            return constant(node.param.value, node.dtype)
-        if node.op == "full":
-            return constant(node.param.value, node.dtype)
+        if node.space is None or node.op == "full":
+            name = self.parameter(node)
+            return constant(node.param.value, node.dtype) if name is None else cast(self, name, REAL, node.dtype)
         key = (node, self.cursor(node.space, env))
         found = self.known(key)
         if found is None:
@@ -122,6 +123,9 @@ class Values(Writer):
             )
         if node in self.marks:
             return self.load(self.slot(StackSlot("mark", node, BOOL)), str(at.id), BOOL)
+        if node in self.packed:
+            at_place = self.packed_place(self.packed[node], as_space(node.space), str(at.id))
+            return self.load(self.slot(StackSlot("values", node, node.dtype)), at_place, node.dtype)
         if node in self.staged or node.op in ("load", "index", "load_valid", "list_valid"):
             return self.load(self.slot(StackSlot("values", node, node.dtype)), str(at.id), node.dtype)
         match node.op:
@@ -150,10 +154,29 @@ class Values(Writer):
         args: list[tuple[Any, Any]] = []
         for arg in node.args:
             assert isinstance(arg, Node)
-            args.append(literal(arg.param.value) if arg.op == "literal" else (self.value(arg, env), arg.dtype))
+            if arg.op == "literal":
+                args.append(literal(arg.param.value, self.parameter(arg)))
+            else:
+                args.append((self.value(arg, env), arg.dtype))
         if node.op == "ufunc" and isinstance(node.param[0], NumberFunction):
             return self.called(node.param[0], args, node.dtype)
         return operation(self, node.op, args, node.param or (), node.dtype)
+
+    def packed_place(self, number: int, space: Space, at: str) -> str:
+        """Where the values of an element are that were made for marked events; those of others are in a spare place."""
+        key = ("packed", number, space)
+        found = self.known(key)
+        if found is None:
+            shift = self.load(self.slot(StackSlot("shift", space, INT, number)), self.event, INT)
+            size = self.load(self.slot(StackSlot("size", space, INT, number)), "0", INT)
+            found = self.remember(key, (shift, size))
+        shift, size = found
+        place = self.known((key, at))
+        if place is None:
+            place = self.emit(f"sub i64 {at}, {shift}")
+            inside = self.emit(f"icmp ult i64 {place}, {size}")
+            place = self.remember((key, at), self.emit(f"select i1 {inside}, i64 {place}, i64 {size}"))
+        return str(place)
 
     def called(self, function: NumberFunction, args: list[tuple[Any, Any]], out: np.dtype[Any]) -> str:
         """The result of a user's function of numbers; where it raises, the interpreter says so."""

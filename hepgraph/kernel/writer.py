@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.node import Space
+from hepgraph.kernel.parameters import Parameters
 from hepgraph.kernel.types import stored_type
 
 INT = np.dtype(np.int64)
 BOOL = np.dtype(bool)
+REAL = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class Winner:
 
 
 class Shared:
-    """The shared state of a module's functions: arguments, constants, functions, and room for batches."""
+    """The shared state of a module's functions: arguments, constants, functions, room for batches, and parameters."""
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: Parameters) -> None:
+        self.parameters = parameters
         self.declared: dict[str, None] = {}
         self.slots: dict[StackSlot, str] = {}
         self.constants: dict[str, str] = {}
@@ -92,11 +95,26 @@ class Writer(FunctionText):
         self.check = check
         self.slots, self.declared = shared.slots, shared.declared
         self.constants, self.functions = shared.constants, shared.functions
-        self.loops = shared.loops
+        self.loops, self.parameters = shared.loops, shared.parameters
         self.used: dict[str, None] = {}
+        self.looked_up_once: dict[int, str] = {}  # parameters
         self.scopes: list[dict[Any, Any]] = [{}]
         self.error = self.variable("i32")
         self.only: str | None = None  # a condition for what is done, where there is no branch
+
+    def parameter(self, x: Any) -> str | None:
+        """A double that is looked up, once in a function, for a literal or a weight; None if it is no parameter."""
+        place = self.parameters.place(x)
+        if place is None:
+            return None
+        if place not in self.looked_up_once:
+            pointer = self.slot(StackSlot("parameters", None, REAL))
+            self.number += 2
+            at, name = f"%t{self.number - 1}", f"%t{self.number}"
+            self.top.append(f"  {at} = getelementptr inbounds double, ptr {pointer}, i64 {place}")
+            self.top.append(f"  {name} = load double, ptr {at}")
+            self.looked_up_once[place] = name
+        return self.looked_up_once[place]
 
     def declare(self, text: str) -> None:
         """Declares an external function, once."""
