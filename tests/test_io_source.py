@@ -103,14 +103,14 @@ def test_partitions_of_another_source_are_refused():
 
 def test_files_that_disagree_are_found_for_the_columns_in_need_only():
     first = [Column("x", F4, bytes=1), Column("y", F4), Column("z", F4, (Level(),))]
-    second = [Column("x", F4, bytes=2, nullable=True), Column("y", F8)]
+    second = [Column("x", F4, bytes=2, nullable=True), Column("y", F8, (Level(),))]
     columns, files = agreed([(first, File("a", "", 3)), (second, File("b", "", 3))])
-    assert files[1].differs == {"y": "float64", "z": "no such column"}
+    assert (files[1].differs, files[1].lacks) == ({"y": "var * float64"}, ("z",))
     source = Fake(columns, files)
     source.check(["x"])
     assert source.columns["x"].bytes == 3
     assert source.columns["x"].nullable  # None in one file is no disagreement
-    with pytest.raises(errors.DisagreementError, match=r"(?s)'y'.*First file: a: float32.*This file:  b: float64"):
+    with pytest.raises(errors.DisagreementError, match=r"(?s)First file: a: float32.*This file:  b: var \* float64"):
         source.check(["y"])
     source.read(Partition("a", "", 0, 1), {"y": Need.DATA})  # this file is as announced
     with pytest.raises(errors.DisagreementError):

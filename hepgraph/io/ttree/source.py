@@ -12,6 +12,7 @@ import uproot
 
 from hepgraph.errors import ChangedFileError
 from hepgraph.graph.offsets import offsets_of
+from hepgraph.graph.predicate import Predicate
 from hepgraph.io.access.files import edge, is_remote
 from hepgraph.io.access.handles import settings_of, stamp_of
 from hepgraph.io.access.prefetch import ahead, expect
@@ -20,7 +21,7 @@ from hepgraph.io.access.ranges import opened as opened_bytes
 from hepgraph.io.cache.metadata import cached
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
-from hepgraph.io.source import USUAL, Access, Column, Data, Level, Need, Partition, Predicate
+from hepgraph.io.source import USUAL, Access, Column, Data, Level, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 from hepgraph.io.ttree.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ttree.reader import Reader
