@@ -135,15 +135,24 @@ class Grouping:
         return {new: old for new, old in told.items() if old in self.names and new not in self.names}
 
     def _split(self, name: str) -> tuple[str, str]:
-        separator, columns = self.schema.separator, self.origin.source.columns
-        assert separator
-        parts = name.split(separator)
-        for length in range(len(parts) - 1, 1, -1):
-            collection = separator.join(parts[:length])
-            counted = self._count_name(collection) in columns and collection not in columns
-            if counted or collection in self.schema.collections:
-                return collection, separator.join(parts[length:])
-        return parts[0], separator.join(parts[1:])
+        assert self.schema.separator
+        for collection in self._long:
+            if name.startswith(collection):
+                return collection[: -len(self.schema.separator)], name[len(collection) :]
+        collection, _, rest = name.partition(self.schema.separator)
+        return collection, rest
+
+    @cached_property
+    def _long(self) -> list[str]:
+        """The collections with separators in their names, each with one more behind it; the longest first."""
+        separator, columns = self.schema.separator or "", self.origin.source.columns
+        known = {name for name in self.schema.collections if separator in name}
+        if self.schema.counts:
+            before, _, after = self.schema.counts.partition("{name}")
+            ends = ((name, len(name) - len(after)) for name in columns if separator in name and name.startswith(before))
+            counted = {name[len(before) : end] for name, end in ends if name.endswith(after)}
+            known |= {name for name in counted if separator in name and name not in columns}
+        return sorted((f"{name}{separator}" for name in known), key=len, reverse=True)
 
     def _count_name(self, collection: str) -> str | None:
         return self.schema.counts.replace("{name}", collection) if self.schema.counts else None
