@@ -302,6 +302,7 @@ class RecordFields(Fields):
             for new, text in told.derived.items()
             if new not in self.own and new not in self.renamed and all(map(self._has, paths_of(text)))
         }
+        self.constants = {name: value for name, value in self.constants.items() if name not in self.derived}
         self._making: list[str] = []
 
     def within(self, whole: Whole) -> RecordFields:
