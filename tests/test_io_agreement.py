@@ -20,7 +20,7 @@ from hepgraph.processor.chunk import eager_events
 
 KINDS = ("bool", "uint8", "int16", "int32", "uint32", "int64", "float32", "float64")
 FLAT = {"x": (), "y": (), "A.u": ("A",), "A.v": ("A",), "A.w": ("A",), "B.u": ("B",)}  # with the lists around each
-DEEP = {**FLAT, "A.hits.p": ("A", "A.hits"), "A.hits.q": ("A", "A.hits")}
+DEEP = {**FLAT, "A.hits.p": ("A", "A.hits"), "A.hits.q": ("A", "A.hits"), "A.tags.t": ("A", "A.tags")}
 SCHEMA = 'name = "drawn"\nseparator = "_"\ncounts = "n{name}"\n'
 
 
@@ -30,7 +30,7 @@ class DrawnFile:
     def __init__(self, rng, columns):
         self.size = int(rng.integers(0, 9))
         self.lengths = {"A": rng.integers(0, 4, self.size), "B": rng.integers(0, 3, self.size)}
-        self.lengths["A.hits"] = rng.integers(0, 3, self.lengths["A"].sum())
+        self.lengths |= {f"A.{name}": rng.integers(0, 3, self.lengths["A"].sum()) for name in ("hits", "tags")}
         gone = {name for name in self.lengths if rng.random() < 0.2}
         names = [name for name, lists in columns.items() if not gone.intersection(lists)]
         names = [name for name in rng.permutation(names).tolist() if name == "x" or rng.random() < 0.75]
@@ -224,6 +224,23 @@ def test_a_run_over_files_that_differ(eager, tmp_path):
     assert run(files, schema=str(schema), optional={"HLT_a": False}) == EXPECTED, "the call goes before the file"
     with pytest.raises((DisagreementError, FieldError), match=r"No column '\w+' in . of the 3 files"):
         run(files)
+
+
+@pytest.mark.filterwarnings("ignore::hepgraph.errors.PromotionWarning")
+def test_counts_of_lists_that_a_file_lacks_are_none(tmp_path):
+    events = hg.open(three(tmp_path), schema="base", optional=OPTIONAL)
+    assert hg.compute(events.nTau).to_list() == EXPECTED["n"]
+    assert hg.compute(events.Tau_charge).to_list() == EXPECTED["charge"]
+
+
+def test_inner_lists_that_no_column_tells_are_empty(tmp_path):
+    hits, tags = {"hits": [{"p": 1, "q": 2}]}, {"tags": [{"t": 7}, {"t": 8}]}
+    for name, muon in (("a", {**hits, **tags}), ("b", tags), ("c", {"hits": [{"q": 3}], **tags})):
+        ak.to_parquet(ak.Array([{"Muon": [{"pt": 1.5, **muon}]}, {"Muon": []}]), tmp_path / f"{name}.parquet")
+    events = hg.open([tmp_path / f"{name}.parquet" for name in "abc"], optional={"Muon.hits.*": None})
+    found = hg.compute({"p": events.Muon.hits.p, "q": events.Muon.hits.q})
+    assert found["p"].to_list() == [[[1]], [], [[]], [], [[None]], []]
+    assert found["q"].to_list() == [[[2]], [], [[]], [], [[3]], []]
 
 
 @pytest.mark.filterwarnings("ignore::hepgraph.errors.PromotionWarning")
