@@ -233,6 +233,14 @@ def test_counts_of_lists_that_a_file_lacks_are_none(tmp_path):
     assert hg.compute(events.Tau_charge).to_list() == EXPECTED["charge"]
 
 
+@pytest.mark.filterwarnings("ignore::hepgraph.errors.PromotionWarning")
+def test_the_first_file_does_not_choose_the_schema_alone(tmp_path):
+    told = hg.schema_of(hg.open(three(tmp_path)))
+    assert told.name == "nanoaod"
+    assert told.left == dict.fromkeys(("HLT_a", "nTau", "Tau_pt", "Tau_charge"), "the first file lacks it")
+    assert set(hg.schema_of(hg.open(three(tmp_path), optional=OPTIONAL)).collections) == {"HLT", "Tau"}
+
+
 def test_inner_lists_that_no_column_tells_are_empty(tmp_path):
     hits, tags = {"hits": [{"p": 1, "q": 2}]}, {"tags": [{"t": 7}, {"t": 8}]}
     for name, muon in (("a", {**hits, **tags}), ("b", tags), ("c", {"hits": [{"q": 3}], **tags})):

@@ -234,7 +234,7 @@ def open(
     """
     _one_tree(files, tree)
     source = open_source(files, tree, step_size, metadata, storage_options)
-    chosen = schema or usual(source.columns)
+    chosen = schema or usual({**source.columns, **source.late})
     return from_source(source, chosen, optional=optional, access=Access(cache_of(cache)))
 
 

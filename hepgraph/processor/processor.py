@@ -259,7 +259,7 @@ def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Data
                 raise
             absent.append((dataset, error))
             continue
-        schema = options.schema or usual(source.columns)
+        schema = options.schema or usual({**source.columns, **source.late})
         opened.append((dataset, from_source(source, schema, optional=options.optional, access=access)))
     if absent and not opened:
         raise absent[0][1]
