@@ -214,8 +214,15 @@ def test_a_run_over_files_that_differ(eager, tmp_path):
 
     files = {"data": three(tmp_path)}
     assert run(files, optional=OPTIONAL) == EXPECTED
-    hg.preprocess(files, executor="serial", cache=False, progress=False).save(tmp_path / "known.json")
+    known = hg.preprocess(files, executor="serial", cache=False, progress=False)
+    known.save(tmp_path / "known.json")
     assert run(tmp_path / "known.json", optional=OPTIONAL, step_size=1) == EXPECTED
+    first = known.first_files(1)
+    assert run(first, optional=OPTIONAL) == {name: values[:2] for name, values in EXPECTED.items()}
+    second = known.filter_files(lambda path: path.endswith("b.root"))
+    assert run(second) == {name: values[2:4] for name, values in EXPECTED.items()}
+    with pytest.raises((DisagreementError, FieldError), match="In others it is bool"):
+        run(first)
     for _ in range(2):  # the second one from the cache
         assert run(files, optional=OPTIONAL, cache=str(tmp_path / "cache")) == EXPECTED
     schema = tmp_path / "my.toml"

@@ -346,7 +346,9 @@ def test_one_tree_by_several_names_is_not_counted_twice(tmp_path, monkeypatch, f
 
 def test_a_branch_that_uproot_cannot_interpret_leaves_the_others(tmp_path, monkeypatch):
     with uproot.recreate(tmp_path / "x.root") as file:
-        file.mktree("Events", {"x": np.int64, "y": np.int64}).extend({"x": np.arange(5), "y": np.arange(5)})
+        words = ak.Array(["a", "b", "c", "d", "e"])  # so that uproot is asked for the types of all branches
+        tree = file.mktree("Events", {"x": np.int64, "y": np.int64, "words": "string"})
+        tree.extend({"x": np.arange(5), "y": np.arange(5), "words": words})
     usual = uproot.TBranch.interpretation.fget
 
     def some(branch):

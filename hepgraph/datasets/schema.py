@@ -78,8 +78,6 @@ def events_of(origin: Origin, schema: Schema) -> Lazy:
 
 def _lacking(source: Source, schema: Schema) -> dict[str, Any]:
     """The columns that some files lack and, as the schema says, may lack: their values there, or None."""
-    if not schema.optional or len(source.files) < 2:
-        return {}
     found: dict[str, Any] = {}
     for name in sorted({name for file in source.files for name in file.lacks}):
         patterns = [pattern for pattern in schema.optional if fits(pattern, name)]

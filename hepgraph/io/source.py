@@ -324,10 +324,12 @@ class Source(ABC):
     ) -> None:
         if not isinstance(metadata, Mapping | None):
             raise TypeError(f"metadata must be a dict, not {metadata!r}")
-        files, columns = tuple(files), list(columns)
+        files = tuple(files)
+        first = frozenset(files[0].lacks) if files else frozenset()  # which may be another one now
+        known = {each.name: replace(each, late=each.name in first) if each.late else each for each in columns}
         vars(self).update(
-            columns={column.name: column for column in columns if not column.late},
-            late={column.name: column for column in columns if column.late},
+            columns={name: column for name, column in known.items() if not column.late},
+            late={name: column for name, column in known.items() if column.late},
             files=files,
             step_size=check_step_size(step_size),
             metadata=dict(metadata or {}),
@@ -515,8 +517,8 @@ class Source(ABC):
         shown = f"{', '.join(lack[:3])}{f' and {len(lack) - 3} more' if len(lack) > 3 else ''}"
         return (
             f"No column {name!r} in {len(lack)} of the {len(self.files)} files of this dataset: {shown}.\n"
-            f"In {there[0]} it is {column.type}. If files may lack it, say so when they are opened, and what stands "
-            f"for it there:\n    optional={{{name!r}: None}}"
+            f"In {there[0] if there else 'others'} it is {column.type}. If files may lack it, say so when they are "
+            f"opened, and what stands for it there:\n    optional={{{name!r}: None}}"
         )
 
     def _empty(self) -> tuple[Partition, ...]:
