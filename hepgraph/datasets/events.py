@@ -194,6 +194,10 @@ def open(
 ) -> Lazy:
     """Lazy events of ROOT or Parquet files, whichever they are, by the schema that their branches tell.
 
+    Columns may come in another order in each file. Numbers that files store in several types have the one to which
+    NumPy promotes these, which a PromotionWarning tells; a column that some files lack is an error when it is used,
+    unless it is `optional`.
+
     Parameters
     ----------
     files : str, Path, list or dict
@@ -229,7 +233,7 @@ def open(
     Examples
     --------
     >>> import hepgraph as hg
-    >>> "Muon" in hg.open("data/sample.parquet").fields
+    >>> "Muon" in hg.open("data/sample.parquet", optional={"HLT_*": False}).fields
     True
     """
     _one_tree(files, tree)
