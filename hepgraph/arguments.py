@@ -28,6 +28,7 @@ PLACES: dict[str, tuple[str, ...]] = {
     "memory": ("hg.run",),
     "metadata": (*OPENING, "hg.from_awkward"),
     "on_error": (*COMPUTING, "hg.preprocess"),
+    "optional": (*OPENING, "hg.run"),
     "progress": (*COMPUTING, "hg.preprocess"),
     "report": COMPUTING,
     "resume": COMPUTING,

@@ -127,6 +127,10 @@ class FallbackWarning(UserWarning):
     """A processor that cannot be recorded, and runs eagerly; it says which line is to blame."""
 
 
+class PromotionWarning(UserWarning):
+    """Files of one dataset that store a column in several types: it is read in the one to which NumPy promotes them."""
+
+
 class CacheWarning(UserWarning):
     """A column cache that is not used, or not written any more; results are the same without it."""
 

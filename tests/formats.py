@@ -255,4 +255,57 @@ def delphes(path, seed):
     return d.write(path, "Delphes")
 
 
-FORMATS = {each.__name__: each for each in (treemaker, edm4hep, fcc, physlite, nanoaod, pfnano, delphes)}
+def scouting(path, seed):
+    d = Drawn(seed)
+    d.single("run", "u4")
+    d.single("ScoutingMET_pt")
+    d.single("ScoutingMET_phi")
+    with_mass = bool(d.random.integers(2))
+    for name in ("ScoutingPFJet", "ScoutingMuonVtx", "ScoutingElectron", "ScoutingPhoton"):
+        n = d.lengths()
+        d.branches[f"n{name}"] = n.astype("u4")
+        for part in ("pt", "eta", "phi", *(["m"] if with_mass or name != "ScoutingPhoton" else [])):
+            d.floats(f"{name}_{part}", n)
+        if name in ("ScoutingMuonVtx", "ScoutingElectron"):
+            d.integers(f"{name}_charge", n, -1, 2)
+    n = d.lengths()
+    d.branches["nScoutingPrimaryVertex"] = n.astype("u4")
+    for part in ("x", "y", "z"):
+        d.floats(f"ScoutingPrimaryVertex_{part}", n)
+    n = d.lengths(6)
+    d.branches["nGenPart"] = n.astype("u4")
+    for part in ("pt", "eta", "phi", "mass"):
+        d.floats(f"GenPart_{part}", n)
+    d.indices("GenPart_genPartIdxMother", n, n)
+    return d.write(path, "Events")
+
+
+def pdune(path, seed):
+    d = Drawn(seed)
+    for name in ("run", "event"):
+        d.single(name, "i4")
+    for name, points in (("reco_beam", ("start", "end", "trackDir")), ("true_beam", ("start", "end"))):
+        for point in points:
+            for axis in "XYZ":
+                d.single(f"{name}_{point}{axis}", "f8")
+    d.single("reco_beam_type", "i4")
+    d.single("true_beam_PDG", "i4")
+    hits = d.lengths(6)
+    d.floats("reco_beam_calibrated_dEdX", hits, "f8")
+    d.floats("beam_inst_P", d.lengths(2), "f8")
+    n = d.lengths()
+    for name, points in (("allTrack", ("start", "end")), ("allShower", ("start",))):
+        d.integers(f"reco_daughter_{name}_ID", n)
+        for point in points:
+            for axis in "XYZ":
+                d.floats(f"reco_daughter_{name}_{point}{axis}", n, "f8")
+    d.floats("reco_daughter_PFP_trackScore", n, "f8")
+    n = d.lengths()
+    d.integers("true_beam_daughter_PDG", n)
+    for axis in "XYZ":
+        d.floats(f"true_beam_daughter_start{axis}", n, "f8")
+    return d.write(path, "beamana")
+
+
+DRAWN = (treemaker, edm4hep, fcc, physlite, nanoaod, pfnano, delphes, scouting, pdune)
+FORMATS = {each.__name__: each for each in DRAWN}

@@ -159,14 +159,45 @@ def test_files_that_disagree(tmp_path, says):
     a, b = parquet(tmp_path / "a.parquet"), parquet(tmp_path / "b.parquet", MET_pt=None)
     error = says(lambda: compute(hg.from_parquet([a, b], schema="nanoaod").MET.pt))
     assert isinstance(error, errors.DisagreementError)
-    c = parquet(tmp_path / "c.parquet", MET_pt=np.array([1, 2, 3]))
+    c = parquet(tmp_path / "c.parquet", MET_pt=ak.Array(["1", "2", "3"]))
     says(lambda: compute(hg.from_parquet([a, c], schema="nanoaod").MET.pt))
     d = parquet(tmp_path / "d.parquet", Muon_pt=np.array([1.0, 2.0, 3.0]))
     says(lambda: compute(hg.from_parquet([a, d], schema="nanoaod").Muon.pt))
-    r, s = root(tmp_path / "a.root"), root(tmp_path / "b.root", MET_phi=None, MET_pt=np.array([1, 2, 3]))
+    r, s = root(tmp_path / "a.root"), root(tmp_path / "b.root", MET_phi=None, MET_pt=ak.Array([[1.0], [], []]))
     says(lambda: compute(hg.from_root([r, s], schema="nanoaod").MET.phi))
     says(lambda: run(lambda e: {"n": ak.sum(e.MET.pt, axis=0)}, {"data": [str(r), str(s)]}))
     assert compute(hg.from_parquet([a, b], schema="nanoaod").Jet.pt).to_list() == [[30.0], [40.0], []] * 2
+
+
+def test_columns_that_some_files_lack(tmp_path, says):
+    a, b = parquet(tmp_path / "a.parquet"), parquet(tmp_path / "b.parquet", MET_pt=None, Muon_eta=None)
+    more = [parquet(tmp_path / f"{name}.parquet", MET_pt=None) for name in "cdef"]
+    error = says(lambda: compute(hg.open([a, b, *more]).MET.pt))
+    assert isinstance(error, errors.DisagreementError)
+    says(lambda: compute(hg.open([a, b]).Muon.eta))
+    assert isinstance(says(lambda: hg.open([b, a]).MET.pt), errors.FieldError)  # the first file lacks it
+    says(lambda: hg.open([b, a]).Muon.eta)
+    says(lambda: hg.open([b, a]).MET_pt)
+    says(hg.open, [a, b], optional={"MET_pt": "none"})
+    says(hg.open, [a, b], optional=-1)
+    says(hg.open, [a, parquet(tmp_path / "g.parquet", Muon_charge=None)], optional={"Muon_*": 0.5})
+
+
+def test_types_that_files_store(tmp_path, says):
+    """NumPy has no integers that hold both; most numbers are the same as floats."""
+    small, large = [[np.array([1, 2, 2**k + 1], kind) for kind in (np.int64, np.uint64)] for k in (52, 53)]
+    for name, event in zip("abcd", [*small, *large], strict=True):
+        root(tmp_path / f"{name}.root", event=event)
+    with pytest.warns(errors.PromotionWarning) as told:
+        fine, lossy = (hg.open([tmp_path / "a.root", tmp_path / f"{name}.root"]) for name in "bd")
+    assert compute(fine.event).to_list() == [1, 2, 2**52 + 1] * 2
+    assert [os.path.basename(each.filename) for each in told] == ["test_errors.py"] * 2
+    message = str(told[0].message).replace(str(tmp_path), "<tmp>")
+    assert message == (
+        "The files of this dataset store 1 column in several types, united by NumPy's rule:\n"
+        "  event is read as float64: int64 in 1 file (<tmp>/a.root), uint64 in 1 file (<tmp>/b.root)"
+    )
+    says(lambda: compute(lossy.event))
 
 
 def test_a_file_listed_twice(tmp_path, says):

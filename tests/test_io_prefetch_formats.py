@@ -17,11 +17,12 @@ from serving import forget, serving
 
 import hepgraph as hg
 from hepgraph import errors
+from hepgraph.graph.predicate import Predicate
 from hepgraph.io.access.prefetch import ahead
 from hepgraph.io.parquet import source as parquet
 from hepgraph.io.parquet.source import open_parquet
 from hepgraph.io.root import open_root
-from hepgraph.io.source import Need, Partition, Predicate
+from hepgraph.io.source import Need, Partition
 from hepgraph.io.trees import handles
 from hepgraph.processor.memory_budget import estimate
 from hepgraph.runner.compute import passes

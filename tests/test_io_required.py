@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepgraph.io.memory import open_awkward
-from hepgraph.io.required import Loaded, level_name
+from hepgraph.io.required import Loaded
 from hepgraph.io.source import Need, Origin, reads
 
 
@@ -16,7 +16,7 @@ def questions(columns):
     for column in columns:
         asked += [("values", column.name), ("valid", column.name, None)]
         for level in range(len(column.levels)):
-            asked += [(how, level_name(column, level), level) for how in ("offsets", "valid")]
+            asked += [(how, column.level_name(level), level) for how in ("offsets", "valid")]
         asked += [("record_valid", record.name) for record in column.records if record.nullable]
     return asked
 

@@ -156,7 +156,7 @@ def test_elements_that_no_list_has_are_an_error(tmp_path):
     events = hg.from_root(tmp_path / "n.root")
     assert events.x.compute(progress=False).to_list() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0] * 2
     with uproot.open(tmp_path / "n.root") as file:
-        lists = layout_of(trees.Opened(file, file["Events"], "Events"), "n.root").lists
+        lists = layout_of(trees.Opened(file, "n.root", "Events", "ROOT::RNTuple"), "n.root").lists
     table = lists.table(0)
     stored = np.diff(np.append(0, np.cumsum(table.elements))[table.bounds])
     if sorted(stored)[0] == 3:  # uproot has been mended

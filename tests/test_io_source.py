@@ -103,14 +103,14 @@ def test_partitions_of_another_source_are_refused():
 
 def test_files_that_disagree_are_found_for_the_columns_in_need_only():
     first = [Column("x", F4, bytes=1), Column("y", F4), Column("z", F4, (Level(),))]
-    second = [Column("x", F4, bytes=2, nullable=True), Column("y", F8)]
+    second = [Column("x", F4, bytes=2, nullable=True), Column("y", F8, (Level(),))]
     columns, files = agreed([(first, File("a", "", 3)), (second, File("b", "", 3))])
-    assert files[1].differs == {"y": "float64", "z": "no such column"}
+    assert (files[1].differs, files[1].lacks) == ({"y": "var * float64"}, ("z",))
     source = Fake(columns, files)
     source.check(["x"])
     assert source.columns["x"].bytes == 3
     assert source.columns["x"].nullable  # None in one file is no disagreement
-    with pytest.raises(errors.DisagreementError, match=r"(?s)'y'.*First file: a: float32.*This file:  b: float64"):
+    with pytest.raises(errors.DisagreementError, match=r"(?s)First file: a: float32.*This file:  b: var \* float64"):
         source.check(["y"])
     source.read(Partition("a", "", 0, 1), {"y": Need.DATA})  # this file is as announced
     with pytest.raises(errors.DisagreementError):
@@ -346,7 +346,9 @@ def test_one_tree_by_several_names_is_not_counted_twice(tmp_path, monkeypatch, f
 
 def test_a_branch_that_uproot_cannot_interpret_leaves_the_others(tmp_path, monkeypatch):
     with uproot.recreate(tmp_path / "x.root") as file:
-        file.mktree("Events", {"x": np.int64, "y": np.int64}).extend({"x": np.arange(5), "y": np.arange(5)})
+        words = ak.Array(["a", "b", "c", "d", "e"])  # so that uproot is asked for the types of all branches
+        tree = file.mktree("Events", {"x": np.int64, "y": np.int64, "words": "string"})
+        tree.extend({"x": np.arange(5), "y": np.arange(5), "words": words})
     usual = uproot.TBranch.interpretation.fget
 
     def some(branch):

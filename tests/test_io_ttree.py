@@ -169,19 +169,21 @@ def test_which_tree(tmp_path):
 
 
 def test_several_files(tmp_path):
-    for name, kind in [("a", np.float32), ("b", np.float32), ("c", np.float64)]:
+    for name in "abc":
+        x = np.arange(2, dtype=np.float32)
         more = {"y": np.arange(2)} if name != "b" else {}
-        write(tmp_path / f"{name}.root", x=np.arange(2, dtype=kind), **more)
+        write(tmp_path / f"{name}.root", x=x if name != "c" else ak.Array([[1.0], []]), **more)
     source = open_root(f"{tmp_path}/*.root", metadata={"dataset": "dy"})
     assert source.entries == 6
     assert source.metadata == {"dataset": "dy"}
-    assert [dict(file.differs) for file in source.files] == [{}, {"y": "no such column"}, {"x": "float64"}]
+    assert [dict(file.differs) for file in source.files] == [{}, {}, {"x": "var * float64"}]
+    assert [file.lacks for file in source.files] == [("nx",), ("y", "nx"), ()]
     assert [part.first for part in source.partitions()] == [0, 2, 4]
     assert source.columns["x"].bytes == 2 * open_root(tmp_path / "a.root").columns["x"].bytes
-    with pytest.raises(errors.DisagreementError, match=r"(?s)'x'.*a.root: float32.*c.root: float64"):
+    with pytest.raises(errors.DisagreementError, match=r"(?s)'x'.*a.root: float32.*c.root: var \* float64"):
         source.check(["x"])
     source.read(source.partitions()[1], {"x": Need.DATA})
-    with pytest.raises(errors.DisagreementError, match=r"(?s)'y'.*b.root: no such column"):
+    with pytest.raises(errors.DisagreementError, match=r"(?s)'y' in 1 of the 3 files.*b.root"):
         source.read(source.partitions()[1], {"y": Need.DATA})
 
 

@@ -14,8 +14,9 @@ from hepgraph import errors
 from hepgraph.graph.canonical import apply
 from hepgraph.graph.node import literal
 from hepgraph.graph.ops import OPS
+from hepgraph.graph.predicate import Predicate
 from hepgraph.io.parquet import source as parquet
-from hepgraph.io.source import Predicate, reads
+from hepgraph.io.source import reads
 from hepgraph.runner.compute import passes
 
 COMPARE = {

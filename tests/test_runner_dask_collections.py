@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import hepgraph as hg
-from hepgraph.errors import DamagedFileError, DisagreementError, UnsupportedError
+from hepgraph.errors import DamagedFileError, DisagreementError, PromotionWarning, UnsupportedError
 
 dask = pytest.importorskip("dask")
 
@@ -172,14 +172,33 @@ def test_from_map_with_what_does_not_fit():
     with pytest.raises(DisagreementError) as caught:
         wrong.x.compute(executor="serial")
     assert str(caught.value) == "<part 1> has 2 entries, where 3 were announced."
-    other = hg.from_map(lambda name: ak.Array({name: np.zeros(2)}), ["x", "y"])
+    other = hg.from_map(lambda name: ak.Array({name: np.zeros(2)}), ["x", "y"], lengths=[2, 2])
     with pytest.raises(DisagreementError) as caught:
         other.x.compute(executor="serial")
     assert str(caught.value) == ("<part 1> has no 'x', which the first part has; it is 2 * {y: float64}.")
-    types = hg.from_map(lambda kind: ak.Array({"x": np.zeros(2, kind)}), [float, int])
+    types = hg.from_map(lambda kind: ak.Array({"x": np.zeros(2, kind)}), [float, int], lengths=[2, 2])
     with pytest.raises(DisagreementError) as caught:
         types.x.compute(executor="serial")
     assert str(caught.value) == "<part 1> has int64 for 'x', the first part float64."
+
+
+def test_from_map_with_parts_that_differ():
+    """Parts that are made to be counted tell their types: they are united as those of files are."""
+
+    def make(kind, names):
+        return ak.Array({name: np.ones(2, kind) for name in names})
+
+    with pytest.warns(PromotionWarning, match="x is read as float64: int16 in 1 file .<part 0>., float64 in 2 files"):
+        events = hg.from_map(make, ["i2", "f8", "f8"], ["xy", "x", "xz"], optional={"y": None, "z": 0})
+    found = hg.compute({name: events[name] for name in "xyz"}, executor="serial")
+    assert found["x"].to_list() == [1.0] * 6
+    assert found["y"].to_list() == [1, 1, None, None, None, None]
+    assert found["z"].to_list() == [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]
+    events = hg.from_map(lambda values: ak.Array({"x": values}), [[], [1, 2], []])
+    assert hg.compute(events.x, executor="serial").to_list() == [1, 2]
+    other = hg.from_map(lambda name: ak.Array({name: np.zeros(2)}), ["x", "y"])
+    with pytest.raises(DisagreementError, match="No column 'x' in 1 of the 2 files of this dataset: <part 1>"):
+        other.x.compute(executor="serial")
 
 
 def test_from_delayed_and_back():

@@ -144,10 +144,10 @@ def test_real_files_come_back_as_they_were(name):
 
 
 def test_files_that_disagree(folder, tmp_path):
-    pq.write_table(pa.table({"MET_pt": [1, 2], "run": [1, 2], "Jet_pt": [[1.0], []]}), tmp_path / "other.parquet")
+    pq.write_table(pa.table({"MET_pt": ["1", "2"], "run": [1, 2], "Jet_pt": [[1.0], []]}), tmp_path / "other.parquet")
     files = {"x": [f"{folder}/a.parquet", f"{tmp_path}/other.parquet"]}
     known = preprocess(files)
-    assert known["x"]["files"][f"{tmp_path}/other.parquet"]["differs"] == {"MET_pt": "int64"}
+    assert known["x"]["files"][f"{tmp_path}/other.parquet"]["differs"] == {"MET_pt": "string"}
     assert run(known, lambda events: {"n": ak.sum(events.run, axis=0)})[1].events == 42
     with pytest.raises(DisagreementError, match="disagree on column 'MET_pt'"):
         run(known, lambda events: {"n": ak.sum(events.MET_pt, axis=0)})

@@ -97,8 +97,9 @@ def schema_of(events: Lazy) -> SchemaReport:
     schema = layout.schema
     known = {name: _references(layout, name) for name in layout.names}
     references = {name: {each: to.into for each, to in some.items()} for name, some in known.items() if some}
+    left = {**layout.left, **dict.fromkeys(layout.origin.source.late, "the first file lacks it")}
     return SchemaReport(
-        schema.name, schema.title, collections, tuple(alone), tuple(counts), dict(layout.left), docs, references,
+        schema.name, schema.title, collections, tuple(alone), tuple(counts), left, docs, references,
         _unresolved(layout, known),
     )  # fmt: skip
 

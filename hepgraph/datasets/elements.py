@@ -11,7 +11,6 @@ from hepgraph.errors import SchemaError
 from hepgraph.graph.canonical import BOOL, TEXT, TRUE, inc
 from hepgraph.graph.form import Fields, Form, List, Record, Scalar, move, option, type_of, unwrap
 from hepgraph.graph.node import Node, Space, node, space
-from hepgraph.io.required import level_name
 from hepgraph.io.source import Column, Origin, RecordLevel
 
 
@@ -19,14 +18,14 @@ def nullable(origin: Origin, column: Column, at: Space, form: Form) -> Form:
     """The lists of a column, None where the column says so."""
     if not column.optional_list(0):
         return form
-    return option(node("list_valid", (), at, BOOL, (origin, level_name(column, 0), 0)), form)
+    return option(node("list_valid", (), at, BOOL, (origin, column.level_name(0), 0)), form)
 
 
 def column_form(origin: Origin, column: Column, at: Space, level: int, inside: bool = False) -> Form:
     """The form of one column, from some list level on; `inside` of the records that it is in, or by itself."""
     if level < len(column.levels):
         known = column.levels[level]
-        key = (origin, level_name(column, level), level)
+        key = (origin, column.level_name(level), level)
         s = space("leaf", at, (), key)
         form: Form = List(s, column_form(origin, column, s, level + 1, inside), known.size)
         optional = known.nullable if inside else column.optional_list(level)
@@ -47,7 +46,7 @@ def _readable(origin: Origin, column: Column) -> None:
 def nested_form(origin: Origin, columns: Mapping[str, Column], path: str, at: Space, level: int) -> Form:
     """The form of columns with dotted names below a path, lists where the file has them."""
     first = next(iter(columns.values()))
-    if level < len(first.levels) and level_name(first, level) == path:
+    if level < len(first.levels) and first.level_name(level) == path:
         known = first.levels[level]
         key = (origin, path, level)
         s = space("leaf", at, (), key)
@@ -106,10 +105,10 @@ def tree(origin: Origin, columns: Mapping[str, Column], at: Space, level: int) -
     """The form of columns by their paths in a record, from some list level on; a list of records if they share one."""
     if list(columns) == [""]:
         return column_form(origin, columns[""], at, level)
-    names = {level_name(column, level) if len(column.levels) > level else None for column in columns.values()}
+    names = {column.level_name(level) if len(column.levels) > level else None for column in columns.values()}
     if len(columns) > 1 and len(names) == 1 and None not in names:
         first = next(iter(columns.values()))
-        s = space("leaf", at, (), (origin, level_name(first, level), level))
+        s = space("leaf", at, (), (origin, first.level_name(level), level))
         return List(s, tree(origin, columns, s, level + 1), first.levels[level].size)
     return Record(TreeFields(origin, heads(columns), at, level))
 
@@ -148,7 +147,7 @@ class DealtFields(TreeFields):
         first = next(iter(columns.values()))
         if not first.levels:
             raise SchemaError(f"{self.title}.{name} cannot be dealt out: {first.name!r} holds no lists.")
-        flat = space("leaf", self.events, (), (self.origin, level_name(first, 0), 0))
+        flat = space("leaf", self.events, (), (self.origin, first.level_name(0), 0))
         by = [self._number(name, field) for field in self.dealt[name]]
         kind, title = "split" if len(by) == 1 else "ranged", f"{self.title}.{name}, by {' and '.join(self.dealt[name])}"
         s = space(kind, self.at, (flat, *by), title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 from hepgraph.arguments import checks_arguments
 from hepgraph.datasets.guess import guessed, usual
 from hepgraph.datasets.schema import Schema, events_of, load
+from hepgraph.datasets.schemafile import with_optional
 from hepgraph.datasets.variations import with_stored
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
 from hepgraph.graph.form import replaced
@@ -25,10 +26,13 @@ from hepgraph.lazy import behaviors
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import lost, record_names, shown
 
+Optional: TypeAlias = str | Sequence[str] | Mapping[str, Any] | None
 Cache: TypeAlias = str | Path | ColumnCache | None
 
 
-def from_source(source: Source, schema: str | Path | Schema = "base", *, access: Access = USUAL) -> Lazy:
+def from_source(
+    source: Source, schema: str | Path | Schema = "base", *, optional: Optional = None, access: Access = USUAL
+) -> Lazy:
     """Lazy events of any `Source`, varied where the schema says that columns are alternatives of others.
 
     Parameters
@@ -37,6 +41,8 @@ def from_source(source: Source, schema: str | Path | Schema = "base", *, access:
         Reader of columns and partitions, as in `hepgraph.io.source`.
     schema : str, Path or Schema, default "base"
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    optional : str, list or dict, default None
+        Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}.
     access : Access, default Access(cache=None, entries=None, shared=None, entry_mask=None, already_read={})
         Way in which the source is read.
 
@@ -53,6 +59,8 @@ def from_source(source: Source, schema: str | Path | Schema = "base", *, access:
     True
     """
     chosen = guessed(source.columns) if schema == "auto" else load(schema)
+    if optional is not None:
+        chosen = with_optional(chosen.version(source.columns), optional)
     events = events_of(Origin.of(source, access), chosen)
     return with_stored(events) if chosen.variations is not None else events
 
@@ -63,6 +71,7 @@ def from_root(
     tree: str | None = None,
     *,
     schema: str | Path | Schema = "base",
+    optional: Optional = None,
     step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -80,6 +89,9 @@ def from_root(
         Name of the tree, if not "Events" or the only one.
     schema : str, Path or Schema, default "base"
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    optional : str, list or dict, default None
+        Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
+        for names without a value, is None. Lists that a file lacks altogether are empty.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.
@@ -109,7 +121,7 @@ def from_root(
     """
     _one_tree(files, tree)
     source = formats.ROOT.open(files, tree, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    return from_source(source, schema, access=Access(cache_of(cache)))
+    return from_source(source, schema, optional=optional, access=Access(cache_of(cache)))
 
 
 @checks_arguments()
@@ -117,6 +129,7 @@ def from_parquet(
     files: Any,
     *,
     schema: str | Path | Schema = "base",
+    optional: Optional = None,
     step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -133,6 +146,9 @@ def from_parquet(
         Path or URL, glob, directory, or a list of those.
     schema : str, Path or Schema, default "base"
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    optional : str, list or dict, default None
+        Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
+        for names without a value, is None. Lists that a file lacks altogether are empty.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.
@@ -161,7 +177,7 @@ def from_parquet(
     <hepgraph.Lazy ## * float32>
     """
     source = formats.PARQUET.open(files, step_size=step_size, metadata=metadata, storage_options=storage_options)
-    return from_source(source, schema, access=Access(cache_of(cache)))
+    return from_source(source, schema, optional=optional, access=Access(cache_of(cache)))
 
 
 @checks_arguments()
@@ -170,12 +186,17 @@ def open(
     tree: str | None = None,
     *,
     schema: str | Path | Schema | None = None,
+    optional: Optional = None,
     step_size: int | str | None = None,
     metadata: Mapping[str, Any] | None = None,
     storage_options: Mapping[str, Any] | None = None,
     cache: Cache = None,
 ) -> Lazy:
     """Lazy events of ROOT or Parquet files, whichever they are, by the schema that their branches tell.
+
+    Columns may come in another order in each file. Numbers that files store in several types have the one to which
+    NumPy promotes these, which a PromotionWarning tells; a column that some files lack is an error when it is used,
+    unless it is `optional`.
 
     Parameters
     ----------
@@ -186,6 +207,9 @@ def open(
     schema : str, Path or Schema, default None
         Naming of the columns: "nanoaod", "base" (as they are), the path of a TOML file, or "auto" (guessed,
         and printed). None: the one that fits the branches best, which `hg.schema_of` tells.
+    optional : str, list or dict, default None
+        Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
+        for names without a value, is None. Lists that a file lacks altogether are empty.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.
@@ -209,12 +233,13 @@ def open(
     Examples
     --------
     >>> import hepgraph as hg
-    >>> "Muon" in hg.open("data/sample.parquet").fields
+    >>> "Muon" in hg.open("data/sample.parquet", optional={"HLT_*": False}).fields
     True
     """
     _one_tree(files, tree)
     source = open_source(files, tree, step_size, metadata, storage_options)
-    return from_source(source, schema or usual(source.columns), access=Access(cache_of(cache)))
+    chosen = schema or usual({**source.columns, **source.late})
+    return from_source(source, chosen, optional=optional, access=Access(cache_of(cache)))
 
 
 def _one_tree(files: Any, tree: str | None) -> None:

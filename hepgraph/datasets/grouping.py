@@ -18,7 +18,7 @@ from hepgraph.datasets.recipes import KEYS
 from hepgraph.datasets.schemafile import Collection as Told
 from hepgraph.datasets.schemafile import KeyTable, Reference, Schema
 from hepgraph.errors import HepgraphError, SchemaError, either, suggestion
-from hepgraph.io.required import level_name
+from hepgraph.io.agreement import whole
 from hepgraph.io.source import Column, Origin
 
 
@@ -119,21 +119,40 @@ class Grouping:
         return found
 
     @cached_property
+    def late(self) -> dict[tuple[str, str], str]:
+        """The columns that the first file lacks, by the collection and the field that they would be."""
+        source = self.origin.source
+        if not source.late:
+            return {}
+        layout = Grouping(Origin.of(whole(source)), self.schema)
+        places = {name: layout.home.get(name) or (layout.head(name), "") for name in source.late}
+        return {(head, rest or name.removeprefix(f"{head}.")): name for name, (head, rest) in places.items()}
+
+    @cached_property
     def aliases(self) -> dict[str, str]:
         """More names of collections that are there."""
         told = self.schema.aliases
         return {new: old for new, old in told.items() if old in self.names and new not in self.names}
 
     def _split(self, name: str) -> tuple[str, str]:
-        separator, columns = self.schema.separator, self.origin.source.columns
-        assert separator
-        parts = name.split(separator)
-        for length in range(len(parts) - 1, 1, -1):
-            collection = separator.join(parts[:length])
-            counted = self._count_name(collection) in columns and collection not in columns
-            if counted or collection in self.schema.collections:
-                return collection, separator.join(parts[length:])
-        return parts[0], separator.join(parts[1:])
+        assert self.schema.separator
+        for collection in self._long:
+            if name.startswith(collection):
+                return collection[: -len(self.schema.separator)], name[len(collection) :]
+        collection, _, rest = name.partition(self.schema.separator)
+        return collection, rest
+
+    @cached_property
+    def _long(self) -> list[str]:
+        """The collections with separators in their names, each with one more behind it; the longest first."""
+        separator, columns = self.schema.separator or "", self.origin.source.columns
+        known = {name for name in self.schema.collections if separator in name}
+        if self.schema.counts:
+            before, _, after = self.schema.counts.partition("{name}")
+            ends = ((name, len(name) - len(after)) for name in columns if separator in name and name.startswith(before))
+            counted = {name[len(before) : end] for name, end in ends if name.endswith(after)}
+            known |= {name for name in counted if separator in name and name not in columns}
+        return sorted((f"{name}{separator}" for name in known), key=len, reverse=True)
 
     def _count_name(self, collection: str) -> str | None:
         return self.schema.counts.replace("{name}", collection) if self.schema.counts else None
@@ -208,6 +227,8 @@ class Grouping:
         told = self.told(collection).counts
         name = told or self._count_name(collection) or self._own_count(collection)
         column = columns.get(name) if name else None
+        if column is not None and name in self.origin.source.optional:  # where a file lacks it, it is made of lists
+            column = replace(column, nullable=False)
         if column is not None and _holds_counts(column):
             return name
         if told is None:
@@ -253,6 +274,25 @@ class Grouping:
         more = [known[name] for name in told if name in known]
         return [column for column in (*own, *more) if is_list(column)]
 
+    @property
+    def companions(self) -> dict[str, list[str]]:
+        """The columns that files may lack, each with those that have its outermost lists, or their lengths."""
+        source = self.origin.source
+        lacking = {name for file in source.files for name in file.lacks}
+        found: dict[str, list[str]] = {}
+        for collection, paths in self.groups[1].items():
+            for head in self.dealt(collection):
+                names = [column.name for path, column in paths.items() if path.partition(".")[0] == head]
+                found |= {name: names for name in names if name in source.optional}
+            names = [column.name for column in self.lists(collection) if not column.problem]
+            some = [name for name in names if name in source.optional]
+            counts = self.count_column(collection) or self._count_name(collection)
+            if counts in source.columns or (counts in source.late and _holds_counts(source.late[counts])):
+                names.append(counts)
+                some += [counts] if counts in source.optional or (some and counts in lacking) else []
+            found |= dict.fromkeys(some, names)
+        return found
+
     def lengths(self, collection: str) -> tuple[Any, ...]:
         """The key of the space of a collection's lists: its count column, or else its first column.
 
@@ -260,7 +300,7 @@ class Grouping:
         """
         lists, counts = self.lists(collection), self.count_column(collection)
         if counts is None:
-            return self.origin, level_name(lists[0], 0), 0
+            return self.origin, lists[0].level_name(0), 0
         if self.origin.source.authoritative_counts and any(column.counts == counts for column in lists):
             return self.origin, counts, None
         return self.origin, counts, tuple(column.name for column in lists if not column.problem) or None
@@ -431,4 +471,4 @@ def is_list(column: Column) -> bool:
 
 def _outer_lists(columns: Mapping[str, Column]) -> bool:
     """Whether all columns are inside of one list that has no name: an array of lists of records."""
-    return bool(columns) and all(n and c.levels and level_name(c, 0) == "" for n, c in columns.items())
+    return bool(columns) and all(n and c.levels and c.level_name(0) == "" for n, c in columns.items())

@@ -28,7 +28,7 @@ from hepgraph.datasets.grouping import Grouping, is_list
 from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
-from hepgraph.errors import SchemaError, SourceError, UnsupportedError, suggestion
+from hepgraph.errors import DisagreementError, SchemaError, SourceError, UnsupportedError, suggestion
 from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
 from hepgraph.graph.form import (
     Fields,
@@ -47,7 +47,7 @@ from hepgraph.graph.form import (
     within,
 )
 from hepgraph.graph.node import Space, literal, map_, space
-from hepgraph.io.agreement import sharing, standing_in
+from hepgraph.io.agreement import accompanied, sharing, standing_in
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import Lazy
 
@@ -60,6 +60,8 @@ def events_of(origin: Origin, schema: Schema) -> Lazy:
     schema = schema.version(origin.source.columns)
     if lacking := _lacking(origin.source, schema):
         origin = Origin.of(standing_in(origin.source, lacking), origin.access)
+        if others := Grouping(origin, schema).companions:
+            origin = Origin.of(accompanied(origin.source, others), origin.access)
         at = space("events", TOTAL, (), origin)
     layout = Grouping(origin, schema)
     if shared := layout.shared:
@@ -76,19 +78,12 @@ def events_of(origin: Origin, schema: Schema) -> Lazy:
 
 def _lacking(source: Source, schema: Schema) -> dict[str, Any]:
     """The columns that some files lack and, as the schema says, may lack: their values there, or None."""
-    if not schema.optional or len(source.files) < 2:
-        return {}
-    names = {name for file in source.files for name, how in file.differs.items() if how == "no such column"}
-    names.update(column.name for file in source.files for column in file.more)
     found: dict[str, Any] = {}
-    for name in sorted(names):
-        value = next((v for pattern, v in schema.optional.items() if fits(pattern, name)), _REQUIRED)
-        if value is not _REQUIRED:
-            found[name] = None if value == "none" else value
+    for name in sorted({name for file in source.files for name in file.lacks}):
+        patterns = [pattern for pattern in schema.optional if fits(pattern, name)]
+        if patterns:
+            found[name] = schema.optional[patterns[0]]
     return found
-
-
-_REQUIRED = object()
 
 
 class EventFields(Whole):
@@ -112,13 +107,9 @@ class EventFields(Whole):
         """The alternative to a field, where the columns of a collection were left as they are."""
         layout = self.layout
         source = layout.origin.source
-        having = [file.path for file in source.files if any(column.name == name for column in file.more)]
-        if having:
-            return (
-                f"{source.files[0].path} and {len(source.files) - len(having) - 1} more files have no such column, "
-                f"{having[0]} has. A schema may say that it is optional:\n    [optional]\n    "
-                f'{name} = "none"'
-            )
+        late = [column for (head, _), column in layout.late.items() if name in (head, column)]
+        if late:
+            return source.lacking(late[0])
         if layout.schema.separator is not None:
             return ""
         columns = [column for column in layout.origin.source.columns if column.startswith(f"{name}_")]
@@ -309,6 +300,7 @@ class RecordFields(Fields):
             for new, text in told.derived.items()
             if new not in self.own and new not in self.renamed and all(map(self._has, paths_of(text)))
         }
+        self.constants = {name: value for name, value in self.constants.items() if name not in self.derived}
         self._making: list[str] = []
 
     def within(self, whole: Whole) -> RecordFields:
@@ -360,6 +352,8 @@ class RecordFields(Fields):
                 "computed, so that the index counts in other lists. Take it before computing: "
                 f"events.{self.name}.{name}"
             )
+        if late := layout.late.get((self.name, name)):
+            return layout.origin.source.lacking(late)
         told = layout.told(self.name).derived.get(name)
         if told is not None and name not in self:
             missing = [path for path in paths_of(told) if not self._has(path)]
@@ -374,6 +368,9 @@ class RecordFields(Fields):
     def __getitem__(self, name: str) -> Form:
         if name in self.own:
             return self.own[name]
+        layout = self.events.layout
+        if (late := layout.late.get((self.name, name))) is not None and name in self:
+            raise DisagreementError(layout.origin.source.lacking(late))
         if name in self.renamed:
             return self._renamed(name)
         if name in self.constants:

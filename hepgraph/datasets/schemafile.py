@@ -13,6 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.schemarules import check, listed
 from hepgraph.errors import SchemaError, suggestion
@@ -217,6 +219,25 @@ def load(name: str | Path | Schema) -> Schema:
     return _load(str(name), ())
 
 
+def with_optional(schema: Schema, optional: Any) -> Schema:
+    """The schema for files that may lack these columns: a name or pattern, several, or a dict with their values there.
+
+    Raises SchemaError for anything else.
+    """
+    named = [optional] if isinstance(optional, str) else optional
+    told = dict.fromkeys(named) if isinstance(named, list | tuple) else named
+    if not isinstance(told, Mapping) or not all(isinstance(k, str) and _is_value(v) for k, v in told.items()):
+        raise SchemaError(
+            "optional= takes names or patterns of columns, and numbers or None for what stands where a file lacks "
+            f'them, such as {{"HLT_*": False}}, not {optional!r}.'
+        )
+    return replace(schema, optional={**told, **{name: v for name, v in schema.optional.items() if name not in told}})
+
+
+def _is_value(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | np.number | np.bool_)
+
+
 def _load(name: str, above: tuple[Path, ...]) -> Schema:
     if Path(name).suffix != ".toml":
         return _included(name)
@@ -244,8 +265,8 @@ def _included(name: str) -> Schema:
 def available() -> list[str]:
     """The names of the schemas that come with hepgraph.
 
-    >>> available()
-    ['base', 'delphes', 'edm4hep', 'edm4hep_types', 'fcc', 'fcc_2023', 'nanoaod', 'pfnano', 'physlite', 'treemaker']
+    >>> available()[:3]
+    ['base', 'delphes', 'edm4hep']
     """
     found = resources.files("hepgraph.schemas").iterdir()
     return sorted(entry.name.removesuffix(".toml") for entry in found if entry.name.endswith(".toml"))
@@ -299,12 +320,18 @@ def _read(text: str, where: str, above: tuple[Path, ...]) -> Schema:
         {**below.leave, **{entry["match"]: entry["reason"] for entry in table.get("leave", [])}},
         {**below.kinds, **kinds},
         {**below.aliases, **table.get("aliases", {})},
-        {**below.optional, **table.get("optional", {})},
+        _optional(table.get("optional", {}), below.optional),
         tuple(_version(entry) for entry in table.get("versions", [])),
         _stored(table["variations"], below.variations) if "variations" in table else below.variations,
         table.get("unreadable", below.unreadable),
         str(above[-1]) if above else None,
     )
+
+
+def _optional(entry: Mapping[str, Any], below: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of columns that files may lack, by pattern: what a schema says goes before what it extends."""
+    own = {pattern: None if value == "none" else value for pattern, value in entry.items()}
+    return {**own, **{pattern: value for pattern, value in below.items() if pattern not in own}}
 
 
 def _collection(entry: Mapping[str, Any]) -> Collection:

@@ -186,3 +186,11 @@ def cell(file: str) -> str:
         return " ".join(told).replace("Cell", "cell", 1)
     match = _CELL.search(file)
     return "" if match is None else f"cell In[{match[1]}]" if match[1] else "a cell of the notebook"
+
+
+def users_level() -> int:
+    """How far up the stack the user's own call is, for a warning that is made where this is asked."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("hepgraph", "contextlib")):
+        level, frame = level + 1, frame.f_back
+    return level

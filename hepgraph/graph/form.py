@@ -122,6 +122,11 @@ class Record:
         said = "" if advice is None else advice(name)
         return said or suggestion(name, self.fields, [*getattr(self.fields, "hidden", ()), *more])
 
+    def noted(self, *names: str) -> str:
+        """The note of the data on the first of some fields that it has one on, on a line of its own; or nothing."""
+        advice = getattr(self.fields, "advice", lambda _: "")
+        return next((f"\n{said}" for name in names if name not in self and (said := advice(name))), "")
+
     def plain(self, new: Callable[[Form], Form]) -> Record:
         """The record with each of its fields changed."""
         return Record({name: new(self[name]) for name in self}, self.name, self.tuple)

@@ -139,6 +139,10 @@ def file_to_json(file: File) -> dict[str, Any]:
     }  # fmt: skip
     if file.differs:
         told["differs"] = dict(file.differs)
+    if file.lacks:
+        told["lacks"] = list(file.lacks)
+    if file.stored:
+        told["stored"] = dict(file.stored)
     if file.replicas:
         told["replicas"] = list(file.replicas)
     if file.limit is not None:
@@ -154,6 +158,7 @@ def file_from_json(path: str, told: Mapping[str, Any]) -> File:
     return File(
         path, told["object_path"] or "", int(told["num_entries"]), told["uuid"], tuple(told["edges"]),
         dict(told.get("differs", {})), tuple(told.get("replicas", ())), told.get("limit"), written,
+        tuple(told.get("lacks", ())), dict(told.get("stored", {})),
     )  # fmt: skip
 
 

@@ -10,28 +10,25 @@ import awkward as ak
 
 from hepgraph.errors import DisagreementError
 from hepgraph.functions.snapshot import Snapshot
+from hepgraph.io.agreement import agreed
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
-from hepgraph.io.source import USUAL, Access, Data, File, Need, Partition, Source
+from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Source
 
 _WHOLE = 2**62  # entries in a step: a part is never cut, unless somebody asks for that
 
 
 class MappedSource(Source):
-    """The arrays that a function makes; it is called again whenever one is read, as it was when this was made.
-
-    `lengths` are the numbers of entries. `form` is the awkward form of all of them.
-    """
+    """The arrays that a function makes; it is called again whenever one is read, as it was when this was made."""
 
     def __init__(
         self,
         function: Callable[..., Any],
         inputs: Sequence[tuple[Any, ...]],
-        lengths: Sequence[int],
-        form: Any,
+        columns: Iterable[Column],
+        files: Iterable[File],
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        files = [File(f"<part {i}>", "", n, edges=(0, n)) for i, n in enumerate(lengths)]
-        super().__init__(distinct(columns_of_form("", form)), files, _WHOLE, metadata)
+        super().__init__(columns, files, _WHOLE, metadata)
         self._taken = Snapshot.of((function, list(inputs)))
         self._title = getattr(function, "__name__", type(function).__name__)
         self._identity = ""
@@ -96,15 +93,24 @@ def open_mapped(
 ) -> MappedSource:
     """The arrays that `function` makes of each of `inputs`.
 
-    Without `lengths`, each is made once to be counted; without `meta`, an array like them, the first is made.
+    Without `lengths`, each is made once, which tells its length and its type; else all are like `meta`, or the first.
     """
     if not inputs:
         raise ValueError("there are no inputs: a dataset has at least one part")
     if lengths is not None and len(lengths) != len(inputs):
         raise ValueError(f"there are {len(inputs)} parts and {len(lengths)} lengths")
-    first = part_in_memory(function, inputs[0]) if meta is None or lengths is None else None
-    if lengths is None:
-        assert first is not None
-        lengths = [len(first), *(len(part_in_memory(function, each)) for each in inputs[1:])]
-    form = ak.to_layout(first if meta is None else meta).form
-    return MappedSource(function, inputs, [int(n) for n in lengths], form, metadata)
+    if lengths is not None:
+        like = _columns(part_in_memory(function, inputs[0]) if meta is None else meta)
+        parts = [(like, int(length)) for length in lengths]
+    else:
+        parts = [(_columns(part), len(part)) for part in (part_in_memory(function, each) for each in inputs)]
+        like = next((columns for columns, length in parts if length), parts[0][0]) if meta is None else _columns(meta)
+        parts = [(columns if length else like, length) for columns, length in parts]  # of none, no type is known
+    columns, files = agreed(
+        [(own, File(f"<part {i}>", "", length, edges=(0, length))) for i, (own, length) in enumerate(parts)]
+    )
+    return MappedSource(function, inputs, columns, files, metadata)
+
+
+def _columns(array: Any) -> list[Column]:
+    return distinct(columns_of_form("", ak.to_layout(array).form))

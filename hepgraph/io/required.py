@@ -15,32 +15,12 @@ from hepgraph.errors import DamagedFileError, MissingColumnError
 from hepgraph.graph.canonical import TEXT
 from hepgraph.graph.consistency import check_lengths
 from hepgraph.graph.node import Item, Node, Space
-from hepgraph.io.source import USUAL, Access, Column, Data, Need, Origin, Partition, Source, marked
+from hepgraph.io.agreement import fetched, lacks_values
+from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition, Source, marked
 
 Array = np.ndarray[Any, Any]
 
 Needs = dict[Origin, dict[str, Need]]
-
-
-def fetched(source: Source, partition: Partition, needs: Mapping[str, Need], access: Access = USUAL) -> dict[str, Data]:
-    """The needed columns of a range; those that its file lacks and may lack have the values that stand for them."""
-    wanted = held(source, partition, needs)
-    found = source.fetch(partition, wanted, access) if wanted or not needs else {}
-    for name in needs if len(wanted) < len(needs) else ():
-        if name not in wanted:
-            value, size = source.optional[name], len(partition)
-            values = np.full(size, 0 if value is None else value, source.columns[name].dtype)
-            found[name] = Data(values, valid=np.zeros(size, bool) if value is None else None)
-    return found
-
-
-def held(source: Source, partition: Partition, needs: Mapping[str, Need]) -> Mapping[str, Need]:
-    """Those of some columns that the file of a range has, where it may lack others."""
-    if not source.optional or not source.optional.keys() & needs.keys():
-        return needs
-    differs = source.file_of(partition).differs
-    lacks = {name for name in source.optional if differs.get(name) == "no such column"}
-    return {name: need for name, need in needs.items() if name not in lacks}
 
 
 def texts_of(data: Data) -> Array:
@@ -141,18 +121,7 @@ def has_record(column: Column, name: str) -> bool:
 
 def has_level(column: Column, name: str, level: int) -> bool:
     """Whether a column has a list level of a name."""
-    return len(column.levels) > level and level_name(column, level) == name
-
-
-def level_name(column: Column, level: int) -> str:
-    """The name that a list level of a column is known by."""
-    name = column.levels[level].name
-    return column.name if name is None else name
-
-
-def _lacks(data: Data, need: Need) -> bool:
-    """Whether values are needed where only lengths were read."""
-    return need is Need.DATA and data.values is None
+    return len(column.levels) > level and column.level_name(level) == name
 
 
 class Loaded:
@@ -186,7 +155,9 @@ class Loaded:
         beside = Partition("<memory>", "", first, first + len(self.partition), first)
         for origin, columns in needs.items():
             have = self.data.setdefault(origin, {})
-            wanted = {name: need for name, need in columns.items() if name not in have or _lacks(have[name], need)}
+            wanted = {
+                name: need for name, need in columns.items() if name not in have or lacks_values(have[name], need)
+            }
             try:
                 if wanted and origin == self.main:
                     have |= self._fetched(wanted, self.access.of_range(entry_mask, have))
@@ -243,7 +214,7 @@ class Loaded:
 
     def _column(self, origin: Origin, name: str, need: Need = Need.DATA) -> Data:
         have = self.data.setdefault(origin, {})
-        if self.on_demand and (name not in have or _lacks(have[name], need)):
+        if self.on_demand and (name not in have or lacks_values(have[name], need)):
             self.add({origin: {name: need}})
         return have[name]
 

@@ -8,11 +8,11 @@ from typing import Any
 from hepgraph.io.access.files import Files, Options, edge, once, resolve
 from hepgraph.io.access.handles import Known, settings_of, stamp_of
 from hepgraph.io.agreement import agreed
-from hepgraph.io.cache.metadata import cached
+from hepgraph.io.cache.metadata import cached, packed, unpacked
 from hepgraph.io.rntuple.source import RNTupleSource, open_ntuple
 from hepgraph.io.source import Column, File, Source
 from hepgraph.io.trees import borrowed, file_of, in_parallel, same_kind
-from hepgraph.io.ttree.source import RootSource, tree_columns, tree_edges
+from hepgraph.io.ttree.source import RootSource, of_tree
 
 _seen: Known[tuple[bool, list[Column], File]] = Known(512)  # what is in local files that have not changed
 
@@ -36,15 +36,18 @@ def open_root(
         key, stamp = (path, name, settings_of(storage_options)), stamp_of(path)
         seen = _seen.of(key, stamp)
         if seen is None:
-            seen = cached(lambda: looked(path, name), path, storage_options, "columns", name)
+            ntuple, columns, file = cached(lambda: looked(path, name), path, storage_options, "columns", name)
+            seen = ntuple, unpacked(columns), file
             _seen.keep(key, stamp, seen)
         return seen
 
-    def looked(path: str, name: str | None) -> tuple[bool, list[Column], File]:
+    def looked(path: str, name: str | None) -> tuple[bool, tuple[Any, ...], File]:
         with borrowed(path, name, storage_options) as opened, edge(path, f"read the types of tree {opened.name!r} in"):
             if opened.is_ntuple:
-                return True, *open_ntuple(opened, path, storage_options)
-            return False, tree_columns(opened.tree), file_of(opened, path, tree_edges(opened.tree))
+                columns, file = open_ntuple(opened, path, storage_options)
+                return True, packed(columns), file
+            entries, edges, columns = of_tree(opened)
+            return False, packed(columns), file_of(opened, path, entries, edges)
 
     found = in_parallel(look, places)
     once((file.path, file.tree) for _, _, file in found)

@@ -1,8 +1,8 @@
 """The protocol of readers of any format: columns and partitions without reading data, then flat native buffers.
 
 A *column* is one leaf of numbers (or text) with its list levels; a branch of records gives several columns with dotted
-names (`Muon.pt`). A source knows the columns of its first file and how every other file differs; asking for a column
-that a file does not have is an error that names both.
+names (`Muon.pt`). A source knows the columns of its files, united, and how each file differs; asking for a column that
+a file does not have is an error that names both.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hepgraph.errors import (
     MissingFileError,
     suggestion,
 )
-from hepgraph.graph.ops import OPS
+from hepgraph.graph.predicate import Predicate
 
 E = TypeVar("E", bound=BaseException)
 
@@ -78,7 +78,7 @@ class Column:
     outside in, and `optional` and `optional_list` tell both together. `counts` names the flat integer column that holds
     the lengths of the first level, where the file has one (`nJet`). `bytes` is the size on disk, of all files, and
     `memory` the size when read, both as far as the metadata tells. `problem`, when not empty, says why the column
-    cannot be read at all.
+    cannot be read at all. `late`: the first file lacks it.
     """
 
     name: str
@@ -92,6 +92,7 @@ class Column:
     memory: int = 0
     problem: str = ""
     records: tuple[RecordLevel, ...] = ()
+    late: bool = False
 
     @property
     def optional(self) -> bool:
@@ -101,6 +102,11 @@ class Column:
     def optional_list(self, level: int) -> bool:
         """Whether a list of this level may be None, or a record that it is in."""
         return self.levels[level].nullable or self._in_none(level)
+
+    def level_name(self, level: int) -> str:
+        """The name that a list level is known by."""
+        name = self.levels[level].name
+        return self.name if name is None else name
 
     def _in_none(self, level: int) -> bool:
         return any(record.nullable and record.level == level for record in self.records)
@@ -173,42 +179,12 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Predicate:
-    """A flat column compared with a number, by an operation of the table; with `turned`, the number comes first."""
-
-    column: str
-    op: str
-    value: Any
-    turned: bool = False
-
-    def __str__(self) -> str:
-        symbol = OPS[self.op].symbol
-        return f"{self.value} {symbol} {self.column}" if self.turned else f"{self.column} {symbol} {self.value}"
-
-    def possible(self, dtype: np.dtype[Any], low: Any, high: Any) -> bool:
-        """Whether any value from low to high passes; a NaN, which never does, may be among them.
-
-        >>> predicate = Predicate("MET_pt", "greater", 200)
-        >>> predicate.possible(np.dtype(float), 3.0, 150.0), predicate.possible(np.dtype(float), 3.0, 201.0)
-        (False, True)
-        """
-        with np.errstate(all="ignore"):
-            ends = np.array([low, high], dtype)
-            if ends[0] != ends[0] or ends[1] != ends[1]:  # NaN: these are no bounds
-                return True
-            if self.op == "equal":
-                below, above = OPS["less_equal"].meaning, OPS["greater_equal"].meaning
-                return bool((below(ends[:1], self.value) & above(ends[1:], self.value)).any())
-            test = OPS[self.op].meaning
-            return bool((test(self.value, ends) if self.turned else test(ends, self.value)).any())
-
-
-@dataclass(frozen=True, slots=True)
 class File:
     """One file of a source: its entries, the edges at which its data are stored, and where it departs from the first.
 
-    `edges`: entry numbers, 0 to `entries`, of clusters or row groups. `differs`: how columns are not those of the
-    first file, by name; `more`: those it lacks. `written`: time and size of a local file, if `uuid` does not tell.
+    `edges`: entry numbers, 0 to `entries`, of clusters or row groups. `differs`: how columns cannot be united with
+    those of the dataset, by name; `lacks`: columns that it has not; `stored`: types of columns that are others there.
+    `written`: time and size of a local file, if `uuid` does not tell.
     """
 
     path: str
@@ -220,7 +196,8 @@ class File:
     replicas: tuple[str, ...] = ()
     limit: int | None = None
     written: tuple[int, int] | None = None
-    more: tuple[Column, ...] = ()
+    lacks: tuple[str, ...] = ()
+    stored: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wanted(self) -> int:
@@ -315,6 +292,7 @@ class Source(ABC):
     """A dataset: files of one format with the same columns. It is a value: whatever is said of a run goes to a read."""
 
     columns: dict[str, Column]
+    late: dict[str, Column]  # those that the first file lacks
     files: tuple[File, ...]
     step_size: int | str | None  # None: about `usual_step` entries, split where clusters end
     metadata: dict[str, Any]
@@ -329,7 +307,7 @@ class Source(ABC):
     by_edges = False  # whether ranges end where clusters or row groups do whatever the user said
     has_statistics = False  # whether `trimmed` knows anything
     shares: ClassVar[tuple[tuple[str, str], ...]] = ()  # columns whose outermost lists are shared, by one name
-    optional: ClassVar[Mapping[str, Any]] = {}  # flat columns that files may lack; their values there
+    optional: ClassVar[Mapping[str, Any]] = {}  # columns that files may lack; what stands for them there
     authoritative_counts = False  # whether the column that `counts` names is what makes lists, not just beside them
     skips_masked = False  # whether `read` reads less with an `entry_mask`
 
@@ -347,8 +325,11 @@ class Source(ABC):
         if not isinstance(metadata, Mapping | None):
             raise TypeError(f"metadata must be a dict, not {metadata!r}")
         files = tuple(files)
+        first = frozenset(files[0].lacks) if files else frozenset()  # which may be another one now
+        known = {each.name: replace(each, late=each.name in first) if each.late else each for each in columns}
         vars(self).update(
-            columns={column.name: column for column in columns},
+            columns={name: column for name, column in known.items() if not column.late},
+            late={name: column for name, column in known.items() if column.late},
             files=files,
             step_size=check_step_size(step_size),
             metadata=dict(metadata or {}),
@@ -511,17 +492,34 @@ class Source(ABC):
 
     def _check(self, needed: Iterable[str], files: Iterable[File]) -> None:
         for name in needed:
+            if name in self.late:
+                raise DisagreementError(self.lacking(name))
             if name not in self.columns:
                 raise MissingColumnError(f"No column {name!r} in {self.name}.\n{suggestion(name, self.columns)}")
             if problem := self.columns[name].problem:
                 raise MissingColumnError(f"Column {name!r} of {self.name} cannot be read: {problem}")
             for file in files:
-                if name in file.differs and (name not in self.optional or file.differs[name] != "no such column"):
+                if name in file.lacks and name not in self.optional:
+                    raise DisagreementError(self.lacking(name))
+                if name in file.differs:
+                    first = next(each for each in self.files if name not in each.lacks)
                     raise DisagreementError(
                         f"The files of this dataset disagree on column {name!r}.\n"
-                        f"First file: {self.files[0].path}: {self.columns[name].type}\n"
+                        f"First file: {first.path}: {self.columns[name].type}\n"
                         f"This file:  {file.path}: {file.differs[name]}"
                     )
+
+    def lacking(self, name: str) -> str:
+        """The files that lack a column, in words, and how to say that they may."""
+        there = [file.path for file in self.files if name not in file.lacks]
+        lack = [file.path for file in self.files if name in file.lacks]
+        column = self.columns.get(name) or self.late[name]
+        shown = f"{', '.join(lack[:3])}{f' and {len(lack) - 3} more' if len(lack) > 3 else ''}"
+        return (
+            f"No column {name!r} in {len(lack)} of the {len(self.files)} files of this dataset: {shown}.\n"
+            f"In {there[0] if there else 'others'} it is {column.type}. If files may lack it, say so when they are "
+            f"opened, and what stands for it there:\n    optional={{{name!r}: None}}"
+        )
 
     def _empty(self) -> tuple[Partition, ...]:
         file = self.files[0] if self.files else File("", "", 0)

@@ -25,16 +25,27 @@ USUAL = ("Events", "events")
 
 @dataclass(slots=True)
 class Opened:
-    """A tree of an open file, and what a reader works out about it once (`layout`)."""
+    """A tree of an open file, its class, and what a reader works out about it once (`layout`, `header`)."""
 
     file: Any
-    tree: Any
+    path: str
     name: str
+    kind: str
     layout: Any = None
+    header: Any = ...
+    _tree: Any = None
+
+    @property
+    def tree(self) -> Any:
+        """The tree as uproot has it, which takes long where it has many branches: made when it is first asked for."""
+        if self._tree is None:
+            with edge(self.path, f"open tree {self.name!r} of"):
+                self._tree = self.file[self.name]
+        return self._tree
 
     @property
     def is_ntuple(self) -> bool:
-        return isinstance(self.tree, uproot.behaviors.RNTuple.RNTuple)
+        return self.kind in RNTUPLES
 
     @property
     def uuid(self) -> str:
@@ -83,8 +94,7 @@ def _open(path: str, tree: str | None, options: Mapping[str, Any]) -> Opened:
             with edge(path, "list the trees of"):
                 keys = file.keys(recursive=True, cycle=True)
             _check_cycle(path, name, keys)
-        with edge(path, f"open tree {name!r} of"):
-            return Opened(file, file[name], name)
+        return Opened(file, path, name, classes[name.partition(";")[0]])
     except BaseException:
         file.close()
         raise
@@ -174,8 +184,7 @@ def same_kind(paths: Sequence[str], ntuple: Sequence[bool]) -> None:
             raise DisagreementError(f"{paths[0]} holds {kinds[ntuple[0]]}, but {path} holds {kinds[mine]}.")
 
 
-def file_of(opened: Opened, path: str, edges: Sequence[int]) -> File:
+def file_of(opened: Opened, path: str, entries: int, edges: Sequence[int]) -> File:
     """The parts of an opened tree that a source keeps."""
-    entries = int(opened.tree.num_entries)
     inside = sorted({int(edge) for edge in edges if 0 < edge < entries} | {0, entries})
     return File(path, opened.name, entries, opened.uuid, tuple(inside))

@@ -148,7 +148,8 @@ def need(v: Any, least: int, what: str) -> None:
             f" Beside {next(iter(named.values()))}, {' and '.join(doubtful)} may mean something else; say that it is a "
             f"coordinate: ak.zip({{{fields}}}, with_name='Momentum{len(named)}D')."
         )
-    raise FieldError(message)
+    record = record_of(v._form) if isinstance(v, Lazy) else None
+    raise FieldError(message + ("" if record is None else record.noted("pt", "phi", "eta", "mass", "px", "py", "pz")))
 
 
 OF_TWO: set[Callable[..., Any]] = set()

@@ -23,9 +23,11 @@ from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
 from hepgraph.graph.ops import add_moments
+from hepgraph.graph.predicate import Predicate
 from hepgraph.graph.show import steps
-from hepgraph.io.required import Loaded, Needs, held, needs_of
-from hepgraph.io.source import Access, Need, Origin, Partition, Predicate, Source
+from hepgraph.io.agreement import in_file
+from hepgraph.io.required import Loaded, Needs, needs_of
+from hepgraph.io.source import Access, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import behaved
@@ -317,8 +319,7 @@ class Pass:
 
     def ahead(self, partition: Partition) -> None:
         """Begins to fetch what this range will need."""
-        source = self.origin.source
-        needs = held(source, partition, self.late.first(partition))
+        source, needs = in_file(self.origin.source, partition, self.late.first(partition))
         source.ahead(partition, needs, self.predicates, self.access)
 
     def run(self, partition: Partition) -> tuple[list[Any], Row]:
@@ -374,7 +375,9 @@ class Pass:
         columns = self.columns()
         known = [self.origin.source.columns[name] for name in sorted(columns)]
         engine = "interpreter" if self.engine == "interpreter" else "kernel"
-        return "pass", engine, [sink.content() for sink in self.sinks], known
+        optional = self.origin.source.optional
+        standing = [(name, optional[name].value) for name in sorted(columns) if name in optional]
+        return "pass", engine, [sink.content() for sink in self.sinks], known, standing
 
     def __reduce__(self) -> Any:
         return _thawed, (dumps((self.origin, self.sinks, self.engine, self.ranges, self.limited)),)

@@ -17,7 +17,8 @@ from hepgraph.graph.canonical import conjuncts
 from hepgraph.graph.kinds import SPACES, map_kind
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
-from hepgraph.io.source import Origin, Predicate
+from hepgraph.graph.predicate import Predicate
+from hepgraph.io.source import Origin
 
 COMPARISONS = ("less", "less_equal", "greater", "greater_equal", "equal")
 Masks = frozenset[Node]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hepgraph.arguments import checks_arguments
-from hepgraph.datasets.events import Cache, from_source
+from hepgraph.datasets.events import Cache, Optional, from_source
 from hepgraph.datasets.fileset import Dataset, datasets
 from hepgraph.datasets.guess import usual
 from hepgraph.datasets.schema import Schema
@@ -87,6 +87,7 @@ def run(
     fileset: Any,
     *,
     schema: str | Path | Schema | None = "nanoaod",
+    optional: Optional = None,
     tree: str | None = None,
     executor: Any = None,
     step_size: int | str | None = None,
@@ -135,6 +136,9 @@ def run(
         the path of a JSON or YAML file that holds this.
     schema : str, Path or Schema, default "nanoaod"
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file; None guesses it.
+    optional : str, list or dict, default None
+        Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
+        for names without a value, is None. Lists that a file lacks altogether are empty.
     tree : str, default None
         Name of the tree, if not "Events" or the only one.
     executor : str or object, default None
@@ -202,7 +206,7 @@ def run(
     check_processor(processor)
     options = Options(
         executor, engine, progress, report, on_error, retries, checkpoint, trust, depends, resume, storage_options,
-        schema, tree, step_size, strict, eager, memory, cache, whole=False,
+        schema, optional, tree, step_size, strict, eager, memory, cache, whole=False,
     )  # fmt: skip
     return processed(processor, fileset, Run(options, processor))
 
@@ -255,7 +259,8 @@ def _opened(named: Sequence[Dataset], options: Options) -> tuple[list[tuple[Data
                 raise
             absent.append((dataset, error))
             continue
-        opened.append((dataset, from_source(source, options.schema or usual(source.columns), access=access)))
+        schema = options.schema or usual({**source.columns, **source.late})
+        opened.append((dataset, from_source(source, schema, optional=options.optional, access=access)))
     if absent and not opened:
         raise absent[0][1]
     return opened, absent

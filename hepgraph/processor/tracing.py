@@ -15,14 +15,13 @@ from types import TracebackType
 from typing import Any
 
 from hepgraph.errors import FallbackWarning, HepgraphError, LazyError, UnsupportedError, noted
-from hepgraph.functions.lines import code_at, line_of, place
+from hepgraph.functions.lines import code_at, line_of, place, users_level
 from hepgraph.lazy.array import Lazy
 from hepgraph.processor.accumulate import check
 from hepgraph.processor.eager import EagerPass
 from hepgraph.processor.state import OutsideState, fresh
 from hepgraph.runner.compute import leaves, rebuilt
 from hepgraph.runner.retry import Policy, user_line_of
-from hepgraph.runner.run import users_level
 
 _PASSING_ON = {"concurrent", "threading", "multiprocessing", "asyncio"}  # errors of what they call
 _ASKING = {"hepgraph", "awkward", "numpy", "IPython", "rich"} | set(sys.stdlib_module_names) - _PASSING_ON

@@ -26,8 +26,9 @@ from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Record
 from hepgraph.graph.node import Item, as_space, dumps, loads
 from hepgraph.io import formats
+from hepgraph.io.agreement import fetched
 from hepgraph.io.cache.pieces import Pieces
-from hepgraph.io.required import Loaded, Needs, fetched
+from hepgraph.io.required import Loaded, Needs
 from hepgraph.io.source import STEP_SIZE, Access, Data, Need, Origin, Partition, Source
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import CONTEXT, HIDDEN, places

@@ -21,7 +21,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgraph.datasets.events import from_source
+from hepgraph.datasets.events import Optional, from_source
 from hepgraph.datasets.schema import Schema
 from hepgraph.errors import UnsupportedError
 from hepgraph.executors.dask_sums import NodeSum, merged_sum, summed
@@ -283,6 +283,7 @@ def from_map(
     lengths: Sequence[int] | None = None,
     meta: Any = None,
     schema: str | Path | Schema = "base",
+    optional: Optional = None,
     metadata: dict[str, Any] | None = None,
 ) -> Lazy:
     """Lazy events out of a function that makes an awkward array of each input (as `map(function, *inputs)` would).
@@ -294,11 +295,13 @@ def from_map(
     *inputs : iterable
         Arguments of the function, of which each iterable gives one a partition.
     lengths : sequence of int, default None
-        Numbers of entries of the arrays; without them, each is made once to be counted.
+        Numbers of entries of the arrays; without them, each is made once, to be counted and to see its type.
     meta : ak.Array, default None
         Array like those of the function, which saves making the first.
     schema : str, Path or Schema, default "base"
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
+    optional : str, list or dict, default None
+        Columns that some arrays may lack, by name or pattern, and what stands for them there: {"HLT_*": False}.
     metadata : dict, default None
         Metadata of the dataset, which is `events.metadata`.
 
@@ -315,7 +318,7 @@ def from_map(
     (2, np.int64(4))
     """
     rows = list(zip(*inputs, strict=True))
-    return from_source(open_mapped(function, rows, lengths, meta, metadata), schema)
+    return from_source(open_mapped(function, rows, lengths, meta, metadata), schema, optional=optional)
 
 
 def from_delayed(parts: Iterable[Any], **options: Any) -> Lazy:
@@ -328,7 +331,7 @@ def from_delayed(parts: Iterable[Any], **options: Any) -> Lazy:
     parts : iterable of Delayed
         Values that give awkward arrays.
     **options : Any
-        Arguments of `hg.from_map`, by name: `lengths`, `meta`, `schema`, `metadata`.
+        Arguments of `hg.from_map`, by name: `lengths`, `meta`, `schema`, `optional`, `metadata`.
 
     Returns
     -------

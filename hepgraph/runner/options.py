@@ -40,6 +40,7 @@ class Options:
     resume: Report | None = None
     storage_options: Mapping[str, Any] | None = None
     schema: str | Path | Schema | None = "nanoaod"
+    optional: str | Sequence[str] | Mapping[str, Any] | None = None
     tree: str | None = None
     step_size: int | str | None = None
     strict: bool = False

@@ -144,7 +144,7 @@ def described(source: Source) -> dict[str, Any]:
     known: dict[str, Any] = {
         "kind": source.kind,
         "entries": source.entries,
-        "columns": [column_to_json(column) for column in source.columns.values()],
+        "columns": [column_to_json(column) for column in (*source.columns.values(), *source.late.values())],
     }
     if source.absent:
         known["absent"] = [asdict(gone) for gone in source.absent]
@@ -172,8 +172,14 @@ def _places(dataset: Dataset, tree: str | None, policy: Policy, options: Mapping
 
 def _agree(source: Source) -> None:
     for file in source.files:
-        for name in file.differs:
-            source.check([name])
+        for name in file.lacks:
+            raise DisagreementError(source.lacking(name))
+        source.check(name for name in file.differs if name in source.columns)
+        for name, own in file.stored.items():
+            raise DisagreementError(
+                f"The files of this dataset disagree on column {name!r}: it is {own} in {file.path}, and all of them "
+                f"together are read as {source.columns[name].type}."
+            )
     if source.absent:
         raise DisagreementError(f"{source.absent[0].path} cannot be opened: {source.absent[0].error}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 import time
 import warnings
 from collections import Counter
@@ -18,6 +17,7 @@ from hepgraph.errors import CheckpointError, ExecutorError, IncompleteWarning, R
 from hepgraph.executors import pick
 from hepgraph.executors.interface import Part, Tree
 from hepgraph.fingerprint import Fingerprint, Untracked
+from hepgraph.functions.lines import users_level
 from hepgraph.io.source import Partition
 from hepgraph.plan.passes import AnyPass, combine_all
 from hepgraph.plan.rows import FAILED, SKIPPED, Row, Rows
@@ -428,11 +428,3 @@ def finished(each: AnyPass, partials: Sequence[Any]) -> list[Any]:
 def _part(whole: Partition, row: Row) -> Partition:
     """The range of a row, as a part of the one that it was split from."""
     return replace(whole, start=row.start, stop=row.stop, first=whole.first + row.start - whole.start)
-
-
-def users_level() -> int:
-    """How far up the stack the user's own call is."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(("hepgraph", "contextlib")):
-        level, frame = level + 1, frame.f_back
-    return level

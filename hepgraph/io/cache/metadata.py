@@ -11,7 +11,8 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -26,12 +27,38 @@ from hepgraph.io.source import Column, File, Level, RecordLevel
 from hepgraph.limits import limits
 
 T = TypeVar("T")
-MAGIC = b"hepgraph known 2\n"
+MAGIC = b"hepgraph known 3\n"
 _NAME = re.compile("[0-9a-f]{64}")
 _CODE = ("source.py", "forms.py", "trees.py", "root.py", "ttree/*.py", "rntuple/*.py")  # the code that parses metadata
 
+_NOTHING: dict[str, Any] = {"name": "", "counts": None, "title": "", "bytes": 0, "memory": 0}  # of one column alone
+
 for _kind in (Column, File, Level, RecordLevel):
     plain.plain(_kind)
+
+
+def packed(columns: Sequence[Column]) -> tuple[Any, ...]:
+    """Columns as a few lists, which take a tenth of the time to read: names, sizes, and the kinds that they are of."""
+    kinds: dict[Column, int] = {}
+    which = [kinds.setdefault(replace(each, **_NOTHING), len(kinds)) for each in columns]
+    return list(kinds), which, *([getattr(each, name) for each in columns] for name in _NOTHING)
+
+
+def unpacked(told: tuple[Any, ...]) -> list[Column]:
+    """The columns of `packed` lists.
+
+    >>> import numpy as np
+    >>> columns = [Column("x", np.dtype("f4"), bytes=12), Column("y", np.dtype("f4"), title="why")]
+    >>> unpacked(packed(columns)) == columns
+    True
+    """
+    kinds, which, *own = told
+    rests = [(kind.dtype, kind.levels, kind.nullable, kind.text, kind.problem, kind.records) for kind in kinds]
+    found = []
+    for number, name, counts, title, stored, memory in zip(which, *own, strict=True):
+        dtype, levels, nullable, text, problem, records = rests[number]
+        found.append(Column(name, dtype, levels, nullable, text, counts, title, stored, memory, problem, records))
+    return found
 
 
 def folder() -> Folder | None:

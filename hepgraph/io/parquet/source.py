@@ -22,6 +22,7 @@ import pyarrow
 import pyarrow.parquet
 
 from hepgraph.errors import ChangedFileError, DamagedFileError, SourceError
+from hepgraph.graph.predicate import Predicate
 from hepgraph.io.access.files import Files, Options, edge, is_remote, resolve, sniff
 from hepgraph.io.access.handles import Handles, Known, Stamp, settings_of, stamp_of
 from hepgraph.io.access.prefetch import Allowed, ahead, expect
@@ -33,7 +34,7 @@ from hepgraph.io.forms import empty_data, fitted
 from hepgraph.io.native.shared import DecodedCache
 from hepgraph.io.parquet.arrow import LeafReader
 from hepgraph.io.parquet.footer import Footer
-from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Predicate, Source
+from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Source
 from hepgraph.io.trees import in_parallel
 
 MOST_KEPT = 2**30  # bytes of decoded row groups that are kept for the ranges that are still to come

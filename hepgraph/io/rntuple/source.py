@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.errors import ChangedFileError, MissingColumnError
+from hepgraph.graph.predicate import Predicate
 from hepgraph.io.access.files import Options, edge, is_remote
 from hepgraph.io.access.handles import Known, Stamp, settings_of, stamp_of
 from hepgraph.io.access.prefetch import Allowed, ahead, expect
@@ -25,7 +26,7 @@ from hepgraph.io.native.shared import Share
 from hepgraph.io.rntuple.chains import Chain, Physicals, chains_of_form, columns_of_keys, fetch_chains, read_chains
 from hepgraph.io.rntuple.pagelist import PageList
 from hepgraph.io.rntuple.pages import PagePart, PageReader
-from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, Data, File, Need, Partition, Predicate
+from hepgraph.io.source import STEP_SIZE, USUAL, Access, Column, Data, File, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
 
 

@@ -18,6 +18,7 @@ from hepgraph.errors import MissingColumnError
 from hepgraph.io.access.handles import Known, Stamp
 from hepgraph.io.trees import Opened
 from hepgraph.io.ttree.baskets import Baskets
+from hepgraph.io.ttree.header import Header, header_of
 from hepgraph.io.ttree.leaves import FixedLeaf, Leaf
 from hepgraph.io.ttree.nested import nested_of
 
@@ -48,12 +49,29 @@ class Layout:
     known: dict[int, Branch | None] = field(default_factory=dict)
 
     def add(self, columns: Iterable[str], opened: Opened) -> None:
-        """Works out the branches of these columns from a handle of uproot's."""
+        """Works out the branches of these columns from an open tree."""
+        if (header := header_of(opened)) is not None:
+            for column in columns:
+                if column not in header.branches:
+                    raise MissingColumnError(f"No branch for column {column!r} in tree {opened.name!r}.")
+                self.branches[column] = self._plain(column, header)
+            return
         if opened.layout is None:
             opened.layout = leaf_branches(opened.tree)
         for column in columns:
             name = branch_name(column, opened.layout, opened.name)
             self.branches[column] = self._branch(name, opened.layout[name]) if name == column else None
+
+    def _plain(self, name: str, header: Header) -> Branch | None:
+        """A plain branch, made once: it may count several others."""
+        branch = header.branches[name]
+        if branch.place not in self.known:
+            baskets, counts = branch.baskets, header.counter(branch)
+            self.known[branch.place] = None
+            if baskets is not None and baskets.edges[-1] == self.entries:
+                counter = None if counts is None else self._plain(counts, header)
+                self.known[branch.place] = Branch(name, baskets, branch.reader, counter)
+        return self.known[branch.place]
 
     def _branch(self, name: str, branch: Any) -> Branch | None:
         """A branch, made once: it may count several others."""
@@ -116,7 +134,8 @@ def _made(
 ) -> Layout:
     """A layout with these columns: the one from before with more of them, if it is of the same tree."""
     with borrow() as opened:
-        uuid, entries = opened.uuid, int(opened.tree.num_entries)
+        header = header_of(opened)
+        uuid, entries = opened.uuid, int(opened.tree.num_entries) if header is None else header.entries
         if before is None or (before.uuid, before.entries) != (uuid, entries):
             before = Layout(stamp, uuid, entries)
         before.add([column for column in columns if column not in before.branches], opened)

@@ -12,6 +12,7 @@ import uproot
 
 from hepgraph.errors import ChangedFileError
 from hepgraph.graph.offsets import offsets_of
+from hepgraph.graph.predicate import Predicate
 from hepgraph.io.access.files import edge, is_remote
 from hepgraph.io.access.handles import settings_of, stamp_of
 from hepgraph.io.access.prefetch import ahead, expect
@@ -20,8 +21,9 @@ from hepgraph.io.access.ranges import opened as opened_bytes
 from hepgraph.io.cache.metadata import cached
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted, from_counts
 from hepgraph.io.native.shared import Share
-from hepgraph.io.source import USUAL, Access, Column, Data, Level, Need, Partition, Predicate
+from hepgraph.io.source import USUAL, Access, Column, Data, Level, Need, Partition
 from hepgraph.io.trees import Opened, UprootSource, borrowed
+from hepgraph.io.ttree.header import header_of
 from hepgraph.io.ttree.layouts import Branch, Layout, Layouts, branch_name, leaf_branches
 from hepgraph.io.ttree.reader import Reader
 
@@ -207,6 +209,14 @@ def _same_entries(tree: Any, branches: Mapping[str, Any]) -> None:
     found = {branch.num_entries for branch in branches.values()}
     if found and tree.num_entries not in found:
         raise ValueError(f"the tree states {tree.num_entries} entries, and its branches have {max(found)}")
+
+
+def of_tree(opened: Opened) -> tuple[int, list[int], list[Column]]:
+    """The number of entries of an open TTree, those at which its baskets end together, and its columns."""
+    header = header_of(opened)
+    if header is not None:
+        return header.entries, header.edges(), header.columns()
+    return int(opened.tree.num_entries), tree_edges(opened.tree), tree_columns(opened.tree)
 
 
 def tree_edges(tree: Any) -> list[int]:
