@@ -68,9 +68,15 @@ def system(v: Any) -> dict[str, str]:
 
 def coordinates(record: Record) -> dict[str, str]:
     """The coordinates of a lazy record."""
-    if "vector" not in record.about:
-        record.about["vector"] = _system(record.__contains__, record.name in VECTORS)
-    return record.about["vector"]  # type: ignore[no-any-return]
+    found: dict[str, str] | None = record.about.get("vector")
+    if found is None:
+        over = record.fields
+        if isinstance(over, Overlay) and over.only is None and over.below.name == record.name and over.adds_none:
+            found = coordinates(over.below)
+        else:
+            found = _system(record.__contains__, record.name in VECTORS)
+        record.about["vector"] = found
+    return found
 
 
 def _system(has: Callable[[str], bool], named: bool) -> dict[str, str]:
