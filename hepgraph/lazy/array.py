@@ -208,11 +208,10 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
             if method == "reduce" and ufunc in _REDUCTIONS:
                 return FUNCTIONS[_REDUCTIONS[ufunc]](*inputs, **{"axis": 0, **kwargs})
             raise UnsupportedError(f"numpy.{ufunc.__name__}.{method} cannot be recorded; use ak.* functions")
+        if kwargs.pop("out", None) is not None:
+            raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
         if kwargs:
-            if kwargs.pop("out", None) is not None:
-                raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
-            if kwargs:
-                raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
+            raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
         names = OUTPUTS.get(ufunc, ())
         if len(names) == 1 and (found := _side_by_side(names[0], inputs)) is not None:
             return found
@@ -475,18 +474,14 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
 
 def each(op: str, inputs: Sequence[Any], *param: Any) -> Lazy:
     """An operation of the table on arrays and numbers, element by element."""
-    found = None if param else _side_by_side(op, inputs)
-    if found is not None:
+    if not param and (found := _side_by_side(op, inputs)) is not None:
         return found
     forms, rows, guard = together(inputs)
     return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
 
 
 def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
-    """An operation on arrays that go together as they stand, as most do: of the same rows, lists and masks.
-
-    None for others, and for records: `each` says how they go together, and gives the same for these.
-    """
+    """What `elementwise` gives for arrays of the same rows, lists and masks, as most are; None for others."""
     rows: Space | None = None
     guard: tuple[Node, ...] = ()
     lists: Space | None = None
@@ -513,10 +508,8 @@ def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
             return None
     if rows is None or rows is TOTAL:
         return None
-    if lists is not None:
-        for node in nodes:
-            if node.space is not lists and node.space is not None:
-                return None
+    if lists is not None and not {node.space for node in nodes} <= {lists, None}:
+        return None
     result = Scalar(apply(op, nodes))
     return Lazy(result if lists is None else List(lists, result), rows, guard)
 
