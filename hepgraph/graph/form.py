@@ -240,8 +240,8 @@ class Overlay(Fields):
 
     @property
     def adds_none(self) -> bool:
-        """Whether all fields that it has itself are in place of others."""
-        return all(name in self.below.fields for name in self.own)
+        """Whether its fields have the names of those below."""
+        return self.only is None and all(name in self.below.fields for name in self.own)
 
     def __getitem__(self, name: str) -> Form:
         if name not in self:
