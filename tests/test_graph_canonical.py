@@ -352,7 +352,7 @@ def test_a_conjunction_is_made_once_and_goes_with_what_asked_for_it(which: tuple
     assert gone() is None
 
 
-NUMBERS = [
+SPELLED = [
     kind(value)
     for kind in (bool, int, float, np.bool_, np.int8, np.uint8, np.int64, np.uint64, np.float32, np.float64)
     for value in (0, 1, 2, 100)
@@ -370,7 +370,7 @@ NUMBERS = [
 ]
 
 
-@given(st.sampled_from(NUMBERS), st.sampled_from(NUMBERS))
+@given(st.sampled_from(SPELLED), st.sampled_from(SPELLED))
 def test_literals_are_known_by_type_and_spelling(one: Any, two: Any) -> None:
     """Also those that are looked up by their values, of which 1, 1.0 and True, or 0.0 and -0.0, are equal."""
     alike = type(one) is type(two) and repr(one) == repr(two)
