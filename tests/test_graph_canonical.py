@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
 import awkward as ak
@@ -37,7 +39,7 @@ from hepgraph.graph.canonical import (
 )  # fmt: skip
 from hepgraph.graph.form import List, Record, Scalar
 from hepgraph.graph.kinds import stays
-from hepgraph.graph.node import Node, dumps, literal, loads, map_, ordered, space
+from hepgraph.graph.node import Item, Node, dumps, literal, loads, map_, ordered, space
 from hepgraph.lazy.array import Lazy
 
 DATA = ak.Array(
@@ -348,3 +350,77 @@ def test_a_conjunction_is_made_once_and_goes_with_what_asked_for_it(which: tuple
     del x, n, masks, guard, found, folded, mask
     gc.collect()
     assert gone() is None
+
+
+SPELLED = [
+    kind(value)
+    for kind in (bool, int, float, np.bool_, np.int8, np.uint8, np.int64, np.uint64, np.float32, np.float64)
+    for value in (0, 1, 2, 100)
+] + [
+    -0.0,
+    np.float64(-0.0),
+    np.float32(-0.0),
+    0.5,
+    np.float32(0.1),
+    np.float64(0.1),
+    float("nan"),
+    2**70,
+    -1,
+    np.int8(-1),
+]
+
+
+@given(st.sampled_from(SPELLED), st.sampled_from(SPELLED))
+def test_literals_are_known_by_type_and_spelling(one: Any, two: Any) -> None:
+    """Also those that are looked up by their values, of which 1, 1.0 and True, or 0.0 and -0.0, are equal."""
+    alike = type(one) is type(two) and repr(one) == repr(two)
+    assert (literal(one) is literal(two)) == alike
+    assert repr(literal(one).param.value) == repr(one)
+    assert type(literal(one).param.value) is type(one)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12), st.booleans())
+def test_the_order_is_that_of_a_recursion(events: Lazy, seed: int, size: int, some: bool) -> None:
+    rng = np.random.default_rng(seed)
+    nodes = [node_of(events.x), node_of(events.jet.pt), node_of(events.jet.eta)]
+    for _ in range(size):
+        a, b = (nodes[k] for k in rng.integers(0, len(nodes), 2))
+        nodes.append(apply("add", [a, b]) if a.space is b.space else apply("multiply", [b, literal(float(seed))]))
+    roots = [nodes[k] for k in rng.integers(0, len(nodes), 3)]
+    ends = {nodes[k] for k in rng.integers(0, len(nodes), 2)} if some else set()
+    order: list[Item] = []
+    seen: set[Item] = set()
+
+    def visit(item: Item) -> None:
+        if item not in seen:
+            seen.add(item)
+            for below in () if item in ends else item.inputs:
+                visit(below)
+            order.append(item)
+
+    for root in roots:
+        visit(root)
+    assert ordered(roots, until=ends.__contains__) == order
+    assert some or ordered(roots) == order
+
+
+def test_threads_that_make_the_same_make_one(events: Lazy) -> None:
+    x = node_of(events.x)
+
+    def made(k: int) -> list[Node]:
+        return [apply("multiply", [apply("add", [x, literal(i + 0.125)]), literal(3.5)]) for i in range(200)]
+
+    with ThreadPoolExecutor(8) as threads:
+        first, *others = threads.map(made, range(8))
+    assert all(a is b for other in others for a, b in zip(first, other, strict=True))
+    gone = weakref.ref(first[0])
+    del first, others
+    gc.collect()
+    assert gone() is None
+    assert node_of(events.x + 0.125).dtype == np.float64
+
+
+def test_values_are_frozen(events: Lazy) -> None:
+    for part in (node_of(events.x), events._rows, up(events._rows), events.x._form, events.jet._form):
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, fields(part)[0].name, None)

@@ -261,3 +261,47 @@ def test_weights(says):
     says(hg.Weights, array, nan="zero")
     says(lambda: histogram().fill(array.w[:2], weight=hg.Weights(array).add("w", array.w)))
     says(lambda: histogram().fill(lazy.w, weight=hg.Weights(lazy).add("v", lazy.v)).compute(executor="serial"))
+
+
+def factors(e):
+    """Jets with two energies, cut; a mask; and a weight of them whose alternatives are made of the varied jets, too."""
+    jets = hg.vary(e.pt, "JES", up=2 * e.pt, down=e.pt / 2)
+    return ak.num(jets[jets > 25]), ak.any(jets > 40, axis=1), ak.sum(jets, axis=1)
+
+
+@pytest.mark.parametrize("crossed", [False, True])
+@settings(deadline=None, max_examples=10)
+@given(drawn(), st.integers(1, 3))
+def test_alternatives_made_of_what_varies(crossed, events, npartitions):
+    """Each is one of the nominal, unless it is crossed: as `hg.vary` has it; also after a cut by what varies."""
+    array = hg.from_awkward(columns(events), npartitions=npartitions)
+    n, some, ht = factors(array)
+    if crossed:
+        n = hg.cross(n, "JES_up", "n_up")
+    weights = hg.Weights(array).add("n", n, up=n + ht, down=0.5 * ht).add("lumi", 2.0, up=ht)
+    right = hg.vary(ak.values_astype(n, float), "n", up=n + ht, down=0.5 * ht)
+    right = right * hg.vary(2.0 * ak.ones_like(array.w), "lumi", up=ht)
+    pairs = {"all": (weights, right), "varied": (weights[some], right[some]), "cut": (weights[array.a], right[array.a])}
+    names = ("n_up", "lumi_up", "JES_down")
+    found, one_by_one, by_hand, h, h_by_hand = hg.compute(
+        [
+            {key: got.weight() for key, (got, _) in pairs.items()},
+            {key: {name: got.weight(name) for name in names} for key, (got, _) in pairs.items()},
+            {key: wanted for key, (_, wanted) in pairs.items()},
+            histogram().fill(ht[some], weight=weights),
+            histogram().fill(ht[some], weight=right[some]),
+        ],
+        executor="serial",
+        engine="interpreter",
+        progress=False,
+    )
+    for key, wanted in by_hand.items():
+        assert ("JES_up+n_up" in wanted) == crossed
+        assert {name: x.to_list() for name, x in found[key].items()} == {
+            name: x.to_list() for name, x in wanted.items()
+        }
+        assert {name: x.to_list() for name, x in one_by_one[key].items()} == {
+            name: wanted[name].to_list() for name in names
+        }
+    assert list(h.axes[-1]) == list(h_by_hand.axes[-1])
+    assert np.array_equal(h.view(flow=True), h_by_hand.view(flow=True))

@@ -14,8 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
-from hepgraph.errors import ShapeError
-from hepgraph.lazy.array import Lazy
+from hepgraph.errors import HepgraphError, ShapeError
+from hepgraph.graph.ops import names_of
+from hepgraph.lazy.array import Lazy, together
+from hepgraph.lazy.broadcast import elementwise
+from hepgraph.lazy.varied import same_array
 
 WAYS = [(1, "kernel"), (3, "interpreter"), (3, "kernel")]
 
@@ -320,3 +323,47 @@ def test_rows_cut_into_lists() -> None:
     assert got.to_list() == [[1.0], [], [4.0], [9.0]]
     with pytest.raises(ShapeError, match="do not add up"):
         ak.unflatten(e.w, ak.values_astype(e.w > 0, int)).compute(progress=False)
+
+
+# what stands side by side is recorded without being matched
+
+SIDES: dict[str, Any] = {
+    "row": lambda e: e.x, "whole": lambda e: e.i, "list": lambda e: e.jet.pt, "same list": lambda e: e.jet.charge,
+    "other list": lambda e: e.mu.pt, "deep": lambda e: e.nn, "cut": lambda e: e.jet.pt[e.jet.pt > 0],
+    "cut alike": lambda e: e.jet.eta[e.jet.pt > 0], "None": lambda e: e.o, "None in lists": lambda e: e.of,
+    "some rows": lambda e: e.x[e.b], "some lists": lambda e: e.jet.pt[e.b], "again": lambda e: e.jet.eta[e.b],
+    "of both": lambda e: e.jet.pt * e.x, "moved": lambda e: e.jet.pt[:, :1], "fixed": lambda e: e.jet.pt[:, np.newaxis],
+    "element": lambda e: ak.firsts(e.jet.pt), "total": lambda e: ak.sum(e.x),
+    "constant": lambda e: ak.ones_like(e.jet.pt),
+    "1": lambda e: 1, "0.5": lambda e: 0.5, "float32": lambda e: np.float32(3), "True": lambda e: True,
+    "sum": lambda e: ak.sum(e.jet.pt, axis=1), "text": lambda e: "a",
+}  # fmt: skip
+UFUNCS = [np.add, np.multiply, np.greater, np.logical_and, np.arctan2, np.bitwise_or, np.divide]
+
+
+@settings(deadline=None)
+@given(st.sampled_from(list(SIDES)), st.sampled_from(list(SIDES)), st.sampled_from(UFUNCS))
+def test_what_stands_side_by_side_is_what_matching_gives(one: str, two: str, ufunc: np.ufunc) -> None:
+    """The same graph as by the rule for all that goes together, or the same error."""
+    events = hg.from_awkward(everything(3, 4), npartitions=2)
+    inputs = [SIDES[name](events) for name in (one, two)]
+    if not any(isinstance(x, Lazy) for x in inputs):
+        return
+    (op,) = names_of(ufunc) or ("",)
+
+    def matched() -> Lazy:
+        forms, rows, guard = together(inputs)
+        return Lazy(elementwise(op, forms, rows, guard), rows, guard)
+
+    got, wanted = (found_or_error(make) for make in (lambda: ufunc(*inputs), matched))
+    if isinstance(wanted, Lazy):
+        assert same_array(got, wanted)
+    else:
+        assert got == wanted
+
+
+def found_or_error(make: Any) -> Any:
+    try:
+        return make()
+    except HepgraphError as error:
+        return type(error), str(error).splitlines()[0]

@@ -6,7 +6,7 @@ All of it is forms: nothing is read, and a field costs something only when it is
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -389,12 +389,14 @@ class RecordFields(Fields):
         return [*self.own, *self._there]
 
     def __contains__(self, name: object) -> bool:
-        return any(name in known for known in self._all)
-
-    @property
-    def _all(self) -> Iterator[Mapping[str, Any]]:
-        yield from (self.own, self.renamed, self.constants, self.bits, self.derived)
-        yield self.references
+        return (
+            name in self.own
+            or name in self.renamed
+            or name in self.constants
+            or name in self.bits
+            or name in self.derived
+            or name in self.references
+        )
 
     @property
     def _there(self) -> list[str]:

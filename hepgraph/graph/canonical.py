@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -118,8 +119,9 @@ def take(m: Map, x: Node) -> Node:
     if x.space is not m.dst:
         raise ShapeError(f"cannot move a value of {x.space!r} along {m!r}")
     if x.op == "take":
-        inner, value = as_map(x.args[0]), as_node(x.args[1])
+        inner: Any = x.args[0]
         if inner.kind == "up":
+            value = as_node(x.args[1])
             if m.kind == "only":
                 return value
             if m.kind not in ("up", "gather", "match") and m.src.parent is m.dst.parent:
@@ -160,26 +162,16 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     """
     if op in _COMPARISONS:
         args = _as_whole(args)
-    kinds = tuple([_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args])
-    try:
-        dtype = result_dtype(op, kinds, param)
-    except (TypeError, ValueError, OverflowError) as error:
-        types = ", ".join(str(arg.dtype) for arg in args)
-        hint = ""
-        if op in _SIGNS and comparisons(user_code()):
-            sign = _SIGNS[op]
-            hint = (
-                f"\nPython takes {sign} before comparisons: a > 30 {sign} b < 2 means a > (30 {sign} b) < 2. Write "
-                f"(a > 30) {sign} (b < 2), with parentheses around each comparison."
-            )
-        raise UnsupportedError(f"{op} has no meaning for {types}: {error}{hint}") from error
-    where = {arg.space for arg in args if arg.space is not None}
-    if not where:
+    dtype = _result_dtype(op, args, param)
+    at: Space | None = None
+    for arg in args:
+        if arg.space is not None and arg.space is not at:
+            if at is not None:
+                raise ShapeError("an operation needs values of one index space")
+            at = arg.space
+    if at is None:
         with np.errstate(all="ignore"):
             return literal(np.asarray(OPS[op].meaning(*(_literal(arg).value for arg in args), *param)))
-    if len(where) > 1:
-        raise ShapeError("an operation needs values of one index space")
-    (at,) = where
     moves: list[Map] = []
     while m := _shared_map(args, at):
         moves.append(m)
@@ -190,6 +182,23 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
     return result
 
 
+def _result_dtype(op: str, args: Sequence[Node], param: tuple[Any, ...]) -> np.dtype[Any]:
+    """The dtype of an operation, known by the dtypes of its arguments; raises UnsupportedError if there is none."""
+    kinds = tuple([_kind(arg.param) if arg.op == "literal" else arg.dtype for arg in args])
+    try:
+        return result_dtype(op, kinds, param)
+    except (TypeError, ValueError, OverflowError) as error:
+        types = ", ".join(str(arg.dtype) for arg in args)
+        hint = ""
+        if op in _SIGNS and comparisons(user_code()):
+            sign = _SIGNS[op]
+            hint = (
+                f"\nPython takes {sign} before comparisons: a > 30 {sign} b < 2 means a > (30 {sign} b) < 2. Write "
+                f"(a > 30) {sign} (b < 2), with parentheses around each comparison."
+            )
+        raise UnsupportedError(f"{op} has no meaning for {types}: {error}{hint}") from error
+
+
 def _kind(given: Literal) -> Literal | np.dtype[Any]:
     """The key of a literal's dtype: of a NumPy scalar its dtype, of an integer the types that it fits in."""
     value = given.value
@@ -198,9 +207,7 @@ def _kind(given: Literal) -> Literal | np.dtype[Any]:
     if isinstance(value, str):
         return TEXT
     if type(value) is int:
-        return next(
-            (edge for edge in _EDGES if abs(value) <= abs(edge.value) and (value < 0) == (edge.value < 0)), given
-        )
+        return _edge(value) or given
     if isinstance(value, np.generic) and value.dtype.kind in "biufc":
         return value.dtype
     return given
@@ -212,6 +219,12 @@ _EDGES = [  # the greatest and the least of each integer type
     for bits in (8, 16, 32, 64)
     for edge in (2 ** (bits - 1) - 1, 2**bits - 1, -(2 ** (bits - 1)))
 ]
+
+
+@lru_cache(maxsize=1024)
+def _edge(value: int) -> Literal | None:
+    """The nearest edge beyond an integer; None if it fits in no type."""
+    return next((edge for edge in _EDGES if abs(value) <= abs(edge.value) and (value < 0) == (edge.value < 0)), None)
 
 
 _COMPARISONS = frozenset({"less", "less_equal", "greater", "greater_equal", "equal", "not_equal"})
@@ -243,18 +256,16 @@ def _shared_map(args: Sequence[Node], at: Space) -> Map | None:
     found: Map | None = None
     above = False
     for arg in args:
-        if arg.space is None:
-            continue
-        if arg.op == "full":
-            continue
-        if arg.op != "take":
-            return None
-        m = as_map(arg.args[0])
-        if m.kind == "up":
-            above = True
-        elif found is None or found is m:
-            found = m
-        else:
+        op = arg.op
+        if op == "take":
+            m: Any = arg.args[0]
+            if m.kind == "up":
+                above = True
+            elif found is None:
+                found = m
+            elif found is not m:
+                return None
+        elif op != "full" and arg.space is not None:
             return None
     if found is None:
         return up(at) if above else None
@@ -268,8 +279,8 @@ def _before(m: Map, arg: Node) -> Node:
         return arg
     if arg.op == "full":
         return node("full", (), m.dst, arg.dtype, arg.param)
-    inner, value = as_map(arg.args[0]), as_node(arg.args[1])
-    return value if inner is m else take(up(m.dst), value)
+    value = as_node(arg.args[1])
+    return value if arg.args[0] is m else take(up(m.dst), value)
 
 
 def full(value: Any, at: Space) -> Node:

@@ -17,11 +17,12 @@ import numpy as np
 from hepgraph.errors import FieldError, suggestion
 from hepgraph.graph.canonical import TRUE, both, count, defined, full, inc, pulled, take
 from hepgraph.graph.kinds import is_partial
-from hepgraph.graph.node import Item, Map, Node, Space
+from hepgraph.graph.node import Item, Map, Node, Space, by_slots
 
 Maps: TypeAlias = tuple[Map, ...]
 
 
+@by_slots
 @dataclass(frozen=True, slots=True)
 class Scalar:
     """One value for each element."""
@@ -29,6 +30,7 @@ class Scalar:
     node: Node
 
 
+@by_slots
 @dataclass(frozen=True, slots=True)
 class Option:
     """A form that counts only where `valid` is true; elsewhere the value is None."""
@@ -37,6 +39,7 @@ class Option:
     content: Form
 
 
+@by_slots
 @dataclass(frozen=True, slots=True)
 class List:
     """A list for each element; `size` if all lists are known to have that length."""
@@ -46,6 +49,7 @@ class List:
     size: int | None = None
 
 
+@by_slots
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """Named forms for each element, and the maps along which they are still to be moved.
@@ -225,12 +229,24 @@ class Whole(Fields):
 class Overlay(Fields):
     """The fields of a record, some replaced or added, perhaps only some of them."""
 
-    __slots__ = ("_listed", "below", "names", "only", "own")
+    __slots__ = ("_listed", "_names", "below", "only", "own")
 
     def __init__(self, below: Record, own: dict[str, Form], only: tuple[str, ...] | None = None) -> None:
         self.below, self.own, self.only = below, own, only
         self._listed = frozenset(only or ())
-        self.names = only if only is not None else tuple(dict.fromkeys([*below.fields, *own]))
+        self._names = only
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The fields: some, or those below and the new ones."""
+        if self._names is None:
+            self._names = tuple(dict.fromkeys([*self.below.fields, *self.own]))
+        return self._names
+
+    @property
+    def adds_none(self) -> bool:
+        """Whether its fields have the names of those below."""
+        return self.only is None and all(name in self.below.fields for name in self.own)
 
     def __getitem__(self, name: str) -> Form:
         if name not in self:
@@ -275,15 +291,15 @@ Form: TypeAlias = Scalar | Option | List | Record
 def move(form: Form, m: Map) -> Form:
     """The form of `m.dst` as seen from each element of `m.src`, along the map (anything where it is undefined)."""
     match form:
-        case Scalar(x):
-            return Scalar(take(m, x))
-        case Option(valid, content):
-            return option(take(m, valid), move(content, m))
+        case Scalar():
+            return Scalar(take(m, form.node))
+        case Record():
+            return form.moved(m)
         case List(s, content, size):
             below = pulled(s, m)
             return List(below, move(content, inc(below)), None if is_partial(m) else size)
-        case Record():
-            return form.moved(m)
+        case Option(valid, content):
+            return option(take(m, valid), move(content, m))
 
 
 def moved_option(form: Form, m: Map) -> Form:
@@ -350,12 +366,12 @@ def leaves(form: Form, at: Callable[[Scalar], Form]) -> Form:
 def change(form: Form, at: Callable[[Scalar | Record], Form]) -> Form:
     """The form with `at` applied to what is below all of its lists and options."""
     match form:
-        case Option(valid, content):
-            return option(valid, change(content, at))
+        case Scalar() | Record():
+            return at(form)
         case List(s, content, size):
             return List(s, change(content, at), size)
-        case _:
-            return at(form)
+        case Option(valid, content):
+            return option(valid, change(content, at))
 
 
 def within(form: Form, whole: Whole) -> Form:

@@ -14,17 +14,48 @@ import io
 import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import lru_cache
-from typing import Any, TypeAlias
-from weakref import WeakValueDictionary
+from typing import Any, TypeAlias, TypeVar
+from weakref import ref
 
 import numpy as np
 
 from hepgraph.functions import pickling
 from hepgraph.functions.lines import Line, cell, newer, recording, user_line
 
+T = TypeVar("T")
 
+
+def by_slots(cls: type[T]) -> type[T]:
+    """The same frozen dataclass, filled by its slots: its own `__init__` looks for each of them by its name.
+
+    >>> @by_slots
+    ... @dataclass(frozen=True, slots=True)
+    ... class Point:
+    ...     x: int
+    ...     y: int = 0
+    >>> Point(1), Point(1, y=2)
+    (Point(x=1, y=0), Point(x=1, y=2))
+    """
+    given: dict[str, Any] = {"_missing": MISSING}
+    signature, body = ["self"], []
+    for each in fields(cls):  # type: ignore[arg-type]
+        name = each.name
+        given |= {f"_set_{name}": getattr(cls, name).__set__, f"_{name}": each.default}
+        value = name
+        if each.default_factory is not MISSING:
+            given[f"_make_{name}"] = each.default_factory
+            value = f"_make_{name}() if {name} is _missing else {name}"
+        needed = each.default is MISSING and each.default_factory is MISSING
+        signature.append(name if needed else f"{name}=_{name}")
+        body.append(f"_set_{name}(self, {value})")
+    exec(f"def __init__({', '.join(signature)}):\n    " + "\n    ".join(body), given)
+    setattr(cls, "__init__", given["__init__"])  # noqa: B010
+    return cls
+
+
+@by_slots
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
 class Space:
     """An index space; see the module."""
@@ -47,6 +78,7 @@ class Space:
         return f"<Space {self.kind}>"
 
 
+@by_slots
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
 class Map:
     """A map from each element of `src` to one element of `dst`, or to none where it is partial; see the module."""
@@ -70,6 +102,7 @@ class Map:
         return f"<Map {self.kind}: {self.src.kind} -> {self.dst.kind}>"
 
 
+@by_slots
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True, repr=False)
 class Node:
     """One scalar of type `dtype` for each element of `space` (of no space, for a literal)."""
@@ -116,46 +149,74 @@ def as_node(item: Item) -> Node:
 
 _PLAIN = frozenset({"up", "inc", "align", "only", 0, 1, 2, 3})  # maps that cannot fail: no line is needed
 
-_known: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
+_Key: TypeAlias = tuple[Any, ...]
+
+
+class _Ref(ref[Any]):
+    """A weak reference to an item, and the key that it is known by."""
+
+    __slots__ = ("key",)
+    key: _Key
+
+
+_known: dict[_Key, _Ref] = {}  # as a WeakValueDictionary, which takes several calls of Python's for each question
 _lock = threading.RLock()
+
+
+def _forget(gone: _Ref) -> None:
+    with _lock:
+        if _known.get(gone.key) is gone:
+            del _known[gone.key]
+
+
+def _keep(key: _Key, fresh: Any) -> Any:
+    """An item as it is known by a key: the fresh one, if there is none."""
+    with _lock:
+        reference = _known.get(key)
+        found = None if reference is None else reference()
+        if found is None:
+            found, reference = fresh, _Ref(fresh, _forget)
+            reference.key = key
+            _known[key] = reference
+    return found
 
 
 def space(kind: str, parent: Space | None, args: tuple[Item, ...] = (), param: Any = None) -> Space:
     """The space with these parts, the same object every time."""
     key = ("space", kind, parent, args, param)
-    with _lock:
-        found = _known.get(key)
-        if found is None:
-            found = _known[key] = Space(kind, parent, args, param, user_line())
-        elif found.line is None or found.line[0] is not recording[0]:
-            _again(found)
-    return found
+    reference = _known.get(key)
+    found = None if reference is None else reference()
+    if found is None:
+        return _keep(key, Space(kind, parent, args, param, user_line()))  # type: ignore[no-any-return]
+    if found.line is None or found.line[0] is not recording[0]:
+        _again(found)
+    return found  # type: ignore[no-any-return]
 
 
 def map_(kind: str | int, src: Space, dst: Space, args: tuple[Item, ...] = (), param: Any = None) -> Map:
     """The map with these parts, the same object every time."""
     key = ("map", kind, src, dst, args, param)
-    with _lock:
-        found = _known.get(key)
-        if found is None:
-            line = None if kind in _PLAIN else user_line()
-            found = _known[key] = Map(kind, src, dst, args, param, line)
-        elif found.line is not None and found.line[0] is not recording[0]:
-            _again(found)
-    return found
+    reference = _known.get(key)
+    found = None if reference is None else reference()
+    if found is None:
+        line = None if kind in _PLAIN else user_line()
+        return _keep(key, Map(kind, src, dst, args, param, line))  # type: ignore[no-any-return]
+    if found.line is not None and found.line[0] is not recording[0]:
+        _again(found)
+    return found  # type: ignore[no-any-return]
 
 
 def node(op: str, args: tuple[Item, ...], where: Space | None, dtype: np.dtype[Any], param: Any = None) -> Node:
     """The node with these parts, the same object every time."""
     key = ("node", op, args, where, dtype, param)
-    with _lock:
-        found = _known.get(key)
-        if found is None:
-            line = None if op == "literal" else user_line()
-            found = _known[key] = Node(op, args, where, dtype, param, line)
-        elif op != "literal" and (found.line is None or found.line[0] is not recording[0]):
-            _again(found)
-    return found
+    reference = _known.get(key)
+    found = None if reference is None else reference()
+    if found is None:
+        line = None if op == "literal" else user_line()
+        return _keep(key, Node(op, args, where, dtype, param, line))  # type: ignore[no-any-return]
+    if op != "literal" and (found.line is None or found.line[0] is not recording[0]):
+        _again(found)
+    return found  # type: ignore[no-any-return]
 
 
 def _again(found: Item) -> None:
@@ -181,7 +242,12 @@ class Literal:
 
 def literal(value: Any) -> Node:
     """A literal: a Python number keeps its weak type, a NumPy scalar its dtype."""
-    return _number(value) if value.__class__ in (int, float) and value else _as_literal(value)  # not -0.0, which is 0.0
+    kind = value.__class__
+    return _number(value) if kind in _WHOLE or (kind in _REAL and value) else _as_literal(value)
+
+
+_WHOLE = frozenset({bool, int, np.bool_, *(np.dtype(f"{kind}{size}").type for kind in "iu" for size in (1, 2, 4, 8))})
+_REAL = frozenset({float, np.float32, np.float64})  # of which 0.0 and -0.0 are equal, and not the same
 
 
 def _as_literal(value: Any) -> Node:
@@ -195,24 +261,29 @@ def _as_literal(value: Any) -> Node:
     return node("literal", (), None, dtype, Literal(value, key))
 
 
-_number = lru_cache(maxsize=4096, typed=True)(_as_literal)
+_number = lru_cache(maxsize=4096, typed=True)(_as_literal)  # by value and type
 
 
-def ordered(roots: Iterable[Item], until: Callable[[Item], bool] = lambda item: False) -> list[Item]:
+def ordered(roots: Iterable[Item], until: Callable[[Item], bool] | None = None) -> list[Item]:
     """All that the roots rest on, and the roots, each after its inputs; does not look below items for which `until`."""
     order: list[Item] = []
     seen: set[Item] = set()
-    stack: list[tuple[Item, bool]] = [(root, False) for root in reversed(list(roots))]
-    while stack:
-        item, ready = stack.pop()
-        if ready:
-            order.append(item)
-        elif item not in seen:
-            seen.add(item)
-            stack.append((item, True))
-            if not until(item):
-                stack.extend((below, False) for below in reversed(item.inputs) if below not in seen)
-    return order
+    above: list[Item] = []  # the way to where we are, and what is left to be looked at below each
+    left: list[Iterator[Item]] = [iter(roots)]
+    while True:
+        for item in left[-1]:
+            if item not in seen:
+                seen.add(item)
+                if until is None or not until(item):
+                    above.append(item)
+                    left.append(iter(item.inputs))
+                    break
+                order.append(item)
+        else:
+            left.pop()
+            if not left:
+                return order
+            order.append(above.pop())
 
 
 def rewrite(
@@ -295,8 +366,7 @@ def thaw(rows: Frozen) -> list[Item]:
                 below, at = tuple(made[i] for i in args), None if where is None else made[where]
                 key = ("node", op, below, at, dtype, param)
                 fresh = Node(op, below, at, dtype, param, line)  # type: ignore[arg-type]
-        with _lock:
-            made.append(_known.setdefault(key, fresh))
+        made.append(_keep(key, fresh))
     return [made[i] for i in rows[-1]]
 
 

@@ -132,31 +132,31 @@ OPS: dict[str, Op] = {
     "angle": Op("angle", np.angle),
     "ufunc": Op("ufunc", lambda *args: args[-1](*args[:-1]), cost=_DEAR),
 }
+OUTPUTS: dict[np.ufunc, tuple[str, ...]] = {}  # of NumPy's element-wise ufuncs: the operations that each stands for
 for _name, _ufunc in list(vars(np).items()):
     if isinstance(_ufunc, np.ufunc) and _ufunc.signature is None:
         if _ufunc.nout == 1:
             _name = _ufunc.__name__
             OPS[_name] = Op(_name, _ufunc, _SYMBOLS.get(_name, ""), _DEAR if _name in _TRANSCENDENTAL else 1)
+            OUTPUTS[_ufunc] = (_name,)
         else:
-            for _i in range(_ufunc.nout):
-                OPS[f"{_ufunc.__name__}.{_i}"] = Op(f"{_ufunc.__name__}.{_i}", _part(_ufunc, _i))
+            OUTPUTS[_ufunc] = tuple(f"{_ufunc.__name__}.{_i}" for _i in range(_ufunc.nout))
+            for _i, _name in enumerate(OUTPUTS[_ufunc]):
+                OPS[_name] = Op(_name, _part(_ufunc, _i))
 
 
-def names_of(ufunc: np.ufunc) -> tuple[str, ...]:
-    """The operations that a ufunc stands for, one for each of its outputs.
+def names_of(ufunc: np.ufunc) -> tuple[str, ...] | None:
+    """The operations that a ufunc stands for, one for each of its outputs; None if it is not one of NumPy's.
+
+    Others (SciPy's, numba's) go by the row `ufunc`, as its parameter.
 
     >>> names_of(np.sqrt), names_of(np.modf)
     (('sqrt',), ('modf.0', 'modf.1'))
     """
-    if ufunc.signature is not None:
+    found = OUTPUTS.get(ufunc)
+    if found is None and getattr(np, ufunc.__name__, None) is ufunc:
         raise UnsupportedError(f"numpy.{ufunc.__name__} works on whole axes; hepgraph records element-wise ufuncs")
-    name = ufunc.__name__
-    return (name,) if ufunc.nout == 1 else tuple(f"{name}.{i}" for i in range(ufunc.nout))
-
-
-def is_numpys(ufunc: np.ufunc) -> bool:
-    """Whether the table has a row for this ufunc; others (SciPy's, numba's) go by the row `ufunc`, as its parameter."""
-    return getattr(np, ufunc.__name__, None) is ufunc
+    return found
 
 
 @lru_cache(maxsize=4096)

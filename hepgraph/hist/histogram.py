@@ -188,7 +188,7 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             weight = weight.beside([*args, *kwargs.values()])
             if isinstance(weight, Mapping):
                 return variations.fill_each(self, args, kwargs, weight, sample)  # type: ignore[no-any-return]
-        given = [*args, *kwargs.values(), *(weight if isinstance(weight, Weighed) else [weight]), sample]
+        given = [*args, *kwargs.values(), Weighed.of(weight).weight, sample]
         own = variations.own_axis(self, args, kwargs)
         if not any(isinstance(part, Lazy) for part in given):
             if own is not None:

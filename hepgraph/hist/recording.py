@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -208,14 +208,23 @@ def _dtype(name: str, value: Any) -> np.dtype[Any] | None:
 
 
 class Weighed(NamedTuple):
-    """A weight with checks of its factors, by what is wrong where they are false, and advice."""
+    """A weight, its factors by name, and what says, of plain ones beside a value, where they are as they should be.
+
+    That is a mask for each thing that may be wrong, by what is wrong where it is false, and advice.
+    """
 
     weight: Any
-    checks: Mapping[tuple[str, str], Any]
+    factors: Mapping[str, Any]
+    checks: Callable[[Mapping[str, Any], Lazy], Mapping[tuple[str, str], Lazy]]
+
+    @classmethod
+    def of(cls, weight: Any) -> Weighed:
+        """Any weight as one, of which there is nothing to be checked."""
+        return weight if isinstance(weight, Weighed) else cls(weight, {}, lambda factors, like: {})
 
 
 def recorded(args: Sequence[Any], weight: Any, sample: Any, checks: Mapping[tuple[str, str], Any]) -> Fill:
-    """A fill with the arguments brought to one flat list of entries; `checks` are those of a Weighed."""
+    """A fill with the arguments brought to one flat list of entries; `checks` are the masks of a Weighed."""
     own = len(args) + 2
     parts = [*args, weight, sample, *checks.values()]
     plain = [part is None or isinstance(part, str) or _is_number(part) for part in parts]
@@ -252,7 +261,7 @@ def recorded(args: Sequence[Any], weight: Any, sample: Any, checks: Mapping[tupl
     values = [brought(nodes[i]) if i in nodes else part for i, part in enumerate(parts)]
     origin = next(part for part in arrays.values() if isinstance(part, Lazy))._origin
     sure = tuple(brought(mask) for mask in must)
-    told = tuple((*words, mask) for words, mask in zip(checks, values[own:], strict=True) if mask.op != "full")
+    told = tuple((*words, mask) for words, mask in zip(checks, values[own:], strict=True))
     weight, sample = values[len(args) : own]
     return Fill(origin, entries, tuple(values[: len(args)]), weight, sample, sure, user_line(), told)
 

@@ -18,6 +18,7 @@ from hepgraph.errors import FillError, suggestion
 from hepgraph.hist.merge import averaged, averages, counting, counts_only, merged, moments, with_axes
 from hepgraph.hist.recording import Fill, Weighed, by_axis, check_kinds, recorded
 from hepgraph.kernel.output import Moments
+from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.varied import NOMINAL, chosen, mapped
 
 AXIS = "variation"
@@ -66,13 +67,14 @@ def with_name(values: Sequence[Any], own: int | None, name: str) -> tuple[Any, .
 def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | None) -> Fill | VariedFill:
     """A fill as it is recorded, in each variation if there are some."""
     axes = others(h, own)
-    weight, checks = weight if isinstance(weight, Weighed) else (weight, {})
+    weighed = Weighed.of(weight)
 
-    def one(values: Sequence[Any], weight: Any, sample: Any, checks: Mapping[Any, Any]) -> Fill:
+    def one(values: Sequence[Any], weight: Any, sample: Any, factors: Mapping[str, Any]) -> Fill:
         check_kinds(axes, values, weight, sample)
-        return recorded(values, weight, sample, checks)
+        like = next((x for x in values if isinstance(x, Lazy)), weight)
+        return recorded(values, weight, sample, weighed.checks(factors, like))
 
-    results, crossed = mapped(one, list(values), weight, sample, checks)
+    results, crossed = mapped(one, values, weighed.weight, sample, weighed.factors)
     if len(results) == 1 and own is None:
         plain: Fill = results[NOMINAL]
         return plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL, full
 from hepgraph.graph.form import List, Option, Record, Scalar
+from hepgraph.graph.node import Node, literal
 from hepgraph.lazy.array import Lazy, together
-from hepgraph.lazy.varied import follow, mapped
+from hepgraph.lazy.varied import follow, mapped, only_in
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class PerEvent:
     def __init__(self, kind: Kind, events: Any = None) -> None:
         self.kind = kind
         self._like: Any = None  # True for each event
+        self._constants: dict[Node, Any] = {}
         if isinstance(events, Lazy):
             self._follow(events)
         elif isinstance(events, ak.Array | np.ndarray | list | tuple):
@@ -99,13 +102,22 @@ class PerEvent:
     def full(self, value: Any) -> Any:
         """The same value for each event."""
         if isinstance(self._like, Lazy):
-            return follow(_constant, self._like, value)
+            key = literal(value)
+            if key not in self._constants:
+                self._constants[key] = follow(_constant, self._like, value)
+            return self._constants[key].__copy__()
         return np.full(len(self._like), value)
 
     def as_kind(self, kind: Kind) -> PerEvent:
         """The same events, for arrays of another kind."""
         made = PerEvent(kind)
         made._like = self._like
+        return made
+
+    def only(self, names: Collection[str]) -> PerEvent:
+        """The same events, in some variations alone."""
+        made = PerEvent(self.kind)
+        made._like = only_in(self._like, names)
         return made
 
     def cut(self, mask: Any) -> PerEvent:

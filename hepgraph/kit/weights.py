@@ -19,7 +19,7 @@ from hepgraph.kit.per_event import Kind, PerEvent
 from hepgraph.kit.statistics import LazyWeightStatistics, WeightStatistics, statistics_of
 from hepgraph.kit.table import listed
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL, follow
+from hepgraph.lazy.varied import NOMINAL, crossing, follow, only_in
 from hepgraph.lazy.vary import once_each, vary
 
 WEIGHTS = Kind(
@@ -49,7 +49,7 @@ class Factor:
     def at(self, variation: str) -> Any:
         """The weight under one variation: the nominal, if it does not know it."""
         if variation in self.alternatives:
-            return _plain(self.alternatives[variation], NOMINAL)
+            return self.alternatives[variation]
         return _plain(self.nominal, variation)
 
     def known(self) -> tuple[str, ...]:
@@ -235,8 +235,8 @@ class Weights:
         weight = self.weight()
         if isinstance(weight, Lazy):
             like = next((x for x in values if isinstance(x, Lazy)), weight)
-            checks = {text: follow(_cut_alike, mask, like) for text, mask in self._checks().items()}
-            return Weighed(follow(_cut_alike, self._refusing(weight), like), checks)
+            factors = {name: factor.varied for name, factor in self._factors.items()}
+            return Weighed(follow(_cut_alike, self._refusing(weight), like), factors, self._checks)
         for x in values:
             if isinstance(x, ak.Array | np.ndarray | list | tuple) and len(x) != len(weight):
                 raise WeightError(
@@ -253,7 +253,7 @@ class Weights:
             return self.partial([mask])
 
         def cut(factor: Factor) -> Factor:
-            others = {name: values[mask] for name, values in factor.alternatives.items()}
+            others = {name: values[_plain(mask, NOMINAL)] for name, values in factor.alternatives.items()}
             return Factor(factor.nominal[mask], others, factor.varied[mask], factor.line)
 
         return self._like(self._rows.cut(mask), {name: cut(factor) for name, factor in self._factors.items()})
@@ -278,15 +278,18 @@ class Weights:
             raise WeightError(f"Weight {name!r} was applied before{where}; twice would be once too often.")
         if NOMINAL in alternatives:
             raise WeightError(f"Weight {name!r} has an alternative called {NOMINAL!r}; that is the weight itself.")
-        nominal = self._checked(name, weight)
-        others = {variation: self._checked(variation, values) for variation, values in alternatives.items()}
+        nominal = self._checked(self._rows, name, weight)
+        names = {NOMINAL, *crossing(nominal)}  # an alternative is one of the nominal, unless it is crossed with others
+        rows = self._rows.only(names)
+        others = {each: self._checked(rows, each, only_in(values, names)) for each, values in alternatives.items()}
         varied = vary(nominal, others) if others and (isinstance(nominal, Lazy) or once_each()) else nominal
-        self._factors[name] = Factor(nominal, others, varied, user_line())
+        plain = {each: _plain(values, NOMINAL) for each, values in others.items()}
+        self._factors[name] = Factor(nominal, plain, varied, user_line())
         return self
 
-    def _checked(self, name: str, values: Any) -> Any:
+    def _checked(self, rows: PerEvent, name: str, values: Any) -> Any:
         """A weight as an array; raises for numbers that are refused, unless they are not known yet."""
-        array = self._rows.checked(name, values)
+        array = rows.checked(name, values)
         if isinstance(array, Lazy) and isinstance(values, Lazy):
             return array  # while running
         computed = np.atleast_1d(np.array(ak.to_numpy(values) if isinstance(values, ak.Array) else values, np.float64))
@@ -301,11 +304,12 @@ class Weights:
                 raise WEIGHTS.refused(name, f"is {_SAID[kind]} {where}. {_ADVICE.format(kind)}")
         return array
 
-    def _checks(self) -> dict[tuple[str, str], Any]:
-        """Where each factor is not what is refused, by what is said of it where it is."""
+    def _checks(self, factors: Mapping[str, Lazy], like: Lazy) -> dict[tuple[str, str], Lazy]:
+        """Where each factor is not what is refused, by what is said of it where it is; constants were looked at."""
         return {
-            (f"Weight {name!r} is {_SAID[kind]}", _ADVICE.format(kind)): follow(_fine, factor.varied, kind)
-            for name, factor in self._factors.items()
+            (f"Weight {name!r} is {_SAID[kind]}", _ADVICE.format(kind)): _cut_alike(~_KINDS[kind](factor), like)
+            for name, factor in factors.items()
+            if not _is_constant(factor)
             for kind in self._refused()
         }
 
@@ -339,11 +343,6 @@ def _refusing(weight: Lazy, factors: Sequence[Lazy], asked: Sequence[str]) -> An
     """A weight that is None where one of its factors is what is asked for; constants were looked at before."""
     bad = [_KINDS[kind](x) for x in factors if not _is_constant(x) for kind in asked]
     return ak.mask(weight, ~reduce(operator.or_, bad)) if bad else weight
-
-
-def _fine(x: Lazy, kind: str) -> Any:
-    """Where a weight is not of a kind; constants were looked at before."""
-    return ak.ones_like(x, dtype=bool) if _is_constant(x) else ~_KINDS[kind](x)
 
 
 def _is_constant(x: Lazy) -> bool:

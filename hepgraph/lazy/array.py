@@ -17,10 +17,10 @@ import numpy as np
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
 from hepgraph.functions.lines import as_one, begins, call_users, code_at, entered, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
-from hepgraph.graph.canonical import TOO_EARLY, TOTAL, comparisons, take, up
-from hepgraph.graph.form import Form, Record, Scalar, deepest, innermost, items, move, record_of, type_of
+from hepgraph.graph.canonical import TOO_EARLY, TOTAL, apply, comparisons, take, up
+from hepgraph.graph.form import Form, List, Record, Scalar, deepest, innermost, items, move, record_of, type_of
 from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
-from hepgraph.graph.ops import is_numpys, names_of
+from hepgraph.graph.ops import OUTPUTS, names_of
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
@@ -51,9 +51,8 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
     _varies = False  # whether it holds alternatives (see `hepgraph.lazy.varied`)
 
     def __init__(self, form: Form, rows: Space, guard: tuple[Node, ...] = ()) -> None:
-        object.__setattr__(self, "_form", form)
-        object.__setattr__(self, "_rows", rows)
-        object.__setattr__(self, "_guard", guard)
+        held = self.__dict__
+        held["_form"], held["_rows"], held["_guard"] = form, rows, guard
 
     # what the array is
 
@@ -213,6 +212,9 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
             raise LazyError("A lazy array cannot be written into (out=); bind the result to a name instead.")
         if kwargs:
             raise UnsupportedError(f"numpy.{ufunc.__name__}: the arguments {', '.join(kwargs)} cannot be recorded")
+        names = OUTPUTS.get(ufunc, ())
+        if len(names) == 1 and (found := _side_by_side(names[0], inputs)) is not None:
+            return found
         if any(record_of(x._form) is not None for x in inputs if isinstance(x, Lazy)):
             custom = behaviors.overload(ufunc, [_kind(x) for x in inputs])
             if custom is not None:
@@ -222,12 +224,12 @@ class Lazy(Runnable, ak.Array, metaclass=Listed):  # type: ignore[misc]
             if result is not NotImplemented:
                 return result
         forms, rows, guard = together(inputs)
-        if not is_numpys(ufunc):
+        if names_of(ufunc) is None:
             if is_compiled(ufunc):
                 elementwise("ufunc", forms, rows, guard, (ufunc,))  # numba compiles it for these types, as it would now
                 ufunc = Snapshot.of(ufunc).value
             return Lazy(elementwise("ufunc", forms, rows, guard, (ufunc,)), rows, guard)
-        results = [Lazy(elementwise(op, forms, rows, guard), rows, guard) for op in names_of(ufunc)]
+        results = [Lazy(elementwise(op, forms, rows, guard), rows, guard) for op in names]
         return results[0] if len(results) == 1 else tuple(results)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
@@ -439,7 +441,7 @@ def origin_of(rows: Space, form: Form | None = None) -> Origin:
     raise LazyError("this value does not come from any dataset")
 
 
-_NUMBERS = (bool, int, float, complex, str, np.generic)
+_NUMBERS = (float, int, bool, complex, str, np.generic)
 
 
 def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]]:
@@ -454,12 +456,13 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
     others: list[tuple[int, Any]] = []  # the errors of lazy ones come first
     for i, arg in enumerate(inputs):
         if isinstance(arg, Lazy):
-            other = arg if arg._rows is rows else _beside(arg, first)
-            if rows is TOTAL and origin_of(rows, other._form) != origin_of(rows, first._form):
-                raise different_rows(first, other)
-            if other._guard is not guard and set(other._guard) != set(guard):
-                raise different_masks(first, other)
-            forms.append(other._form)
+            if arg._rows is not rows:
+                arg = _beside(arg, first)
+            if rows is TOTAL and origin_of(rows, arg._form) != origin_of(rows, first._form):
+                raise different_rows(first, arg)
+            if arg._guard is not guard and set(arg._guard) != set(guard):
+                raise different_masks(first, arg)
+            forms.append(arg._form)
         elif isinstance(arg, _NUMBERS) or (isinstance(arg, np.ndarray) and arg.ndim == 0):
             forms.append(Scalar(literal(arg)))
         else:
@@ -471,8 +474,44 @@ def together(inputs: Sequence[Any]) -> tuple[list[Form], Space, tuple[Node, ...]
 
 def each(op: str, inputs: Sequence[Any], *param: Any) -> Lazy:
     """An operation of the table on arrays and numbers, element by element."""
+    if not param and (found := _side_by_side(op, inputs)) is not None:
+        return found
     forms, rows, guard = together(inputs)
     return Lazy(elementwise(op, forms, rows, guard, param), rows, guard)
+
+
+def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
+    """What `elementwise` gives for arrays of the same rows, lists and masks, as most are; None for others."""
+    rows: Space | None = None
+    guard: tuple[Node, ...] = ()
+    lists: Space | None = None
+    nodes: list[Node] = []
+    for x in inputs:
+        kind = type(x)
+        if kind is Lazy:
+            if rows is None:
+                rows, guard = x._rows, x._guard
+            elif x._rows is not rows or x._guard is not guard:
+                return None
+            form = x._form
+            if type(form) is List:
+                s = form.space
+                if form.size is not None or s.parent is not rows or (lists is not None and lists is not s):
+                    return None
+                lists, form = s, form.content
+            if type(form) is not Scalar:
+                return None
+            nodes.append(form.node)
+        elif kind is float or kind is int:
+            nodes.append(literal(x))
+        else:
+            return None
+    if rows is None or rows is TOTAL:
+        return None
+    if lists is not None and not {node.space for node in nodes} <= {lists, None}:
+        return None
+    result = Scalar(apply(op, nodes))
+    return Lazy(result if lists is None else List(lists, result), rows, guard)
 
 
 def _beside(x: Lazy, like: Lazy) -> Lazy:

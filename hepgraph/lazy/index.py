@@ -201,6 +201,8 @@ def _pointed(lists: List, index: Node, present: Node, guard: tuple[Node, ...]) -
 
 
 def _by_axes(x: Lazy, where: tuple[Any, ...]) -> Any:
+    if len(where) == 2 and type(where[1]) is int and isinstance(where[0], slice) and where[0] == slice(None):
+        return Lazy(_below(x._form, where[1:], x._rows, x._guard), x._rows, x._guard)
     names = [i for i, part in enumerate(where) if _is_names(part)]
     if names:
         for i in names:

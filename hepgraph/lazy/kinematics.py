@@ -54,10 +54,7 @@ def system(v: Any) -> dict[str, str]:
     pt, phi go with eta and mass, x, y with z and energy, where there is a choice.
     """
     if isinstance(v, Lazy):
-        record = record_of(v._form)
-        if record is None:
-            return {}
-        return coordinates(record)
+        return {} if (record := record_of(v._form)) is None else coordinates(record)
     if isinstance(v, dict):  # a single vector of numbers
         return {c: c for c in v}
     if not isinstance(v, (ak.Array, ak.Record)):
@@ -69,7 +66,11 @@ def system(v: Any) -> dict[str, str]:
 def coordinates(record: Record) -> dict[str, str]:
     """The coordinates of a lazy record."""
     if "vector" not in record.about:
-        record.about["vector"] = _system(record.__contains__, record.name in VECTORS)
+        over = record.fields
+        if isinstance(over, Overlay) and over.adds_none and over.below.name == record.name:
+            record.about["vector"] = coordinates(over.below)
+        else:
+            record.about["vector"] = _system(record.__contains__, record.name in VECTORS)
     return record.about["vector"]  # type: ignore[no-any-return]
 
 

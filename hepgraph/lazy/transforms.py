@@ -23,7 +23,7 @@ import numpy as np
 from hepgraph.errors import UnsupportedError
 from hepgraph.graph.form import Form, Overlay, Record
 from hepgraph.graph.node import Space
-from hepgraph.lazy.array import Lazy, together
+from hepgraph.lazy.array import FUNCTIONS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.join import settled
 from hepgraph.lazy.kinematics import (
@@ -57,7 +57,8 @@ _ALONG = ("z", "eta", "theta")
 
 def vector(fields: dict[str, Any], name: str) -> Any:
     """A record of the named coordinates, and perhaps more."""
-    return ak.zip(fields, with_name=name, optiontype_outside_record=True)
+    zipped = FUNCTIONS[ak.zip] if any(type(q) is Lazy for q in fields.values()) else ak.zip  # without its dispatch
+    return zipped(fields, with_name=name, optiontype_outside_record=True)
 
 
 def remade(v: Any, new: dict[str, Any], stay: Iterable[str] = (), by: Any = None) -> Any:

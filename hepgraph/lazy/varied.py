@@ -7,9 +7,9 @@ out the same as the nominal is dropped: nodes are hash-consed, so the same graph
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from functools import partial
+from itertools import repeat
 from typing import Any, NoReturn
 
 import numpy as np
@@ -144,7 +144,7 @@ class Varied(Lazy):
         setattr(self._nominal, name, value)  # raises
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        return as_one(follow, self._nominal.__array_ufunc__, ufunc, method, *inputs, **kwargs)
+        return as_one(follow, self._nominal._operation, ufunc, method, inputs, kwargs)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return as_one(follow, self._nominal.__array_function__, func, (), args, kwargs)
@@ -297,6 +297,19 @@ def chosen(x: Any, name: str, crossed: Mapping[str, tuple[str, ...]] | None = No
     return x._each[known[0] if known else NOMINAL]
 
 
+def only_in(x: Any, names: Collection[str]) -> Any:
+    """A varied array with some of its variations alone, the nominal always among them; anything else as it is."""
+    if not isinstance(x, Varied):
+        return x
+    each = {name: alternative for name, alternative in x._each.items() if name == NOMINAL or name in names}
+    return x._nominal if len(each) == 1 else Varied(each, x._crossed)
+
+
+def crossing(x: Any) -> set[str]:
+    """The names that an array is to be crossed in with others (see `hg.cross`)."""
+    return {name for names in x._crossed.values() for name in names} if isinstance(x, Varied) else set()
+
+
 def varied_in(part: Any) -> Iterator[Any]:
     """The varied arrays among arguments, also in lists and dicts."""
     kind = type(part)
@@ -313,32 +326,36 @@ def varied_in(part: Any) -> Iterator[Any]:
             yield from varied_in(value)
 
 
-Pick = Callable[[str], Any]
-
-
-def picker(part: Any, crossed: Mapping[str, tuple[str, ...]]) -> Pick | None:
-    """How a part of the arguments is found in a variation; None if it is the same in all."""
+def alternatives(part: Any, names: Sequence[str], crossed: Mapping[str, tuple[str, ...]]) -> list[Any] | None:
+    """A part of the arguments in each of some variations; None if it is the same in all."""
     kind = type(part)
     if kind is Lazy or kind in _NEVER_VARIED:
         return None
     if isinstance(part, Lazy | Method):
-        return partial(chosen, part, crossed=crossed) if part._varies else None
+        if not part._varies:
+            return None
+        known = part._each
+        if crossed:
+            return [chosen(part, name, crossed) for name in names]
+        nominal = known[NOMINAL]
+        return [known.get(name, nominal) for name in names]
     if isinstance(part, Mapping):
-        inner = {key: picker(value, crossed) for key, value in part.items()}
-        if not any(inner.values()):
+        inner = {key: alternatives(value, names, crossed) for key, value in part.items()}
+        if all(each is None for each in inner.values()):
             return None
-        return lambda name: {key: _pick(inner[key], value, name) for key, value in part.items()}
+        return [
+            {key: value if (each := inner[key]) is None else each[i] for key, value in part.items()}
+            for i in range(len(names))
+        ]
     if isinstance(part, (list, tuple)):
-        each = [picker(value, crossed) for value in part]
-        if not any(each):
+        parts = [alternatives(value, names, crossed) for value in part]
+        if all(each is None for each in parts):
             return None
-        made = tuple if isinstance(part, tuple) else list
-        return lambda name: made(_pick(pick, value, name) for pick, value in zip(each, part, strict=True))
+        count = len(names)
+        moving = [repeat(value, count) if each is None else each for value, each in zip(part, parts, strict=True)]
+        rows = zip(*moving, strict=True)
+        return [*rows] if isinstance(part, tuple) else [list(row) for row in rows]
     return None
-
-
-def _pick(pick: Pick | None, part: Any, name: str) -> Any:
-    return part if pick is None else pick(name)
 
 
 _NEVER_VARIED = frozenset({type(None), bool, int, float, str})
@@ -364,24 +381,25 @@ def follow(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 def mapped(call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, tuple[str, ...]]]:
     """The results of a call in each variation that one of its arguments knows, and the crossings they ask for."""
-    names, crossed = names_of(varied_in((args, kwargs)))
-    moving = [(i, pick) for i, arg in enumerate(args) if (pick := picker(arg, crossed)) is not None]
-    named = [(key, pick) for key, arg in kwargs.items() if (pick := picker(arg, crossed)) is not None]
-    results: dict[str, Any] = {}
-    name, here, before = NOMINAL, list(args), _under_way.get()
+    names, crossed = names_of([*varied_in(args), *(varied_in(kwargs) if kwargs else ())])
+    count = len(names)
+    moving = [repeat(arg, count) if (each := alternatives(arg, names, crossed)) is None else each for arg in args]
+    named = {key: each for key, arg in kwargs.items() if (each := alternatives(arg, names, crossed)) is not None}
+    made: list[Any] = []
+    before = _under_way.get()
     try:
-        for name in names:
+        for name, here in zip(names, zip(*moving, strict=True) if moving else repeat((), count), strict=True):
             _under_way.set(name)
-            for i, pick in moving:
-                here[i] = pick(name)
-            results[name] = call(*here, **{**kwargs, **{key: pick(name) for key, pick in named}})
+            if named:
+                kwargs = {**kwargs, **{key: each[len(made)] for key, each in named.items()}}
+            made.append(call(*here, **kwargs))
     except Exception as error:
-        if name != NOMINAL:
-            error.add_note(f"in the variation {name!r}")
+        if made:
+            error.add_note(f"in the variation {names[len(made)]!r}")
         raise
     finally:
         _under_way.set(before)
-    return results, crossed
+    return dict(zip(names, made, strict=True)), crossed
 
 
 def gathered(results: dict[str, Any], crossed: Mapping[str, tuple[str, ...]]) -> Any:
@@ -410,7 +428,7 @@ def gathered(results: dict[str, Any], crossed: Mapping[str, tuple[str, ...]]) ->
 
 
 def _together(results: dict[str, Lazy], crossed: Mapping[str, tuple[str, ...]]) -> Lazy:
-    if any(each._varies for each in results.values()):  # a function of the user's that closes over something varied
+    if any(type(x) is not Lazy and x._varies for x in results.values()):  # the user's, that closes over such
         names, more = names_of(each for each in results.values() if each._varies)
         crossed = {**crossed, **more}
         nominal = results[NOMINAL]

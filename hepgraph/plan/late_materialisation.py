@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.interpreter import Interpreter
-from hepgraph.graph.node import Item, Node, ordered, space
+from hepgraph.graph.node import Node, ordered
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.io.access.files import is_remote
 from hepgraph.io.required import Loaded, Needs, needs_of
-from hepgraph.io.source import Access, Column, Data, Need, Origin, Partition
+from hepgraph.io.source import Access, Column, Data, Need, Partition
 from hepgraph.limits import limits
+from hepgraph.plan.analysis import Analysis, events_of
 from hepgraph.plan.pushdown import early_masks
 
 Array = np.ndarray[Any, Any]
@@ -93,20 +93,20 @@ class Turns:
 class Late:
     """How the ranges of one pass are loaded, in one process."""
 
-    def __init__(self, origin: Origin, wants: Sequence[Item], needs: Needs, access: Access | None = None) -> None:
-        self._origin, self._needs, self._access = origin, needs, access or origin.access
-        self._columns = needs[origin]
+    def __init__(self, found: Analysis, access: Access | None = None) -> None:
+        self._origin, self._needs, self._access = found.origin, found.needs, access or found.origin.access
+        self._columns = self._needs[self._origin]
         self._bytes = self._bytes_of(self._columns)
         self.flat = self.lists = None
         self.turns = Turns()
-        source = origin.source
+        source = self._origin.source
         if (
             limits().late
             and source.skips_masked
             and self._access.cache is None
             and any(map(self._savable, self._columns))
         ):
-            flat, lists = early_masks(origin, wants)
+            flat, lists = early_masks(self._origin, found.masks)
             self.flat = self._flat(flat) if flat else None
             self.lists = self._lists(lists) if lists else None
 
@@ -164,7 +164,7 @@ class Late:
         return stage
 
     def _stage(self, masks: tuple[Node, ...]) -> ReadStage:
-        needs = needs_of(ordered([*masks, space("events", TOTAL, (), self._origin)]), self._needs)
+        needs = needs_of(ordered([*masks, events_of(self._origin)]), self._needs)
         for name, need in needs[self._origin].items():
             if need is Need.COUNTS and not self._savable(name):  # lengths alone would cost as much
                 needs[self._origin][name] = self._columns[name]

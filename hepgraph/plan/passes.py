@@ -21,17 +21,18 @@ from hepgraph.errors import LazyError
 from hepgraph.graph.canonical import TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, items, move
 from hepgraph.graph.interpreter import Interpreter, build
-from hepgraph.graph.node import Item, Node, Space, dumps, loads, ordered, space
+from hepgraph.graph.node import Item, Node, dumps, loads, ordered
 from hepgraph.graph.ops import add_moments
 from hepgraph.graph.predicate import Predicate
 from hepgraph.graph.show import steps
 from hepgraph.io.agreement import in_file
-from hepgraph.io.required import Loaded, Needs, needs_of
+from hepgraph.io.required import Loaded, Needs
 from hepgraph.io.source import Access, Need, Origin, Partition, Source
 from hepgraph.kernel.output import Compiled, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import behaved
 from hepgraph.limits import limits
+from hepgraph.plan.analysis import Analysis, analysed, events_of
 from hepgraph.plan.late_materialisation import Late
 from hepgraph.plan.pushdown import predicates_of
 from hepgraph.plan.rows import Row
@@ -229,9 +230,7 @@ class Pass:
 
     def _changed(self, **changes: Any) -> Pass:
         other, known = replace(self, **changes), vars(self)
-        vars(other).update(
-            {name: known[name] for name in ("compiled", "_needs", "predicates", "_calls") if name in known}
-        )
+        vars(other).update({name: known[name] for name in ("compiled", "_analysis", "predicates") if name in known})
         return other
 
     @cached_property
@@ -241,7 +240,7 @@ class Pass:
             return Compiled(None, (), dict.fromkeys(range(len(self.sinks)), "asked for by name"))
         from hepgraph.kernel.engine import compile_outputs  # takes a while to import, and plans alone need none
 
-        return compile_outputs(self.origin, [sink.output() for sink in self.sinks], _events(self.origin))
+        return compile_outputs(self.origin, [sink.output() for sink in self.sinks], events_of(self.origin))
 
     def ready(self) -> Compiled:
         """The same pass, compiled; an error of compiling shows the graph."""
@@ -267,41 +266,36 @@ class Pass:
         """The items that the sinks look at."""
         return list(dict.fromkeys(item for sink in self.sinks for item in sink.wants))
 
+    @cached_property
+    def _analysis(self) -> Analysis:
+        """Found out once in each process: it does not travel."""
+        return analysed(self.origin, self.wants)
+
     def needs(self) -> Needs:
         """The columns that are read."""
-        return self._needs
-
-    @cached_property
-    def _needs(self) -> Needs:
-        """Found out once in each process: it does not travel."""
-        return needs_of(ordered([*self.wants, _events(self.origin)]))
+        return self._analysis.needs
 
     @cached_property
     def predicates(self) -> tuple[Predicate, ...]:
         """The predicates that every event passes that has a part in any of the results."""
         source = self.origin.source
-        found = predicates_of(self.origin, self.wants) if source.has_statistics and limits().pushdown else ()
+        if not source.has_statistics or not limits().pushdown:
+            return ()
+        found = predicates_of(self.origin, self._analysis.masks)
         return tuple(each for each in found if each.column not in source.optional)
 
     @cached_property
     def late(self) -> Late:
         """Which masks are looked at first, and whether that has saved anything so far; it does not travel."""
-        return Late(self.origin, self.wants, self._needs, self.access)
+        return Late(self._analysis, self.access)
 
     def columns(self) -> dict[str, Need]:
         """The columns of the dataset itself that are read."""
         return self.needs()[self.origin]
 
-    @cached_property
-    def _calls(self) -> tuple[Any, ...]:
-        """The calls and functions of numbers, which may use something that can be changed."""
-        found = (item for item in ordered(self.wants) if isinstance(item, Node) and item.op in ("call", "ufunc"))
-        parts = (item.param if item.op == "call" else item.param[0] for item in found)
-        return tuple(part for part in parts if hasattr(part, "check"))
-
     def _check_calls(self) -> None:
         seen: dict[int, bytes] = {}
-        for each in self._calls:
+        for each in self._analysis.calls:
             each.check(seen)
 
     def unchanged(self) -> None:
@@ -397,10 +391,6 @@ def title_of(source: Source) -> str:
 
 def _thawed(data: bytes) -> Pass:
     return Pass(*loads(data))
-
-
-def _events(origin: Origin) -> Space:
-    return space("events", TOTAL, (), origin)
 
 
 def combine_all(sinks: Sequence[Adds]) -> Callable[[Any, Any], Any]:

@@ -25,20 +25,20 @@ Masks = frozenset[Node]
 NONE: Masks = frozenset()
 
 
-def predicates_of(origin: Origin, wants: Sequence[Item]) -> tuple[Predicate, ...]:
-    """The predicates that every event passes that has a part in the values of these items of a graph."""
-    made = [_predicate(origin, node) for node in shared_masks(origin, wants)]
+def predicates_of(origin: Origin, masks: Masks) -> tuple[Predicate, ...]:
+    """The predicates among masks of events."""
+    made = [_predicate(origin, node) for node in masks]
     return tuple(sorted((each for each in made if each is not None), key=repr))
 
 
-def early_masks(origin: Origin, wants: Sequence[Item]) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
-    """The masks of events that every event passes that has a part in these items, if they can be looked at first.
+def early_masks(origin: Origin, masks: Masks) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
+    """The masks of events that can be looked at first.
 
     Those that flat columns alone tell, and those that take no more of lists than elements that pass masks and what
     they reduce to.
     """
     flat, lists = [], []
-    for mask in shared_masks(origin, wants):
+    for mask in masks:
         below = ordered([mask])
         if all(_is_flat(origin, item) for item in below):
             flat.append(mask)
@@ -79,10 +79,12 @@ def _is_flat(origin: Origin, item: Item) -> bool:
     return False
 
 
-def shared_masks(origin: Origin, wants: Sequence[Item]) -> Masks:
-    """The masks of events that every event passes that has a part in the values of these items of a graph."""
+def shared_masks(origin: Origin, wants: Sequence[Item], order: Sequence[Item]) -> Masks:
+    """The masks of events that every event passes that has a part in the values of these items of a graph.
+
+    `order` has the items of the graph, each after its inputs.
+    """
     found = _MasksPassed(origin)
-    order = ordered(wants)
     if any(_across_events(item) for item in order):
         return NONE
     shared: Masks | None = None
