@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hepgraph.datasets.copies import CopyForms
 from hepgraph.datasets.derived import derived, paths_of
 from hepgraph.datasets.elements import (
     DealtFields,
@@ -19,6 +20,7 @@ from hepgraph.datasets.elements import (
     TreeFields,
     at_path,
     column_form,
+    first_of,
     heads,
     nested_form,
     nullable,
@@ -28,7 +30,7 @@ from hepgraph.datasets.grouping import Grouping, is_list
 from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
-from hepgraph.errors import SchemaError, SourceError, UnsupportedError, suggestion
+from hepgraph.errors import SchemaError, SourceError, UnsupportedError, either, suggestion
 from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
 from hepgraph.graph.form import (
     Fields,
@@ -360,11 +362,18 @@ class RecordFields(Fields):
                 "computed, so that the index counts in other lists. Take it before computing: "
                 f"events.{self.name}.{name}"
             )
-        told = layout.told(self.name).derived.get(name)
-        if told is not None and name not in self:
-            missing = [path for path in paths_of(told) if not self._has(path)]
-            return f"It would be {told}, and there is no {' and no '.join(missing)} in {layout.origin.source.name}."
-        return layout.unclear(self.name, self.own, name)
+        return layout.unclear(self.name, self.own, name) or self._lacking(name)
+
+    def _lacking(self, name: str) -> str:
+        """What a field that the schema knows would be made of, and the file does not have."""
+        layout = self.events.layout
+        told = layout.told(self.name)
+        lacking = [column for column, names in told.bits.items() if name in names and column not in self.own]
+        lacking += [path for path in sorted(paths_of(told.derived.get(name, "0"))) if not self._has(path)]
+        if not lacking:
+            return ""
+        said = f"{self.name}.{name} is made of {either(lacking)}, which {layout.origin.source.name} does not have."
+        return f"{said}\n{told.docs[name]}" if name in told.docs else said
 
     @property
     def hidden(self) -> list[str]:
@@ -378,10 +387,10 @@ class RecordFields(Fields):
             return self._renamed(name)
         if name in self.constants:
             return Scalar(full(_constant(self.constants[name]), self.at))
-        if name in self.bits:
-            return self._bit(*self.bits[name])
         if name in self.derived:
             return self._derived(name)
+        if name in self.bits:
+            return self._bit(*self.bits[name])
         if name in self.references:
             return self._referred(self.references[name])
         raise KeyError(name)
@@ -449,7 +458,9 @@ class RecordFields(Fields):
             )
         reference = events.layout.keyed(self.name, reference)
         targets = [(name, events.file[name], events.as_given(name) and events[name]) for name in reference.into]
-        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets)
+        kind = ReferenceForms if reference.until is None else CopyForms
+        form = kind(self.name, self.at, Record(self), reference).form(targets)
+        return first_of(form, self.at) if reference.first else form
 
 
 def _constant(value: float) -> Any:
