@@ -122,6 +122,19 @@ def test_references_pass_over_copies(seed, how, parts, index):
         assert computed(lambda e, name=name: e.GenPart[name].pt, lazy, how) == wanted
 
 
+def set_to_some(events):
+    """Events whose particles are those of high momentum alone."""
+    events["GenPart"] = events.GenPart[events.GenPart.pt > 0.5]
+    return events
+
+
+def high(found):
+    """What is left of a reference into these."""
+    if isinstance(found, list):
+        return [x for x in found if x > 0.5]
+    return found if found is not None and found > 0.5 else None
+
+
 USES = {  # an expression, and what it does to the references of one event, given what is wanted of each particle
     "cut": (lambda e, r: r(e.GenPart[e.GenPart.pt > 0.5]).pt, lambda w, e: [w[i] for i in e.high]),
     "masked": (
@@ -152,6 +165,7 @@ USES = {  # an expression, and what it does to the references of one event, give
         lambda e, r: r(e.GenPart.parent).pt,
         lambda w, e: [w[i] if i >= 0 else None for i in e.mothers],
     ),
+    "of what was set": (lambda e, r: r(set_to_some(e).GenPart).pt, lambda w, e: [high(w[i]) for i in e.high]),
     "of events": (lambda e, r: r(e[ak.num(e.GenPart) > 3].GenPart).pt, None),
     "of children": (
         lambda e, r: r(e.GenPart.children).pt,
