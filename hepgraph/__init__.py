@@ -42,6 +42,7 @@ with _later.together():
     from hepgraph.lazy import vectors as _vectors
     from hepgraph.lazy.array import HOOKS as _HOOKS
     from hepgraph.lazy.array import Lazy
+    from hepgraph.lazy.behaviors import behavior
     from hepgraph.lazy.opaque import map_partitions
     from hepgraph.lazy.tables import lookup
     from hepgraph.lazy.vary import cross, variation, vary
@@ -117,6 +118,7 @@ __all__ = [
     "Runner",
     "Selection",
     "Weights",
+    "behavior",
     "compute",
     "cross",
     "errors",

@@ -37,6 +37,7 @@ def one_of_each() -> dict[str, Space]:
     found["comb"] = space("comb", events, (jets,), (2, False))
     found["cart"] = space("cart", events, (jets, found["filter"]))
     found["pull"] = space("pull", jets, (jets, up))
+    found["back"] = space("back", jets, (jets, mask))
     found["one"] = space("one", events)
     found["concat"] = space("concat", events, (jets, found["filter"]))
     found["perm"] = space("perm", events, (found["filter"], mask), (True, True))
@@ -74,6 +75,7 @@ def test_every_kind_of_space_is_told_apart_in_words() -> None:
     assert text == {
         "total": "the events", "events": "the events", "leaf": "the lists of Jet", "filter": "a selection of Jet",
         "comb": "the combinations of Jet", "cart": "Jet times selected Jet", "pull": "Jet, rearranged",
+        "back": "those of Jet that lead back",
         "one": "lists of one element", "concat": "Jet and selected Jet", "perm": "selected Jet, sorted",
         "flat": "Jet, rearranged", "pad": "Jet, rearranged", "split": "Jet, cut into lists",
         "ranged": "ranges of Jet", "result": "the lists that smear returned", "table": "the numbers of a table",
@@ -85,7 +87,7 @@ def test_every_kind_of_space_is_told_apart_in_words() -> None:
         "Jet^2": "2-combinations of Jet", "Jet x filter Jet": "all of Jet with all of filter Jet",
         "pull Jet": "all of Jet for each of Jet", "one a events": "one", "Jet + filter Jet": "Jet then filter Jet",
         "perm Jet": "filter Jet sorted by %1", "flat Jet": "Jet", "pad Jet": "Jet", "split Jet": "Jet, %1",
-        "ranged Jet": "ranges of Jet",
+        "ranged Jet": "ranges of Jet", "back Jet": "Jet whose %1 leads to each of Jet",
         "result": "%2", "table": "table",
     }  # fmt: skip
 

@@ -16,6 +16,7 @@ MEANINGS = ("count_needs", "length", "position_needs", "by_position", "loop_need
 _LOOPED = "has a loop of its own: nothing is bound"
 _BOUND = "is walked as what it is a selection of: the step of the way to it is a condition, not a loop"
 _PLACE = "is not looked up: its elements are known by their members alone"
+_SEARCHED = "is not looked up: all of its base is gone through for each of its lists"
 _INTERPRETED = "comes from the interpreter, as offsets, whenever it is asked for"
 REASONS = {
     "total": dict.fromkeys(MEANINGS, "is always current, and has one element"),
@@ -25,6 +26,7 @@ REASONS = {
     "comb": {"position_needs": _PLACE, "by_position": _PLACE, "bind": _LOOPED},
     "cart": {"position_needs": _PLACE, "by_position": _PLACE, "bind": _LOOPED},
     "pull": {"bind": _LOOPED},
+    "back": {"position_needs": _SEARCHED, "by_position": _SEARCHED, "bind": _LOOPED},
     "one": {},
     "concat": {"bind": _LOOPED},
     "perm": {"bind": _LOOPED},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -251,3 +252,36 @@ def test_of_several_targets_all_must_be_there(tmp_path: Any) -> None:
     events["Electron", "particle_links"] = events.Electron.particle_links
     with pytest.raises(FieldError, match="its index particle_links was changed"):
         events.compute(**QUIET).Electron.particle
+
+
+def test_fields_that_a_schema_adds() -> None:
+    """They are not computed with the collection, and are there by name; vectors of them are vectors."""
+    columns = {f"{c}_{q}": [[40.0, 20.0], [], [30.0]] for c in ("Photon", "Jet", "SV") for q in ("pt", "eta", "phi")}
+    columns |= {"Jet_mass": columns["Jet_pt"], "SV_mass": columns["SV_pt"], "Jet_jetId": [[6, 1], [], [2]]}
+    columns |= {f"SV_{q}": [[3.0, 6.0], [], [1.0]] for q in "xyz"} | {"Photon_cutBased": [[3, 1], [], [0]]}
+    events = hg.from_awkward(ak.zip(columns, depth_limit=1), schema="nanoaod")
+    whole = events.compute(**QUIET)
+    uses = [
+        lambda e: e.Jet.isTight,
+        lambda e: e.Jet[e.Jet.pt > 25].isTightLeptonVeto,
+        lambda e: e.Photon.isMedium,
+        lambda e: e.Photon["mass"],
+        lambda e: e.Photon.energy,
+        lambda e: (e.Photon + e.Photon).mass,
+        lambda e: (e.Photon + e.Jet).charge,
+        lambda e: e.SV.pos.mag,
+        lambda e: ak.firsts(e.SV).p4.mass,
+        lambda e: ak.sum(e.Photon, axis=1).charge,
+    ]
+    for f in uses:
+        assert f(whole).to_list() == f(events).compute(**QUIET).to_list()
+    with pytest.raises(FieldError, match="No field or method 'isLose' in this Jet"):
+        _ = whole.Jet.isLose
+
+
+def test_lists_that_a_schema_deals_out_are_not_dealt_out_again(tmp_path: Path) -> None:
+    events = hg.open(str(FORMATS["edm4hep"](tmp_path / "drawn.root", 3)))
+    particles = next(name for name in events.fields if name.startswith("MCParticle"))
+    whole = events[[particles]].compute(**QUIET)
+    for f in (lambda e: e[particles].daughters.pt, lambda e: e[particles].parents.px, lambda e: e[particles].sum().px):
+        assert f(whole).to_list() == f(events).compute(**QUIET).to_list()

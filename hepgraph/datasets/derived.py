@@ -1,7 +1,8 @@
 """Derived fields: expressions of a schema, as graphs over the fields of a collection.
 
 An expression is Python's: names of fields (`momentum.x` for one inside of another), numbers, arithmetic, comparisons,
-`&`, `|` and `~`, and the functions of the table of operations by NumPy's names, `where` among them.
+`&`, `|` and `~`, and the functions of the table of operations by NumPy's names, `where` among them. A whole expression
+may be one vector, `vector(x, y, z)` or `vector(pt=rawPt, eta=eta, phi=phi)`: a record of such fields.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import numpy as np
 
 from hepgraph.errors import SchemaError, suggestion
 from hepgraph.graph.canonical import TRUE, apply, both
-from hepgraph.graph.form import Form, Scalar, option, type_of, unwrap
+from hepgraph.graph.form import Form, Record, Scalar, option, type_of, unwrap
 from hepgraph.graph.node import Node, literal
 from hepgraph.graph.ops import OPS
+from hepgraph.lazy.kinematics import coordinates
 
 _BINARY: dict[type[ast.AST], str] = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
@@ -53,8 +55,28 @@ def paths_of(text: str) -> frozenset[str]:
         for inner in _arguments(item, text)[1]:
             visit(inner)
 
-    visit(_parsed(text))
+    for part in (_vector(text) or {"": _parsed(text)}).values():
+        visit(part)
     return frozenset(found)
+
+
+def _vector(text: str) -> dict[str, ast.expr] | None:
+    """The coordinates of a vector, and the expression of each; None of what is no vector."""
+    match _parsed(text):
+        case ast.Call(ast.Name("vector"), args, keywords):
+            named = [(path, arg) for arg in args if (path := _path(arg)) is not None]
+            if len(named) < len(args) or any(keyword.arg is None for keyword in keywords):
+                raise SchemaError(f"{text!r}: the parts of a vector are fields, or have names: vector(x=0.1 * x, y=y).")
+            found = {path.rpartition(".")[2]: arg for path, arg in named}
+            found |= {str(keyword.arg): keyword.value for keyword in keywords}
+            made = Record(dict.fromkeys(found, Scalar(literal(0.0))), f"Momentum{len(found)}D")
+            if len(coordinates(made)) != len(args) + len(keywords):
+                raise SchemaError(
+                    f"{text!r} is no vector: one has pt and phi, or x and y; perhaps eta, theta or z; perhaps mass or "
+                    "energy; and nothing else."
+                )
+            return found
+    return None
 
 
 def _path(item: ast.expr) -> str | None:
@@ -87,7 +109,14 @@ def _arguments(item: ast.expr, text: str) -> tuple[str | None, list[ast.expr]]:
 
 def derived(text: str, field: Callable[[str], Form]) -> Form:
     """The form of an expression over the fields of a collection, of which `field` gives each by its path."""
-    parsed = _parsed(text)
+    parts = _vector(text)
+    if parts is not None:
+        made = {name: _computed(part, text, field) for name, part in parts.items()}
+        return Record(made, f"{'Vector' if 'x' in made else 'Momentum'}{len(made)}D")
+    return _computed(_parsed(text), text, field)
+
+
+def _computed(parsed: ast.expr, text: str, field: Callable[[str], Form]) -> Form:
     path = _path(parsed)
     if path is not None and path not in _CONSTANTS:
         return field(path)

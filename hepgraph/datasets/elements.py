@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from hepgraph.errors import SchemaError
 from hepgraph.graph.canonical import BOOL, TEXT, TRUE, inc
-from hepgraph.graph.form import Fields, Form, List, Record, Scalar, move, option, type_of, unwrap
-from hepgraph.graph.node import Node, Space, node, space
+from hepgraph.graph.form import Fields, Form, List, Record, Scalar, move, moved_option, option, type_of, unwrap
+from hepgraph.graph.node import Node, Space, map_, node, space
 from hepgraph.io.source import Column, Origin, RecordLevel
 
 
@@ -177,3 +177,11 @@ def at_path(form: Form, path: str) -> Form:
             raise SchemaError(f"there is no field {path!r} in {type_of(form)}")
     valid, content = unwrap(form)
     return option(valid, at_path(content, path))
+
+
+def first_of(form: Form, at: Space) -> Form:
+    """The first element of each list of a form; None where there is none. What is no list is as it is."""
+    valid, lists = unwrap(form)
+    if not isinstance(lists, List):
+        return form
+    return option(valid, moved_option(lists.content, map_("pick", at, lists.space, (), ("at", 0, 0))))

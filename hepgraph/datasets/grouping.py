@@ -311,7 +311,8 @@ class Grouping:
         """References of a collection with these fields by name: those of the schema, and indices that name another."""
         found: dict[str, Reference] = {}
         for told in self.schema.refers(collection):
-            here = told.inverse or all(self.has(collection, own, each) for each in (*told.indices, told.key) if each)
+            must = (told.until,) if told.inverse else (*told.indices, told.key, told.until)
+            here = all(self.has(collection, own, each) for each in must if each)
             here = here and (told.of is None or self.kind(collection) == told.of)
             into = self._into(told) if here and told.name not in own and told.name not in found else ()
             if into:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hepgraph.datasets.copies import CopyForms
 from hepgraph.datasets.derived import derived, paths_of
 from hepgraph.datasets.elements import (
     DealtFields,
@@ -19,6 +20,7 @@ from hepgraph.datasets.elements import (
     TreeFields,
     at_path,
     column_form,
+    first_of,
     heads,
     nested_form,
     nullable,
@@ -28,7 +30,7 @@ from hepgraph.datasets.grouping import Grouping, is_list
 from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
-from hepgraph.errors import DisagreementError, SchemaError, SourceError, UnsupportedError, suggestion
+from hepgraph.errors import DisagreementError, SchemaError, SourceError, UnsupportedError, either, suggestion
 from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
 from hepgraph.graph.form import (
     Fields,
@@ -142,7 +144,8 @@ class EventFields(Whole):
 
     def setting(self, new: Mapping[str, Form], moved: Maps) -> EventFields:
         """The events with some fields set, to which references lead from now on."""
-        known = {self.layout.aliases.get(name, name): None if moved else form for name, form in new.items()}
+        aliases = self.layout.aliases  # forms keep to the file, so that they do not hold on to all events before
+        known = {aliases.get(name, name): None if moved else within(form, self.file) for name, form in new.items()}
         return EventFields(self.layout, self.at, self.file, {**self.given, **known})
 
     def together(self, worlds: Mapping[str, Whole], crossed: Mapping[str, tuple[str, ...]]) -> None:
@@ -354,11 +357,18 @@ class RecordFields(Fields):
             )
         if late := layout.late.get((self.name, name)):
             return layout.origin.source.lacking(late)
-        told = layout.told(self.name).derived.get(name)
-        if told is not None and name not in self:
-            missing = [path for path in paths_of(told) if not self._has(path)]
-            return f"It would be {told}, and there is no {' and no '.join(missing)} in {layout.origin.source.name}."
-        return layout.unclear(self.name, self.own, name)
+        return layout.unclear(self.name, self.own, name) or self._lacking(name)
+
+    def _lacking(self, name: str) -> str:
+        """The columns that a field of the schema would be made of, where the file does not have them."""
+        layout = self.events.layout
+        told = layout.told(self.name)
+        lacking = [column for column, names in told.bits.items() if name in names and column not in self.own]
+        lacking += [path for path in sorted(paths_of(told.derived.get(name, "0"))) if not self._has(path)]
+        if not lacking:
+            return ""
+        said = f"{self.name}.{name} is made of {either(lacking)}, which {layout.origin.source.name} does not have."
+        return f"{said}\n{told.docs[name]}" if name in told.docs else said
 
     @property
     def hidden(self) -> list[str]:
@@ -375,10 +385,10 @@ class RecordFields(Fields):
             return self._renamed(name)
         if name in self.constants:
             return Scalar(full(_constant(self.constants[name]), self.at))
-        if name in self.bits:
-            return self._bit(*self.bits[name])
         if name in self.derived:
             return self._derived(name)
+        if name in self.bits:
+            return self._bit(*self.bits[name])
         if name in self.references:
             return self._referred(self.references[name])
         raise KeyError(name)
@@ -448,7 +458,9 @@ class RecordFields(Fields):
             )
         reference = events.layout.keyed(self.name, reference)
         targets = [(name, events.file[name], events.as_given(name) and events[name]) for name in reference.into]
-        return ReferenceForms(self.name, self.at, Record(self), reference).form(targets)
+        kind = ReferenceForms if reference.until is None else CopyForms
+        form = kind(self.name, self.at, Record(self), reference).form(targets)
+        return first_of(form, self.at) if reference.first else form
 
 
 def _constant(value: float) -> Any:

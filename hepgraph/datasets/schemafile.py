@@ -56,6 +56,7 @@ class Reference:
     Of a skim (`skimmed`) it is known that elements may be gone: what points at them is None, and no error. With a `key`
     the index is one into that of several collections (`into`, or all of some `kinds`) whose key it is; `numbers` are
     their keys in a file, and `known` those of all collections, where it says so. `of`: the kind of those that have it.
+    With `until` it is followed until that field is another (see `hepgraph.datasets.copies`).
     """
 
     to: str
@@ -70,6 +71,9 @@ class Reference:
     numbers: tuple[int, ...] = ()
     known: tuple[tuple[int, str], ...] | None = None
     of: str | None = None
+    until: str | None = None
+    deep: bool = False
+    first: bool = False
 
 
 @dataclass(frozen=True)
@@ -355,6 +359,13 @@ def _reference(entry: Mapping[str, Any], where: str) -> Reference:
         raise SchemaError(f"The schema {where}: a range has two indices, the first and the last: {dict(entry)}.")
     if "key" in entry and (len(indices) > 1 or entry.get("inverse", False)):
         raise SchemaError(f"The schema {where}: a reference with a key has one index, and no inverse: {dict(entry)}.")
+    if "until" in entry and (into != (entry["from"],) or len(indices) > 1 or "key" in entry or "range" in entry):
+        raise SchemaError(
+            f"The schema {where}: until is for one index of a collection into itself, without key or range: "
+            f"{dict(entry)}."
+        )
+    if "deep" in entry and not ("until" in entry and entry.get("inverse", False)):
+        raise SchemaError(f"The schema {where}: deep is for references with inverse and until: {dict(entry)}.")
     if (len(into) > 1 or "kind" in entry) and "key" not in entry:
         raise SchemaError(
             f"The schema {where}: reference {entry['name']!r} may lead to several collections; name the field with "
@@ -371,6 +382,9 @@ def _reference(entry: Mapping[str, Any], where: str) -> Reference:
         into,
         kinds,
         entry.get("range", False),
+        until=entry.get("until"),
+        deep=entry.get("deep", False),
+        first=entry.get("first", False),
         of=entry.get("of"),
     )
 

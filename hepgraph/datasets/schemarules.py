@@ -136,6 +136,9 @@ REFERENCE: dict[str, Rule] = {
     "key": TEXT.about("the field with the key of the collection"),
     "inverse": FLAG.about("the index is in `to`, and points back"),
     "range": FLAG.about("the two indices are the first and the last of those that it leads to"),
+    "until": TEXT.about("the field by which elements are copies of one: the index is followed until it is another"),
+    "deep": FLAG.about("with `inverse` and `until`: of the first copy, what its later copies lead to"),
+    "first": FLAG.about("of a list of elements, the first; None where there is none"),
     "beyond": Rule(
         lambda x: x == "none", "'none' (or not there at all, for an error)", {"const": "none"},
         "None where no such element is left",

@@ -58,7 +58,7 @@ def up(s: Space) -> Map:
 
 
 def inc(s: Space) -> Map:
-    """The map from a filter, pull, perm, flat or pad space to the space that it was made from."""
+    """The map from a filter, pull, back, perm, flat or pad space to the space that it was made from."""
     return map_("inc", s, _base(s))
 
 
@@ -86,6 +86,13 @@ def pulled(base: Space, m: Map) -> Space:
     if base.parent is not m.dst:
         raise ShapeError("a list can be pulled only along a map to its parent")
     return space("pull", m.src, (base, m))
+
+
+def led_back(base: Space, at: Space, valid: Node, index: Node) -> Space:
+    """For each element of `at`, the elements of base whose index, one into its list, leads to it."""
+    if base.parent is not at.parent:
+        raise ShapeError("an index leads back only to lists of the same elements")
+    return space("back", at, (base, lift(index, base), *(() if valid is TRUE else (lift(valid, base),))))
 
 
 def flattened(base: Space, parent: Space) -> Space:

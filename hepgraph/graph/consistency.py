@@ -150,3 +150,48 @@ def _entry(told: Pointer) -> str:
     lines += [f'key = "{told.key}"'] if told.key else []
     lines += [f'name = "{told.name}"', *(["inverse = true"] if told.inverse else []), 'beyond = "none"']
     return "\n".join(f"    {line}" for line in lines)
+
+
+def first_copies(item: Node, index: Array, key: Array, offsets: Array, read: Read) -> Array:
+    """The place in its list of the last element with the same key on the way that an index leads from each.
+
+    Ways of 2, 4, 8, ... steps are made of two of half of the length. Raises DisagreementError where a way has no end.
+    """
+    counts = np.diff(offsets)
+    starts, sizes = np.repeat(offsets[:-1], counts), np.repeat(counts, counts)
+    local = index.astype(np.int64)
+    at = np.arange(len(local))
+    further = (local >= 0) & (local < sizes)
+    way = np.where(further, starts + local, at)
+    further &= key[way] == key
+    way = np.where(further, way, at)
+    step = way
+    for _ in range(int(counts.max(initial=0)).bit_length()):
+        way = way[way]
+    if further[way].any():
+        _check_ends(item, further[way], step, offsets, read)
+    found: Array = way - starts
+    return found
+
+
+def _check_ends(item: Node, endless: Array, step: Array, offsets: Array, read: Read) -> None:
+    """Raises DisagreementError if a way of an entry that was read has no end."""
+    load = as_node(item.args[0])
+    origin, column = (load if load.op == "load" else as_node(load.args[0])).param
+    entries = read.entries_read(origin, column)
+    if entries is not None:
+        endless = endless & np.repeat(entries, np.diff(offsets))
+    if not endless.any():
+        return
+    first = int(np.flatnonzero(endless)[0])
+    entry = int(np.searchsorted(offsets, first, side="right")) - 1
+    circle = [first]
+    while step[circle[-1]] not in circle:
+        circle.append(int(step[circle[-1]]))
+    back = int(step[circle[-1]])
+    circle = [*circle[circle.index(back) :], back]
+    places = " -> ".join(str(k - offsets[entry]) for k in (circle if len(circle) < 8 else [*circle[:3], *circle[-2:]]))
+    raise DisagreementError(
+        f"{column!r} leads in a circle, {places}, {read.place(origin, entry)}. All of these have the same "
+        f"{item.param[1]}, so that there is no first copy for {item.param[0]} to begin from."
+    )

@@ -18,7 +18,7 @@ import numpy as np
 from hepgraph.errors import DisagreementError, ShapeError
 from hepgraph.functions.lines import cell, code_at, place
 from hepgraph.graph.canonical import TEXT, TOTAL
-from hepgraph.graph.consistency import Read, check_index, check_lists
+from hepgraph.graph.consistency import Read, check_index, check_lists, first_copies
 from hepgraph.graph.form import Form, List, Option, Record, Scalar
 from hepgraph.graph.kinds import SPACES, Extent, is_partial, lists_of, map_kind
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_space, ordered
@@ -134,6 +134,12 @@ def _index(i: Interpreter, item: Node) -> Array:
     return values
 
 
+def _first_copy(i: Interpreter, item: Node) -> Array:
+    index, key, *valid = (i.values[arg] for arg in item.args)
+    index = np.where(valid[0], index, -1) if valid else index
+    return first_copies(item, index, key, i.values[as_space(item.space)].offsets, i.provider)
+
+
 def _record_valid(i: Interpreter, item: Node) -> Array:
     origin, name = item.param
     valid, size = i.provider.record_valid(origin, name), i.size(as_space(item.space))
@@ -223,7 +229,8 @@ _NODES: dict[str, Callable[[Interpreter, Node], Any]] = {
     "literal": lambda i, item: item.param.value,
     "full": lambda i, item: np.full(i.size(as_space(item.space)), item.param.value, item.dtype),
     "load": _load, "load_valid": _VALID, "list_valid": _VALID,
-    "record_valid": _record_valid, "index": _index, "table": lambda i, item: item.param.values.ravel(),
+    "record_valid": _record_valid, "index": _index, "first_copy": _first_copy,
+    "table": lambda i, item: item.param.values.ravel(),
     "take": _take, "defined": lambda i, item: i.values[item.args[0]] >= 0,
     "ordinal": lambda i, item: SPACES[as_space(item.space).kind].positions(i, as_space(item.space)),
     "count": lambda i, item: i.values[item.args[0]].counts, "reduce": _reduce, "merge": _merge,

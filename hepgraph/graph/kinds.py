@@ -12,6 +12,7 @@ holds of it by construction. `kernel/spaces.py` and `kernel/maps.py` have the ru
 | `comb`    | i < j < ... of base                                | 0, 1, ... to base                |
 | `cart`    | the product of several spaces of the same parent   | 0, 1, ... to each                |
 | `pull`    | those of `base` that belong to where a map leads   | `inc` to base                    |
+| `back`    | those of `base` whose index leads to it            | `inc` to base                    |
 | `one`     | exactly one                                        |                                  |
 | `concat`  | those of all parts, one part after the other       |                                  |
 | `perm`    | those of base, ordered by a key                    | `inc` to base                    |
@@ -124,6 +125,19 @@ def _pull(i: Interpreter, item: Space) -> Extent:
     offsets = offsets_of(counts)
     starts = base.offsets[np.maximum(where, 0)]
     return Extent(offsets, inc=np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], counts))
+
+
+def _back(i: Interpreter, item: Space) -> Extent:
+    base, index = i.values[item.args[0]], i.values[item.args[1]].astype(np.int64)
+    lists = i.values[as_space(item.parent)]
+    row = base.parents
+    there = (index >= 0) & (index < lists.counts[row])
+    if len(item.args) > 2:
+        there &= i.values[item.args[2]]
+    places = np.flatnonzero(there)
+    led_to = lists.offsets[:-1][row[places]] + index[places]
+    offsets = offsets_of(np.bincount(led_to, minlength=len(lists)))
+    return Extent(offsets, inc=places[np.argsort(led_to, kind="stable")])
 
 
 def _concat(i: Interpreter, item: Space) -> Extent:
@@ -438,6 +452,10 @@ SPACES: dict[str, SpaceKind] = {
     "pull": SpaceKind(
         _pull, step=text("all of {parts[0]} for each of {up}"), arranged=True,
         stays=lambda m, top: stays(as_map(m.src.args[1]), top),
+    ),
+    "back": SpaceKind(
+        _back, step=text("{parts[0]} whose {parts[1]} leads to each of {up}"),
+        title=text("those of {base} that lead back"), stays=_below_target, of_base=True,
     ),
     "one": SpaceKind(
         lambda i, s: Extent(np.arange(i.size(as_space(s.parent)) + 1)), text("one a {up}"),

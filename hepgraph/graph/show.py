@@ -98,6 +98,7 @@ _WORDS: dict[str, Words] = {  # of nodes that are no operations
     "table": text("a table of {x.param.values.size}"),
     "load": text("read {x.param[1]}"),
     "index": lambda x, n: f"{n(x.args[0])}, which must be in {' or '.join(x.param.into)}",
+    "first_copy": text("the first with the same {parts[1]}, along {parts[0]}"),
     "load_valid": _NOT_NONE, "list_valid": _NOT_NONE, "record_valid": _NOT_NONE,
     "full": text("{x.param.value} everywhere"),
     "ordinal": text("position in {up}"),

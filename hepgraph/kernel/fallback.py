@@ -17,7 +17,10 @@ from hepgraph.kernel.scalar import literal, operation
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import known_type
 
-_WITHOUT = frozenset({"output", "output_valid", "call", "record_valid"})
+_WITHOUT = {
+    **dict.fromkeys(("output", "output_valid", "call", "record_valid"), "of an opaque function"),
+    "first_copy": "of a chain of elements",
+}
 _STRUCTURE = frozenset(
     {"full", "load", "index", "load_valid", "list_valid", "take", "defined", "ordinal", "count", "reduce", "merge"}
 )
@@ -53,7 +56,7 @@ def without_rule(order: Sequence[Item]) -> dict[Item, str]:
 
 def _reason(item: Node, strange: Collection[Item]) -> str:
     if item.op in _WITHOUT:
-        return f"{item.op} of an opaque function"
+        return f"{item.op} {_WITHOUT[item.op]}"
     for arg in item.args:
         if arg in strange:
             return f"{item.op} of {arg.dtype}"  # type: ignore[union-attr]

@@ -134,9 +134,9 @@ class Scheduler:
             case "take":
                 m, x = as_map(node.args[0]), as_node(node.args[1])
                 needs = self.map_needs(m) | self.looked_up(m, x)
-                pulled = m.kind == "inc" and self.shape(m.src) == "pull"
+                pulled = m.kind == "inc" and self.shape(m.src) in ("pull", "back")
                 return self.around(m.src, needs) if pulled else needs
-            case "call" | "output" | "output_valid" | "record_valid":
+            case "call" | "output" | "output_valid" | "record_valid" | "first_copy":
                 raise NotLowered(f"{node.op} is not compiled")
         return frozenset().union(*(self.needs_of(as_node(arg)) for arg in node.args))
 

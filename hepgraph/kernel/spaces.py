@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from hepgraph.graph.canonical import conjuncts, count
+from hepgraph.graph.canonical import apply, both, conjuncts, count, inc, ordinal, take, up
 from hepgraph.graph.kinds import is_partial
-from hepgraph.graph.node import Map, Space, as_map, as_node, as_space
+from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.tree import Bind, If, Loop, LoopNeed, NotLowered
 from hepgraph.kernel.writer import INT, Cursor, Env, StackSlot
 from hepgraph.limits import limits
@@ -395,6 +395,44 @@ class _Pull(SpaceRule):
         return e.placed(m.dst, without_position(env[m.src]), above)
 
 
+class _Back(SpaceRule):
+    """Those elements of a base that lead back: all of it is gone through."""
+
+    through = storable = away = True
+
+    def _leads(self, s: Space) -> Node:
+        """Whether an element of the base is one of these."""
+        index, *valid = (take(inc(s), as_node(arg)) for arg in s.args[1:])
+        here = apply("equal", [index, take(up(s), ordinal(as_space(s.parent)))])
+        return both(valid[0], here) if valid else here
+
+    def guess(self, s: Space, parts: Sequence[float]) -> float:
+        return 1.0
+
+    def count_needs(self, g: Scheduler, s: Space) -> Needs:
+        return frozenset({LoopNeed("count", s)})
+
+    length = _Filter.length
+
+    def loop_needs(self, g: Scheduler, s: Space) -> Needs:
+        return g.loop_needs(_base(s)) | g.needs_of(self._leads(s))
+
+    def each(self, e: Lowered, s: Space, env: Env, inside: Callable[[Env], None]) -> None:
+        base, leads = _base(s), self._leads(s)
+        k = e.variable("i64")
+        e.do(f"store i64 0, ptr {k}")
+
+        def element(inner: Env) -> None:
+            at = inner[base]
+            test = e.value(leads, {**env, s: Cursor(at.id, None, at.legs)})
+            e.under(test, lambda: inside({**env, s: Cursor(at.id, e.up(k), at.legs)}))
+
+        e.each(base, env, element)
+
+    def included(self, e: Values, m: Map, env: Env) -> Env:
+        return e.placed(m.dst, without_position(env[m.src]), env)
+
+
 class _OfOne(_Made):
     """A list whose elements each stand for one of a base, in places of their own."""
 
@@ -450,6 +488,7 @@ class _Padded(_OfOne):
 
 SPACE_RULES: dict[str, SpaceRule] = {
     "total": _NoRoute(), "events": _Events(), "leaf": _Leaf(), "filter": _Filter(), "comb": _Combinations(),
-    "cart": _Product(), "pull": _Pull(), "one": _One(), "concat": _Concat(), "perm": _Sorted(), "flat": _Flat(),
-    "pad": _Padded(), "split": _NoRoute(), "ranged": _NoRoute(), "result": _NoRoute(), "table": _NoRoute(),
+    "cart": _Product(), "pull": _Pull(), "back": _Back(), "one": _One(), "concat": _Concat(), "perm": _Sorted(),
+    "flat": _Flat(), "pad": _Padded(), "split": _NoRoute(), "ranged": _NoRoute(), "result": _NoRoute(),
+    "table": _NoRoute(),
 }  # fmt: skip

@@ -6,6 +6,7 @@ Any record with the coordinates is a vector, whatever its name, as in lazy mode 
 
 from __future__ import annotations
 
+import inspect
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
@@ -106,6 +107,8 @@ class Shown:
         if func.__name__ in _SHOWING:
             args = [_bared(each) for each in args]
             kwargs = {name: _bared(each) for name, each in kwargs.items()}
+        if func is ak.sum and (found := _sum_of_vectors(*args, **kwargs)) is not None:
+            return found
         result = _plainly(func, args, kwargs)
         if func in (ak.concatenate, ak.where, ak.fill_none):
             return _named_union(result)
@@ -113,6 +116,16 @@ class Shown:
             names = ak.to_layout((*args, *kwargs.values())[0]).fields
             return tuple(part for name, part in zip(names, result, strict=True) if not name.startswith(HIDDEN))
         return _named_pairs(result) if func in (ak.zip, ak.cartesian, ak.combinations) else result
+
+
+def _sum_of_vectors(array: Any, axis: Any = None, **options: Any) -> Any:
+    """The sum of lists of vectors, by all that makes them vectors, which an overload does not get; None for others."""
+    if axis is None or not isinstance(array, Shown) or (ak.sum, _name_of(array)) in ak.behavior:
+        return None
+    if set(options) - {"keepdims", "mask_identity"} or not vectors.dimension(array):
+        return None
+    with np.errstate(all="ignore"):
+        return _carried(vectors.total(array, axis, **options), array)
 
 
 def _named_pairs(result: Any) -> Any:
@@ -147,6 +160,9 @@ class _Particles(Shown):
             return found
         if name in TABLE:
             return _asked(self, name)
+        users = inspect.getattr_static(type(self), name, None)
+        if isinstance(users, property):  # which raised an AttributeError: again, for that is what is wrong
+            return users.__get__(self)
         what = _name_of(self)
         what = "record" if what in (None, NAMELESS) else what
         known = _references(self)
@@ -162,11 +178,20 @@ class _Particles(Shown):
         return sorted({*super().__dir__(), *TABLE})
 
     def __getitem__(self, where: Any) -> Any:
+        if isinstance(where, str) and where not in self._layout.fields:
+            found = referred(self, where)
+            if found is not None:
+                return found
         with at_once(self):
             found = super().__getitem__(where)  # type: ignore[misc]
             if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
                 return ak.with_name(found, _name_of(self))  # awkward forgets it when fields are chosen
             return in_memory(found)
+
+    @property
+    def mask(self) -> Any:
+        """`x.mask[m]` keeps the length and puts None where m is false, like `ak.mask(x, m)`."""
+        return _Masking(self)
 
     @property
     def numba_type(self) -> Any:
@@ -270,6 +295,16 @@ def _called(method: Callable[..., Any], of: Any, args: Any, kwargs: Any) -> Any:
         return _carried(method(*args, **kwargs), of)
 
 
+class _Masking:
+    """Awkward's own holds on to its array weakly, so that `events.Muon.mask[m]` would be of an array that is gone."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def __getitem__(self, where: Any) -> Any:
+        return ak.mask(self._array, where)
+
+
 class ParticleArray(_Particles, ak.Array):  # type: ignore[misc]
     """An array of records; those with coordinates are vectors."""
 
@@ -350,6 +385,16 @@ def _references(v: Any) -> list[str]:
     """The names of all references of some records."""
     chunk = context(v)
     return [] if chunk is None else [name for each in _collections(v.layout) for name in chunk.references(each)]
+
+
+def named(v: Any) -> set[str]:
+    """The names of the fields of an array, and of those that the schema of its collections adds."""
+    chunk: Any = v.attrs.get(CONTEXT) if v.attrs else None
+    more = [set(chunk.added(each)) for each in _collections(v.layout)] if hasattr(chunk, "added") else []
+    return set(v.fields) | (set.intersection(*more) if more else set())
+
+
+HOOKS["named"] = named
 
 
 def unclear(v: Any, name: str) -> str:

@@ -1,13 +1,15 @@
-"""Behaviors that the user has registered with awkward (`ak.behavior`): they come before hepgraph's names for vectors.
+"""Behaviors that the user has registered, by `hg.behavior` or with awkward: they come before the names of vectors.
 
-Those of other packages do not count: their classes work on computed arrays alone, and hepgraph has both dialects.
+Both are in `ak.behavior`. Those of other packages do not count: their classes work on computed arrays alone, and
+hepgraph has both dialects.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import awkward as ak
 import numpy as np
@@ -17,6 +19,88 @@ from hepgraph.functions.lines import call_users
 
 _PACKAGES = sys.stdlib_module_names | {"awkward", "coffea", "hepgraph", "numpy", "vector"}
 MISSING = object()
+_Thing = TypeVar("_Thing")
+_added: dict[str, dict[str, type[Any]]] = {}  # by `hg.behavior`: of each kind of records, classes by their full names
+_made: dict[type[Any], type[Any]] = {}  # the classes made of them, and what each is on top of
+
+
+def behavior(*names: str) -> Callable[[_Thing], _Thing]:
+    """Decorator that gives collections more properties and methods, in lazy, computed and eager arrays.
+
+    They come before the fields of the collection and the names of vectors, whatever was done to the collection: cut,
+    sorted, referred to. What is registered again replaces what had its name. `self` is the array, and no instance of
+    the class, so that there is no `super()`.
+
+    Parameters
+    ----------
+    *names : str
+        Names of collections, which are those of their records: "Muon".
+
+    Returns
+    -------
+    Callable
+        The decorator of a class, whose properties and methods are added, or of a function: one of the array alone
+        becomes a property, one of more arguments a method.
+
+    Raises
+    ------
+    UnsupportedError
+        If no name is given, or something else is decorated.
+
+    Examples
+    --------
+    >>> import hepgraph as hg
+    >>> @hg.behavior("Muon", "Electron")
+    ... class Lepton:
+    ...     @property
+    ...     def is_central(self):
+    ...         return abs(self.eta) < 1.0
+    >>> @hg.behavior("Muon")
+    ... def curvature(muon):
+    ...     return muon.charge / muon.pt
+    >>> events = hg.open("data/sample.root")
+    >>> events.Muon[events.Muon.is_central].curvature
+    <hepgraph.Lazy ## * var * float32>
+    """
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise UnsupportedError('hg.behavior needs the names of collections: @hg.behavior("Muon").')
+
+    def register(thing: _Thing) -> _Thing:
+        own = _class_of(thing)
+        for name in names:
+            _add(name, own)
+        return thing
+
+    return register
+
+
+def _class_of(thing: Any) -> type[Any]:
+    """A class as it is; of a function, one with that property or method."""
+    if isinstance(thing, type):
+        if issubclass(thing, ak.Array | ak.Record):
+            raise UnsupportedError(
+                f"{thing.__name__} is an array itself; @hg.behavior takes a plain class, whose self will be the array."
+            )
+        return thing
+    if not inspect.isfunction(thing) or not thing.__name__.isidentifier():
+        raise UnsupportedError(f"@hg.behavior takes a class, or a function with a name, not {thing!r}.")
+    single = len(inspect.signature(thing).parameters) == 1
+    inside = {thing.__name__: property(thing) if single else thing, "__doc__": thing.__doc__}
+    return type(thing.__name__, (), {**inside, "__module__": thing.__module__, "__qualname__": thing.__qualname__})
+
+
+def _add(name: str, own: type[Any]) -> None:
+    known = _added.setdefault(name, {})
+    key = f"{own.__module__}.{own.__qualname__}"
+    known.pop(key, None)
+    known[key] = own
+    classes = [each for each in known.values() if not any(each in other.__mro__[1:] for other in known.values())]
+    for place, word, base in ((("*", name), "Array", ak.Array), (name, "Record", ak.Record)):
+        before = ak.behavior.get(place, base)
+        before = _made.get(before, before)
+        made = type(f"{name}{word}", (*reversed(classes), before), {"__module__": own.__module__})
+        _made[made] = before
+        ak.behavior[place] = made
 
 
 def _by_user(thing: Any) -> bool:

@@ -24,7 +24,7 @@ from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.functions.lines import recording
 from hepgraph.graph.form import Form, Overlay, Record, Scalar, change, record_of
 from hepgraph.graph.node import Space, as_map
-from hepgraph.lazy.array import Lazy, each
+from hepgraph.lazy.array import HOOKS, Lazy, each
 
 # What a coordinate may be called beside pt, or px and py; and beside x and y, or rho. A jet with pt may have a time t,
 # a lifetime tau or a rho, which are coordinates only in a record whose name says that it is a vector.
@@ -60,7 +60,7 @@ def system(v: Any) -> dict[str, str]:
     if not isinstance(v, (ak.Array, ak.Record)):
         return {}
     layout = v.layout.array if isinstance(v, ak.Record) else v.layout
-    return _system(set(ak.fields(v)).__contains__, layout.purelist_parameter("__record__") in VECTORS)
+    return _system(HOOKS["named"](v).__contains__, layout.purelist_parameter("__record__") in VECTORS)
 
 
 def coordinates(record: Record) -> dict[str, str]:

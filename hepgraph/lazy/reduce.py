@@ -248,11 +248,12 @@ def reduced(name: str, over: Over, array: Lazy, axis: Any, options: Mapping[str,
     return Lazy(at_level(array._form, array._rows, level_of(array, axis), change), array._rows, array._guard)
 
 
-def _reducer(name: str, over: Over, plain: Any) -> None:
+def _reducer(name: str, over: Over, plain: Any) -> Callable[..., Lazy]:
     def rule(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = False) -> Lazy:
         return reduced(name, over, array, axis, {"keepdims": keepdims, "mask_identity": mask_identity})
 
     FUNCTIONS[plain] = rule
+    return rule
 
 
 def _with_identity(form: Form, mask_identity: bool, some: Space) -> Form:
@@ -330,7 +331,7 @@ def variance_of(s: Space, x: Node, ddof: int) -> Node:
     return result
 
 
-_reducer("sum", _plain("sum"), ak.sum)
+sum_of_numbers = _reducer("sum", _plain("sum"), ak.sum)
 _reducer("prod", _plain("prod"), ak.prod)
 _reducer("any", lambda s, x: Scalar(reduce("any", truth(x), BOOL)), ak.any)
 _reducer("all", lambda s, x: Scalar(reduce("all", truth(x), BOOL)), ak.all)

@@ -20,7 +20,7 @@ from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.functions.lines import as_one, call_users
 from hepgraph.graph.form import List, Option, record_of
 from hepgraph.lazy import behaviors, comparisons, kinematics, transforms
-from hepgraph.lazy.array import ATTRIBUTES, HOOKS, UFUNCS, Lazy
+from hepgraph.lazy.array import ATTRIBUTES, FUNCTIONS, HOOKS, UFUNCS, Lazy
 from hepgraph.lazy.kinematics import (
     OF_TWO,
     constant,
@@ -37,6 +37,7 @@ from hepgraph.lazy.kinematics import (
     y,
     z,
 )
+from hepgraph.lazy.reduce import sum_of_numbers
 from hepgraph.lazy.transforms import CONVERSIONS, scaled, vector
 
 __all__ = ["METHODS", "OPERATORS", "PROPERTIES", "dimension", "own", "total"]
@@ -80,7 +81,7 @@ def _charge(v: Any) -> Any:
     """The charges of four-vectors, if they have some."""
     if dimension(v) < 4 or isinstance(v, dict):
         return None
-    record = record_of(v._form) if isinstance(v, Lazy) else set(ak.fields(v))
+    record = record_of(v._form) if isinstance(v, Lazy) else HOOKS["named"](v)
     return v["charge"] if record is not None and "charge" in record else None
 
 
@@ -308,6 +309,17 @@ for _f, _least, _names in PROPERTIES:
 for _f, _least, _names in METHODS:
     for _name in _names:
         ATTRIBUTES[_name] = _method(_f, _least)
+
+
+# sums by awkward's own name
+
+
+def _sum(array: Lazy, axis: Any = None, *, keepdims: bool = False, mask_identity: bool = False) -> Any:
+    f = sum_of_numbers if axis is None or not dimension(array) else total
+    return f(array, axis=axis, keepdims=keepdims, mask_identity=mask_identity)
+
+
+FUNCTIONS[ak.sum] = _sum
 
 
 # operators

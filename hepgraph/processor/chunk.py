@@ -7,7 +7,7 @@ interpreter, which reads the columns below it, one by one, and checks that their
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -90,6 +90,10 @@ class Referring:
     def at_once(self) -> AbstractContextManager[Any]:
         """While inside, lengths of lists are not compared with those of other columns yet, but at the end."""
         return nullcontext()
+
+    def added(self, collection: str) -> Iterable[str]:
+        """The fields that the schema adds to a collection, where they are not among the fields of the records."""
+        return ()
 
     def unclear(self, collection: str, name: str) -> str:
         """Why a collection has no reference of this name, if one could be meant; else nothing."""
@@ -311,8 +315,7 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
     """The fields of a record that can be read, those that a schema adds, and where its elements are in the file."""
     names = list(form)
     fields, maps, whole = _below(form)
-    if isinstance(fields, RecordFields) and whole:
-        names += [name for name in (*fields.constants, *fields.bits, *fields.derived) if name not in names]
+    names += [name for name in (_added(fields) if whole else ()) if name not in names]
     for name in names:
         try:
             yield name, form[name]
@@ -351,6 +354,14 @@ def _positions(at: Space, maps: tuple[Map, ...]) -> Form:
     for m in maps:
         found = move(found, m)
     return found
+
+
+def _added(fields: Any) -> list[str]:
+    """The fields that a schema adds to a record, but for references; of one of several, those that it adds to all."""
+    if isinstance(fields, RecordFields):
+        return [*fields.constants, *fields.bits, *fields.derived]
+    parts = [_added(_below(each)[0]) for each in getattr(fields, "records", ())]
+    return [name for name in parts[0] if all(name in part for part in parts[1:])] if parts else []
 
 
 class _Events(Shown):

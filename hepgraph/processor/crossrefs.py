@@ -8,7 +8,7 @@ collection that an index counts in is not there as the file has it, the referenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import awkward as ak
@@ -27,12 +27,12 @@ def kept(form: Form, whole: Any) -> Any:
     """A computed array; the references of events are there if their collections are."""
     collections = _collections(form) if isinstance(form, Record) and whole.is_record else {}
     collections = {name: found for name, found in collections.items() if _is_plain(whole.content(name))}
-    if not any(found.base.references for found in collections.values()):
+    if not any(found.base.hidden for found in collections.values()):
         return behaved(whole)
     context = KeptCollections(collections, {name: whole.content(name) for name in collections})
     contents = [
         _with_position(whole.content(name), name, context.serial)
-        if name in collections and collections[name].base.references
+        if name in collections and collections[name].base.hidden
         else whole.content(name)
         for name in whole.fields
     ]
@@ -103,12 +103,22 @@ class KeptCollections(Referring):
         found = self._collections.get(collection)
         return None if found is None else found.base
 
+    def references(self, collection: str) -> Mapping[str, Any]:
+        """The references of a collection, and the fields that the schema adds, which were not computed with it."""
+        return {**dict.fromkeys(self.added(collection)), **super().references(collection)}
+
+    def added(self, collection: str) -> Iterable[str]:
+        """The fields that the schema adds to a collection."""
+        fields = self.fields_of(collection)
+        return () if fields is None else (*fields.constants, *fields.bits, *fields.derived)
+
     def referred(self, collection: str, name: str) -> Any:
-        """The elements that a collection refers to by this name."""
+        """The elements that a collection refers to by this name, or a field that the schema adds to it."""
         found = self._collections[collection]
-        reference = found.base.events.layout.keyed(collection, found.base.references[name])
-        wrong = self._wrong(collection, reference)
-        if wrong:
+        reference = found.base.references.get(name)  # none: a field that the schema adds
+        reference = reference and found.base.events.layout.keyed(collection, reference)
+        wrong = reference and self._wrong(collection, reference)
+        if reference and wrong:
             raise FieldError(
                 f"{collection}.{name} leads to {either(reference.into)}, and {wrong}. Take it before computing: "
                 f"events.{collection}.{name}.compute(), or events[{collection!r}, {name!r}] = "
