@@ -227,7 +227,7 @@ def test_persisted_events_have_what_computed_ones_have(seed: int, name: str) -> 
 # of other formats
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("delphes", "nanoaod")])
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in ("delphes", "nanoaod", "pdune")])
 def test_of_every_format_computed_is_as_traced(tmp_path: Any, name: str) -> None:
     """Lists that are dealt out, links with keys, and collections that references know by other names."""
     events = hg.open(FORMATS[name](tmp_path / "a.root", 2))

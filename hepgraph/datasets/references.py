@@ -12,7 +12,7 @@ import numpy as np
 from hepgraph.datasets.elements import at_path
 from hepgraph.datasets.schemafile import Reference
 from hepgraph.errors import FieldError, SchemaError
-from hepgraph.graph.canonical import apply, both, count, filtered, inc, lift, ordinal, pulled, take, up
+from hepgraph.graph.canonical import apply, both, count, filtered, inc, led_back, lift, ordinal, pulled, take, up
 from hepgraph.graph.consistency import Pointer
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, move, moved_option, option, type_of, unwrap
 from hepgraph.graph.node import Node, Space, ancestors, as_map, as_node, literal, map_, node, space
@@ -141,13 +141,10 @@ class ReferenceForms:
         """Those elements of a collection whose index points at each element of this one."""
         there, record = unwrap(target.content)
         assert isinstance(record, Record)
-        near = pulled(target.space, up(self.at))
         index = self.reference.indices[0]
         valid, x = self._index(at_path(record, index), index, self.at)
-        valid, x = take(inc(near), both(there, valid)), take(inc(near), x)
-        mine = lift(ordinal(self.at), near)
-        some = filtered(near, both(valid, apply("equal", [x, mine])))
-        return List(some, move(move(target.content, inc(near)), inc(some)))
+        s = led_back(target.space, self.at, both(there, valid), x)
+        return List(s, move(target.content, inc(s)))
 
     def _ranged(self, target: List) -> Form:
         """The elements from one index to another; none where the first is negative."""
