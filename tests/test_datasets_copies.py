@@ -41,7 +41,7 @@ def children(mothers, i):
 
 
 def deep(pdg, mothers, i):
-    """What a first copy and its copies lead to, and copies that lead to nothing, in the order of the event."""
+    """The elements that a first copy and its copies lead to, and copies that lead nowhere, in the order of the event."""
     found, waiting = [], [i] if is_first(pdg, mothers, i) else []
     while waiting:
         for k in children(mothers, waiting.pop()):
@@ -129,7 +129,7 @@ def set_to_some(events):
 
 
 def high(found):
-    """What is left of a reference into these."""
+    """The rest of a reference into these."""
     if isinstance(found, list):
         return [x for x in found if x > 0.5]
     return found if found is not None and found > 0.5 else None

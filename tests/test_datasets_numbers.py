@@ -171,7 +171,7 @@ def test_files_that_number_in_other_ways(tmp_path, says):
 
 @pytest.mark.parametrize("newer", [False, True])
 def test_vector_members_by_the_version_of_the_file(tmp_path, newer):
-    """What newer files call the second vector of a cluster is the third of older ones."""
+    """The second vector of a cluster in newer files is the third of older ones."""
     names = ["shapeParameters", *["hitContributions"] * (not newer), "subdetectorEnergies"]
     arrays = {"EFlowPhoton.iTheta": ak.Array([[0.5, 0.25], []])}
     for number, name in enumerate(names):

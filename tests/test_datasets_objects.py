@@ -1,4 +1,4 @@
-"""What the schemas of NanoAOD say of its objects: identification by version, masses and charges, positions, candidates
+"""Objects of NanoAOD by its schemas: identification by version, masses and charges, positions, candidates
 of jets; in every mode, on small events of each kind.
 """
 

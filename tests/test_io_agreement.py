@@ -260,7 +260,7 @@ def test_inner_lists_that_no_column_tells_are_empty(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::hepgraph.errors.PromotionWarning")
 def test_a_stored_result_is_of_one_value(tmp_path):
-    """What stands for a column counts for a checkpoint, as does the type to which other files promote it."""
+    """The stand-in for a column counts for a checkpoint, as does the type to which other files promote it."""
     files, where = {"data": three(tmp_path)}, tmp_path / "checkpoint"
 
     def total(events):

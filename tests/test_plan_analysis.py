@@ -1,4 +1,4 @@
-"""What a pass is found to need is found once for the same results of the same files, and is that of no other pass."""
+"""The needs of a pass are found once for the same results of the same files, and are those of no other pass."""
 
 import awkward as ak
 import numpy as np

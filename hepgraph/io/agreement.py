@@ -157,7 +157,7 @@ def _told(
 
 @dataclass(frozen=True)
 class StandIn:
-    """What stands for a column in files that lack it: a value or None, in lists as others have them or count them.
+    """The stand-in for a column in files that lack it: a value or None, in lists as others have them or count them.
 
     Lists of which no column of such a file tells are empty. With `counts`, it is the lengths of the others' lists.
     """

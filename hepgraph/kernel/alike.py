@@ -29,7 +29,7 @@ class Body:
 
 @dataclass(frozen=True)
 class SharedBody:
-    """What functions have in common: parameters with their types, and lines."""
+    """The common part of functions: parameters with their types, and lines."""
 
     params: Sequence[str]
     lines: Sequence[str]

@@ -481,7 +481,7 @@ def each(op: str, inputs: Sequence[Any], *param: Any) -> Lazy:
 
 
 def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
-    """What `elementwise` gives for arrays of the same rows, lists and masks, as most are; None for others."""
+    """The result of `elementwise` for arrays of the same rows, lists and masks, as most are; None for others."""
     rows: Space | None = None
     guard: tuple[Node, ...] = ()
     lists: Space | None = None

@@ -1,4 +1,4 @@
-"""What a pass is found to need of its graph: the columns, the functions that it calls, the masks that all events pass.
+"""The needs of a pass, found in its graph: columns, functions that it calls, masks that all events pass.
 
 It is found once: the same pass of a later run gets what is known. Passes of files alone are kept, as those of arrays in
 memory would keep the arrays.
@@ -29,7 +29,7 @@ def events_of(origin: Origin) -> Space:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is found in the graph below the items that the sinks of one dataset want."""
+    """The needs found in the graph below the items that the sinks of one dataset want."""
 
     origin: Origin
     wants: tuple[Item, ...]

@@ -209,7 +209,7 @@ class Chunk(Referring):
 
     @property
     def said(self) -> str:
-        """What was read, for those who look at the events."""
+        """The columns that were read, in words, for those who look at the events."""
         return ""
 
     def taken(self, some: Any, events: Any) -> None:

@@ -60,7 +60,7 @@ class SetCollection:
 
 
 def followed(layout: Any, title: str, reference: Reference, sets: Mapping[str, SetCollection], sizes: Any) -> Any:
-    """What a reference leads to, where it led to `layout` in the file; `sizes` has the elements of a collection."""
+    """The elements that a reference leads to now, `layout` those in the file; `sizes` counts those of a collection."""
     for name in set(reference.into) & set(sets):
         found = sets[name]
         if found.positions is None or ((reference.ranged or reference.key) and not found.stays(sizes(name))):

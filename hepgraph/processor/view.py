@@ -249,7 +249,7 @@ class EagerView(Chunk):
         return again, (self._opening(), start, stop, self.memory, rows, isinstance(events, ak.Record))
 
     def _opening(self) -> bytes:
-        """What the lazy array is made of: its files, if it is what opening them gives, else all of it."""
+        """The parts of the lazy array: its files, if it is as opening them gives it, else all of it."""
         source, form = self.events.source, self.lazy._form
         known = any(source.kind in each.kinds for each in formats.FORMATS) and not (source.absent or source.lost)
         fields = form.fields if isinstance(form, Record) and not form.maps and not self.lazy._guard else None
