@@ -41,7 +41,7 @@ def children(mothers, i):
 
 
 def deep(pdg, mothers, i):
-    """The elements that a first copy and its copies lead to, and copies that lead nowhere, in the order of the event."""
+    """The elements that a first copy and its copies lead to, and copies that lead nowhere, in event order."""
     found, waiting = [], [i] if is_first(pdg, mothers, i) else []
     while waiting:
         for k in children(mothers, waiting.pop()):
