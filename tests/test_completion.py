@@ -38,7 +38,7 @@ def test_the_package():
 
 
 def test_arrays(events):
-    plain = {"compute", "fields", "head", "is_tuple", "mask", "metadata", "ndim", "npartitions", "persist"} | {
+    plain = {"compute", "eager", "fields", "head", "is_tuple", "mask", "metadata", "ndim", "npartitions", "persist"} | {
         "repartition", "show", "source", "to_dask", "to_dask_array", "to_dask_bag", "to_dask_dataframe", "to_delayed",
         "type", "typestr", "variations", "visualize"}  # fmt: skip
     assert set(dir(events)) == plain | set(events.fields)

@@ -5,6 +5,7 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,7 +111,7 @@ def place(tree, values):
     return None if tree is None or tree < 0 else values[tree]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(SEEDS, st.sampled_from(MODES), st.integers(1, 3), st.sampled_from([np.int16, np.int32, np.int64]))
 def test_references_pass_over_copies(seed, how, parts, index):
     events = drawn(seed)
@@ -183,7 +184,7 @@ class Event:
         self.high = [i for i in self.every if pts[i] > 0.5]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(
     SEEDS,
     st.sampled_from(MODES),
@@ -207,7 +208,7 @@ def test_references_of_what_was_made_of_particles(seed, how, use, name):
     assert computed(lambda e: f(e, lambda x: getattr(x, name)), lazy, how) == wanted
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=examples(10))
 @given(SEEDS, st.sampled_from(MODES))
 def test_flags_of_particles_that_references_lead_to(seed, how):
     events = drawn(seed)
@@ -223,7 +224,7 @@ def test_flags_of_particles_that_references_lead_to(seed, how):
         assert computed(lambda e, call=call: call(e.GenPart.distinctParent), lazy, how) == wanted
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(SEEDS, st.sampled_from(["auto", "interpreter"]), st.booleans())
 def test_elements_of_another_collection_that_lead_back(seed, how, cut):
     lazy = opened(drawn(seed, 4), 2 if seed % 2 else 1)

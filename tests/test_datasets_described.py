@@ -134,4 +134,4 @@ def test_a_reference_reads_its_index_and_what_it_leads_to(drawn):
                 assert len(lengths) <= 1
                 assert found - lengths == reads | targets, (collection, name, path)
                 asked += 1
-    assert asked
+    assert asked or not told.references

@@ -4,6 +4,7 @@ import math
 
 import awkward as ak
 import numpy as np
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -82,7 +83,7 @@ def close(got, wanted):
     return got == wanted or (got is not None and wanted is not None and math.isclose(got, wanted, rel_tol=1e-9))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(
     SEEDS,
     st.sampled_from(MODES),
@@ -110,7 +111,7 @@ def test_nearest_is_that_of_slow_loops(seed, how, depth, name, threshold, parts)
     assert close([row["distance"] for row in got], far)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(SEEDS, st.sampled_from(MODES), st.sampled_from([1, 2]), st.sampled_from(sorted(METRICS)))
 def test_a_table_has_all_distances(seed, how, depth, name):
     array = pair(seed, depth)
@@ -132,7 +133,7 @@ def test_a_table_has_all_distances(seed, how, depth, name):
     assert [row["b"] for row in got] == each_list(lambda a, b: [[y["pt"] for y in b] for _ in a], ours, others, depth)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=examples(20))
 @given(SEEDS, st.sampled_from(MODES))
 def test_without_an_axis_what_goes_together_is_compared(seed, how):
     """The others are the innermost lists that each has already."""

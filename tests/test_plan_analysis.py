@@ -3,6 +3,7 @@
 import awkward as ak
 import numpy as np
 import pytest
+from drawing import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from limiting import limited
@@ -32,7 +33,7 @@ def files(tmp_path_factory):
     return paths
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(st.integers(0, 1), st.lists(st.sampled_from(list(RESULTS)), min_size=1, max_size=3), st.integers(1, 3))
 def test_what_is_kept_is_what_is_found(files, which, names, kept):
     """Of two files, of any results, whatever was asked before and however much is kept."""

@@ -19,7 +19,7 @@ import uproot
 import hepgraph as hg
 from hepgraph.errors import LazyError
 from hepgraph.io.source import Need, reads
-from hepgraph.plan import passes as plan
+from hepgraph.plan import analysis
 from hepgraph.runner.compute import passes
 
 ARRAY = ak.Array(
@@ -405,8 +405,8 @@ def test_progress_is_shown_when_asked(capfd):
 
 def test_what_a_pass_needs_is_found_out_once_in_each_process(monkeypatch):
     calls = []
-    real = plan.needs_of
-    monkeypatch.setattr(plan, "needs_of", lambda order: calls.append(1) or real(order))
+    real = analysis.needs_of
+    monkeypatch.setattr(analysis, "needs_of", lambda order: calls.append(1) or real(order))
     events = hg.from_awkward(ak.Array({"x": [1.0, 2.0, 3.0], "y": [1, 2, 3]}), npartitions=3)
     ((each,), _) = passes(ak.sum(events.x))
     size = len(pickle.dumps(each))

@@ -60,7 +60,7 @@ def behavior(*names: str) -> Callable[[_Thing], _Thing]:
     ...     return muon.charge / muon.pt
     >>> events = hg.open("data/sample.root")
     >>> events.Muon[events.Muon.is_central].curvature
-    <hepgraph.Lazy ## * var * float32>
+    <hepgraph.Lazy ## * var * float64>
     """
     if not names or not all(isinstance(name, str) and name for name in names):
         raise UnsupportedError('hg.behavior needs the names of collections: @hg.behavior("Muon").')
@@ -104,6 +104,8 @@ def _add(name: str, own: type[Any]) -> None:
 
 
 def _by_user(thing: Any) -> bool:
+    if any(thing is each for known in _added.values() for each in known.values()):
+        return True
     return str(getattr(thing, "__module__", "builtins")).partition(".")[0] not in _PACKAGES
 
 
