@@ -15,7 +15,7 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 BREAK = "\n----\n\n"
 
 # what a property test draws, unless it says so itself; HEPGRAPH_FUZZ=10 draws ten times as much
-settings.register_profile("hepgraph", max_examples=examples(30))
+settings.register_profile("hepgraph", max_examples=examples(20))
 settings.load_profile("hepgraph")
 
 

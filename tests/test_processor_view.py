@@ -539,4 +539,4 @@ def test_fields_and_references_of_real_files(name):
     """Some of them; ten times as many in make fuzz."""
     if not (DATA / name).exists():
         pytest.skip("../shared/data is not there")
-    compare(hg.open(DATA / name), slice(1, 4), examples(50))
+    compare(hg.open(DATA / name), slice(1, 4), examples(25))
