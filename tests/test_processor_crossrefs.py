@@ -224,6 +224,18 @@ def test_persisted_events_have_what_computed_ones_have(seed: int, name: str) -> 
                 assert getattr(e[collection], what).eta.compute(**QUIET).to_list() == wanted.to_list()
 
 
+def test_names_in_brackets() -> None:
+    """A reference of one record that leads to nothing is None, and what is neither field nor reference is an error."""
+    events = hg.from_awkward(drawn(5, 20), schema="nanoaod")
+    for some in (events.compute(**QUIET), eager_events(events, events.source.partitions()[0]), events.eager()):
+        row, k = next((i, j) for i, muons in enumerate(some.Muon.jetIdx) for j, x in enumerate(muons) if x < 0)
+        assert some.Muon["matched_jet"].pt.to_list() == some.Muon.matched_jet.pt.to_list()
+        assert some.Muon[row, k]["matched_jet"] is None
+        for muons in (some.Muon, some.Muon[row, k]):
+            with pytest.raises(LookupError, match="matched_jett"):
+                _ = muons["matched_jett"]
+
+
 # of other formats
 
 

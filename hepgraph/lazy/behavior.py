@@ -180,7 +180,7 @@ class _Particles(Shown):
     def __getitem__(self, where: Any) -> Any:
         if isinstance(where, str) and where not in self._layout.fields:
             found = referred(self, where)
-            if found is not None:
+            if found is not NO_REFERENCE:
                 return found
         with at_once(self):
             found = super().__getitem__(where)  # type: ignore[misc]
