@@ -41,6 +41,15 @@ CHANGES: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
 }
 
 
+DRAWN = given(  # a seed, events, partitions, what a collection is set to, and how a program runs
+    st.integers(0, 2**32),
+    st.integers(0, 9),
+    st.integers(1, 3),
+    st.sampled_from(sorted(CHANGES)),
+    st.sampled_from([*ENGINES, "eager"]),
+)
+
+
 def elements(data: ak.Array, name: str, change: str, scale: float = 1.0) -> Rows:
     """The elements of a collection after it was set, by event."""
     return [
@@ -67,13 +76,7 @@ def near(a: Any, b: Any) -> bool:
 
 
 @settings(deadline=None)
-@given(
-    st.integers(0, 2**32),
-    st.integers(0, 9),
-    st.integers(1, 3),
-    st.sampled_from(sorted(CHANGES)),
-    st.sampled_from([*ENGINES, "eager"]),
-)
+@DRAWN
 def test_a_collection_that_was_set(seed: int, n: int, npartitions: int, change: str, engine: str) -> None:
     data = drawn(seed, n)
     rows = elements(data, "Jet", change)
@@ -114,13 +117,7 @@ def test_a_collection_that_was_set(seed: int, n: int, npartitions: int, change: 
 
 
 @settings(deadline=None)
-@given(
-    st.integers(0, 2**32),
-    st.integers(0, 9),
-    st.integers(1, 3),
-    st.sampled_from(sorted(CHANGES)),
-    st.sampled_from([*ENGINES, "eager"]),
-)
+@DRAWN
 def test_particles_that_were_set(seed: int, n: int, npartitions: int, change: str, engine: str) -> None:
     """References within a collection, and those that point back."""
     data = drawn(seed, n)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from hepgraph.datasets.elements import at_path
-from hepgraph.datasets.references import ReferenceForms, replaced
+from hepgraph.datasets.references import ReferenceForms
 from hepgraph.errors import SchemaError
 from hepgraph.graph.canonical import INT, TRUE, apply, both, count, defined, inc, led_back, take
 from hepgraph.graph.form import Form, List, Scalar, move, type_of, unwrap
@@ -43,15 +43,9 @@ class CopyForms(ReferenceForms):
     def _pointing_here(self, target: List) -> Form:
         index = self.reference.indices[0]
         valid, x = self._index(at_path(self.own, index), index, self.at)
-        way, at = [], target.space  # from what the collection was set to, to that of the file
-        while at is not self.at:
-            if at.kind not in ("filter", "perm"):
-                raise replaced(self.title, str(self.reference.to))
-            way.append(inc(at))
-            at = way[-1].dst
-        for m in reversed(way):
-            valid, x = take(m, valid), take(m, x)
-        s = led_back(target.space, self.at, valid, x)
+        to = target.space
+        valid = valid if valid is TRUE else self._brought(valid, to)
+        s = led_back(to, self.at, valid, self._brought(x, to))
         return List(s, move(target.content, inc(s)))
 
     def _key(self) -> Node:

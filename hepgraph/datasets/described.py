@@ -9,7 +9,7 @@ from hepgraph.datasets.grouping import Grouping, matched
 from hepgraph.datasets.schema import EventFields
 from hepgraph.datasets.schemafile import Reference
 from hepgraph.errors import UnsupportedError, either, many
-from hepgraph.graph.form import Overlay, Record
+from hepgraph.graph.form import Record, underlying
 from hepgraph.lazy.array import Lazy
 
 
@@ -72,9 +72,7 @@ def schema_of(events: Lazy) -> SchemaReport:
     'nanoaod'
     """
     form = events._form if isinstance(events, Lazy) else None
-    fields = form.fields if isinstance(form, Record) else None
-    while isinstance(fields, Overlay):
-        fields = fields.below.fields
+    fields = underlying(form)[0] if isinstance(form, Record) else None
     if not isinstance(fields, EventFields):
         raise UnsupportedError("hg.schema_of needs lazy events, as hg.open gives them")
     layout = fields.layout

@@ -93,21 +93,25 @@ class ReferenceForms:
 
     def _sought(self, number: Node, at: Space, own: Space, target: List) -> Form:
         """The element of lists that were cut or sorted which stood at an index before; None where it was cut."""
-        way, s = [], target.space
-        while s is not own:
-            if s.kind not in ("filter", "perm"):
-                raise replaced(self.title, str(self.reference.to))
-            way.append(inc(s))
-            s = way[-1].dst
-        place, near, content = ordinal(own), target.space, target.content
-        for m in reversed(way):
-            place = take(m, place)
+        place, near, content = self._brought(ordinal(own), target.space), target.space, target.content
         between = itertools.takewhile(lambda s: s is not own.parent, ancestors(at))
         for below in reversed([*between]):
             near = pulled(near, up(below))
             place, content = take(inc(near), place), move(content, inc(near))
         found = filtered(near, apply("equal", [place, lift(number, near)]))
         return moved_option(move(content, inc(found)), map_("pick", at, found, (), ("at", 0, 0)))
+
+    def _brought(self, x: Node, to: Space) -> Node:
+        """A node of lists of the file, for what is left of them after they were cut or sorted."""
+        way, s = [], to
+        while s is not x.space:
+            if s.kind not in ("filter", "perm"):
+                raise replaced(self.title, str(self.reference.to))
+            way.append(inc(s))
+            s = way[-1].dst
+        for m in reversed(way):
+            x = take(m, x)
+        return x
 
     def _index(self, form: Form, index: str, into: Space) -> tuple[Node, Node]:
         """Where an index is there, and the index: checked while running, unless elements are known to be gone."""
@@ -178,10 +182,8 @@ class ReferenceForms:
             inside: list[Node] = []
             at, before = literal(np.int64(-1)), literal(np.int64(0))
             for number, target in zip(self.reference.numbers, spaces, strict=True):
-                mine, size = (
-                    apply("equal", [key, literal(np.array(number).astype(key.dtype)[()])]),
-                    lift(count(target), x.space),
-                )
+                mine = apply("equal", [key, literal(np.array(number).astype(key.dtype)[()])])
+                size = lift(count(target), x.space)
                 inside.append(apply("logical_and", [mine, apply("less", [x, size])]))
                 at = apply("where", [inside[-1], apply("add", [x, before]), at])
                 before = apply("add", [before, size])

@@ -148,12 +148,6 @@ class EventFields(Whole):
         known = {aliases.get(name, name): None if moved else within(form, self.file) for name, form in new.items()}
         return EventFields(self.layout, self.at, self.file, {**self.given, **known})
 
-    def together(self, worlds: Mapping[str, Whole], crossed: Mapping[str, tuple[str, ...]]) -> None:
-        """Notes the events of all variations, of which these are the nominal."""
-        joint = EventFields(self.layout, self.at, self.file, self.given)
-        for each in (joint, *worlds.values()):
-            each.worlds, each.joint, each.crossed = worlds, joint, crossed
-
     @property
     def whole(self) -> EventFields:  # type: ignore[override]
         """The events themselves."""
@@ -280,8 +274,7 @@ class RecordFields(Fields):
     """The fields of a collection: its columns; known by name but not listed, constants, bits and references."""
 
     def __init__(self, events: EventFields, name: str, at: Space, own: Mapping[str, Form]) -> None:
-        self.events = self.whole = events
-        self.name, self.at = name, at
+        self.events, self.name, self.at = events, name, at
         self.own = own
         told = events.layout.told(name)
         known = events.layout.origin.source.columns
@@ -312,9 +305,13 @@ class RecordFields(Fields):
         if whole is self.events or whole.layout is not self.events.layout:
             return self
         new = copy.copy(self)
-        new.events = new.whole = whole
-        new._making = []
+        new.events, new._making = whole, []
         return new
+
+    @property
+    def whole(self) -> EventFields:  # type: ignore[override]
+        """The events into which references lead."""
+        return self.events
 
     def equals(self, other: Fields, top: bool) -> bool:
         """Whether these are the same fields, and references lead to the same; at the top, to what varies together."""

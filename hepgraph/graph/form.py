@@ -223,7 +223,9 @@ class Whole(Fields):
 
     def together(self, worlds: Mapping[str, Whole], crossed: Mapping[str, tuple[str, ...]]) -> None:
         """Notes the wholes of all variations, of which this is the nominal."""
-        raise NotImplementedError
+        joint = self.setting({}, ())
+        for each in (joint, *worlds.values()):
+            each.worlds, each.joint, each.crossed = worlds, joint, crossed
 
 
 class Overlay(Fields):
@@ -286,6 +288,15 @@ class Overlay(Fields):
 
 
 Form: TypeAlias = Scalar | Option | List | Record
+
+
+def underlying(record: Record) -> tuple[Mapping[str, Form], Maps, bool]:
+    """The fields of a record before any were set, the maps along which they were moved, and whether all were kept."""
+    maps, whole = record.maps, True
+    while isinstance(over := record.fields, Overlay):
+        record, whole = over.below, whole and over.only is None
+        maps = (*record.maps, *maps)
+    return record.fields, maps, whole
 
 
 def move(form: Form, m: Map) -> Form:

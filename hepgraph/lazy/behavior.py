@@ -323,9 +323,9 @@ def positions(serial: int, size: int) -> Any:
     return np.arange(serial * _INDEX, serial * _INDEX + size)
 
 
-def places(hidden: Any) -> Any:
-    """The positions themselves, of such hidden ones."""
-    return hidden.astype(np.int64) % _INDEX
+def told_apart(hidden: Any) -> tuple[Any, Any]:
+    """Of such hidden positions, what each is one of, and the position itself."""
+    return np.divmod(ak.to_numpy(hidden).astype(np.int64), _INDEX)
 
 
 def _hides(record: Any) -> bool:
@@ -367,7 +367,7 @@ def referred(v: Any, name: str) -> Any:
         if not node.is_record:
             return None
         hidden = next(field for field in node.fields if field.startswith(HIDDEN))
-        serial, local = np.divmod(ak.to_numpy(node[hidden]).astype(np.int64), _INDEX)
+        serial, local = told_apart(node[hidden])
         if np.any(serial != chunk.serial):
             raise FieldError(
                 f"These records come from several computations or chunks, so that .{name} leads nowhere. Take it "
@@ -389,7 +389,7 @@ def _references(v: Any) -> list[str]:
 
 def named(v: Any) -> set[str]:
     """The names of the fields of an array, and of those that the schema of its collections adds."""
-    chunk: Any = v.attrs.get(CONTEXT) if v.attrs else None
+    chunk = context(v)
     more = [set(chunk.added(each)) for each in _collections(v.layout)] if hasattr(chunk, "added") else []
     return set(v.fields) | (set.intersection(*more) if more else set())
 

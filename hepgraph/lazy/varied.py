@@ -17,7 +17,7 @@ import numpy as np
 from hepgraph.errors import LazyError, UnsupportedError, VariationError, many
 from hepgraph.functions.lines import as_one
 from hepgraph.functions.snapshot import REDUCERS
-from hepgraph.graph.form import Form, Overlay, Record, Whole, same, whole_of, within
+from hepgraph.graph.form import Form, Record, Whole, same, underlying, whole_of, within
 from hepgraph.graph.node import dumps, loads
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -501,9 +501,7 @@ def linked(varied: Varied) -> Varied:
 
 def _events(form: Form) -> Whole | None:
     """The fields of events, below those that were set."""
-    fields = form.fields if isinstance(form, Record) and not form.maps else None
-    while isinstance(fields, Overlay):
-        fields = fields.below.fields
+    fields = underlying(form)[0] if isinstance(form, Record) and not form.maps else None
     return fields if isinstance(fields, Whole) else None
 
 

@@ -20,7 +20,7 @@ from hepgraph.datasets.grouping import matched
 from hepgraph.datasets.schema import EventFields, RecordFields
 from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
-from hepgraph.graph.form import Form, List, Option, Overlay, Record, Scalar, move, record_of, unwrap
+from hepgraph.graph.form import Form, List, Option, Overlay, Record, Scalar, move, record_of, underlying, unwrap
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.io.required import Loaded
@@ -314,7 +314,7 @@ class Blueprint:
 def _readable(form: Record) -> Iterator[tuple[str, Form]]:
     """The fields of a record that can be read, those that a schema adds, and where its elements are in the file."""
     names = list(form)
-    fields, maps, whole = _below(form)
+    fields, maps, whole = underlying(form)
     names += [name for name in (_added(fields) if whole else ()) if name not in names]
     for name in names:
         try:
@@ -330,22 +330,12 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
 def _in_references(fields: RecordFields) -> bool:
     """Whether references lead from a collection or to it, or look as if they might."""
     named = fields.references or any(map(matched, fields.own))
-    return bool(named or fields.name in fields.events.targets)
+    return bool(named or fields.name in fields.events.file.targets)
 
 
 def is_events(form: Form) -> bool:
     """Whether a form is that of events, with all of their fields or some, and with others."""
-    return isinstance(form, Record) and isinstance(_below(form)[0], EventFields)
-
-
-def _below(form: Record) -> tuple[Any, tuple[Map, ...], bool]:
-    """The fields of a record before any were set, the maps along which they were moved, and whether all were kept."""
-    fields: Any = form.fields
-    maps, whole = form.maps, True
-    while isinstance(fields, Overlay):
-        whole &= fields.only is None
-        fields, maps = fields.below.fields, (*fields.below.maps, *maps)
-    return fields, maps, whole
+    return isinstance(form, Record) and isinstance(underlying(form)[0], EventFields)
 
 
 def _positions(at: Space, maps: tuple[Map, ...]) -> Form:
@@ -360,7 +350,7 @@ def _added(fields: Any) -> list[str]:
     """The fields that a schema adds to a record, but for references; of one of several, those that it adds to all."""
     if isinstance(fields, RecordFields):
         return [*fields.constants, *fields.bits, *fields.derived]
-    parts = [_added(_below(each)[0]) for each in getattr(fields, "records", ())]
+    parts = [_added(underlying(each)[0]) for each in getattr(fields, "records", ())]
     return [name for name in parts[0] if all(name in part for part in parts[1:])] if parts else []
 
 

@@ -8,7 +8,7 @@ collection that an index counts in is not there as the file has it, the referenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import awkward as ak
@@ -116,9 +116,9 @@ class KeptCollections(Referring):
         """The elements that a collection refers to by this name, or a field that the schema adds to it."""
         found = self._collections[collection]
         reference = found.base.references.get(name)  # none: a field that the schema adds
-        reference = reference and found.base.events.layout.keyed(collection, reference)
-        wrong = reference and self._wrong(collection, reference)
-        if reference and wrong:
+        if reference is not None:
+            reference = found.base.events.layout.keyed(collection, reference)
+        if reference is not None and (wrong := self._wrong(collection, reference)):
             raise FieldError(
                 f"{collection}.{name} leads to {either(reference.into)}, and {wrong}. Take it before computing: "
                 f"events.{collection}.{name}.compute(), or events[{collection!r}, {name!r}] = "
@@ -163,22 +163,18 @@ class KeptCollections(Referring):
         events = ak.contents.RecordArray(list(layouts.values()), list(layouts))
         source = open_awkward(ak.Array(events))
         schema = found.base.events.layout.schema.of_computed(
-            {
-                name: [reference for reference in map(_keyed(other.base), other.base.references) if reference]
-                for name, other in {**whole, found.base.name: found}.items()
-            }
+            {name: _keyed(other.base) for name, other in {**whole, found.base.name: found}.items()}
         )
         lazy = events_of(Origin.of(source), schema)
         return Chunk(lazy, source.partitions()[0], self.serial)
 
 
-def _keyed(fields: RecordFields) -> Callable[[str], Reference | None]:
-    """The references of a collection of a file by name, with the numbers that tell where each leads."""
-
-    def keyed(name: str) -> Reference | None:
+def _keyed(fields: RecordFields) -> list[Reference]:
+    """The references of a collection of a file, with the numbers that tell where each leads."""
+    found = []
+    for reference in fields.references.values():
         try:
-            return fields.events.layout.keyed(fields.name, fields.references[name])
+            found.append(fields.events.layout.keyed(fields.name, reference))
         except (HepgraphError, OSError):  # said where it is asked for
-            return None
-
-    return keyed
+            continue
+    return found

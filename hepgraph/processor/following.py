@@ -6,9 +6,9 @@ of the file means is found in whatever the collection was set to, or it is not t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import awkward as ak
 import numpy as np
@@ -16,7 +16,9 @@ import numpy as np
 from hepgraph.datasets.references import replaced
 from hepgraph.datasets.schemafile import Reference
 from hepgraph.graph.offsets import offsets_of
-from hepgraph.lazy.behavior import HIDDEN, positions
+from hepgraph.lazy.behavior import HIDDEN, told_apart
+
+Size: TypeAlias = Callable[[str], int]
 
 
 class SetCollection:
@@ -36,10 +38,11 @@ class SetCollection:
         if HIDDEN + self.name not in self.content.fields:
             return None
         hidden = ak.to_numpy(ak.fill_none(ak.Array(self.content)[HIDDEN + self.name], -1))
-        found = np.where(hidden < 0, -1, hidden.astype(np.int64) - positions(self.serial, 1)[0])
-        some = found[found >= 0]
-        ours = np.all(found >= -1) and np.all(found < positions(1, 1)[0])
-        return found if ours and len(np.unique(some)) == len(some) else None
+        serial, found = told_apart(hidden)
+        some = found[hidden >= 0]
+        if np.any(serial[hidden >= 0] != self.serial) or len(np.unique(some)) < len(some):
+            return None
+        return np.where(hidden < 0, -1, found)
 
     @cached_property
     def _sorted(self) -> tuple[Any, Any]:
@@ -59,11 +62,11 @@ class SetCollection:
         return np.array_equal(self.positions, np.arange(size))
 
 
-def followed(layout: Any, title: str, reference: Reference, sets: Mapping[str, SetCollection], sizes: Any) -> Any:
-    """The elements that a reference leads to now, `layout` those in the file; `sizes` counts those of a collection."""
+def followed(layout: Any, title: str, reference: Reference, sets: Mapping[str, SetCollection], size_of: Size) -> Any:
+    """The elements that a reference leads to now, `layout` those in the file; `size_of` counts a collection."""
     for name in set(reference.into) & set(sets):
         found = sets[name]
-        if found.positions is None or ((reference.ranged or reference.key) and not found.stays(sizes(name))):
+        if found.positions is None or ((reference.ranged or reference.key) and not found.stays(size_of(name))):
             raise replaced(title, name)
 
     def pointed(node: Any, **_: Any) -> Any:
@@ -105,4 +108,4 @@ def _set_of(record: Any, sets: Mapping[str, SetCollection]) -> SetCollection | N
 
 
 def _positions(record: Any, found: SetCollection) -> Any:
-    return ak.to_numpy(record[HIDDEN + found.name]).astype(np.int64) - positions(found.serial, 1)[0]
+    return told_apart(record[HIDDEN + found.name])[1]

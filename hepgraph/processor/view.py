@@ -31,7 +31,7 @@ from hepgraph.io.cache.pieces import Pieces
 from hepgraph.io.required import Loaded, Needs
 from hepgraph.io.source import STEP_SIZE, Access, Data, Need, Origin, Partition, Source
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.behavior import CONTEXT, HIDDEN, places
+from hepgraph.lazy.behavior import CONTEXT, HIDDEN, told_apart
 from hepgraph.plan.passes import ArraySink
 from hepgraph.processor.chunk import EVENTS, ROWS, Blueprint, Chunk, is_events
 from hepgraph.processor.memory_budget import readable
@@ -271,7 +271,7 @@ def again(opening: bytes, start: int, stop: int, memory: int, rows: Any, single:
 
 def _rows(events: Any) -> Any:
     """The positions of events, or of one, among all of the entries that a view is of."""
-    return np.atleast_1d(places(np.asarray(events[HIDDEN + ROWS])))
+    return told_apart(np.atleast_1d(np.asarray(events[HIDDEN + ROWS])))[1]
 
 
 def _opened(kind: str, files: Sequence[Any], settings: Any, access: Access, schema: Any) -> Lazy:
