@@ -58,6 +58,21 @@ def test_alternatives_are_compiled_once() -> None:
     assert codes == 1 + 2
 
 
+def test_the_place_on_an_axis_of_names_is_an_argument() -> None:
+    """As that of a variation: fills that differ in it alone are those of one function."""
+    events = events_of(50, 0)
+    names = [f"v{k}" for k in range(70)]
+    h = hg.Hist(hist.axis.StrCategory(names), hist.axis.Regular(20, -100, 100), storage=hist.storage.Weight())
+    for k, name in enumerate(names):
+        h.fill(name, alternative(events, 1.1 + k / 100, 1, 20.0 + k, False))
+    with limited(batched=0):
+        functions, codes = bodies(h)
+        assert functions > 70
+        assert codes < 10
+        ((each,), _) = passes(h, "kernel")
+        assert len(re.findall("define internal void @fill", each.compiled.kernel.text)) == 1
+
+
 @settings(max_examples=examples(12), deadline=None)
 @given(
     st.lists(

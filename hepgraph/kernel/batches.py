@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from hepgraph.graph.node import Node
-from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved
-from hepgraph.kernel.types import cast, constant
+from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved, weight_of
 from hepgraph.kernel.writer import FunctionText, StackSlot, checked
 from hepgraph.limits import limits
 
@@ -93,7 +92,7 @@ class Batches:
         for weight in [each.weight for each in targets if each.weight is not None]:
             weights.setdefault(_weight_key(weight), len(weights))
             if len(weights) > len(values) - axes:
-                values.append((_weight(e, weight, env), DOUBLE))
+                values.append((weight_of(e, weight, env), DOUBLE))
         columns = [self.column(e, dtype) for _, dtype in values]
         args = [
             _top(e, f"getelementptr inbounds {_kind(dtype)}, ptr {pointer}, i64 {at}")
@@ -105,7 +104,7 @@ class Batches:
         passed = [f"ptr {arg}" for arg in args]
         if several:
             apart = limits().batch + SPARE
-            rows = [(weights.get(_weight_key(each.weight), 0) * apart, _constant_bin(each)) for each in targets]
+            rows = [(weights.get(_weight_key(each.weight), 0) * apart, each.constant_bin) for each in targets]
             passed += [f"ptr {_table(e, rows)}", f"i64 {len(rows)}"]
         if e.check:
             passed += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
@@ -142,23 +141,10 @@ def _weight_key(weight: Any) -> Any:
     return weight if isinstance(weight, Node) else (type(weight), repr(weight))
 
 
-def _weight(e: Any, weight: Any, env: Any) -> str:
-    """A weight, as a double."""
-    if isinstance(weight, Node):
-        return cast(e, e.value(weight, env), weight.dtype, DOUBLE)
-    return e.parameter(weight) or constant(float(weight), DOUBLE)
-
-
 def _without_constants(target: Target) -> Target:
     """A target whose constants are the first of their axes."""
     pairs = zip(target.axes, target.values, strict=True)
     return replace(target, values=tuple(0 if axis.takes is None else value for axis, value in pairs))
-
-
-def _constant_bin(target: Target) -> int:
-    """The share of the constants in the numbers of the bins."""
-    pairs = zip(target.axes, target.values, strict=True)
-    return sum(int(value) * axis.stride for axis, value in pairs if axis.takes is None)
 
 
 def _table(e: Any, rows: Sequence[tuple[int, int]]) -> str:

@@ -64,6 +64,17 @@ class Target:
         """The values that are computed for each entry."""
         return tuple(part for part in (*self.values, self.weight, self.sample) if isinstance(part, Node))
 
+    @property
+    def constants(self) -> bool:
+        """Whether there are axes that all entries fill alike."""
+        return any(axis.takes is None for axis in self.axes)
+
+    @property
+    def constant_bin(self) -> int:
+        """The share of what is the same for all entries in the numbers of the bins."""
+        pairs = zip(self.axes, self.values, strict=True)
+        return sum(int(value) * axis.stride for axis, value in pairs if axis.takes is None)
+
     def parts(self) -> tuple[tuple[int, np.dtype[Any]], ...]:
         """The arrays of bins that are filled: counts (2), sums of weights (0), their squares (1), or those of means."""
         if self.average:
@@ -154,15 +165,13 @@ def _axis_value(axis: Axis, value: Any, real: Any) -> Any:
 
 
 def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
-    """The code of one fill: a call of a function, which all fills of such axes share."""
-    args: list[str] = []
+    """The code of one fill: a call of a function, which all fills of such axes share, whatever bins are constants."""
+    args = [f"i64 {target.constant_bin}"] if target.constants else []
     for axis, value in zip(target.axes, target.values, strict=True):
         if axis.takes is not None:
             args.append(f"{'double' if axis.takes == DOUBLE else 'i32'} {axis_value(e, axis, value, env)}")
-    if isinstance(target.weight, Node):
-        args.append(f"double {cast(e, e.value(target.weight, env), target.weight.dtype, DOUBLE)}")
-    elif target.weight is not None:
-        args.append(f"double {e.parameter(target.weight) or constant(float(target.weight), DOUBLE)}")
+    if target.weight is not None:
+        args.append(f"double {weight_of(e, target.weight, env)}")
     if isinstance(target.sample, Node):
         args.append(f"double {cast(e, e.value(target.sample, env), target.sample.dtype, DOUBLE)}")
     elif target.sample is not None:
@@ -172,6 +181,13 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
     if e.check:
         args += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
     e.do(f"call void @{_function(e, target, many)}({', '.join(args)})")
+
+
+def weight_of(e: Any, weight: Any, env: Any) -> str:
+    """A weight, as a double."""
+    if isinstance(weight, Node):
+        return cast(e, e.value(weight, env), weight.dtype, DOUBLE)
+    return e.parameter(weight) or constant(float(weight), DOUBLE)
 
 
 def axis_value(e: Any, axis: Axis, value: Any, env: Any) -> str:
@@ -194,14 +210,14 @@ def axis_value(e: Any, axis: Axis, value: Any, env: Any) -> str:
 def _function(e: Any, target: Target, many: bool) -> str:
     """The name of the function that fills such a histogram, which is written if it is new."""
     f = FunctionText()
-    params: list[str] = []
-    place = "0"
+    params, place = (["i64 %constant"], "%constant") if target.constants else ([], "0")
     if target.average and target.weight is not None:
         skip_weightless(f)
-    for i, (axis, value) in enumerate(zip(target.axes, target.values, strict=True)):
-        if axis.takes is not None:
-            params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
-        index = str(value) if axis.takes is None else _inside(f, axis, _bin(e, f, axis, f"%x{i}"))
+    for i, axis in enumerate(target.axes):
+        if axis.takes is None:
+            continue
+        params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
+        index = _inside(f, axis, _bin(e, f, axis, f"%x{i}"))
         scaled = index if axis.stride == 1 else f.emit(f"mul nsw i64 {index}, {axis.stride}")
         place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
     if target.weight is not None:
