@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from limiting import Limit
+from limiting import Limit, limited
 
 import hepgraph as hg
 from hepgraph.graph.ops import OPS
@@ -136,6 +136,30 @@ def test_the_same_numbers_however_many_pass(
     for k in (1, 4, 5):
         assert ak.to_numpy(got[k]).tobytes() == ak.to_numpy(wanted[k]).tobytes()
     assert np.isclose(got[3], wanted[3], rtol=1e-12)
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    st.sampled_from([1, 2, 7, 64, 2048]),
+    st.sampled_from([50, 256, 16384]),
+    st.lists(st.integers(-1, 101), min_size=2, max_size=4),
+)
+def test_functions_for_marked_events_take_turns(step: int, block: int, cuts: list[int]) -> None:
+    """Each sees the events of a step before the next one does; each event is seen once by those that it is for."""
+    events = events_of(500)
+    tree = []
+    for k, cut in enumerate(cuts):
+        some = (events.met > cut) & (ak.num(events.jet) > k % 2)
+        total = ak.sum(events.jet.pt * (np.cos, np.sin, np.tanh, np.exp)[k](events.jet.phi), axis=1)
+        tree += [filled(total[some]), total[some]]
+    with limited(step=step, block=block, sparse=2.0):
+        kernel = kernel_of(tree)
+        assert sum(bool(f.marks) for f in kernel.functions) > 1
+        got = hg.compute(tree, engine="kernel", executor="serial", progress=False)
+    wanted = hg.compute(tree, engine="interpreter", executor="serial", progress=False)
+    assert got[::2] == wanted[::2]
+    for a, b in zip(got[1::2], wanted[1::2], strict=True):
+        assert ak.to_numpy(a).tobytes() == ak.to_numpy(b).tobytes()
 
 
 def test_functions_of_some_events_and_of_all_together(limit: Limit) -> None:

@@ -137,10 +137,10 @@ class Loops:
         events += start
         status = 0
         for low, high in blocks(0, len(events), limits().block):
-            status |= self._some(start, stop, events[low:high], own[:, low:high], shifts)
+            status |= self._some(start, events[low:high], own[:, low:high], shifts)
         return status
 
-    def _some(self, start: int, stop: int, events: Any, own: Any, shifts: dict[int, Any]) -> int:
+    def _some(self, start: int, events: Any, own: Any, shifts: dict[int, Any]) -> int:
         known: dict[Marks, Any] = {}
 
         def having(marks: Marks) -> Any:
@@ -148,6 +148,8 @@ class Loops:
                 known[marks] = events[own[[self.numbers[mark] for mark in marks]].any(axis=0)]
             return known[marks]
 
+        step = limits().step
+        edges = np.arange(events[0] - (events[0] - start) % step, events[-1] + step + 1, step)  # beyond the last
         made: dict[Node, Any] = {}
         sizes: dict[tuple[int, Space], Any] = {}
         for number, (marks, nodes) in enumerate(self.stages):
@@ -164,9 +166,9 @@ class Loops:
                 self.arguments.point(k, sizes[slot.part, slot.item])
             elif slot.kind == "marked":
                 places = having(slot.item)
-                kept.append(np.concatenate([[len(places)], places]))
+                kept.append(np.concatenate([len(edges) + np.searchsorted(places, edges), places]))
                 self.arguments.point(k, kept[-1])
-        return int(self.native.marked(start, stop, self.first, *self.addresses))
+        return int(self.native.marked(0, len(edges) - 1, self.first, *self.addresses))
 
 
 def blocks(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:

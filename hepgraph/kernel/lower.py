@@ -71,9 +71,9 @@ class Lowered(Values):
             self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
 
         if self.marked:
-            entries = self.slot(StackSlot("marked", self.marked, INT))
-            count = self.load(entries, "0", INT)
-            self.strips("1", self.emit(f"add i64 {count}, 1"), lambda at: event(self.load(entries, at, INT)))
+            entries = self.slot(StackSlot("marked", self.marked, INT))  # where those of each step begin, and they
+            low, high = self.load(entries, "%start", INT), self.load(entries, "%stop", INT)
+            self.strips(low, high, lambda at: event(self.load(entries, at, INT)))
         elif rest:
             self.strips("%start", "%stop", event)
         self.batches.finish(self, self.batches.open)

@@ -39,9 +39,8 @@ def module(
         head = f"define internal i32 @body{k}({', '.join(params)}) noinline {{"
         texts.append("\n".join([head, "entry:", *shape.lines, "}"]))
     calls: list[str] = []
-    for function, (k, own) in zip(functions, passed, strict=True):
-        ends = ["i64 %start", "i64 %stop"] if function.marks else ["i64 %from", "i64 %to"]
-        calls.append(f"call i32 @body{k}({', '.join([*ends, 'i64 %first', 'ptr %sizes', *own])})")
+    for k, own in passed:
+        calls.append(f"call i32 @body{k}({', '.join(['i64 %from', 'i64 %to', 'i64 %first', 'ptr %sizes', *own])})")
     told = list(zip(functions, calls, strict=True))
     early = [call for function, call in told if function.early]
     late = [call for function, call in told if not function.early and not function.marks]
@@ -52,29 +51,27 @@ def module(
             *(f"{name} = private unnamed_addr constant {text}" for text, name in shared.constants.items()),
             *(f"define internal void @{name}{text}" for text, name in shared.functions.items()),
             *texts,
-            *(_called(EARLY, shared, early) if early else []),
-            *(_called(PLAIN, shared, late) if late else []),
-            *(_called(MARKED, shared, marked, once=True) if marked else []),
+            *(_called(EARLY, shared, early, limits().step) if early else []),
+            *(_called(PLAIN, shared, late, limits().step) if late else []),
+            *(_called(MARKED, shared, marked, 1) if marked else []),
             *shared.loops,
         ]
     ), shared
 
 
-def _called(name: str, shared: Shared, calls: Sequence[str], once: bool = False) -> list[str]:
-    """A function that is called: it runs others over some events, one after the other, then over the next.
+def _called(name: str, shared: Shared, calls: Sequence[str], step: int) -> list[str]:
+    """A function that is called: it runs others over the events of a step, one after the other, then over the next.
 
-    Or it runs each `once`, over all.
+    Those for marked events count the steps, of which each has its own events.
     """
     pointers: list[str] = []
     for k, argument in enumerate(shared.slots.values()):
         pointers.append(f"  %q{k} = getelementptr ptr, ptr %table, i64 {k}")
         pointers.append(f"  {argument} = load ptr, ptr %q{k}")
-    begins = [f"define i32 @{name}(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {{", "entry:", *pointers]
-    if once:
-        return [*begins, "  %e0 = or i32 0, 0", *_in_order(calls), f"  ret i32 %e{len(calls)}", "}"]
-    step = f"  %limit = add nsw i64 %from, {limits().step}" if len(calls) > 1 else "  %limit = add nsw i64 %stop, 0"
     return [
-        *begins,
+        f"define i32 @{name}(i64 %start, i64 %stop, i64 %first, ptr %table, ptr %sizes) {{",
+        "entry:",
+        *pointers,
         "  br label %head",
         "head:",
         "  %from = phi i64 [ %start, %entry ], [ %to, %step ]",
@@ -82,7 +79,7 @@ def _called(name: str, shared: Shared, calls: Sequence[str], once: bool = False)
         "  %more = icmp slt i64 %from, %stop",
         "  br i1 %more, label %step, label %done",
         "step:",
-        step,
+        f"  %limit = add nsw i64 {f'%from, {step}' if len(calls) > 1 else '%stop, 0'}",
         "  %near = icmp slt i64 %stop, %limit",
         "  %to = select i1 %near, i64 %stop, i64 %limit",
         "  %e0 = or i32 %error, 0",
