@@ -8,8 +8,8 @@ ones. Printed are, of ours, the best wall and the least CPU seconds of a warm ru
 seconds of recording and planning in them, and the peak memory of the process; of each peer its CPU seconds, and how
 many times ours they are: the least of all rounds for both, which on a noisy machine is the better measure. On several
 threads wall times are compared. The histograms of all programs must be equal: the same entries in each bin, sums of
-weights up to 1e-9. The last lines tell the CPU time of a further shape (there are 20 between agc and all) and of a
-further weight (8 between none and agc, with two shapes), and how much more memory all variations take than none.
+weights up to 1e-9. The last line tells the CPU time of a further shape (there are 20 between agc and all) and of a
+further weight (8 of agc, which is run without them as well), and how much more memory all variations take than none.
 
 DIR may hold, each in an environment of its own: `agc_rdf`, the program that ../shared/peers/build_rdf.sh builds of
 agc_rdf.cxx; `coffea`, a virtual environment for ../shared/peers/agc_coffea.py.
@@ -40,10 +40,21 @@ LINE = re.compile(r"^(?P<set>\w+)\s+best (?P<wall>[\d.]+).*\bcpu (?P<cpu>[\d.]+)
 WEIGHTS = re.compile(r"btag_var|scale_var")  # variations of the weight: sums are compared, not entries
 
 
+class Shapes(Ttbar):
+    """The analysis without variations of weights."""
+
+    leading = 0
+
+
+def analysis(which: str) -> Ttbar:
+    """The analysis with a set of variations; `shapes` are those of agc without its weights."""
+    return Shapes("agc") if which == "shapes" else Ttbar(which)
+
+
 def once(file: str, which: str, process: str, events: int, executor: Any) -> Any:
     """The histograms, as users begin it: from the closed file."""
     fileset = {process: {"files": [file], "metadata": {"events": events}}}
-    return hg.run(Ttbar(which), fileset, executor=executor, progress=False)
+    return hg.run(analysis(which), fileset, executor=executor, progress=False)
 
 
 def planned(file: str, which: str, process: str, events: int) -> float:
@@ -51,7 +62,7 @@ def planned(file: str, which: str, process: str, events: int) -> float:
     metadata = {"dataset": process, "events": events}
     opened = hg.from_root(file, tree="Events", schema="nanoaod", metadata=metadata)
     start = time.process_time()
-    for each in passes(Ttbar(which).process(opened))[0]:
+    for each in passes(analysis(which).process(opened))[0]:
         each.partitions()
         each.ready()
     return time.process_time() - start
@@ -169,9 +180,13 @@ def measured(given: argparse.Namespace) -> int:
     for which in given.sets.split(","):
         first, *others = turns = programs(given)
         mine[which] = first
+        if which == "agc":
+            mine["shapes"] = programs(given)[0]
         for _ in range(given.rounds):
             for program in turns:
                 program.run(which)
+            if which == "agc":
+                mine["shapes"].run("shapes")
         print(
             f"{which}: best {first.least('wall'):.3f} s, cpu {first.least('cpu'):.3f}; cold {first.least('cold'):.3f}, "
             f"cpu {first.least('cold cpu'):.3f}; recorded and planned {first.least('plan'):.3f}; "
@@ -190,7 +205,7 @@ def measured(given: argparse.Namespace) -> int:
     if mine.keys() >= {"none", "agc", "all"}:
         cpu = {which: 1e3 * program.least("cpu") for which, program in mine.items()}
         shape = (cpu["all"] - cpu["agc"]) / 20
-        weight = (cpu["agc"] - cpu["none"] - 2 * shape) / 8
+        weight = (cpu["agc"] - cpu["shapes"]) / 8
         memory = mine["all"].least("memory") / mine["none"].least("memory")
         print(f"a further shape {shape:.1f} ms, a further weight {weight:.1f} ms; memory of all {memory:.2f} of none")
     return int(different)

@@ -60,6 +60,8 @@ class Ttbar(hg.Processor):
     dataset has the number of its `events`, and its name is that of a process.
     """
 
+    leading = 4  # jets whose b-tagging has a weight each
+
     def __init__(self, which: str = "agc", cuts: str = "agc") -> None:
         self.which, self.cuts = which, CUTS[cuts]
 
@@ -89,7 +91,7 @@ class Ttbar(hg.Processor):
             there = jets[here]
             weights = hg.Weights(events[here])
             weights.add("process", CROSS_SECTIONS[dataset] * LUMINOSITY / events.metadata["events"])
-            for i in range(4) if self.which != "none" else ():
+            for i in range(self.leading) if self.which != "none" else ():
                 shift = there.pt[:, i] * 0.075 / 50
                 weights.add(f"btag_var_{i}", 1.0, up=1 + shift, down=1 - shift)
             if self.which != "none" and dataset == "wjets":
