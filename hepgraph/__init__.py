@@ -9,6 +9,7 @@ runs over files in partitions. The rooms, from the ground up (each imports only 
     functions     The user's functions, as they were when they were recorded
     limits        Sizes, counts and waits by which memory, requests and time are traded for each other
     disk          Files that are kept for later: caches, checkpoints
+    executors     Places to run: one class each
     graph         The typed graph: spaces, maps, nodes, their meaning
     jit           LLVM: from text to code
     io            Sources: columns of ROOT files, Parquet files, memory
@@ -16,7 +17,6 @@ runs over files in partitions. The rooms, from the ground up (each imports only 
     kernel        One fused native loop for a pass
     lazy          Lazy arrays: awkward's interface, recorded as a graph
     datasets      Events of files: filesets, schemas, collections
-    executors     Places to run: one class each
     plan          Passes over the data: their sinks, and which data each leaves unread
     runner        One run, from its tasks to its result
     hist          Histograms with recorded fills
@@ -32,6 +32,7 @@ with _later.together():
     from hepgraph import errors, executors
     from hepgraph.datasets.described import schema_of
     from hepgraph.datasets.events import from_awkward, from_parquet, from_root, from_source, open
+    from hepgraph.functions.behaviors import behavior
     from hepgraph.lazy import combine as _combine
     from hepgraph.lazy import index as _index
     from hepgraph.lazy import lists as _lists
@@ -42,7 +43,6 @@ with _later.together():
     from hepgraph.lazy import vectors as _vectors
     from hepgraph.lazy.array import HOOKS as _HOOKS
     from hepgraph.lazy.array import Lazy
-    from hepgraph.lazy.behaviors import behavior
     from hepgraph.lazy.opaque import map_partitions
     from hepgraph.lazy.tables import lookup
     from hepgraph.lazy.vary import cross, variation, vary

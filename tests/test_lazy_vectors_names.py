@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import FieldError, UnsupportedError
+from hepgraph.functions.behaviors import class_of
 from hepgraph.lazy.behavior import TABLE
-from hepgraph.lazy.behaviors import class_of
 from hepgraph.lazy.vectors import METHODS, PROPERTIES
 from hepgraph.processor.chunk import eager_events
 

@@ -15,6 +15,7 @@ from hepgraph.datasets.schema import Schema, events_of, load
 from hepgraph.datasets.schemafile import with_optional
 from hepgraph.datasets.variations import with_stored
 from hepgraph.errors import FilesetError, ShapeError, UnsupportedError
+from hepgraph.functions import behaviors
 from hepgraph.graph.form import replaced
 from hepgraph.graph.node import Item, rewrite
 from hepgraph.io import formats
@@ -22,7 +23,6 @@ from hepgraph.io.access import files as io_files
 from hepgraph.io.cache.columns import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import USUAL, Access, Origin, Source
-from hepgraph.lazy import behaviors
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.behavior import lost, record_names, shown
 

@@ -27,7 +27,7 @@ from hepgraph.errors import ShippingError, VersionError
 from hepgraph.executors.interface import Work
 from hepgraph.executors.unpicklable import culprit
 from hepgraph.functions import pickling
-from hepgraph.lazy.behaviors import Behaved, registered
+from hepgraph.functions.behaviors import Behaved, registered
 
 # where these differ, a result may differ or not come at all
 PACKAGES = ("hepgraph", "awkward", "numpy", "boost-histogram")

@@ -7,7 +7,6 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from hepgraph.functions import pickling
-from hepgraph.graph.node import Map, Node, Space, ordered
 
 _DEEP = 60
 
@@ -54,8 +53,6 @@ def _parts(thing: Any, said: str) -> Iterator[tuple[str, Any]]:
             yield from ((f"{said}[{key!r}]", value) for key, value in thing.items())
         case list() | tuple() | set() | frozenset():
             yield from ((said, value) for value in thing)
-        case Space() | Map() | Node():
-            yield from ((said, item.param) for item in ordered([thing]))
         case type():
             yield from ((f"{thing.__name__}.{name}", value) for name, value in vars(thing).items())
         case _:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from hepgraph.functions.compiled import NumberFunction
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space
-from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.scalar import literal, operation
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import known_type

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from hepgraph.functions.compiled import NumberFunction
 from hepgraph.graph.canonical import TOTAL, up
 from hepgraph.graph.kinds import SPACES, is_partial, stays
 from hepgraph.graph.node import Item, Map, Node, Space, ancestors, as_map, as_node, as_space, ordered
 from hepgraph.graph.ops import OPS
 from hepgraph.kernel.fallback import is_rows, same_row
-from hepgraph.kernel.functions import NumberFunction
 from hepgraph.kernel.maps import map_rule
 from hepgraph.kernel.scalar import literal, number, operation
 from hepgraph.kernel.schedule import Scheduler

@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
+from hepgraph.functions import behaviors
 from hepgraph.functions.lines import as_one, begins, call_users, code_at, entered, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
 from hepgraph.graph.canonical import TOO_EARLY, TOTAL, apply, comparisons, take, up
@@ -22,7 +23,6 @@ from hepgraph.graph.form import Form, List, Record, Scalar, deepest, innermost, 
 from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
 from hepgraph.graph.ops import OUTPUTS, names_of
 from hepgraph.io.source import Origin, Source
-from hepgraph.lazy import behaviors
 from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
 from hepgraph.lazy.rules import Rules
 from hepgraph.lazy.running import HOOKS as HOOKS

@@ -18,7 +18,8 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, suggestion
-from hepgraph.lazy import behaviors, kinematics, transforms, vectors
+from hepgraph.functions import behaviors
+from hepgraph.lazy import kinematics, transforms, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling

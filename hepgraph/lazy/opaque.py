@@ -13,12 +13,12 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import LazyError, ShapeError, UnsupportedError
+from hepgraph.functions.compiled import is_numbas, jitted, number_function
 from hepgraph.functions.snapshot import REDUCERS, Snapshot
 from hepgraph.graph.canonical import TEXT, TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, items, move, option, replaced
 from hepgraph.graph.node import Item, Node, Space, node, space
 from hepgraph.io.forms import columns_of_form
-from hepgraph.kernel.functions import is_numbas, jitted, number_function
 from hepgraph.lazy.array import FUNCTIONS, HOOKS, Lazy, together
 from hepgraph.lazy.broadcast import elementwise
 from hepgraph.lazy.call import RECORD, Call, Slot, as_array, as_awkward, called, mapped, once, read_only

@@ -17,9 +17,10 @@ import awkward as ak
 import numpy as np
 
 from hepgraph.errors import FieldError, UnsupportedError
+from hepgraph.functions import behaviors
 from hepgraph.functions.lines import as_one, call_users
 from hepgraph.graph.form import List, Option, record_of
-from hepgraph.lazy import behaviors, comparisons, kinematics, transforms
+from hepgraph.lazy import comparisons, kinematics, transforms
 from hepgraph.lazy.array import ATTRIBUTES, FUNCTIONS, HOOKS, UFUNCS, Lazy
 from hepgraph.lazy.kinematics import (
     OF_TWO,

@@ -19,7 +19,7 @@ def clean():
     yield
     ak.behavior.clear()
     ak.behavior.update(before)
-    hg.lazy.behaviors._added.clear()
+    hg.functions.behaviors._added.clear()
 
 
 @pytest.fixture

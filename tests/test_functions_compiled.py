@@ -118,7 +118,7 @@ def test_the_same_function_is_one_step_and_the_kernel_is_kept(tmp_path: Any, mon
 
 def test_what_the_function_raises_is_raised_only_for_what_is_asked() -> None:
     e = hg.from_awkward(ak.Array({"x": [1.0, 2.0, 5.0]}))
-    with pytest.raises(ValueError, match=r"(?s)^more than three.*recorded at .*test_kernel_functions.py"):
+    with pytest.raises(ValueError, match=r"(?s)^more than three.*recorded at .*test_functions_compiled.py"):
         hg.map_partitions(careful, e.x).compute(executor="serial", progress=False)
     small = e[e.x < 3]
     assert ak.sum(hg.map_partitions(careful, small.x)).compute(executor="serial", progress=False) == 6
@@ -151,7 +151,7 @@ def test_what_numba_does_not_compile_is_an_error_where_it_is_written() -> None:
 def test_ufuncs_of_numba_are_told_on_the_users_line() -> None:
     e = hg.from_awkward(ak.Array({"x": [1.0, 2.0, 5.0]}))
     twice = numba.vectorize(lambda x: 2 * x)(e.x)
-    assert "for ufunc at test_kernel_functions.py:" in str(hg.explain(twice))
+    assert "for ufunc at test_functions_compiled.py:" in str(hg.explain(twice))
     assert twice.compute(executor="serial", progress=False).to_list() == [2, 4, 10]
 
 
