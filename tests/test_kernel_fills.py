@@ -276,7 +276,7 @@ def test_checks_find_what_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> N
     (column,) = (data for data in loaded.data[each.origin].values() if data.values is not None)
     monkeypatch.setattr("hepgraph.kernel.columns._check", lambda *_: None)
     object.__setattr__(column, "values", column.values[:2])
-    with pytest.raises(AssertionError, match="looked at 2 of StackSlot"):
+    with pytest.raises(AssertionError, match="looked at 2 of Argument"):
         each.compiled.kernel.run(loaded)
 
 

@@ -51,10 +51,10 @@ def scratch(kernel: Any, loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> dic
     found: dict[str, int] = {}
     made = engine.Kernel._array
 
-    def noted(self: Any, slot: Any, *rest: Any) -> Any:
-        array = made(self, slot, *rest)
-        if slot.kind not in ("values", "offsets"):
-            found[slot.kind] = found.get(slot.kind, 0) + array.nbytes
+    def noted(self: Any, argument: Any, *rest: Any) -> Any:
+        array = made(self, argument, *rest)
+        if argument.kind not in ("values", "offsets"):
+            found[argument.kind] = found.get(argument.kind, 0) + array.nbytes
         return array
 
     with monkeypatch.context() as patch:

@@ -18,7 +18,7 @@ from hepgraph.graph.kinds import Extent
 from hepgraph.graph.node import Item, Node, Space
 from hepgraph.graph.offsets import offsets_of
 from hepgraph.kernel.types import known_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, StackSlot
+from hepgraph.kernel.writer import BOOL, INT
 from hepgraph.limits import limits
 
 _AS_THEY_ARE = frozenset(
@@ -37,9 +37,9 @@ def as_it_is(item: Item) -> bool:
     return isinstance(item, Space) and item.kind in ("leaf", "events", "total", "result")
 
 
-def slot_of(item: Item) -> StackSlot:
-    """The stream of an item."""
-    return StackSlot("stream", item, item.dtype if isinstance(item, Node) else INT)
+def dtype_of(item: Item) -> np.dtype[Any]:
+    """The type of the numbers in the stream of an item."""
+    return item.dtype if isinstance(item, Node) else INT
 
 
 def place_of(item: Item) -> tuple[Space, tuple[Node, ...]]:
@@ -60,14 +60,15 @@ def place_of(item: Item) -> tuple[Space, tuple[Node, ...]]:
 def write_append(e: Any, item: Item, env: Any) -> None:
     """The code that writes the current value of an item to its stream."""
     space, nodes = place_of(item)
-    slot = slot_of(item)
+    dtype = dtype_of(item)
     if isinstance(item, Node):
         value = e.value(item, env)
     else:
         value = e.length(item, env) if nodes else str(e.cursor(space, env).id or 0)
-    if slot.dtype == BOOL:
+    if dtype == BOOL:
         value = e.emit(f"zext i1 {value} to i8")
-    e.do(f"call void @{_append(e, slot.dtype)}(ptr {e.slot(slot)}, {stored_type(slot.dtype)} {value})")
+    pointer = e.pointer("stream", item, dtype)
+    e.do(f"call void @{_append(e, dtype)}(ptr {pointer}, {stored_type(dtype)} {value})")
 
 
 def _append(e: Any, dtype: np.dtype[Any]) -> str:
@@ -153,7 +154,7 @@ class Streams:
         address, _, size, failed = (int(number) for number in self.array(item))
         if failed:
             raise MemoryError(f"no memory for more than {size} entries of a result")
-        dtype = slot_of(item).dtype
+        dtype = dtype_of(item)
         raw = ctypes.string_at(address, size * dtype.itemsize) if size else b""
         values = np.frombuffer(raw, dtype).copy()  # a user's function may write into it
         if isinstance(item, Node):

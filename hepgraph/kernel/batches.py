@@ -16,7 +16,7 @@ import numpy as np
 
 from hepgraph.graph.node import Node
 from hepgraph.kernel.fills import DOUBLE, INT, Axis, Target, axis_value, edge_table, halved, weight_of
-from hepgraph.kernel.writer import FunctionText, StackSlot, checked
+from hepgraph.kernel.writer import FunctionText, checked, number_of
 from hepgraph.limits import limits
 
 SPARE = 8  # entries between the columns of batches: powers of two apart, they would crowd one part of the cache
@@ -78,7 +78,7 @@ class Batches:
         """Room for the values of one axis, or weights: an argument, and where it begins."""
         at = self.sizes.get(dtype, 0)
         self.sizes[dtype] = at + limits().batch + SPARE
-        return e.slot(StackSlot("batch", None, dtype)), at, dtype
+        return e.pointer("batch", None, dtype), at, dtype
 
     def push(self, e: Any, targets: Sequence[Target], env: Any) -> None:
         """The code of some fills: their values are appended, and a full batch is binned."""
@@ -98,7 +98,8 @@ class Batches:
             _top(e, f"getelementptr inbounds {_kind(dtype)}, ptr {pointer}, i64 {at}")
             for pointer, at, dtype in columns[: axes + 1]
         ]
-        args += [e.slot(StackSlot("bins", target.number, dtype, part)) for part, dtype in target.parts()]
+        bins = [e.pointer("bins", target.number, dtype, part) for part, dtype in target.parts()]
+        args += bins
         several = len(targets) > 1
         args.append(_axes(e, _without_constants(target) if several else target))
         passed = [f"ptr {arg}" for arg in args]
@@ -107,7 +108,7 @@ class Batches:
             rows = [(weights.get(_weight_key(each.weight), 0) * apart, each.constant_bin) for each in targets]
             passed += [f"ptr {_table(e, rows)}", f"i64 {len(rows)}"]
         if e.check:
-            passed += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
+            passed += ["ptr %report", f"i64 {number_of(bins[0])}"]
         name = _function(e, target, several)
         call = f"call void @{name}({', '.join(passed)}, i64 "
         count = e.variable("i64")
@@ -233,10 +234,10 @@ def _function(e: Any, target: Target, several: bool) -> str:
     columns = [f.param("ptr") if axis.takes is not None else "" for axis in target.axes]
     weights = f.param("ptr") if target.weight is not None else ""
     bins = [f.param("ptr noalias") for _ in target.parts()]
-    place = ""
+    flat = ""
     for axis, column in zip(target.axes, columns, strict=True):
         scaled = _scaled_bin(e, f, axis, column)
-        place = f.emit(f"add {SHORTS} {place}, {scaled}") if place else scaled
+        flat = f.emit(f"add {SHORTS} {flat}, {scaled}") if flat else scaled
     binning, f.lines = f.lines, []
     count = 1 if several else copies(target.size, target.parts()[0][0])
     size = f.cell("i64") if count > 1 else str(target.size)
@@ -244,23 +245,23 @@ def _function(e: Any, target: Target, several: bool) -> str:
     if several:
         f.params += ["ptr %table", "i64 %m"]
     if e.check:
-        f.params += ["ptr noalias %report", "i64 %slot"]
+        f.params += ["ptr noalias %report", "i64 %argument"]
     f.params.append("i64 %n")
     if several:
-        _add_up_each(f, target, weights, bins, size, e.check)
+        _add_entries_of_each(f, target, weights, bins, size, e.check)
     else:
-        _add_up(f, target, weights, bins, (count, size), e.check)
+        _add_entries(f, target, weights, bins, (count, size), e.check)
     lines = [
         "entry:",
-        f"  %places = alloca [{limits().batch} x i32], align 64",
+        f"  %flats = alloca [{limits().batch} x i32], align 64",
         *f.top,
         "  %some = icmp sgt i64 %n, 0",
         "  br i1 %some, label %binning, label %done",
         "binning:",
         "  %at = phi i64 [ 0, %entry ], [ %next, %binning ]",
         *binning,
-        "  %to = getelementptr inbounds i32, ptr %places, i64 %at",
-        f"  store {SHORTS} {place}, ptr %to, align {4 * WIDE}",
+        "  %to = getelementptr inbounds i32, ptr %flats, i64 %at",
+        f"  store {SHORTS} {flat}, ptr %to, align {4 * WIDE}",
         f"  %next = add nuw nsw i64 %at, {WIDE}",
         "  %again = icmp slt i64 %next, %n",
         "  br i1 %again, label %binning, label %counting",
@@ -339,7 +340,9 @@ def _search(e: Any, f: _Function, edges: Sequence[float], x: str) -> str:
     return halved(len(edges), "zeroinitializer", step)
 
 
-def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: tuple[int, str], check: bool) -> None:
+def _add_entries(
+    f: _Function, target: Target, weights: str, bins: list[str], kept: tuple[int, str], check: bool
+) -> None:
     """Adds entries to the bins whose numbers are known: counts to one copy after the other, weights in order."""
     count, size = kept
     f.start("counting")
@@ -350,7 +353,7 @@ def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: t
         f.start("together")
         f.do("%k = phi i64 [ 0, %counting ], [ %k2, %together ]")
         for copy in range(count):
-            _one(f, target, f.emit(f"add nuw nsw i64 %k, {copy}"), "", bins, (copy, size), check)
+            _add_entry(f, target, f.emit(f"add nuw nsw i64 %k, {copy}"), "", bins, (copy, size), check)
         f.do(f"%k2 = add nuw nsw i64 %k, {count}")
         f.do("%more = icmp slt i64 %k2, %whole")
         f.do("br i1 %more, label %together, label %left")
@@ -365,13 +368,13 @@ def _add_up(f: _Function, target: Target, weights: str, bins: list[str], kept: t
         f.do("br label %alone")
     f.start("alone")
     f.do("%j = phi i64 [ %begun, %left ], [ %j2, %alone ]")
-    _one(f, target, "%j", weights, bins, (0, size), check)
+    _add_entry(f, target, "%j", weights, bins, (0, size), check)
     f.do("%j2 = add nuw nsw i64 %j, 1")
     f.do("%on = icmp slt i64 %j2, %n")
     f.do("br i1 %on, label %alone, label %done")
 
 
-def _add_up_each(f: _Function, target: Target, weights: str, bins: list[str], size: str, check: bool) -> None:
+def _add_entries_of_each(f: _Function, target: Target, weights: str, bins: list[str], size: str, check: bool) -> None:
     """Adds entries to the bins of one fill after the other, with the weights of each in order."""
     f.start("counting")
     f.do("br label %each")
@@ -387,7 +390,7 @@ def _add_up_each(f: _Function, target: Target, weights: str, bins: list[str], si
     f.do("br label %alone")
     f.start("alone")
     f.do("%j = phi i64 [ 0, %each ], [ %j2, %alone ]")
-    _one(f, target, "%j", "%own" if weights else "", bins, (0, size), check, "%more")
+    _add_entry(f, target, "%j", "%own" if weights else "", bins, (0, size), check, "%more")
     f.do("%j2 = add nuw nsw i64 %j, 1")
     f.do("%on = icmp slt i64 %j2, %n")
     f.do("br i1 %on, label %alone, label %after")
@@ -397,7 +400,7 @@ def _add_up_each(f: _Function, target: Target, weights: str, bins: list[str], si
     f.do("br i1 %again2, label %each, label %done")
 
 
-def _one(
+def _add_entry(
     f: _Function,
     target: Target,
     k: str,
@@ -409,21 +412,21 @@ def _one(
 ) -> None:
     """Adds one entry, to the bin so many more further."""
     number, size = copy
-    at = f.emit(f"getelementptr inbounds i32, ptr %places, i64 {k}")
-    place = f.emit(f"zext i32 {f.emit(f'load i32, ptr {at}')} to i64")
+    at = f.emit(f"getelementptr inbounds i32, ptr %flats, i64 {k}")
+    flat = f.emit(f"zext i32 {f.emit(f'load i32, ptr {at}')} to i64")
     if more:
-        place = f.emit(f"add nuw nsw i64 {place}, {more}")
+        flat = f.emit(f"add nuw nsw i64 {flat}, {more}")
     if check:
-        place = checked(f, place, "0", size, "%slot")
+        flat = checked(f, flat, "0", size, "%argument")
     if number:
-        place = f.emit(f"add nuw nsw i64 {place}, {f.emit(f'mul nuw nsw i64 {size}, {number}')}")
+        flat = f.emit(f"add nuw nsw i64 {flat}, {f.emit(f'mul nuw nsw i64 {size}, {number}')}")
     w = ""
     if weights:
         w = f.emit(f"load double, ptr {f.emit(f'getelementptr inbounds double, ptr {weights}, i64 {k}')}")
     for (part, dtype), pointer in zip(target.parts(), bins, strict=True):
         kind = "i64" if dtype == INT else "double"
         amount = {0: w, 1: "", 2: "1"}[part] or f.emit(f"fmul double {w}, {w}")
-        to = f.emit(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {place}")
+        to = f.emit(f"getelementptr inbounds {kind}, ptr {pointer}, i64 {flat}")
         old = f.emit(f"load {kind}, ptr {to}")
         new = f.emit(f"{'add' if dtype == INT else 'fadd'} {kind} {old}, {amount}")
         f.do(f"store {kind} {new}, ptr {to}")

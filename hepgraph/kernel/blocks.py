@@ -14,7 +14,7 @@ import numpy as np
 
 from hepgraph.graph.node import Node, Space
 from hepgraph.kernel.columns import Offsets, VectorStage
-from hepgraph.kernel.writer import StackSlot
+from hepgraph.kernel.writer import Argument
 from hepgraph.limits import limits
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ class Arguments:
     def __init__(self, count: int) -> None:
         self.table = np.zeros(max(1, count), np.uintp)
         sizes = np.zeros((1 + count, 2), np.int64)
-        self.report, self.slots = sizes[0], sizes[1:]  # the loops report what they looked at beyond a length
+        self.report, self.bounds = sizes[0], sizes[1:]  # the loops report what they looked at beyond a length
         self.report[:] = -1
         self._owners: list[Any] = []
 
     def point(self, k: int, array: Any, shift: int = 0) -> None:
         """An array that others keep, as an argument."""
         self.table[k] = array.__array_interface__["data"][0] - shift * array.itemsize
-        self.slots[k] = shift, len(array)
+        self.bounds[k] = shift, len(array)
 
     def keep(self, k: int, array: Any, least: int = 1) -> None:
         """An array as an argument; what is not there may be looked at, and is then not used."""
@@ -63,7 +63,7 @@ class Loops:
         native: Any,
         offsets: Offsets,
         arguments: Arguments,
-        moving: Sequence[tuple[int, StackSlot]],
+        moving: Sequence[tuple[int, Argument]],
     ) -> None:
         self.native, self.arguments, self.offsets = native, arguments, offsets
         self.entries, self.first = offsets.loaded.entries(kernel.origin)
@@ -71,12 +71,12 @@ class Loops:
         self.stages = [*kernel.stages.items()]
         self.functions = kernel.functions
         self.moving = moving
-        self.spare = {k: np.zeros(1, np.int64) for k, slot in moving if slot.kind == "spare"}
+        self.spare = {k: np.zeros(1, np.int64) for k, argument in moving if argument.kind == "spare"}
         self.numbers: dict[Node | None, int] = {}  # of marks
-        for _, slot in moving:
-            if slot.kind == "mark":
-                self.numbers.setdefault(slot.item, len(self.numbers))
-        self.addresses = arguments.table.ctypes.data, arguments.slots.ctypes.data
+        for _, argument in moving:
+            if argument.kind == "mark":
+                self.numbers.setdefault(argument.item, len(self.numbers))
+        self.addresses = arguments.table.ctypes.data, arguments.bounds.ctypes.data
 
     def run(self) -> int:
         """Runs over all events; gives 0 if nothing was wrong."""
@@ -87,13 +87,13 @@ class Loops:
             return status
         at_once = self._at_once(block)
         marks = np.empty((len(self.numbers), min(at_once, self.entries)), np.bool_)
-        shifts = {k: np.empty(marks.shape[1], np.int64) for k, slot in self.moving if slot.kind == "shift"}
+        shifts = {k: np.empty(marks.shape[1], np.int64) for k, argument in self.moving if argument.kind == "shift"}
         for start, stop in blocks(0, self.entries, at_once):
             marks[...] = False
-            for k, slot in self.moving:
-                if slot.kind == "mark":
-                    self.arguments.point(k, marks[self.numbers[slot.item]], start)
-                elif slot.kind == "shift":
+            for k, argument in self.moving:
+                if argument.kind == "mark":
+                    self.arguments.point(k, marks[self.numbers[argument.item]], start)
+                elif argument.kind == "shift":
                     self.arguments.point(k, shifts[k], start)
             self._spare(start)
             status |= self.native.early(start, stop, self.first, *self.addresses)
@@ -113,9 +113,9 @@ class Loops:
 
     def _spare(self, start: int) -> None:
         """Sets elements that can be read even where there are none."""
-        for k, slot in self.moving:
-            if slot.kind == "spare":
-                self.spare[k][0] = self.offsets.spare(slot.item, start)
+        for k, argument in self.moving:
+            if argument.kind == "spare":
+                self.spare[k][0] = self.offsets.spare(argument.item, start)
                 self.arguments.point(k, self.spare[k])
 
     def _plain(self, start: int, stop: int) -> int:
@@ -125,9 +125,9 @@ class Loops:
         for number, (marks, nodes) in enumerate(self.stages):
             if not marks:
                 made |= self.stage.make(number, nodes, start, stop)
-        for k, slot in self.moving:
-            if slot.kind == "values" and slot.item in made:
-                self.arguments.point(k, *made[slot.item])
+        for k, argument in self.moving:
+            if argument.kind == "values" and argument.item in made:
+                self.arguments.point(k, *made[argument.item])
         return int(self.native.kernel(start, stop, self.first, *self.addresses))
 
     def _marked(self, start: int, stop: int, marks: Any, shifts: dict[int, Any]) -> int:
@@ -154,18 +154,22 @@ class Loops:
         sizes: dict[tuple[int, Space], Any] = {}
         for number, (marks, nodes) in enumerate(self.stages):
             if marks:
-                mine = {slot.item: shifts[k] for k, slot in self.moving if slot.kind == "shift" and slot.part == number}
+                mine = {
+                    argument.item: shifts[k]
+                    for k, argument in self.moving
+                    if argument.kind == "shift" and argument.part == number
+                }
                 packed = self.stage.pack(number, nodes, having(marks), mine, start)
                 made |= packed
                 sizes |= {(number, node.space): np.array([len(packed[node]) - 1]) for node in packed}  # type: ignore[misc]
         kept: list[Any] = []  # while they are looked at
-        for k, slot in self.moving:
-            if slot.kind == "values" and slot.item in made:
-                self.arguments.point(k, made[slot.item])
-            elif slot.kind == "size":
-                self.arguments.point(k, sizes[slot.part, slot.item])
-            elif slot.kind == "marked":
-                places = having(slot.item)
+        for k, argument in self.moving:
+            if argument.kind == "values" and argument.item in made:
+                self.arguments.point(k, made[argument.item])
+            elif argument.kind == "size":
+                self.arguments.point(k, sizes[argument.part, argument.item])
+            elif argument.kind == "marked":
+                places = having(argument.item)
                 kept.append(np.concatenate([len(edges) + np.searchsorted(places, edges), places]))
                 self.arguments.point(k, kept[-1])
         return int(self.native.marked(0, len(edges) - 1, self.first, *self.addresses))

@@ -34,7 +34,7 @@ from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.schedule_cache import compiled_once
 from hepgraph.kernel.tree import Action, LoopNeed, NotLowered, Step, outlined, printed
 from hepgraph.kernel.types import cast
-from hepgraph.kernel.writer import Env, StackSlot
+from hepgraph.kernel.writer import Argument, Env
 
 BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)
@@ -125,7 +125,7 @@ class Kernel:
         self.stages = stages_of(self.functions)
         self.parameters = Parameters.of(whole, outputs)
         self.text, shared = module(self.functions, self.targets, self.stages, self.parameters, self.check)
-        self.slots = [_with_space(slot) for slot in shared.slots]
+        self.arguments = [_with_space(argument) for argument in shared.arguments]
         self.areas = shared.areas
         self.given = self._needed(copied, given, scheduler)
 
@@ -167,13 +167,13 @@ class Kernel:
     def _needed(self, copied: Sequence[Item], given: frozenset[Item], scheduler: Scheduler) -> tuple[Item, ...]:
         """The items that the interpreter makes before each run."""
         needed = dict.fromkeys(item for item in copied if not (isinstance(item, Node) and item.op == "literal"))
-        for slot in self.slots:
-            if slot.kind == "scratch":
-                needed |= dict.fromkeys(bounded(slot.item, given))
-            elif slot.kind == "rank":
-                needed |= dict.fromkeys(scheduler.chain(slot.item)[:-1])
-            elif slot.kind in ("given", "offsets") and (slot.kind == "given" or slot.item in given):
-                needed[slot.item] = None
+        for argument in self.arguments:
+            if argument.kind == "scratch":
+                needed |= dict.fromkeys(bounded(argument.item, given))
+            elif argument.kind == "rank":
+                needed |= dict.fromkeys(scheduler.chain(argument.item)[:-1])
+            elif argument.kind in ("given", "offsets") and (argument.kind == "given" or argument.item in given):
+                needed[argument.item] = None
         return tuple(needed)
 
     def build(self) -> None:
@@ -203,11 +203,12 @@ class Kernel:
                 marks: frozenset(new[node] for node in nodes)  # type: ignore[misc]
                 for marks, nodes in self.stages.items()
             }
-            found.slots = [
-                replace(slot, item=new[slot.item]) if isinstance(slot.item, Space | Map | Node) and slot.kind != "mark"
-                else slot
-                for slot in self.slots
-            ]  # fmt: skip
+            found.arguments = [
+                replace(each, item=new[each.item])
+                if isinstance(each.item, Space | Map | Node) and each.kind != "mark"
+                else each
+                for each in self.arguments
+            ]
             found.given = tuple(new[item] for item in self.given)
             found.asked = {new[item]: reason for item, reason in self.asked.items()}
             found.parameters = self.parameters.moved(new, outputs)
@@ -233,7 +234,7 @@ class Kernel:
 
         def mark(e: Lowered, action: Action, env: Env) -> None:
             for which in (condition, ANY):
-                e.store(e.slot(StackSlot("mark", which, BOOL)), str(e.cursor(self.events, env).id), "true", BOOL)
+                e.store(e.pointer("mark", which, BOOL), str(e.cursor(self.events, env).id), "true", BOOL)
 
         return self._action(at, (), mark, MARK)
 
@@ -355,24 +356,24 @@ class Kernel:
         offsets = Offsets(loaded, given)
         bins: dict[tuple[int, int], Any] = {}
         totals: dict[Node, Any] = {}
-        arguments = Arguments(len(self.slots))
-        moving: list[tuple[int, StackSlot]] = []
-        for k, slot in enumerate(self.slots):
-            match slot.kind:
+        arguments = Arguments(len(self.arguments))
+        moving: list[tuple[int, Argument]] = []
+        for k, argument in enumerate(self.arguments):
+            match argument.kind:
                 case "function":
-                    function, kinds = slot.item
+                    function, kinds = argument.item
                     arguments.point_to(k, function.native(kinds))
                 case "given":
-                    arguments.keep(k, np.ascontiguousarray(given[slot.item], slot.dtype))
+                    arguments.keep(k, np.ascontiguousarray(given[argument.item], argument.dtype))
                 case "rank":
-                    arguments.keep(k, ranks(slot.item, given, len(loaded.partition)))
+                    arguments.keep(k, ranks(argument.item, given, len(loaded.partition)))
                 case "stream":
-                    arguments.keep(k, streams.array(slot.item))
-                case _ if slot.kind in MOVING or (slot.kind == "values" and slot.item in self.staged):
-                    moving.append((k, slot))
+                    arguments.keep(k, streams.array(argument.item))
+                case _ if argument.kind in MOVING or (argument.kind == "values" and argument.item in self.staged):
+                    moving.append((k, argument))
                 case kind:
                     least = 2 if kind == "offsets" else 1
-                    arguments.keep(k, self._array(slot, loaded, offsets, bins, totals), least)
+                    arguments.keep(k, self._array(argument, loaded, offsets, bins, totals), least)
         if self._native is not None and self._wrong(Loops(self, self._native, offsets, arguments, moving)):
             return None
         return [
@@ -387,32 +388,34 @@ class Kernel:
         status = loops.run()
         report = loops.arguments.report
         if report[0] >= 0:
-            low, size = loops.arguments.slots[report[0]]
+            low, size = loops.arguments.bounds[report[0]]
             raise AssertionError(
-                f"the kernel looked at {report[1]} of {self.slots[report[0]]}, which has {size} from {low}\n{self}"
+                f"the kernel looked at {report[1]} of {self.arguments[report[0]]}, which has {size} from {low}\n{self}"
             )
         return bool(status)
 
-    def _array(self, slot: StackSlot, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
+    def _array(self, argument: Argument, loaded: Loaded, offsets: Offsets, bins: Any, totals: Any) -> Any:
         """The memory that an argument of the kernel points to."""
-        match slot.kind:
+        match argument.kind:
             case "offsets":
-                return offsets.of(slot.item)
+                return offsets.of(argument.item)
             case "values":
-                return values_of(loaded, slot.item, offsets)
+                return values_of(loaded, argument.item, offsets)
             case "scratch":
-                return np.zeros(offsets.capacity(slot.item), slot.dtype)
+                return np.zeros(offsets.capacity(argument.item), argument.dtype)
             case "bins":
-                size = self.sizes[slot.item]
-                shape = size * copies(size, slot.part)
-                return bins.setdefault((slot.item, slot.part), np.full(shape, start_of(slot.part), slot.dtype))
+                size = self.sizes[argument.item]
+                shape = size * copies(size, argument.part)
+                return bins.setdefault(
+                    (argument.item, argument.part), np.full(shape, start_of(argument.part), argument.dtype)
+                )
             case "batch":
-                return np.zeros(self.areas[slot.dtype], slot.dtype)
+                return np.zeros(self.areas[argument.dtype], argument.dtype)
             case "parameters":
                 return self.parameters.values()
             case "total":
-                return totals.setdefault(slot.item, _total_start(slot.item))
-        raise AssertionError(slot.kind)
+                return totals.setdefault(argument.item, _total_start(argument.item))
+        raise AssertionError(argument.kind)
 
     def _result(self, number: int, output: Output, bins: Any, totals: Any) -> Any:
         if output.kind == "total":
@@ -427,12 +430,12 @@ class Kernel:
         return self.filled[number](own)
 
 
-def _with_space(slot: StackSlot) -> StackSlot:
+def _with_space(argument: Argument) -> Argument:
     """An argument as it is looked at when the loops run: of scratch, only its space matters."""
-    if slot.kind != "scratch":
-        return slot
-    need: LoopNeed = slot.item
-    return replace(slot, item=need.item.space if isinstance(need.item, Node) else need.item)
+    if argument.kind != "scratch":
+        return argument
+    need: LoopNeed = argument.item
+    return replace(argument, item=need.item.space if isinstance(need.item, Node) else need.item)
 
 
 # reductions over the dataset
@@ -441,7 +444,7 @@ def _with_space(slot: StackSlot) -> StackSlot:
 def write_moments(e: Lowered, part: Node, x: str, dtype: np.dtype[Any]) -> None:
     """Adds a value to a number, a mean and a sum of squared deviations, by Welford's recurrence."""
     x = cast(e, x, dtype, DOUBLE)
-    place = e.slot(StackSlot("total", part, DOUBLE))
+    place = e.pointer("total", part, DOUBLE)
     n, mean, m2 = (e.load(place, str(k), DOUBLE) for k in range(3))
     n = e.emit(f"fadd double {n}, 1.0")
     away = e.emit(f"fsub double {x}, {mean}")
@@ -452,7 +455,7 @@ def write_moments(e: Lowered, part: Node, x: str, dtype: np.dtype[Any]) -> None:
 
 
 def _count(e: Lowered, part: Node) -> None:
-    pointer = e.slot(StackSlot("total", part, INT))
+    pointer = e.pointer("total", part, INT)
     e.store(pointer, "0", e.emit(f"add i64 {e.load(pointer, '0', INT)}, 1"), INT)
 
 

@@ -15,7 +15,7 @@ from hepgraph.kernel.means import PARTS, averages, skip_weightless, write_mean
 from hepgraph.kernel.output import Bins, Moments
 from hepgraph.kernel.tree import NotLowered
 from hepgraph.kernel.types import cast, constant
-from hepgraph.kernel.writer import FunctionText, StackSlot, checked
+from hepgraph.kernel.writer import FunctionText, checked, number_of
 
 DOUBLE = np.dtype(np.float64)
 INT = np.dtype(np.int64)
@@ -176,10 +176,10 @@ def write_fill(e: Any, target: Target, env: Any, many: bool) -> None:
         args.append(f"double {cast(e, e.value(target.sample, env), target.sample.dtype, DOUBLE)}")
     elif target.sample is not None:
         args.append(f"double {constant(float(target.sample), DOUBLE)}")
-    for part, dtype in target.parts():
-        args.append(f"ptr {e.slot(StackSlot('bins', target.number, dtype, part))}")
+    bins = [e.pointer("bins", target.number, dtype, part) for part, dtype in target.parts()]
+    args += [f"ptr {pointer}" for pointer in bins]
     if e.check:
-        args += ["ptr %report", f"i64 {e.place(StackSlot('bins', target.number, *reversed(target.parts()[0])))}"]
+        args += ["ptr %report", f"i64 {number_of(bins[0])}"]
     e.do(f"call void @{_function(e, target, many)}({', '.join(args)})")
 
 
@@ -210,7 +210,7 @@ def axis_value(e: Any, axis: Axis, value: Any, env: Any) -> str:
 def _function(e: Any, target: Target, many: bool) -> str:
     """The name of the function that fills such a histogram, which is written if it is new."""
     f = FunctionText()
-    params, place = (["i64 %constant"], "%constant") if target.constants else ([], "0")
+    params, flat = (["i64 %constant"], "%constant") if target.constants else ([], "0")
     if target.average and target.weight is not None:
         skip_weightless(f)
     for i, axis in enumerate(target.axes):
@@ -219,22 +219,22 @@ def _function(e: Any, target: Target, many: bool) -> str:
         params.append(f"{'double' if axis.takes == DOUBLE else 'i32'} %x{i}")
         index = _inside(f, axis, _bin(e, f, axis, f"%x{i}"))
         scaled = index if axis.stride == 1 else f.emit(f"mul nsw i64 {index}, {axis.stride}")
-        place = scaled if place == "0" else f.emit(f"add nsw i64 {place}, {scaled}")
+        flat = scaled if flat == "0" else f.emit(f"add nsw i64 {flat}, {scaled}")
     if target.weight is not None:
         params.append("double %w")
     if target.average:
         params.append("double %s")
     params += [f"ptr noalias %bins{part}" for part, _ in target.parts()]
     if e.check:
-        params += ["ptr noalias %report", "i64 %slot"]
-        place = checked(f, place, "0", str(target.size), "%slot")
+        params += ["ptr noalias %report", "i64 %argument"]
+        flat = checked(f, flat, "0", str(target.size), "%argument")
     if target.average:
         e.declare("declare double @llvm.fabs.f64(double)")
-        write_mean(f, place, target.weight is not None)
+        write_mean(f, flat, target.weight is not None)
     for part, dtype in () if target.average else target.parts():
         kind = "i64" if dtype == INT else "double"
         amount = {0: "%w", 1: "", 2: "1"}[part] or f.emit("fmul double %w, %w")
-        at = f.emit(f"getelementptr inbounds {kind}, ptr %bins{part}, i64 {place}")
+        at = f.emit(f"getelementptr inbounds {kind}, ptr %bins{part}, i64 {flat}")
         old = f.emit(f"load {kind}, ptr {at}")
         new = f.emit(f"{'add' if dtype == INT else 'fadd'} {kind} {old}, {amount}")
         f.do(f"store {kind} {new}, ptr {at}")

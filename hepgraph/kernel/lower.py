@@ -37,7 +37,7 @@ from hepgraph.kernel.tree import (
 )
 from hepgraph.kernel.types import cast, llvm_type, stored_type
 from hepgraph.kernel.values import Values
-from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, StackSlot, Winner
+from hepgraph.kernel.writer import BOOL, INT, Cursor, Env, Shared, Winner
 from hepgraph.limits import limits
 
 COLLECTED = 3  # what it takes to collect an entry
@@ -71,7 +71,7 @@ class Lowered(Values):
             self.walk(rest, {TOTAL: Cursor(), **dict.fromkeys(spaces, cursor)})
 
         if self.marked:
-            entries = self.slot(StackSlot("marked", self.marked, INT))  # where those of each step begin, and they
+            entries = self.pointer("marked", self.marked, INT)  # where those of each step begin, and they
             low, high = self.load(entries, "%start", INT), self.load(entries, "%stop", INT)
             self.strips(low, high, lambda at: event(self.load(entries, at, INT)))
         elif rest:
@@ -82,7 +82,7 @@ class Lowered(Values):
 
     def flat(self, step: Loop) -> None:
         """A loop over all elements of the block at once, where it does not matter to which event they belong."""
-        pointer = self.slot(StackSlot("offsets", step.space, INT))
+        pointer = self.pointer("offsets", step.space, INT)
         low, high = self.load(pointer, "%start", INT), self.load(pointer, "%stop", INT)
         together = not self.check and _side_by_side(step, self.targets)
         self.strips(low, high, lambda at: self.walk(step.body, {TOTAL: Cursor(), step.space: Cursor(id=at)}), together)
@@ -279,15 +279,13 @@ class Lowered(Values):
                 whole = as_space(node.space)
                 for part in whole.args[: action.part]:
                     at = self.emit(f"add nsw i64 {at}, {self.length(as_space(part), env)}")
-                self.store(self.slot(StackSlot("scratch", need, node.dtype)), at, value, node.dtype)
+                self.store(self.pointer("scratch", need, node.dtype), at, value, node.dtype)
             case "scratch", Node() as node:
                 at = self.position(action.space, env)
-                self.store(self.slot(StackSlot("scratch", need, node.dtype)), at, self.value(node, env), node.dtype)
+                self.store(self.pointer("scratch", need, node.dtype), at, self.value(node, env), node.dtype)
             case "pos", Space():
                 cursor = env[action.space]
-                self.store(
-                    self.slot(StackSlot("scratch", need, INT)), self.position(action.space, env), str(cursor.id), INT
-                )
+                self.store(self.pointer("scratch", need, INT), self.position(action.space, env), str(cursor.id), INT)
             case "order", Space() as s:
                 self.put_in_order(s, need, action, env)
 
@@ -295,14 +293,14 @@ class Lowered(Values):
         """Stores the key and position of an element that is to be sorted; those without a key apart."""
         key, *rest = action.uses
         at = self.position(action.space, env)
-        self.store(self.slot(StackSlot("scratch", need, key.dtype)), at, self.value(key, env), key.dtype)
-        order = self.slot(StackSlot("scratch", need, INT, 1))
+        self.store(self.pointer("scratch", need, key.dtype), at, self.value(key, env), key.dtype)
+        order = self.pointer("scratch", need, INT, 1)
         if not rest:
             self.store(order, self.up(self.state[need][0]), at, INT)
             return
         there = self.value(rest[0], env)
         counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
-        for pointer, count in zip((order, self.slot(StackSlot("scratch", need, INT, 2))), counts, strict=True):
+        for pointer, count in zip((order, self.pointer("scratch", need, INT, 2)), counts, strict=True):
             self.store(pointer, count, at, INT)  # at most one stays: the other is written over, or never looked at
         for place, count, test in zip(self.state[need], counts, (there, None), strict=True):
             step = self.emit(f"zext i1 {test or self.emit(f'xor i1 {there}, true')} to i64")
@@ -312,8 +310,8 @@ class Lowered(Values):
         """Sorts a list: the positions with a key by it, then those without."""
         need = LoopNeed("order", s)
         key = as_node(s.args[1])
-        keys = self.slot(StackSlot("scratch", need, key.dtype))
-        order, spare = (self.slot(StackSlot("scratch", need, INT, part)) for part in (1, 2))
+        keys = self.pointer("scratch", need, key.dtype)
+        order, spare = (self.pointer("scratch", need, INT, part) for part in (1, 2))
         counts = [self.emit(f"load i64, ptr {place}") for place in self.state[need]]
         if len(counts) > 1:  # what has no key waits in the spare array, which sorting uses: it goes to its place first
 
@@ -350,7 +348,7 @@ class Lowered(Values):
 
     def accumulate_total(self, node: Node, x: str) -> None:
         """Adds a value to a reduction over the dataset: sums of floats in extended precision."""
-        pointer = self.slot(StackSlot("total", node, node.dtype))
+        pointer = self.pointer("total", node, node.dtype)
         if node.param == "sum" and node.dtype.kind == "f":
             if np.finfo(np.longdouble).nmant != 63:
                 raise NotLowered("sums of floats over the dataset need the extended precision of x86")

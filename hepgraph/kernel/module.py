@@ -65,7 +65,7 @@ def _called(name: str, shared: Shared, calls: Sequence[str], step: int) -> list[
     Those for marked events count the steps, of which each has its own events.
     """
     pointers: list[str] = []
-    for k, argument in enumerate(shared.slots.values()):
+    for k, argument in enumerate(shared.arguments.values()):
         pointers.append(f"  %q{k} = getelementptr ptr, ptr %table, i64 {k}")
         pointers.append(f"  {argument} = load ptr, ptr %q{k}")
     return [

@@ -15,7 +15,7 @@ from hepgraph.graph.canonical import apply, both, conjuncts, count, inc, ordinal
 from hepgraph.graph.kinds import is_partial
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, as_space
 from hepgraph.kernel.tree import Bind, If, Loop, LoopNeed, NotLowered
-from hepgraph.kernel.writer import INT, Cursor, Env, StackSlot
+from hepgraph.kernel.writer import INT, Cursor, Env
 from hepgraph.limits import limits
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class _Filter(SpaceRule):
         return frozenset({LoopNeed("pos", s), LoopNeed("count", s)}) | g.position_needs(root)
 
     def by_position(self, e: Values, s: Space, k: str, env: Env) -> Cursor:
-        at = e.load(e.slot(StackSlot("scratch", LoopNeed("pos", s), INT)), k, INT)
+        at = e.load(e.pointer("scratch", LoopNeed("pos", s), INT), k, INT)
         root = e.chain(s)[-1]
         if e.by_number(root):
             return Cursor(id=at, ordinal=k)
@@ -460,7 +460,7 @@ class _Sorted(_OfOne):
         return g.position_needs(_base(s)) | {LoopNeed("order", s)}
 
     def by_position(self, e: Values, s: Space, k: str, env: Env) -> Cursor:
-        pointer = e.slot(StackSlot("scratch", LoopNeed("order", s), INT, 1))
+        pointer = e.pointer("scratch", LoopNeed("order", s), INT, 1)
         return Cursor(k, k, (e.by_position(_base(s), e.load(pointer, k, INT), env),))
 
 

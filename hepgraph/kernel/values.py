@@ -20,7 +20,7 @@ from hepgraph.kernel.schedule import Scheduler
 from hepgraph.kernel.spaces import without_position
 from hepgraph.kernel.tree import LoopNeed, NotLowered
 from hepgraph.kernel.types import cast, constant, llvm_type, stored_type
-from hepgraph.kernel.writer import BOOL, INT, REAL, Cursor, Env, Shared, StackSlot, Writer
+from hepgraph.kernel.writer import BOOL, INT, REAL, Cursor, Env, Shared, Writer
 
 
 class Values(Writer):
@@ -42,7 +42,7 @@ class Values(Writer):
         found = self.known(key)
         if found is None:
             parent = self.numbered(as_space(space.parent), env)
-            pointer = self.slot(StackSlot("offsets", space, INT))
+            pointer = self.pointer("offsets", space, INT)
             low = self.load(pointer, str(parent), INT)
             high = self.load(pointer, self.emit(f"add nsw i64 {parent}, 1"), INT)
             found = self.remember(key, (low, high))
@@ -55,7 +55,7 @@ class Values(Writer):
             return str(cursor.id)
         key = ("rank", space, cursor)
         return self.known(key) or self.remember(  # type: ignore[no-any-return]
-            key, self.load(self.slot(StackSlot("rank", space, INT)), str(cursor.id), INT)
+            key, self.load(self.pointer("rank", space, INT), str(cursor.id), INT)
         )
 
     def by_position(self, space: Space, k: str, env: Env) -> Cursor:
@@ -119,15 +119,15 @@ class Values(Writer):
         at = self.cursor(as_space(node.space), env)
         if node in self.given:
             return self.load(
-                self.slot(StackSlot("given", node, node.dtype)), self.numbered(as_space(node.space), env), node.dtype
+                self.pointer("given", node, node.dtype), self.numbered(as_space(node.space), env), node.dtype
             )
         if node in self.marks:
-            return self.load(self.slot(StackSlot("mark", node, BOOL)), str(at.id), BOOL)
+            return self.load(self.pointer("mark", node, BOOL), str(at.id), BOOL)
         if node in self.packed:
             at_place = self.packed_place(self.packed[node], as_space(node.space), str(at.id))
-            return self.load(self.slot(StackSlot("values", node, node.dtype)), at_place, node.dtype)
+            return self.load(self.pointer("values", node, node.dtype), at_place, node.dtype)
         if node in self.staged or node.op in ("load", "index", "load_valid", "list_valid"):
-            return self.load(self.slot(StackSlot("values", node, node.dtype)), str(at.id), node.dtype)
+            return self.load(self.pointer("values", node, node.dtype), str(at.id), node.dtype)
         match node.op:
             case "ordinal":
                 if node.space is not None and node.space.kind == "events":
@@ -142,13 +142,13 @@ class Values(Writer):
             case "defined":
                 return str(self.reach(as_map(node.args[0]), env).found)
             case "merge":
-                pointer = self.slot(StackSlot("scratch", LoopNeed("scratch", node), node.dtype))
+                pointer = self.pointer("scratch", LoopNeed("scratch", node), node.dtype)
                 return self.load(pointer, str(at.id), node.dtype)
             case "take":
                 m, x = as_map(node.args[0]), as_node(node.args[1])
                 inner = self.follow(m, env)
                 if self.in_scratch(m, x):
-                    pointer = self.slot(StackSlot("scratch", LoopNeed("scratch", x), x.dtype))
+                    pointer = self.pointer("scratch", LoopNeed("scratch", x), x.dtype)
                     return self.load(pointer, self.position(m.dst, inner), x.dtype)
                 return self.value(x, inner)
         args: list[tuple[Any, Any]] = []
@@ -167,8 +167,8 @@ class Values(Writer):
         key = ("packed", number, space)
         found = self.known(key)
         if found is None:
-            shift = self.load(self.slot(StackSlot("shift", space, INT, number)), self.event, INT)
-            size = self.load(self.slot(StackSlot("size", space, INT, number)), "0", INT)
+            shift = self.load(self.pointer("shift", space, INT, number), self.event, INT)
+            size = self.load(self.pointer("size", space, INT, number), "0", INT)
             found = self.remember(key, (shift, size))
         shift, size = found
         place = self.known((key, at))
@@ -184,7 +184,7 @@ class Values(Writer):
         kinds = tuple(dtype for _, dtype in values)
         place = self.variable(stored_type(out))
         passed = ", ".join([f"ptr {place}", *(f"{llvm_type(dtype)} {value}" for value, dtype in values)])
-        status = self.emit(f"call i32 {self.slot(StackSlot('function', (function, kinds), INT))}({passed})")
+        status = self.emit(f"call i32 {self.pointer('function', (function, kinds), INT)}({passed})")
         self.fail(self.emit(f"icmp ne i32 {status}, 0"))
         value = self.emit(f"load {stored_type(out)}, ptr {place}")
         return self.emit(f"icmp ne i8 {value}, 0") if out == BOOL else value
@@ -218,7 +218,7 @@ class Values(Writer):
 
     def _reached(self, m: Map, env: Env) -> Cursor:
         if self.located(m):
-            at = self.load(self.slot(StackSlot("given", m, INT)), self.numbered(m.src, env), INT)
+            at = self.load(self.pointer("given", m, INT), self.numbered(m.src, env), INT)
             if not is_partial(m):
                 return Cursor(id=at)
             found = self.emit(f"icmp sge i64 {at}, 0")
@@ -244,7 +244,7 @@ class Values(Writer):
             key = ("above", space, cursor)
             above = self.known(key)
             if above is None:
-                pointer = self.slot(StackSlot("given", up(space), INT))
+                pointer = self.pointer("given", up(space), INT)
                 above = self.remember(key, Cursor(id=self.load(pointer, str(cursor.id), INT)))
             space, cursor = space.parent, above
         return {**kept, **found}
@@ -269,9 +269,7 @@ class Values(Writer):
         spare = "0"
         if space.kind == "leaf" and space not in self.given:
             key = ("spare", space)
-            spare = self.known(key) or self.remember(
-                key, self.load(self.slot(StackSlot("spare", space, INT)), "0", INT)
-            )
+            spare = self.known(key) or self.remember(key, self.load(self.pointer("spare", space, INT), "0", INT))
         number, ordinal = cursor.id, cursor.ordinal
         if number is not None:
             number = self.emit(f"select i1 {found}, i64 {number}, i64 {spare}")

@@ -17,7 +17,7 @@ REAL = np.dtype(np.float64)
 
 
 @dataclass(frozen=True)
-class StackSlot:
+class Argument:
     """An argument of the kernel: a pointer to a column, scratch, a sum, bins, a batch, a stream, a function..."""
 
     kind: str
@@ -56,7 +56,7 @@ class Shared:
     def __init__(self, parameters: Parameters) -> None:
         self.parameters = parameters
         self.declared: dict[str, None] = {}
-        self.slots: dict[StackSlot, str] = {}
+        self.arguments: dict[Argument, str] = {}
         self.constants: dict[str, str] = {}
         self.functions: dict[str, str] = {}
         self.areas: dict[np.dtype[Any], int] = {}
@@ -93,7 +93,7 @@ class Writer(FunctionText):
     def __init__(self, shared: Shared, check: bool) -> None:
         super().__init__()
         self.check = check
-        self.slots, self.declared = shared.slots, shared.declared
+        self.arguments, self.declared = shared.arguments, shared.declared
         self.constants, self.functions = shared.constants, shared.functions
         self.loops, self.parameters = shared.loops, shared.parameters
         self.used: dict[str, None] = {}
@@ -108,7 +108,7 @@ class Writer(FunctionText):
         if place is None:
             return None
         if place not in self.looked_up_once:
-            pointer = self.slot(StackSlot("parameters", None, REAL))
+            pointer = self.pointer("parameters", None, REAL)
             self.number += 2
             at, name = f"%t{self.number - 1}", f"%t{self.number}"
             self.top.append(f"  {at} = getelementptr inbounds double, ptr {pointer}, i64 {place}")
@@ -144,15 +144,11 @@ class Writer(FunctionText):
         )
         return f", !llvm.loop !{k}"
 
-    def slot(self, slot: StackSlot) -> str:
-        """The pointer of an argument."""
-        name = self.slots.setdefault(slot, f"%p{len(self.slots)}")
+    def pointer(self, kind: str, item: Any, dtype: np.dtype[Any], part: int = 0) -> str:
+        """The pointer that is this argument of the kernel."""
+        name = self.arguments.setdefault(Argument(kind, item, dtype, part), f"%p{len(self.arguments)}")
         self.used[name] = None
         return name
-
-    def place(self, slot: StackSlot) -> int:
-        """The number of an argument."""
-        return int(self.slot(slot)[2:])
 
     def fail(self, test: str) -> None:
         """Under a condition, the interpreter has to say what is wrong."""
@@ -165,10 +161,10 @@ class Writer(FunctionText):
         """An index that was checked, where checks are asked for."""
         if not self.check:
             return index
-        slot = int(pointer[2:])
-        places = [self.emit(f"getelementptr i64, ptr %sizes, i64 {2 * slot + k}") for k in (0, 1)]
+        argument = number_of(pointer)
+        places = [self.emit(f"getelementptr i64, ptr %sizes, i64 {2 * argument + k}") for k in (0, 1)]
         low, size = (self.emit(f"load i64, ptr {place}") for place in places)
-        return checked(self, index, low, size, str(slot))
+        return checked(self, index, low, size, str(argument))
 
     def load(self, pointer: str, index: str, dtype: np.dtype[Any]) -> str:
         """An element of an array."""
@@ -200,12 +196,21 @@ class Writer(FunctionText):
         return value
 
 
-def checked(f: Any, index: str, low: str, size: str, slot: str) -> str:
+def number_of(pointer: str) -> int:
+    """The number of the argument that a pointer is.
+
+    >>> number_of("%p12")
+    12
+    """
+    return int(pointer.removeprefix("%p"))
+
+
+def checked(f: Any, index: str, low: str, size: str, argument: str) -> str:
     """An index that is safe to use; where it was not, the report says so."""
     away = f.emit(f"sub i64 {index}, {low}")
     fine = f.emit(f"icmp ult i64 {away}, {size}")
     place = f.emit("getelementptr i64, ptr %report, i64 1")
-    for where, value in (("%report", slot), (place, index)):
+    for where, value in (("%report", argument), (place, index)):
         old = f.emit(f"load i64, ptr {where}")
         new = f.emit(f"select i1 {fine}, i64 {old}, i64 {value}")
         f.do(f"store i64 {new}, ptr {where}")
