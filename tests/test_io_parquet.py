@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import io
 import math
 import os
 import pickle
@@ -60,6 +61,20 @@ def arrow_of(kind):
             return {"list": pa.list_, "large": pa.large_list, "fixed": lambda it: pa.list_(it, 2)}[size](item)
 
 
+def fixed_may_be_none():
+    """Whether pyarrow reads what it wrote itself where a list of fixed length is None; older ones do not."""
+    file = io.BytesIO()
+    pq.write_table(pa.table({"x": pa.array([None], pa.list_(pa.int32(), 2))}), file)
+    try:
+        pq.read_table(file)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+FIXED_MAY_BE_NONE = fixed_may_be_none()
+
+
 def values_of(kind, nullable=True):
     match kind:
         case str():
@@ -69,6 +84,7 @@ def values_of(kind, nullable=True):
         case (size, inner, items):
             bounds = {"min_size": 2, "max_size": 2} if size == "fixed" else {"max_size": 3}
             values = st.lists(values_of(inner, items), **bounds)
+            nullable &= size != "fixed" or FIXED_MAY_BE_NONE
     return st.none() | values if nullable else values
 
 

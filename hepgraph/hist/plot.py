@@ -42,7 +42,7 @@ STYLE: Mapping[str, Any] = {
     "axes.formatter.limits": (-3, 5),  # longer numbers do not fit beside a cell
 }
 WIDTH, HEIGHT = 4.7, 3.8  # of a cell with all that is written around it, in inches; below, what that takes on each side
-LEFT, RIGHT, BOTTOM, TOP = 0.95, 0.25, 0.52, 0.1
+LEFT, RIGHT, BOTTOM, TOP = 0.95, 0.25, 0.52, 0.12
 LINE, HEAD = 0.18, 0.4  # a line of a title, and the title of the page
 
 
