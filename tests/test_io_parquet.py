@@ -84,7 +84,7 @@ def values_of(kind, nullable=True):
         case (size, inner, items):
             bounds = {"min_size": 2, "max_size": 2} if size == "fixed" else {"max_size": 3}
             values = st.lists(values_of(inner, items), **bounds)
-            nullable &= size != "fixed" or FIXED_MAY_BE_NONE
+    nullable &= FIXED_MAY_BE_NONE or "fixed" not in repr(kind)
     return st.none() | values if nullable else values
 
 
