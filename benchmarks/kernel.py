@@ -243,9 +243,10 @@ def scaling(case: Case) -> float:
     best = [math.inf, math.inf]
     with ThreadPoolExecutor(2) as pool:
         for _ in range(5):
-            for k, how in enumerate((map, pool.map)):
+            ways: tuple[Callable[..., Any], ...] = (map, pool.map)
+            for k, way in enumerate(ways):
                 start = time.perf_counter()
-                list(how(kernel.run, (case.loaded, case.loaded)))
+                list(way(kernel.run, (case.loaded, case.loaded)))
                 best[k] = min(best[k], time.perf_counter() - start)
     return best[1] / best[0]
 

@@ -25,7 +25,7 @@ import numpy as np
 import uproot
 
 from hepgraph.io.access.ranges import opened
-from hepgraph.io.native.codecs import CHECKSUM, blocks_of, unpacked
+from hepgraph.io.native.codecs import CHECKSUM, blocks_of, decompress
 from hepgraph.io.native.libraries import NAMES, tools
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition
@@ -148,7 +148,7 @@ def alone_of(path: str, branches: list[Any]) -> tuple[Callable[[], None], int]:
 
     def alone() -> None:
         for payload, size in packed:
-            unpacked(payload, size, lambda wanted: room[:wanted])
+            decompress(payload, size, lambda wanted: room[:wanted])
 
     return alone, total
 

@@ -17,6 +17,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 import uproot
 from reader import blocks_by_c
 
-from hepgraph.io.native.codecs import blocks_of, unpacked
+from hepgraph.io.native.codecs import blocks_of, decompress
 from hepgraph.io.rntuple.source import layout_of
 from hepgraph.io.root import open_root
 from hepgraph.io.source import Need, Partition, Source
@@ -114,15 +115,19 @@ def packed(path: str, tree: str, names: list[str]) -> list[tuple[bytes, int]]:
     return [(data[at : at + stored], int(size)) for at, (stored, size) in sorted(found.items())]
 
 
+def _first(room: Any, size: int) -> Any:
+    return room[:size]
+
+
 def unpack(pages: list[tuple[bytes, int]], size: int) -> None:
     """What cannot be left out: every compressed page is decompressed, into memory of the size of all."""
     out, at = np.empty(size, np.uint8), 0
     for data, stop in pages:
         if len(data) < stop:
-            place = out[at : at + stop]
-            made = unpacked(memoryview(data), stop, lambda size, place=place: place)
-            if made is not place:
-                place[...] = made
+            room = out[at:]
+            made = decompress(memoryview(data), stop, partial(_first, room))
+            if not np.shares_memory(made, room):
+                room[:stop] = made
         at += stop
 
 
@@ -141,7 +146,7 @@ def alone_of(pages: list[tuple[bytes, int]]) -> Callable[[], None]:
 
     def alone() -> None:
         for data, size in packed:
-            unpacked(memoryview(data), size, lambda wanted: buffer[:wanted])
+            decompress(memoryview(data), size, lambda wanted: buffer[:wanted])
 
     return alone
 

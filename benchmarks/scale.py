@@ -197,19 +197,19 @@ class Imagined:
         return {"nowhere": self.threads}
 
     def submit(self, function: Any, plan: str, place: Any, *arguments: Any, key: str, **_: Any) -> Any:
-        from hepgraph.executors.dask_sums import PlaceSum, add_up
+        from hepgraph.executors.dask_sums import NodeSum, add_up
 
         self.tasks += 1
         if function is add_up:
             first, tasks = arguments
-            made = PlaceSum(
+            made = NodeSum(
                 place.level, place.index, self.sum(len(tasks)), [(first + i, None) for i in range(len(tasks))], 0
             )
             made.seconds = self.seconds * len(tasks)
         else:
             count, parts = arguments
             rows = [row for part in parts for row in part.made.rows]
-            made = PlaceSum(place.level, place.index, self.sum(count), rows, sum(part.made.seconds for part in parts))
+            made = NodeSum(place.level, place.index, self.sum(count), rows, sum(part.made.seconds for part in parts))
         done: Any = SimpleNamespace(key=key, status="finished", made=made)
         done.add_done_callback = lambda call: call(done)
         return done
@@ -249,7 +249,7 @@ def imagined(chunks: int, threads: int, seconds: float) -> tuple[Cost, int]:
 
 def copies(folder: Path, count: int = 8) -> list[str]:
     """So many copies of the sample, in a folder."""
-    return [shutil.copy(SAMPLE, folder / f"{i:02}.root") for i in range(count)]
+    return [str(shutil.copy(SAMPLE, folder / f"{i:02}.root")) for i in range(count)]
 
 
 def queries_of(files: list[str]) -> tuple[Any, Any]:
@@ -412,8 +412,8 @@ def main() -> None:
             plain.append(futures(client, small))
             print(plain[-1].line("a future for each (client.map, as_completed)"))
     for name in PEERS:
-        found = peer(given.peers, name, small) if given.peers else "no environment was given (--peers)"
-        print(f"{name}: not measured: {found}" if isinstance(found, str) else found.line(name))
+        cost = peer(given.peers, name, small) if given.peers else "no environment was given (--peers)"
+        print(f"{name}: not measured: {cost}" if isinstance(cost, str) else cost.line(name))
     task = min(each.cpu / each.chunks for each in plain)
     print(f"\nworkers that are not there (of {1e6 * task:.0f} us of CPU for each task of dask, as measured above)")
     print(LINE.format("this process alone", "chunks", "wall us", "CPU us", "bytes each"))
