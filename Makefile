@@ -19,7 +19,7 @@ comma := ,
 SMOKE := tests/test_adl.py tests/test_cli.py tests/test_processor_eager.py tests/test_lazy_dispatch.py tests/test_processor.py
 
 .DEFAULT_GOAL := help
-.PHONY: help adl test lint fuzz fresh newest lowest smoke constraints bench clean
+.PHONY: help adl test lint fuzz fresh newest lowest smoke smoked constraints bench clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1#\2/p' Makefile | awk -F '#' '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -51,7 +51,10 @@ lowest: .lowest.txt ## all tests with the lowest versions
 	$(MAKE) .venv-lowest/.installed-test VENV=.venv-lowest CONSTRAINTS=.lowest.txt
 	.venv-lowest/bin/python -m pytest -n 2
 
-smoke: fresh ## some tests with the newest version of everything
+smoke: fresh ## some tests with the newest version of everything, and lint beside them
+	$(MAKE) --jobs=2 --output-sync=target smoked lint
+
+smoked:
 	.venv-newest/bin/python -m pytest -q -n 2 $(SMOKE)
 
 constraints: fresh ## write constraints.txt anew, with the newest versions
