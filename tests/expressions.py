@@ -301,6 +301,22 @@ def with_field(p: Program) -> Made:
     return f"ak.with_field({{}}, {{}}, {name!r})", [a, b], lambda x, y: ak.with_field(x, y, name)
 
 
+def drops_deeper(layout: Any, axis: int) -> bool:
+    """Whether awkward's drop_none, a fault of its own, drops what is None further in: at the axis nothing may be."""
+    while axis > 0 and hasattr(layout, "content"):
+        axis -= layout.is_list
+        layout = layout.content
+    return axis == 0 and not layout.is_option and has_options(layout)
+
+
+def has_options(layout: Any) -> bool:
+    """Whether there may be None anywhere in a layout."""
+    if layout.is_option:
+        return True
+    contents = layout.contents if layout.is_record else [] if layout.is_numpy or layout.is_unknown else [layout.content]
+    return any(map(has_options, contents))
+
+
 @operation
 def simple(p: Program) -> Made:
     """Functions of one array."""
@@ -310,6 +326,8 @@ def simple(p: Program) -> Made:
     axis = p.tape.of([1, 0, -1, 2])
     name = p.tape.of(["firsts", "singletons", "flatten", "local_index", "is_none", "drop_none"])
     f = getattr(ak, name)
+    if name == "drop_none" and drops_deeper(a.eager.layout, axis):
+        return None
     return f"ak.{name}({{}}, axis={axis})", [a], lambda x: f(x, axis=axis)
 
 
