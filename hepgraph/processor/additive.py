@@ -8,7 +8,7 @@ processor is tried: on some events at once, and on parts of these. Sums and coun
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -69,14 +69,22 @@ def _amounts(output: Any, where: str) -> Iterator[tuple[str, Any]]:
 
 
 def certain(
-    made: Callable[[Partition], Any], partition: Partition, output: Any, draws: bool, most: int = MOST
+    made: Callable[[Partition], Any],
+    partition: Partition,
+    output: Any,
+    draws: bool,
+    most: int = MOST,
+    own: Sequence[Partition] = (),
 ) -> set[str]:
     """The places of an output that were seen to add up; where it has only zeros, or one event, that cannot be seen.
 
     `made` gives the output for a range, and that of all of it if `output` is None; `draws` says whether random numbers
-    are drawn on the way. Raises ProcessorError for what does not add up.
+    are drawn on the way; `own` are the ranges of the run, where these are parts of the range. Raises ProcessorError for
+    what does not add up.
     """
     found: set[str] = set()
+    if 1 < len(own) <= most and (once := _tried(made, [partition])) and (run := _tried(made, own)):
+        _compared((partition, once[0]), own, run, draws, made)
     ways = ((PARTS, True), (PARTS, False), (2, False))[not draws :]  # of numbers that are drawn, there are none of none
     calls, waiting = 0, [(partition, None if output is None else amounts(output))]
     while waiting and calls < most:
@@ -91,11 +99,7 @@ def certain(
                 break
         if total is None or parts is None:
             continue
-        for place in dict.fromkeys(name for each in (*total, *parts) for name in each):
-            some = [(its, each[place]) for its, each in zip(ranges, parts, strict=True) if place in each]
-            _check(place, (whole, total[0].get(place, np.zeros(()))), some, draws, made)
-            if sum(bool(np.any(value)) for _, value in some) > 1:
-                found.add(place)
+        found |= _compared((whole, total[0]), ranges, parts, draws, made)
         waiting += [
             (each, part)
             for each, part in zip(ranges, parts, strict=True)
@@ -104,7 +108,25 @@ def certain(
     return found
 
 
-def _tried(made: Callable[[Partition], Any], ranges: list[Partition]) -> list[Amounts] | None:
+def _compared(
+    all_at_once: tuple[Partition, Amounts],
+    ranges: Sequence[Partition],
+    parts: Sequence[Amounts],
+    draws: bool,
+    made: Callable[[Partition], Any],
+) -> set[str]:
+    """The places where several parts have something, which adds up; raises ProcessorError where it does not."""
+    whole, total = all_at_once
+    found: set[str] = set()
+    for place in dict.fromkeys(name for each in (total, *parts) for name in each):
+        some = [(its, each[place]) for its, each in zip(ranges, parts, strict=True) if place in each]
+        _check(place, (whole, total.get(place, np.zeros(()))), some, draws, made)
+        if sum(bool(np.any(value)) for _, value in some) > 1:
+            found.add(place)
+    return found
+
+
+def _tried(made: Callable[[Partition], Any], ranges: Sequence[Partition]) -> list[Amounts] | None:
     """The amounts in the outputs for some ranges; None if the processor fails on one of them.
 
     It may need more events than there are in a part. What fails on the events at hand in the run stops that.

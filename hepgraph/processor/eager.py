@@ -150,7 +150,15 @@ class EagerPass:
     def _look(self, partition: Partition, output: Any, most: int) -> None:
         """Looks whether the nominal output for a range adds up, with so many calls of the processor."""
         random = draws(self.processor)
-        self.certain |= certain(lambda part: self._made(part, in_nominal)[0][0], partition, output, random, most)
+        own = self._parts_of(partition)
+        self.certain |= certain(lambda part: self._made(part, in_nominal)[0][0], partition, output, random, most, own)
+
+    def _parts_of(self, around: Partition) -> list[Partition]:
+        """The ranges of the run that make up a few events; none where one goes beyond them."""
+        place = around.path, around.tree
+        own = [part for part in self.partitions() if (part.path, part.tree) == place and part.start < around.stop]
+        own = [part for part in own if part.stop > around.start]
+        return own if (own[0].start, own[-1].stop) == (around.start, around.stop) else []
 
     def _made(self, partition: Partition, how: Callable[[Callable[[], Any]], Any] = in_each) -> tuple[list[Any], Row]:
         start = time.perf_counter()
