@@ -29,7 +29,7 @@ adl: $(VENV)/.installed ## run the eight ADL benchmark queries on data/sample.ro
 
 # pytest comes last, so that its closing line is the last thing printed.
 test: lint ## lint, then the tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 3
 
 lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/ruff check
