@@ -154,7 +154,7 @@ def test_selections(says, events_of_two_jets):
     says(hg.Selection(np.zeros(3)).add, "short", np.array([True]))
     says(hg.Selection(events).add, "short", np.array([True]))
     says(hg.Selection(np.zeros(3)).add, "lazy", events.n > 1)
-    says(hg.Selection(events).add, "cut", events.n[events.n > 1] > 2)
+    says(hg.Selection(events).add, "cut", events.n[events.n >= 2] > 2)
     says(hg.Selection(events).add, "total", ak.sum(events.n) > 2)
     says(hg.Selection().add, "constant", True)
     says(hg.Selection, 3)

@@ -1,5 +1,7 @@
 """Weights: products, parts of them, and histograms that are filled with them, against plain Python."""
 
+import operator
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -241,6 +243,7 @@ def test_weights(says):
     for events in (array, lazy):
         weights = hg.Weights(events).add("gen", events.w, up=2.0)
         says(weights.add, "gen", events.w)
+        says(operator.mul, events.w, weights)
         says(weights.add, "all weights", events.w)
         says(weights.add, "jets", events.pt)
         says(weights.add, "jet", ak.firsts(events.pt))

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, NoReturn
 
 import awkward as ak
 import numpy as np
@@ -257,6 +257,15 @@ class Weights:
             return Factor(factor.nominal[mask], others, factor.varied[mask], factor.line)
 
         return self._like(self._rows.cut(mask), {name: cut(factor) for name, factor in self._factors.items()})
+
+    def __mul__(self, other: Any) -> NoReturn:
+        raise WeightError(
+            'Weights are multiplied by what is added to them: weights.add("name", x). Their product as an array is '
+            "weights.weight()."
+        )
+
+    __rmul__ = __truediv__ = __rtruediv__ = __mul__
+    __array_ufunc__ = None  # so that arrays leave it to these
 
     def __contains__(self, name: object) -> bool:
         return name in self._factors
