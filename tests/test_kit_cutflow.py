@@ -329,6 +329,8 @@ def test_cutflows(says):
     says(lambda: flow + selection.cutflow(categories={"x": ["half"]}))
     says(lambda: flow["haf"])
     says(lambda: flow.select(lepton="e"))
+    says(lambda: flow.select(variation="JES_up"))
+    assert flow.select(variation="nominal") == flow
     says(lambda: selection.cutflow(categories={"lepton": ["half"]}).select(lepton="hal"))
     says(selection.cutflow, weights=np.array([1.0]))
     says(selection.cutflow, weights=events.half[events.half])

@@ -103,8 +103,15 @@ class Cutflow:
     def select(self, **labels: str) -> Cutflow:
         """The cutflow of one label on some axes: `select(lepton="e", variation="JES_up")`.
 
-        Raises SelectionError for axes and labels that there are not.
+        Without variations it is that of the nominal. Raises SelectionError for axes and labels that there are not.
         """
+        if not self.variations and VARIATION in labels:
+            if labels[VARIATION] != NOMINAL:
+                raise SelectionError(
+                    "This cutflow has no variations: none reached it, or none changed anything. For "
+                    f"{labels[VARIATION]!r}, take it as it is."
+                )
+            labels = {name: label for name, label in labels.items() if name != VARIATION}
         places: list[Any] = [slice(None)] * len(self.axes)
         for name, label in labels.items():
             if name == "cut" or name not in self.axes:
