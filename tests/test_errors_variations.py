@@ -67,6 +67,7 @@ def test_variations_plain_values(says, events, jets):
     says(lambda: np.asarray(n))
     says(lambda: n.to_list())
     says(lambda: n.persist())
+    says(hg.persist, n)
     says(lambda: jets.pt.to_dask_array())
     says(lambda: f"{ak.sum(many):.2f}")
 

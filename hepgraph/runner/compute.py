@@ -195,6 +195,8 @@ def persist(x: Lazy, **options: Any) -> Any:
     """
     from hepgraph.datasets.events import from_awkward
 
+    if x._varies:
+        return x.persist()  # which says to take one variation
     parts, run = x.npartitions, Run(Options.of(compute, **options))
     found = computed(x, run)
     result = found[0] if run.options.report else found
