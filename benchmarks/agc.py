@@ -178,15 +178,15 @@ def measured(given: argparse.Namespace) -> int:
     print(f"{given.file}: {events} events, {given.threads} thread(s)")
     mine: dict[str, Program] = {}
     for which in given.sets.split(","):
-        first, *others = turns = programs(given)
+        first, *others = programs(given)
         mine[which] = first
+        turns = [(program, which) for program in (first, *others)]
         if which == "agc":
             mine["shapes"] = programs(given)[0]
+            turns.append((mine["shapes"], "shapes"))
         for _ in range(given.rounds):
-            for program in turns:
-                program.run(which)
-            if which == "agc":
-                mine["shapes"].run("shapes")
+            for program, analysed in turns:
+                program.run(analysed)
         print(
             f"{which}: best {first.least('wall'):.3f} s, cpu {first.least('cpu'):.3f}; cold {first.least('cold'):.3f}, "
             f"cpu {first.least('cold cpu'):.3f}; recorded and planned {first.least('plan'):.3f}; "

@@ -83,23 +83,25 @@ def certain(
     what does not add up.
     """
     found: set[str] = set()
-    if 1 < len(own) <= most and (once := _tried(made, [partition])) and (run := _tried(made, own)):
+    once = _tried(made, [partition]) if output is None else [amounts(output)]
+    if once is None:
+        return found
+    if 1 < len(own) <= most and (run := _tried(made, own)):
         _compared((partition, once[0]), own, run, draws, made)
     ways = ((PARTS, True), (PARTS, False), (2, False))[not draws :]  # of numbers that are drawn, there are none of none
-    calls, waiting = 0, [(partition, None if output is None else amounts(output))]
+    calls, waiting = 0, [(partition, once[0])]
     while waiting and calls < most:
-        whole, known = waiting.pop(0)
-        total = _tried(made, [whole]) if known is None else [known]
+        whole, total = waiting.pop(0)
         parts: list[Amounts] | None = None
-        for number, and_none in ways if total and total[0] else ():
+        for number, and_none in ways if total else ():
             ranges = _cut(whole, number, and_none)
             calls += len(ranges)
             parts = _tried(made, ranges)
             if parts is not None:
                 break
-        if total is None or parts is None:
+        if parts is None:
             continue
-        found |= _compared((whole, total[0]), ranges, parts, draws, made)
+        found |= _compared((whole, total), ranges, parts, draws, made)
         waiting += [
             (each, part)
             for each, part in zip(ranges, parts, strict=True)

@@ -6,7 +6,7 @@ import pickle
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -133,7 +133,8 @@ class EagerPass:
             with self._looking:  # once in each process, and closely
                 if not self._looked:
                     self._looked = True
-                    self._look(around, partials[0] if around == partition else None, MOST)
+                    output = partials[0] if around == partition else None
+                    self._look(around, output, MOST, self._parts_of(around))
             if around != partition and self._unsure(partials[0]):
                 self._look(partition, partials[0], 1)
         return partials, row
@@ -144,21 +145,22 @@ class EagerPass:
 
     def _around(self, partition: Partition) -> Partition:
         """A few events, beginning with those of a range: ranges may be too short to tell."""
-        same = [part.stop for part in self.partitions() if (part.path, part.tree) == (partition.path, partition.tree)]
+        same = [part.stop for part in self._of_tree(partition)]
         return replace(partition, stop=min(partition.start + FEW, max([partition.stop, *same])))
-
-    def _look(self, partition: Partition, output: Any, most: int) -> None:
-        """Looks whether the nominal output for a range adds up, with so many calls of the processor."""
-        random = draws(self.processor)
-        own = self._parts_of(partition)
-        self.certain |= certain(lambda part: self._made(part, in_nominal)[0][0], partition, output, random, most, own)
 
     def _parts_of(self, around: Partition) -> list[Partition]:
         """The ranges of the run that make up a few events; none where one goes beyond them."""
-        place = around.path, around.tree
-        own = [part for part in self.partitions() if (part.path, part.tree) == place and part.start < around.stop]
-        own = [part for part in own if part.stop > around.start]
-        return own if (own[0].start, own[-1].stop) == (around.start, around.stop) else []
+        own = [part for part in self._of_tree(around) if around.start <= part.start and part.stop <= around.stop]
+        return own if sum(map(len, own)) == len(around) else []
+
+    def _of_tree(self, partition: Partition) -> list[Partition]:
+        """The ranges of the run in the tree of one."""
+        return [part for part in self.partitions() if (part.path, part.tree) == (partition.path, partition.tree)]
+
+    def _look(self, partition: Partition, output: Any, most: int, own: Sequence[Partition] = ()) -> None:
+        """Looks whether the nominal output for a range adds up, with so many calls of the processor."""
+        random = draws(self.processor)
+        self.certain |= certain(lambda part: self._made(part, in_nominal)[0][0], partition, output, random, most, own)
 
     def _made(self, partition: Partition, how: Callable[[Callable[[], Any]], Any] = in_each) -> tuple[list[Any], Row]:
         start = time.perf_counter()

@@ -195,7 +195,7 @@ def persist(x: Lazy, **options: Any) -> Any:
     """
     from hepgraph.datasets.events import from_awkward
 
-    if x._varies:
+    if isinstance(x, Varied):
         return x.persist()  # which says to take one variation
     parts, run = x.npartitions, Run(Options.of(compute, **options))
     found = computed(x, run)
