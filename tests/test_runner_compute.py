@@ -137,7 +137,7 @@ def test_what_is_not_asked_for_is_not_read(root_file):
         x = events.Jet.pt * events.MET.phi
         h = hg.Hist.new.Reg(3, 0, 90, name="pt").Double().fill(x)
         hg.necessary_columns(h)
-        str(hg.explain(h))
+        str(hg.explain(h, events=0))
         hg.visualize(h)
         assert seen == []
         hg.compute(ak.num(events.Jet))

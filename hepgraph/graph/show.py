@@ -50,6 +50,31 @@ def _dtype(item: Node) -> str:
     return "" if item.dtype == object else str(item.dtype)
 
 
+@dataclass(frozen=True, slots=True)
+class OutlineLine:
+    """What is done for the events that pass all of some masks, in words; a title has None for masks."""
+
+    text: str
+    masks: tuple[Node, ...] | None
+
+
+def numbered(results: Iterable[int]) -> str:
+    """Results by their numbers, runs of them as ranges.
+
+    >>> numbered([4]), numbered([1, 5, 4, 3])
+    ('result 4', 'results 1, 3 to 5')
+    """
+    runs: list[list[int]] = []
+    for number in sorted(results):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    told = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    several = len(runs) > 1 or len(runs[0]) > 1
+    return f"result{'s' * several} {', '.join(told)}"
+
+
 def names_of(order: Iterable[Item]) -> dict[Item, str]:
     """A name for each item: numbers for nodes, words for spaces."""
     names: dict[Item, str] = {}

@@ -7,13 +7,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from hepgraph.graph.canonical import count, filtered, inc, take
 from hepgraph.graph.node import Item, Map, Node, Space, as_node, ordered
 from hepgraph.graph.ops import MOMENTS
+from hepgraph.graph.show import OutlineLine
 from hepgraph.io.required import Loaded
 from hepgraph.kernel.arrays import Streams, as_it_is, collected, place_of, write_append
 from hepgraph.kernel.batches import Push, alike, batched, copies
@@ -40,6 +41,7 @@ BOOL = np.dtype(bool)
 INT = np.dtype(np.int64)
 MARK = -2  # the number of a result that is a mark
 _NOTHING: Mapping[Item, Any] = MappingProxyType({})
+Line = TypeVar("Line")
 
 
 def compile_outputs(origin: Any, outputs: Sequence[Output | str], events: Space) -> Compiled:
@@ -306,35 +308,33 @@ class Kernel:
     # running
 
     def as_written(self) -> Kernel:
-        """The same, with loops of its own numbers, to be printed."""
-        same = (
-            self.moved_from is None
-            or self.parameters.values().tobytes() == self.moved_from.parameters.values().tobytes()
-        )
-        return self if same else lowered(self.origin, self.outputs, self.events)
+        """The same, with loops over its own items, to be printed."""
+        return self if self.moved_from is None else lowered(self.origin, self.outputs, self.events)
 
     def __str__(self) -> str:
         if (own := self.as_written()) is not self:
             return str(own)
         before = []
         for feeder in self.feeders:
-            loops = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
-            inside = "".join(f"  {line}\n" for line in loops.splitlines())
+            text = "\n".join(printed(tree, self.roots) for tree in feeder.kernel.trees)
+            inside = "".join(f"  {line}\n" for line in text.splitlines())
             before.append(f"for what {feeder.call.param.title} gets:\n{inside}")
-        return "".join(before) + "\n".join(self._told([printed(tree, self.roots) for tree in self.trees]))
+        loops = [printed(tree, self.roots).splitlines() for tree in self.trees]
+        return "".join(before) + "\n".join(self._titled(loops, str))
 
-    def _told(self, texts: list[str]) -> list[str]:
-        """The texts of functions, with titles if there are several."""
-        if len(texts) < 2:
-            return texts
-        titles = [f"function {k + 1}" + f", {f.title}" * bool(f.title) for k, f in enumerate(self.functions)]
-        return [f"{title}:\n{text}" for title, text in zip(titles, texts, strict=True)]
-
-    def outline(self) -> str:
+    def outline(self) -> list[OutlineLine]:
         """The loops and results under their conditions on events, for each function."""
         if (own := self.as_written()) is not self:
             return own.outline()
-        return "\n".join(self._told([outlined(tree, self.roots, self.numbers) for tree in self.trees]))
+        parts = [outlined(tree, self.roots, self.numbers) for tree in self.trees]
+        return self._titled(parts, lambda title: OutlineLine(title, None))
+
+    def _titled(self, parts: Sequence[Sequence[Line]], line: Callable[[str], Line]) -> list[Line]:
+        """The lines of all functions, with titles if there are several."""
+        if len(parts) < 2:
+            return [*parts[0]] if parts else []
+        titles = [f"function {k + 1}" + f", {f.title}" * bool(f.title) for k, f in enumerate(self.functions)]
+        return [each for title, part in zip(titles, parts, strict=True) for each in (line(f"{title}:"), *part)]
 
     def seeds(self, loaded: Loaded) -> dict[Item, Any]:
         """Results of the opaque functions for a partition, of those whose arguments a kernel makes."""

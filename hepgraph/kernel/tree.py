@@ -10,7 +10,7 @@ from typing import TypeAlias
 from hepgraph.errors import HepgraphError
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Item, Map, Node, Space, as_map, as_node, as_space, ordered
-from hepgraph.graph.show import names_of, words
+from hepgraph.graph.show import OutlineLine, names_of, numbered, words
 
 
 class NotLowered(HepgraphError):
@@ -124,25 +124,26 @@ def printed(steps: Sequence[Step], roots: Iterable[Item]) -> str:
     return "\n".join(out)
 
 
-def outlined(steps: Sequence[Step], roots: Iterable[Item], outputs: Sequence[int]) -> str:
+def outlined(steps: Sequence[Step], roots: Iterable[Item], outputs: Sequence[int]) -> list[OutlineLine]:
     """The loops and results of the tree under their conditions on events, as indented text.
 
     `outputs` has the number of the result for each action that is none of a need, -1 for a check and -2 for a mark.
     """
     names = names_of(ordered(roots))
-    out: list[str] = []
-    stack: list[tuple[Sequence[Step], list[str], int]] = [(steps, [], 0)]
+    out: list[OutlineLine] = []
+    stack: list[tuple[Sequence[Step], tuple[Node, ...], int, int]] = [(steps, (), 0, 0)]
     while stack:
-        part, conditions, deep = stack.pop()
+        part, masks, told, deep = stack.pop()
         done = [names.get(step.space, step.space.kind) for step in part if isinstance(step, Loop)]
         done += _phrases({outputs[action] for action in _results(part)})
         inner = [step for step in part if isinstance(step, If)]
         if done or len(inner) != 1:
+            conditions = [_condition(mask, names) for mask in masks[told:]]
             title = f"if {' and '.join(conditions)}" if conditions else "every event"
-            out.append(f"{'  ' * deep}{title}: {', '.join(_counted(done))}".rstrip())
-            conditions, deep = [], deep + 1
-        stack += [(step.body, [*conditions, _condition(step.mask, names)], deep) for step in reversed(inner)]
-    return "\n".join(out)
+            out.append(OutlineLine(f"{'  ' * deep}{title}: {', '.join(_counted(done))}".rstrip(), masks))
+            told, deep = len(masks), deep + 1
+        stack += [(step.body, (*masks, step.mask), told, deep) for step in reversed(inner)]
+    return out
 
 
 def _results(steps: Sequence[Step]) -> set[int]:
@@ -165,16 +166,8 @@ def _bodies(step: Step) -> list[Step]:
 
 
 def _phrases(outputs: set[int]) -> list[str]:
-    """Results as one phrase, runs of them as ranges: `results 1, 3 to 5`."""
-    runs: list[list[int]] = []
-    results = sorted(number for number in outputs if number >= 0)
-    for number in results:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    told = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
-    found = [f"result{'s' * (len(results) > 1)} {', '.join(told)}"] if told else []
+    results = [number for number in outputs if number >= 0]
+    found = [numbered(results)] if results else []
     return [*found, *["a check"] * (-1 in outputs), *["a mark"] * (-2 in outputs)]
 
 

@@ -8,7 +8,7 @@ then an event that fails it changes nothing, wherever it stands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,6 +96,18 @@ def shared_masks(origin: Origin, wants: Sequence[Item], order: Sequence[Item]) -
         if not isinstance(item, Node) or item.space is not None:
             shared = found.where(item) if shared is None else shared & found.where(item)
     return shared or NONE
+
+
+def masks_reaching(origin: Origin, items: Iterable[Item]) -> list[tuple[Node, ...]]:
+    """The masks that an event passes if it has a part in the values of some items: all of at least one of these."""
+    items = [item for item in items if not isinstance(item, Node) or item.space is not None]
+    found = _MasksPassed(origin)
+    order = ordered(items)
+    for item in order:
+        found.of(item)
+    ways = list(dict.fromkeys(map(found.where, items)))
+    least = [way for way in ways if not any(other < way for other in ways)]
+    return [tuple(item for item in order if item in way) for way in least]
 
 
 def _to_own(m: Map) -> bool:

@@ -20,8 +20,9 @@ from hepgraph.graph.show import picture, steps
 from hepgraph.io.source import Need, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.plan.passes import Pass
-from hepgraph.runner import variations
+from hepgraph.runner import shares, variations
 from hepgraph.runner.compute import lazy_things, passes
+from hepgraph.runner.shares import Result
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,11 @@ class Explanation:
 
 
 @checks_arguments("Several go in one list or dict: explain([a, b]).")
-def explain(tree: Any, *, kernel: bool = False) -> Explanation:
+def explain(tree: Any, *, kernel: bool = False, events: int = 10_000) -> Explanation:
     """The plan of a lazy thing, or a nest of them, in words: datasets, columns and why, opaque calls, the steps.
 
-    Of varied results, also what each variation adds to the nominal.
+    Of each result, and each variation of it, it says which share of the events reaches it, which is measured on the
+    first events of each dataset; of a variation, also what it adds to the nominal.
 
     Parameters
     ----------
@@ -51,6 +53,8 @@ def explain(tree: Any, *, kernel: bool = False) -> Explanation:
         Lazy array or histogram, or a nest of dicts, lists and tuples of them.
     kernel : bool, default False
         True adds the loops that are compiled.
+    events : int, default 10000
+        Events of the first range of each dataset that are read for the shares; 0 reads nothing, and gives none.
 
     Returns
     -------
@@ -67,11 +71,18 @@ def explain(tree: Any, *, kernel: bool = False) -> Explanation:
     made, places = passes(lazy_things(tree))
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
-    parts += [_pass_text(each, kernel, variations.lines([leaf for leaf, _ in places], each.origin)) for each in made]
+    labels = _paths(tree)
+    for number, each in enumerate(made):
+        own = [
+            Result(labels.get(id(leaf), "result"), leaf, tuple(i for of, i in where if of == number))
+            for leaf, where in places
+            if any(of == number for of, _ in where)
+        ]
+        parts.append(_pass_text(each, own, kernel, events))
     return Explanation("\n\n".join(parts))
 
 
-def _pass_text(each: Pass, kernel: bool, varied: Sequence[str]) -> str:
+def _pass_text(each: Pass, results: Sequence[Result], kernel: bool, events: int) -> str:
     source = each.origin.source
     columns = each.columns()
     ranges = source.partitions(list(columns))
@@ -96,14 +107,14 @@ def _pass_text(each: Pass, kernel: bool, varied: Sequence[str]) -> str:
     for call in calls:
         where = f" ({place(call.line)})" if call.line else ""
         lines.append(f"opaque: {call.param.title} gets awkward arrays; the graph is cut there{where}")
-    lines += varied
+    lines += variations.lines([result.leaf for result in results], each.origin)
     lines.append("steps:")
     lines += ["  " + line for line in steps(each.wants).splitlines()]
-    if each.compiled.kernel is not None and any(each.compiled.kernel.trees):
-        lines += ["loops and results, by the events that they are made for:"]
-        lines += ["  " + line for line in each.compiled.kernel.outline().splitlines()]
-    if kernel and each.compiled.kernel is not None:
-        lines += ["loops, for each event:", *("  " + line for line in str(each.compiled.kernel).splitlines())]
+    compiled = each.compiled.kernel
+    outline = compiled.outline() if compiled is not None and any(compiled.trees) else []
+    lines += shares.lines(each, results, outline, events)
+    if kernel and compiled is not None:
+        lines += ["loops, for each event:", *("  " + line for line in str(compiled).splitlines())]
     return "\n".join(lines)
 
 

@@ -67,11 +67,19 @@ def lines(leaves: Sequence[Any], origin: Origin) -> list[str]:
         alike.setdefault(str(work), []).append(name)
     if not alike:
         return []
-    told = [(", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else ""), text)
-            for text, names in alike.items()]  # fmt: skip
+    told = [(listed(names), text) for text, names in alike.items()]
     width = max(len(names) for names, _ in told)
     count = sum(map(len, alike.values()))
     return [
         f"{many(count, 'variation')}, each beside the nominal:",
         *(f"  {names:<{width}}  {text}" for names, text in told),
     ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names, the first four if they are more.
+
+    >>> listed(["JES_up", "JES_down"]), listed("abcde")
+    ('JES_up, JES_down', 'a, b, c, d, ... (5)')
+    """
+    return ", ".join(names[:4]) + f", ... ({len(names)})" * (len(names) > 4)
