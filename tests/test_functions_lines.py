@@ -44,7 +44,7 @@ def test_a_notebook_names_its_cells() -> None:
     )
     assert "Jet_pt   data    for greater at cell In[4], line 1" in said[3]
     assert "Muon_pt  data    for add at cell In[4], line 2" in said[3]
-    assert said[3].count("for ") == said[3].count("at cell In[4], line ") == 4, "Jupyter leaves out empty lines"
+    assert said[3].count("  for ") == said[3].count("at cell In[4], line ") == 4, "Jupyter leaves out empty lines"
     assert "formatters.py" not in said[3]
     assert "In[3]" not in said[3], "the line of an older analysis"
     assert "In[2]" not in said[3], "the line that showed the muons"
