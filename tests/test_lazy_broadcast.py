@@ -327,6 +327,11 @@ def test_rows_cut_into_lists() -> None:
 
 # what stands side by side is recorded without being matched
 
+
+def best(e: Any) -> Any:
+    return ak.argmax(e.jet.pt, axis=1, keepdims=True)
+
+
 SIDES: dict[str, Any] = {
     "row": lambda e: e.x, "whole": lambda e: e.i, "list": lambda e: e.jet.pt, "same list": lambda e: e.jet.charge,
     "other list": lambda e: e.mu.pt, "deep": lambda e: e.nn, "cut": lambda e: e.jet.pt[e.jet.pt > 0],
@@ -337,6 +342,11 @@ SIDES: dict[str, Any] = {
     "constant": lambda e: ak.ones_like(e.jet.pt),
     "1": lambda e: 1, "0.5": lambda e: 0.5, "float32": lambda e: np.float32(3), "True": lambda e: True,
     "sum": lambda e: ak.sum(e.jet.pt, axis=1), "text": lambda e: "a",
+    "element alike": lambda e: ak.firsts(e.jet.eta), "other element": lambda e: ak.firsts(e.mu.pt),
+    "best": lambda e: e.jet.pt[best(e)], "best alike": lambda e: e.jet.eta[best(e)],
+    "padded": lambda e: ak.pad_none(e.jet.pt, 2), "padded alike": lambda e: ak.pad_none(e.jet.eta, 2),
+    "masked": lambda e: ak.mask(e.jet.pt, e.jet.eta > 0), "masked alike": lambda e: ak.mask(e.jet.eta, e.jet.eta > 0),
+    "masked otherwise": lambda e: ak.mask(e.jet.pt, e.jet.pt > 1), "masked lists": lambda e: ak.mask(e.jet.pt, e.b),
 }  # fmt: skip
 UFUNCS = [np.add, np.multiply, np.greater, np.logical_and, np.arctan2, np.bitwise_or, np.divide]
 

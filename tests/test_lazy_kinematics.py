@@ -16,6 +16,7 @@ import hepgraph as hg
 from hepgraph.graph.form import record_of, same
 from hepgraph.graph.node import Node, ordered
 from hepgraph.lazy import kinematics
+from hepgraph.lazy.coordinates import system
 
 COUNTS = [2, 0, 3, 1]
 PARTS = {name: np.linspace(0.5, 3, 6) for name in ("pt", "eta", "phi", "mass", "x", "y", "z", "pz", "theta", "E")}
@@ -32,6 +33,7 @@ MOVES: list[Callable[[Any, str], Any]] = [
     lambda v, c: ak.cartesian([v, v], nested=True)["1"] if v.ndim == 2 else v,
     lambda v, c: v[ak.argsort(v[c], axis=-1)] if v.ndim > 1 else v,
     lambda v, c: ak.flatten(v) if v.ndim == 2 else v,
+    lambda v, c: v[ak.argmax(v[c], axis=-1, keepdims=True)] if v.ndim > 1 else v,
     lambda v, c: ak.with_field(v, v[c] * 1.5, c),
     lambda v, c: ak.with_field(v, ak.mask(v[c], v[c] > 1), c),
     lambda v, c: ak.with_field(v, 2.0, c),
@@ -48,7 +50,7 @@ def collection(coordinates: tuple[str, ...]) -> Any:
 
 def recorded(f: Callable[[Any], Any], v: Any) -> Any:
     """A quantity recorded of the coordinates where they are: a dict of them is made of nothing."""
-    return f({c: v[name] for c, name in kinematics.system(v).items()})
+    return f({c: v[name] for c, name in system(v).items()})
 
 
 @settings(deadline=None, max_examples=examples(60))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.lazy.behavior import TABLE
-from hepgraph.lazy.kinematics import system
+from hepgraph.lazy.coordinates import system
 from hepgraph.processor.chunk import eager_events
 
 vector = pytest.importorskip("vector")

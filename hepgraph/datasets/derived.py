@@ -18,7 +18,7 @@ from hepgraph.graph.canonical import TRUE, apply, both
 from hepgraph.graph.form import Form, Record, Scalar, option, type_of, unwrap
 from hepgraph.graph.node import Node, literal
 from hepgraph.graph.ops import OPS
-from hepgraph.lazy.kinematics import coordinates
+from hepgraph.lazy.coordinates import coordinates
 
 _BINARY: dict[type[ast.AST], str] = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",

@@ -16,14 +16,15 @@ import numpy as np
 
 from hepgraph.errors import FieldError, HepgraphError, LazyError, MissingColumnError, ShapeError, UnsupportedError
 from hepgraph.functions import behaviors
-from hepgraph.functions.lines import as_one, begins, call_users, code_at, entered, user_code
+from hepgraph.functions.lines import as_one, begins, call_users, entered, user_code
 from hepgraph.functions.snapshot import Snapshot, is_compiled
-from hepgraph.graph.canonical import TOO_EARLY, TOTAL, apply, comparisons, take, up
-from hepgraph.graph.form import Form, List, Record, Scalar, deepest, innermost, items, move, record_of, type_of
-from hepgraph.graph.node import Node, Space, ancestors, as_node, dumps, literal, loads
+from hepgraph.graph.canonical import TOTAL, apply, comparisons, take, up
+from hepgraph.graph.form import Form, List, Option, Record, Scalar, deepest, innermost, move, record_of, type_of
+from hepgraph.graph.node import Node, Space, as_node, dumps, literal, loads
 from hepgraph.graph.ops import OUTPUTS, names_of
 from hepgraph.io.source import Origin, Source
-from hepgraph.lazy.broadcast import alignment, at_line, describe, elementwise
+from hepgraph.lazy.broadcast import alignment, elementwise
+from hepgraph.lazy.rows import different_masks, different_rows, origin_of
 from hepgraph.lazy.rules import Rules
 from hepgraph.lazy.running import HOOKS as HOOKS
 from hepgraph.lazy.running import Runnable
@@ -423,24 +424,6 @@ def _thawed(data: bytes) -> Lazy:
     return Lazy(*loads(data))
 
 
-def origin_of(rows: Space, form: Form | None = None) -> Origin:
-    """The dataset that a space belongs to; of a total, the dataset below its nodes."""
-    for above in ancestors(rows):
-        if above.kind == "events":
-            return above.param  # type: ignore[no-any-return]
-    for item in items(form) if form is not None else ():
-        stack, seen = [item], {item}
-        while stack:
-            at = stack.pop()
-            if isinstance(at, Space) and at.kind == "events":
-                return at.param  # type: ignore[no-any-return]
-            for below in at.inputs:
-                if below not in seen:
-                    seen.add(below)
-                    stack.append(below)
-    raise LazyError("this value does not come from any dataset")
-
-
 _NUMBERS = (float, int, bool, complex, str, np.generic)
 
 
@@ -484,7 +467,8 @@ def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
     """The result of `elementwise` for arrays of the same rows, lists and masks, as most are; None for others."""
     rows: Space | None = None
     guard: tuple[Node, ...] = ()
-    lists: Space | None = None
+    lists: List | None = None
+    some: Option | None = None
     nodes: list[Node] = []
     for x in inputs:
         kind = type(x)
@@ -495,10 +479,13 @@ def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
                 return None
             form = x._form
             if type(form) is List:
-                s = form.space
-                if form.size is not None or s.parent is not rows or (lists is not None and lists is not s):
+                if form.space.parent is not rows or (lists is not None and lists.space is not form.space):
                     return None
-                lists, form = s, form.content
+                lists, form = form, form.content
+            if type(form) is Option:
+                if some is not None and some.valid is not form.valid:
+                    return None
+                some, form = form, form.content
             if type(form) is not Scalar:
                 return None
             nodes.append(form.node)
@@ -508,10 +495,12 @@ def _side_by_side(op: str, inputs: Sequence[Any]) -> Lazy | None:
             return None
     if rows is None or rows is TOTAL:
         return None
-    if lists is not None and not {node.space for node in nodes} <= {lists, None}:
+    if lists is not None and not {node.space for node in nodes} <= {lists.space, None}:
         return None
-    result = Scalar(apply(op, nodes))
-    return Lazy(result if lists is None else List(lists, result), rows, guard)
+    result: Form = Scalar(apply(op, nodes))
+    if some is not None:
+        result = Option(some.valid, result)
+    return Lazy(result if lists is None else List(lists.space, result, lists.size), rows, guard)
 
 
 def _beside(x: Lazy, like: Lazy) -> Lazy:
@@ -547,42 +536,6 @@ def attached(arg: Any, like: Lazy) -> Lazy:
         raise UnsupportedError(f"this {type(arg).__name__} cannot become an array: {error}") from error
 
 
-def different_rows(a: Lazy, b: Lazy) -> Exception:
-    """The error for two arrays whose rows are not the same things."""
-    if a._rows is b._rows is TOTAL:
-        return UnsupportedError(
-            "These are reductions over different datasets, which are known only after each was read. Compute them "
-            "first: a, b = hg.compute([a, b]), then combine a and b."
-        )
-    if TOTAL in (a._rows, b._rows):
-        return UnsupportedError(TOO_EARLY)
-    if a._rows.kind == b._rows.kind == "events":
-        one, two = origin_of(a._rows).source, origin_of(b._rows).source
-        if one.name == two.name:
-            return ShapeError("These arrays come from different openings or partitionings of " + one.name + ".")
-        return ShapeError(f"These arrays come from different datasets: {one.name}, and {two.name}.")
-    return ShapeError(
-        "The rows of these arrays are not the same things.\n"
-        f"  one has a row for each of {describe(a._rows)}\n  the other for each of {describe(b._rows)}"
-    )
-
-
-def different_masks(a: Lazy, b: Lazy) -> Exception:
-    """The error for two arrays cut by different event masks."""
-
-    def said(x: Lazy, other: Lazy) -> str:
-        own = [mask for mask in x._guard if mask not in other._guard]
-        if not own:
-            return "was not cut by it"
-        return "was cut by the mask of " + " and that of ".join(_line_of(mask) for mask in own)
-
-    return ShapeError(
-        "Two arrays cut by different masks: their rows do not correspond.\n"
-        f"  the first {said(a, b)}\n  the second {said(b, a)}\n"
-        "Apply the same event masks to both."
-    )
-
-
 def _chained() -> str:
     """A hint, where the user's line has several comparisons that Python ties together."""
     code = user_code()
@@ -593,8 +546,3 @@ def _chained() -> str:
         f"\nIn `{code}`, Python takes {how}a < b < c as (a < b) and (b < c). Write (a < b) & (b < c), with parentheses "
         "around each comparison."
     )
-
-
-def _line_of(mask: Node) -> str:
-    code = code_at(mask.line) if mask.line else ""
-    return f"{f'`{code}`' if code else mask.op}{at_line(mask.line)}"

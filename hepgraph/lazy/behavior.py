@@ -19,7 +19,7 @@ import numpy as np
 
 from hepgraph.errors import FieldError, suggestion
 from hepgraph.functions import behaviors
-from hepgraph.lazy import kinematics, transforms, vectors
+from hepgraph.lazy import coordinates, transforms, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
@@ -38,7 +38,7 @@ TABLE = {
 _BINARY = frozenset(name for f, least, names in vectors.METHODS if least and f is not vectors.total for name in names)
 _FLOAT64 = frozenset(name for f, _, names in vectors.METHODS if f in transforms.FLOAT64 for name in names)
 _COORDINATES = frozenset(
-    [name for both in kinematics.ACROSS for name in both] + [n for names in kinematics.EITHER.values() for n in names]
+    [name for both in coordinates.ACROSS for name in both] + [n for names in coordinates.EITHER.values() for n in names]
 )
 _NAMES = {2: "Momentum2D", 3: "Momentum3D", 4: "Momentum4D"}
 _VECTORS = {name: d for d in _NAMES for name in (_NAMES[d], f"Vector{d}D")}  # scikit-hep vector's own names

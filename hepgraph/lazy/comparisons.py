@@ -10,23 +10,8 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from hepgraph.lazy.kinematics import (
-    dimension,
-    eta,
-    of_two,
-    p,
-    phi,
-    rho,
-    same_dimension,
-    system,
-    t,
-    tau,
-    tau2,
-    theta,
-    x,
-    y,
-    z,
-)
+from hepgraph.lazy.coordinates import dimension, same_dimension, system
+from hepgraph.lazy.kinematics import eta, of_two, p, phi, rho, t, tau, tau2, theta, x, y, z
 
 _INSTEAD = "a.like(b) or b.like(a) is in the dimensions of the other"
 Formula = Callable[[Any], Any]

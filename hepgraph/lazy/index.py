@@ -29,9 +29,10 @@ from hepgraph.graph.canonical import (
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, change, deepest, leads_into, move, option, unwrap
 from hepgraph.graph.kinds import stays
 from hepgraph.graph.node import Map, Node, Space, as_map, as_node, literal, map_, space
-from hepgraph.lazy.array import HOOKS, Lazy, attached, different_masks, together
+from hepgraph.lazy.array import HOOKS, Lazy, attached, together
 from hepgraph.lazy.broadcast import broadcast, realigned
 from hepgraph.lazy.join import joined, settled
+from hepgraph.lazy.rows import different_masks
 
 
 def getitem(x: Lazy, where: Any) -> Any:

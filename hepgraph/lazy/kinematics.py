@@ -1,7 +1,4 @@
-"""Coordinates and what follows from them: which fields of a record make it a vector, and its kinematic quantities.
-
-Coordinates are found by their names: `pt, phi` or `x, y` (px, py); `eta`, `theta` or `z` (pz); `mass` (m, M, tau) or
-`E` (energy, e, t). Energies, momenta and masses are in GeV as the files have them, lengths in cm, angles in radians.
+"""Kinematic quantities: what follows from the coordinates of one vector, and of two.
 
 The formulas are those of scikit-hep vector (`vector._compute`), so that float32 rounding agrees, and so does what they
 give for vectors of zeros. But sinh(eta) is tanh(eta) cosh(eta), of the cosh that the energy has too: right to three
@@ -12,146 +9,18 @@ awkward's functions only, so they serve eager arrays as well as lazy ones, and s
 
 from __future__ import annotations
 
-from collections import namedtuple
 from collections.abc import Callable
-from functools import lru_cache, wraps
+from functools import wraps
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.functions.lines import recording
 from hepgraph.graph.form import Form, Overlay, Record, Scalar, change, record_of
 from hepgraph.graph.node import Space, as_map
-from hepgraph.lazy.array import HOOKS, Lazy, each
-
-# What a coordinate may be called beside pt, or px and py; and beside x and y, or rho. A jet with pt may have a time t,
-# a lifetime tau or a rho, which are coordinates only in a record whose name says that it is a vector.
-_MASS, _ENERGY = ("mass", "m", "M"), ("E", "energy", "e")
-MOMENTA = {"z": ("pz",), "eta": ("eta",), "theta": ("theta",), "tau": _MASS, "t": _ENERGY}
-GENERIC = {"z": ("z",), "eta": ("eta",), "theta": ("theta",), "tau": (*_MASS, "tau"), "t": (*_ENERGY, "t")}
-EITHER = {c: tuple(dict.fromkeys([*MOMENTA[c], *GENERIC[c]])) for c in MOMENTA}
-ACROSS = {("pt", "phi"): MOMENTA, ("px", "py"): MOMENTA, ("x", "y"): GENERIC, ("rho", "phi"): GENERIC}
-VECTORS = frozenset(
-    f"{kind}{d}D" for kind in ("Momentum", "Vector") for d in (2, 3, 4)
-) | {"LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate", "PtEtaPhiECandidate",
-     "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector"}  # fmt: skip
-PLAIN = frozenset(f"Vector{d}D" for d in (2, 3, 4))  # names of vectors that are no momenta
-NAMES = {2: "a vector in the plane", 3: "a three-vector", 4: "a four-vector"}
-
-
-class Constant(dict[str, Any]):
-    """The coordinates of a single vector of numbers."""
-
-    plain = True  # no momentum
-
-
-def system(v: Any) -> dict[str, str]:
-    """The coordinates that a record is a vector in, and the fields that hold them; empty for what is no vector.
-
-    A record may have more: a secondary vertex has a position x, y, z beside its momentum pt, eta, phi. Momenta win, and
-    pt, phi go with eta and mass, x, y with z and energy, where there is a choice.
-    """
-    if isinstance(v, Lazy):
-        return {} if (record := record_of(v._form)) is None else coordinates(record)
-    if isinstance(v, dict):  # a single vector of numbers
-        return {c: c for c in v}
-    if not isinstance(v, (ak.Array, ak.Record)):
-        return {}
-    layout = v.layout.array if isinstance(v, ak.Record) else v.layout
-    return _system(HOOKS["named"](v).__contains__, layout.purelist_parameter("__record__") in VECTORS)
-
-
-def coordinates(record: Record) -> dict[str, str]:
-    """The coordinates of a lazy record."""
-    if "vector" not in record.about:
-        over = record.fields
-        if isinstance(over, Overlay) and over.adds_none and over.below.name == record.name:
-            record.about["vector"] = coordinates(over.below)
-        else:
-            record.about["vector"] = _system(record.__contains__, record.name in VECTORS)
-    return record.about["vector"]  # type: ignore[no-any-return]
-
-
-def _system(has: Callable[[str], bool], named: bool) -> dict[str, str]:
-    both = next((both for both in ACROSS if all(map(has, both))), None)
-    if both is None:
-        return {}
-    polar = both[1] == "phi"
-    spellings = EITHER if named else ACROSS[both]
-    names = {c: name for c, spelled in spellings.items() if (name := next(filter(has, spelled), None)) is not None}
-    found = dict(zip(("rho", "phi") if polar else ("x", "y"), both, strict=True))
-    for choice in (("eta", "theta", "z"), ("tau", "t")) if polar else (("z", "eta", "theta"), ("t", "tau")):
-        chosen = next(filter(names.__contains__, choice), None)
-        if chosen is None:
-            break
-        found[chosen] = names[chosen]
-    return found
-
-
-def own(v: Any, coordinate: str) -> Any:
-    """A coordinate that is a field of the record, else None."""
-    name = system(v).get(coordinate)
-    return None if name is None else v[name]
-
-
-def dimension(v: Any) -> int:
-    """2, 3 or 4 by the coordinates that there are; 0 for what is no vector."""
-    return len(system(v))
-
-
-def constant(v: Any) -> Any:
-    """A single vector of scikit-hep vector (`vector.obj`) as its coordinates; anything else as it is."""
-    if isinstance(v, (ak.Array, ak.Record)) or not hasattr(type(v), "azimuthal"):
-        return v
-    parts: list[Any] = [getattr(v, name, None) for name in ("azimuthal", "longitudinal", "temporal")]
-    found = Constant((c, value) for part in parts if hasattr(part, "_asdict") for c, value in part._asdict().items())
-    found.plain = not hasattr(v, "px")
-    return found or v
-
-
-def named(d: int, *vectors: Any) -> str:
-    """The name of what is made of some vectors: a momentum if one of them is one, or says not what it is."""
-    return f"{'Vector' if all(map(_is_plain, vectors)) else 'Momentum'}{d}D"
-
-
-def _is_plain(v: Any) -> bool:
-    if isinstance(v, Lazy):
-        record = record_of(v._form)
-        return record is not None and record.name in PLAIN
-    if isinstance(v, Constant):
-        return v.plain
-    layout = v.layout.array if isinstance(v, ak.Record) else v.layout
-    return layout.purelist_parameter("__record__") in PLAIN
-
-
-def need(v: Any, least: int, what: str) -> None:
-    """Raises FieldError if something is no vector, or one of too few dimensions."""
-    if dimension(v) >= least:
-        return
-    wanted = f"{what} needs {NAMES[least]}{' (pt and phi, or x and y)' * (least == 2)}"
-    if isinstance(v, dict):
-        raise FieldError(f"{wanted}; this vector has the coordinates {', '.join(v)}.")
-    if not isinstance(v, (ak.Array, ak.Record)):
-        raise FieldError(
-            f"{wanted}, not {v!r} ({type(v).__name__}). One vector for all is vector.obj(pt=..., eta=..., phi=...), "
-            "one for each event or object ak.zip({'pt': ..., 'eta': ..., 'phi': ...})."
-        )
-    if not v.fields:
-        raise FieldError(f"{wanted}; this is an array of numbers, without fields.")
-    message = f"{wanted}; this record has the fields {', '.join(v.fields[:10])}."
-    named = _system(set(v.fields).__contains__, True)
-    if len(named) >= least:
-        doubtful = [name for name in named.values() if name not in system(v).values()]
-        fields = ", ".join(f"{name!r}: x[{name!r}]" for name in named.values())
-        message += (
-            f" Beside {next(iter(named.values()))}, {' and '.join(doubtful)} may mean something else; say that it is a "
-            f"coordinate: ak.zip({{{fields}}}, with_name='Momentum{len(named)}D')."
-        )
-    record = record_of(v._form) if isinstance(v, Lazy) else None
-    raise FieldError(message + ("" if record is None else record.noted("pt", "phi", "eta", "mass", "px", "py", "pz")))
-
+from hepgraph.lazy.array import Lazy, each
+from hepgraph.lazy.coordinates import constant, coordinates, dimension, need, own
 
 OF_TWO: set[Callable[..., Any]] = set()
 
@@ -175,47 +44,6 @@ def of_two(least: int, word: str = "other") -> Callable[[Callable[..., Any]], Ca
         return called
 
     return made
-
-
-def same_dimension(a: Any, b: Any, what: str, instead: str) -> None:
-    """Raises UnsupportedError, which says what to write instead, if vectors are of different dimensions."""
-    if dimension(a) != dimension(b):
-        raise UnsupportedError(
-            f"The {what} of {NAMES[dimension(a)]} and {NAMES[dimension(b)]} is ambiguous. Give both the same "
-            f"coordinates: {instead}."
-        )
-
-
-def exactly(v: Any, dimensions: tuple[int, ...], what: str, instead: str = "") -> None:
-    """Raises UnsupportedError if a vector has none of some dimensions."""
-    if dimension(v) not in dimensions:
-        wanted = " or ".join(NAMES[d] for d in dimensions)
-        raise UnsupportedError(f"{what} needs {wanted}; this is {NAMES[dimension(v)]}{instead}.")
-
-
-def azimuthal(v: Any) -> Any:
-    """The azimuthal coordinates: x and y, or rho and phi."""
-    return _elements(v, ("x", "y", "rho", "phi"))
-
-
-def longitudinal(v: Any) -> Any:
-    """The longitudinal coordinate: z, eta or theta."""
-    return _elements(v, ("z", "eta", "theta"))
-
-
-def temporal(v: Any) -> Any:
-    """The temporal coordinate: t or tau."""
-    return _elements(v, ("t", "tau"))
-
-
-def _elements(v: Any, choice: tuple[str, ...]) -> Any:
-    names = tuple(c for c in choice if c in system(v))
-    return _tuple(names)(*(own(v, c) for c in names))
-
-
-@lru_cache
-def _tuple(names: tuple[str, ...]) -> Any:
-    return type("Coordinates", (namedtuple("Coordinates", names),), {"elements": property(tuple)})
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
@@ -315,6 +143,7 @@ def _sin_phi(v: Any) -> Any:
     return np.sin(own(v, "phi"))
 
 
+@once("rho", "x", "y")
 def rho2(v: Any) -> Any:
     """The square of the transverse momentum (GeV^2)."""
     mine = own(v, "rho")
@@ -324,6 +153,7 @@ def rho2(v: Any) -> Any:
     return a * a + b * b
 
 
+@once("rho", "x", "y")
 def rho(v: Any) -> Any:
     """The transverse momentum (GeV)."""
     mine = own(v, "rho")
@@ -403,6 +233,7 @@ def cottheta(v: Any) -> Any:
     return 1 / np.tan(own(v, "theta")) if mine is None else _sinh_eta(v)
 
 
+@once("rho", "x", "y", "z", "eta", "theta")
 def p2(v: Any) -> Any:
     """The square of the momentum (GeV^2)."""
     along = own(v, "z")
@@ -438,6 +269,7 @@ def t(v: Any) -> Any:
     return mine if mine is not None else np.sqrt(t2(v))
 
 
+@once("rho", "x", "y", "z", "eta", "theta", "tau", "t")
 def tau2(v: Any) -> Any:
     """The square of the mass, with the sign of a negative mass (GeV^2)."""
     mine = own(v, "tau")
@@ -447,6 +279,7 @@ def tau2(v: Any) -> Any:
     return energy * energy - p2(v)
 
 
+@once("rho", "x", "y", "z", "eta", "theta", "tau", "t")
 def tau(v: Any) -> Any:
     """The invariant mass (GeV), negative for space-like vectors."""
     mine = own(v, "tau")

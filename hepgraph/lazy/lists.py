@@ -27,10 +27,11 @@ from hepgraph.graph.canonical import (
 )
 from hepgraph.graph.form import Form, List, Record, Scalar, move, moved_option, option, unwrap
 from hepgraph.graph.node import Space, literal, map_, space
-from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy, different_masks, different_rows
+from hepgraph.lazy.array import NUMPY_FUNCTIONS, Lazy
 from hepgraph.lazy.broadcast import single, sole
 from hepgraph.lazy.missing import drop_none
 from hepgraph.lazy.reduce import NotInnermost, at_axis, at_level, function, level_of
+from hepgraph.lazy.rows import different_masks, different_rows
 from hepgraph.lazy.rules import Opaque
 
 

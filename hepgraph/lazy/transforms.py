@@ -25,30 +25,9 @@ from hepgraph.graph.form import Form, Overlay, Record
 from hepgraph.graph.node import Space
 from hepgraph.lazy.array import FUNCTIONS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
+from hepgraph.lazy.coordinates import NAMES, constant, dimension, exactly, named, own, system
 from hepgraph.lazy.join import settled
-from hepgraph.lazy.kinematics import (
-    NAMES,
-    QUANTITIES,
-    constant,
-    dimension,
-    eta,
-    exactly,
-    magnitude,
-    named,
-    nan_to,
-    of_two,
-    own,
-    phi,
-    rho,
-    system,
-    t,
-    tau,
-    tau2,
-    theta,
-    x,
-    y,
-    z,
-)
+from hepgraph.lazy.kinematics import QUANTITIES, eta, magnitude, nan_to, of_two, phi, rho, t, tau, tau2, theta, x, y, z
 
 _TOLD = frozenset(name for *_, names in QUANTITIES for name in names) | {"pvec", "boostvec"}  # of the vector before
 _TIME = ("t", "tau")

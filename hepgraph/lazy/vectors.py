@@ -1,9 +1,9 @@
 """Four-vectors, three-vectors and vectors in the plane: any record with the coordinates is one.
 
 Both dialects of names are understood: scikit-hep vector's (deltaR, px, E), all of them, and NanoEvents' (delta_r,
-nearest, metric_table). The coordinates, and the quantities of one vector and of two, are in `hepgraph.lazy.kinematics`,
-what is made of one vector in `hepgraph.lazy.transforms`, comparisons in `hepgraph.lazy.comparisons`; here are sums and
-products, many vectors with many, and the table of all names.
+nearest, metric_table). Coordinates are in `hepgraph.lazy.coordinates`, the quantities of one vector and of two in
+`hepgraph.lazy.kinematics`, what is made of one vector in `hepgraph.lazy.transforms`, comparisons in
+`hepgraph.lazy.comparisons`; here are sums and products, many vectors with many, and the table of all names.
 
 A sum is kept in x, y, z, t, where scikit-hep vector converts back and forth.
 """
@@ -20,24 +20,10 @@ from hepgraph.errors import FieldError, UnsupportedError
 from hepgraph.functions import behaviors
 from hepgraph.functions.lines import as_one, call_users
 from hepgraph.graph.form import List, Option, record_of
-from hepgraph.lazy import comparisons, kinematics, transforms
+from hepgraph.lazy import comparisons, coordinates, kinematics, transforms
 from hepgraph.lazy.array import ATTRIBUTES, FUNCTIONS, HOOKS, UFUNCS, Lazy
-from hepgraph.lazy.kinematics import (
-    OF_TWO,
-    constant,
-    delta_r,
-    dimension,
-    exactly,
-    named,
-    need,
-    of_two,
-    own,
-    same_dimension,
-    t,
-    x,
-    y,
-    z,
-)
+from hepgraph.lazy.coordinates import constant, dimension, exactly, named, need, own, same_dimension
+from hepgraph.lazy.kinematics import OF_TWO, delta_r, of_two, t, x, y, z
 from hepgraph.lazy.reduce import sum_of_numbers
 from hepgraph.lazy.transforms import CONVERSIONS, scaled, vector
 
@@ -189,9 +175,9 @@ PROPERTIES: list[kinematics.Named] = [
     (transforms.minus2, 2, ("neg2D",)),
     (transforms.minus3, 3, ("neg3D",)),
     (transforms.minus, 4, ("neg4D",)),
-    (kinematics.azimuthal, 2, ("azimuthal",)),
-    (kinematics.longitudinal, 3, ("longitudinal",)),
-    (kinematics.temporal, 4, ("temporal",)),
+    (coordinates.azimuthal, 2, ("azimuthal",)),
+    (coordinates.longitudinal, 3, ("longitudinal",)),
+    (coordinates.temporal, 4, ("temporal",)),
 ]
 
 

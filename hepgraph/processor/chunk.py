@@ -42,7 +42,7 @@ from hepgraph.lazy.behavior import (
     referred,
     shown,
 )
-from hepgraph.lazy.kinematics import coordinates
+from hepgraph.lazy.coordinates import coordinates
 from hepgraph.processor.following import SetCollection, followed
 from hepgraph.processor.state import fresh
 
