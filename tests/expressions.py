@@ -387,6 +387,15 @@ def where(p: Program) -> Made:
 
 
 @operation
+def constant(p: Program) -> Made:
+    a = p.pick(is_number)
+    if a is None:
+        return None
+    f, dtype = p.tape.of([ak.ones_like, ak.zeros_like]), p.tape.of(["bool", "bool", "int64", "float32"])
+    return f"ak.{f.__name__}({{}}, dtype={dtype!r})", [a], lambda x: f(x, dtype=dtype)
+
+
+@operation
 def joined(p: Program) -> Made:
     a = p.pick(is_list)
     b = a and p.pick(lambda v: (v.leaf == "rec") == (a.leaf == "rec") and v.depth >= 1, a.rows)

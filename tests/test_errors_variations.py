@@ -29,6 +29,7 @@ def test_variations_declaring(says, events, jets):
     says(lambda: hg.vary(met, 1, up=met))
     says(lambda: hg.vary(met, "MET", [met, met]))
     says(lambda: hg.vary(met, {"nominal": 2 * met}))
+    says(lambda: hg.vary(met, {"JES_up+b_up": 2 * met}))
     says(lambda: hg.vary(met, "MET", up=1.03))
     says(lambda: hg.vary(events.jets, "JES", up=1.03))
     says(lambda: hg.vary(met, "MET", up=lambda x: 2 * x))
@@ -82,6 +83,20 @@ def test_variations_using(says, events, jets):
     says(lambda: hg.Hist.new.StrCat([], growth=True, name="variation").Reg(3, 0, 9).Double().fill("JES_up", jets.pt))
     says(lambda: hg.Hist.new.StrCat(["nominal"], name="variation").Reg(3, 0, 9, name="x").Double().fill(jets.pt))
     says(lambda: hg.Hist.new.Reg(9, 0, 9, name="variation").Reg(3, 0, 9, name="x").Double().fill(jets.pt))
+    mixed = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(3, 0, 9, name="x").Double()
+    says(lambda: mixed.fill(x=jets.pt).fill(x=events.met, variation="nominal"))
+
+
+def test_variations_adding_up(says):
+    """A combination that one dataset has, and another only its parts."""
+    path = "data/sample.root"
+
+    def analysis(events):
+        met = hg.vary(events.MET.pt, "JES", up=events.MET.pt * 2)
+        met = hg.cross(met, "JES_up", "b_up") if events.metadata["dataset"] == "one" else met
+        return {"h": hg.Hist.new.Reg(3, 0, 9, name="x").Double().fill(hg.vary(met, "b", up=events.MET.pt * 3))}
+
+    says(lambda: hg.run(analysis, {"one": [path], "two": [path]}, executor="serial"))
 
 
 def test_variations_an_error_in_one_variation(says, events):

@@ -88,7 +88,7 @@ def test_every_kind_of_space_is_told_apart_in_words() -> None:
         "pull Jet": "all of Jet for each of Jet", "one a events": "one", "Jet + filter Jet": "Jet then filter Jet",
         "perm Jet": "filter Jet sorted by %1", "flat Jet": "Jet", "pad Jet": "Jet", "split Jet": "Jet, %1",
         "ranged Jet": "ranges of Jet", "back Jet": "Jet whose %1 leads to each of Jet",
-        "result": "%2", "table": "table",
+        "lists of smear": "lists of %2", "table": "table",
     }  # fmt: skip
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from itertools import product
+
 import awkward as ak
 import hist
 import numpy as np
@@ -64,7 +67,7 @@ def test_the_axis(met, weight, where, engine):
     assert h.variations == tuple(ALL)
     assert "3 variations" in repr(h)
     out = h.compute(engine=engine, executor="serial")
-    assert type(out) is hist.Hist
+    assert isinstance(out, hist.Hist)
     axis = out.axes["variation"]
     place = list(out.axes).index(axis)
     if where != "fixed":
@@ -188,7 +191,7 @@ def test_aligned(met, weight, events):
 
     a, b, c = made(met), made(events.met, weight), made(events.met)
     for one, two in ((a, b), (b, a), (a, c), (c, a)):
-        x, y = aligned(one, two)
+        x, y = aligned([one, two])
         assert x.axes[0] == y.axes[0]
         assert set(x.axes[1]) == set(y.axes[1])
         names = {name for h in (one, two) if h.ndim == 2 for name in h.axes["variation"]}
@@ -200,7 +203,69 @@ def test_aligned(met, weight, events):
                     old[{"variation": name if name in old.axes["variation"] else "nominal"}] if old.ndim == 2 else old
                 )
                 assert new[{"variation": name}].view(flow=True).tobytes() == known.view(flow=True).tobytes()
-    assert aligned(c, c)[0] is c
+    assert aligned([c, c])[0] is c
+
+
+@pytest.mark.parametrize("storage", ["Double", "Weight", "Int64", "Mean", "WeightedMean"])
+@pytest.mark.parametrize("grows", [False, True])
+def test_computed_histograms_add_up(events, storage, grows):
+    """Results of several runs: a variation that one does not know is its nominal there, as in a run over both."""
+    x = events.met + 0.7
+
+    def made(*names, shift=0.0):
+        new = hg.Hist.new.Reg(4, 0, 20, name="x", growth=grows, label="x [GeV]")
+        y = hg.vary(x + shift, {name: x * (2 + i) for i, name in enumerate(names)}) if names else x + shift
+        sample = {"sample": y} if "Mean" in storage else {}
+        return getattr(new, storage)().fill(y, **sample)
+
+    parts = [made("a", "b"), made("b", "c", shift=40.0), made(), made("a")]
+    for one, two in product(parts, parts):
+        if one is two:
+            continue
+        wanted = (one + two).compute(progress=False)
+        first, second = (h.compute(progress=False) for h in (one, two))
+        sums = [first + second, sum([first, second]), pickle.loads(pickle.dumps(first)) + second]
+        if "variation" in first.axes.name:  # a plain one is hist's own, and refuses
+            again = first.copy()
+            again += second
+            sums.append(again)
+        for got in sums:
+            assert list(got.axes.name) == list(wanted.axes.name)
+            assert got.axes[0] == wanted.axes[0]
+            assert got.axes[0].label == "x [GeV]"
+            for name in wanted.axes["variation"] if "variation" in wanted.axes.name else [None]:
+                at = {} if name is None else {"variation": name}
+                a, b = got[at].view(flow=True), wanted[at].view(flow=True)
+                for field in a.dtype.names or [...]:
+                    np.testing.assert_allclose(a[field], b[field], rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:List indexing selection is experimental")
+def test_a_slice_of_a_computed_histogram(events, met):
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(met).compute(progress=False)
+    plain = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(events.met).compute(progress=False)
+    up = next(name for name in h.axes["variation"] if name != "nominal")
+    one = h[:, up]
+    assert (one + plain).values().tolist() == (one.values() + plain.values()).tolist()
+    assert (one + one).values().tolist() == (2 * one.values()).tolist()
+    some = h[:, ["nominal", up]] + h
+    assert list(some.axes["variation"]) == list(dict.fromkeys(["nominal", up, *h.axes["variation"]]))
+    assert some[:, up].values().tolist() == (2 * one.values()).tolist()
+    assert (2 * h)[:, up].values().tolist() == (2 * one.values()).tolist()
+
+
+def test_fills_by_hand_beside_others(events, met):
+    """What has a name of its own and what gets the names of variations are not for one histogram."""
+
+    def empty():
+        return hg.Hist.new.StrCat([], growth=True, name="variation").Reg(2, 0, 40, name="x").Double()
+
+    for first, then in (({"variation": "nominal"}, {}), ({}, {"variation": "nominal"})):
+        h = empty().fill(x=events.met, **first)
+        with pytest.raises(FillError, match="Leave variation= out of all of them"):
+            h.fill(x=met if not then else events.met, **then)
+    alone = empty().fill(x=events.met, variation="a").fill(x=events.met, variation="b").compute()
+    assert list(alone.axes["variation"]) == ["a", "b"]
 
 
 @settings(max_examples=examples(12), deadline=None)

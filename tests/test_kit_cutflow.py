@@ -340,3 +340,17 @@ def test_cutflows(says):
     says(lambda: lazy_selection.cutflow().raw)
     says(lazy_selection.cutflow, weights=lazy.w[lazy.half])
     says(lazy_selection.cutflow, weights=hg.Weights(lazy[lazy.half]).add("w", lazy.w[lazy.half]))
+
+
+def test_a_crossed_cutflow_counts_what_the_crossed_mask_passes():
+    events = hg.from_awkward(ak.Array({"x": [1.0, 5.0, 9.0]}))
+    x = hg.cross(hg.vary(events.x, "JES", up=events.x * 2), "JES_up", "btag_up")
+    weights = hg.Weights(events).add("btag", 1.0, up=3.0)
+    selection = hg.Selection(events, c=x > 6)
+    for flow in (selection.cutflow(weights=weights, alone=True), selection.nminusone(weights=weights)):
+        done = flow.compute(progress=False)
+        last = done.labels[-1]
+        for name, raw, sumw in (("nominal", 1, 1), ("btag_up", 1, 3), ("JES_up", 2, 2), ("JES_up+btag_up", 2, 6)):
+            assert done.select(variation=name)[last] == {"raw": raw, "sumw": sumw, "sumw2": sumw**2 / raw}
+            if done.alone is not None:
+                assert done.alone.select(variation=name)["c"]["raw"] == raw

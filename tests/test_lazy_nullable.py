@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from drawing import examples
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
@@ -500,3 +500,51 @@ def test_directions_of_sums_in_lists_that_are_none():
     e = hg.from_awkward(ak.zip({"v": vectors}, depth_limit=1), npartitions=2)
     for eta in (compute(e.v.eta), e.compute(executor="serial", progress=False).v.eta):
         assert eta.to_list() == [[pytest.approx(np.arcsinh(3 / np.sqrt(5))), 0.0], None, []]
+
+
+# one or the other, where one is not there
+
+CONDITIONS = {
+    "never": lambda e: ak.is_none(e.met),
+    "zeros": lambda e: ak.zeros_like(e.met, dtype=bool),
+    "always": lambda e: ak.ones_like(e.met, dtype=bool),
+    "data": lambda e: e.met > 2,
+    "none there": lambda e: ak.is_none(ak.firsts(e.q)),
+    "data, never": lambda e: (e.met > 2) & ak.zeros_like(e.met, dtype=bool),
+}
+SIDES = {
+    "padded": lambda e: ak.pad_none(e.q, 2)[:, 1],
+    "clipped": lambda e: ak.pad_none(e.q[e.q > 3], 2, clip=True)[:, 1],
+    "first": lambda e: ak.firsts(e.q),
+    "first of some": lambda e: ak.firsts(e.q[e.q > 3]),
+    "filled": lambda e: ak.fill_none(ak.firsts(e.q), -9),
+    "5": lambda e: 5,
+    "fives": lambda e: ak.full_like(e.met, 5),
+    "ones": lambda e: ak.ones_like(e.met),
+    "flat": lambda e: e.met,
+    "sum": lambda e: ak.sum(e.q, axis=1),
+    "twice": lambda e: ak.firsts(e.q) * 2,
+}
+
+
+@settings(max_examples=examples(60), deadline=None)
+@given(
+    st.lists(st.lists(st.integers(1, 6), max_size=3), min_size=1, max_size=6),
+    *[st.sampled_from([*names]) for names in (CONDITIONS, CONDITIONS, SIDES, SIDES, SIDES)],
+    st.integers(1, 3),
+    st.sampled_from(["kernel", "interpreter"]),
+)
+@example([[], [1], [5, 6]], "always", "never", "padded", "padded", "5", 1, "kernel")
+@example([[1], [2]], "always", "never", "first of some", "first of some", "5", 1, "interpreter")
+def test_one_or_the_other_where_one_is_not_there(q, first, second, one, two, three, npartitions, engine):
+    whole = ak.zip({"q": ak.values_astype(ak.Array(q), np.int64), "met": np.arange(1.0, 1 + len(q))}, depth_limit=1)
+
+    def chosen(e):
+        inner = ak.where(CONDITIONS[first](e), SIDES[one](e), SIDES[two](e))
+        return ak.where(CONDITIONS[second](e), inner, SIDES[three](e))
+
+    if "5" == one == two:
+        return
+    lazy = chosen(hg.from_awkward(whole, npartitions=npartitions))
+    got = hg.compute(lazy, engine=engine, executor="serial", progress=False)
+    assert got.to_list() == chosen(whole).to_list()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from test_lazy_vary import Alone, Analysis, data, of, same, together
 
 import hepgraph as hg
-from hepgraph.errors import ProcessorError, VariationError
+from hepgraph.errors import ProcessorError, VariationError, VariationWarning
+from hepgraph.io.source import reads
 
 
 class Drawn(hg.Processor):
@@ -158,13 +161,178 @@ def test_crossed_eagerly(folder):
         same(lazily[name], eagerly[name], name)
 
 
-def test_keys_of_the_nominal(folder):
+@pytest.mark.parametrize("shift", [1000, -1000, 0.0])
+def test_keys_that_some_variations_lack(folder, shift):
+    """A key that is not there is nothing: no events, no entries."""
+
+    def analysis(events):
+        met = hg.vary(events.met, "S", up=events.met + shift)
+        out = {"n": len(met), "by": {}}
+        if ak.any(met > 500):
+            out["more"] = len(met)
+            out["h"] = hg.Hist.new.Reg(2, 0, 2000, name="x").Weight().fill(met, weight=2.0)
+            out["flow"] = hg.Selection(events, far=met > 500).cutflow()
+            out["by"]["far"] = {"met": met, "pair": (1, [2.0]), "counts": np.ones(2)}
+        if ak.any(met < -500):
+            out["by"]["low"] = {"n": 1.5}
+        return out
+
+    whole = data(0).met
+    n = len(whole)
+    out = run(analysis, {"a": [stored(folder, 0)]}, eager=True)
+    assert out["n"] == n
+    if shift > 0:
+        assert out["more"] == {"nominal": 0, "S_up": n}
+        assert list(out["h"].axes["variation"]) == ["nominal", "S_up"]
+        assert out["h"][{"variation": "nominal"}].sum(flow=True).value == 0
+        assert out["h"][{"variation": "S_up"}].sum(flow=True).variance == 4 * n
+        assert out["flow"].select(variation="nominal").raw.tolist() == [0, 0]
+        assert out["flow"].select(variation="S_up").raw.tolist() == [n, n]
+        far = out["by"]["far"]
+        assert far["met"]["nominal"].to_list() == []
+        assert far["met"]["S_up"].to_list() == (whole + shift).to_list()
+        assert far["pair"] == ({"nominal": 0, "S_up": 1}, {"nominal": [], "S_up": [2.0]})
+        assert {name: x.tolist() for name, x in far["counts"].items()} == {"nominal": [0, 0], "S_up": [1, 1]}
+    elif shift < 0:
+        assert out["by"] == {"low": {"n": {"nominal": 0.0, "S_up": 1.5}}}
+        assert "more" not in out
+    else:
+        assert out["by"] == {}
+
+
+def test_a_key_that_some_variations_lack_and_nobody_knows_empty(folder):
+    class Largest:
+        def __init__(self, x):
+            self.x = x
+
+        def __add__(self, other):
+            return Largest(max(self.x, other.x))
+
     def analysis(events):
         met = hg.vary(events.met, "S", up=events.met + 1000)
-        return {"n": len(met), **({"more": len(met)} if ak.min(met) > 900 else {})}
+        return {"n": len(met), **({"most": Largest(ak.max(met))} if ak.min(met) > 900 else {})}
 
-    with pytest.raises(ProcessorError, match="'more' in the variation 'S_up' alone"):
+    with pytest.raises(ProcessorError, match=r"output\['most'\], a Largest, is there in some variations"):
         run(analysis, {"a": [stored(folder, 0)]}, eager=True)
+
+
+AXES = {
+    "StrCat": lambda new: new.StrCat([], growth=True, name="n"),
+    "IntCat": lambda new: new.IntCat([], growth=True, name="n"),
+    "Integer": lambda new: new.Integer(0, 2, growth=True, name="n"),
+    "Regular": lambda new: new.Reg(2, 0, 4, growth=True, name="n"),
+}
+
+
+@settings(max_examples=examples(40), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([*AXES]),
+    st.lists(st.integers(0, 5), min_size=1, max_size=8),
+    st.tuples(*[st.lists(st.integers(-7, 7), min_size=6, max_size=6)] * 2),
+    st.sampled_from(["Double", "Weight", "Mean"]),
+    st.booleans(),
+    st.sampled_from([None, 3]),
+)
+def test_axes_that_grow_in_each_variation(tmp_path_factory, kind, numbers, tables, storage, own, step):
+    """Eager runs know the categories and ranges of each variation; their bins are those of entries one by one."""
+    path = str(tmp_path_factory.mktemp("grows") / "x.parquet")
+    ak.to_parquet(ak.zip({"n": np.array(numbers)}), path, row_group_size=2)
+
+    def analysis(events):
+        n = hg.vary(
+            events.n, {f"v{i}": ak.Array(np.array(table)[np.asarray(events.n)]) for i, table in enumerate(tables)}
+        )
+        new = hg.Hist.new.StrCat([], growth=True, name="variation") if own else hg.Hist.new
+        h = getattr(AXES[kind](new), storage)()
+        values = [f"c{i}" for i in n] if kind == "StrCat" else n
+        return {"h": h.fill(n=values, **({"sample": np.asarray(n) * 2.0} if storage == "Mean" else {}))}
+
+    h = run(analysis, {"a": [path]}, eager=True, step_size=step)["h"]
+    for name, table in {"nominal": range(6), "v0": tables[0], "v1": tables[1]}.items():
+        moved = [table[n] for n in numbers]
+        one = h[{"variation": name}] if "variation" in h.axes.name else h
+        view = one.view(flow=False)
+        counts = view["count"] if storage == "Mean" else one.values()
+        axis = one.axes["n"]
+        expected = [0.0] * len(axis)
+        for n in moved:
+            at = list(axis).index(f"c{n}" if kind == "StrCat" else n) if kind.endswith("Cat") else axis.index(n)
+            expected[at] += 1
+        assert counts.tolist() == expected
+
+
+PARTS = {"JXW": "JES and W, crossed", "J": "JES", "W": "W", "data": "nothing"}
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("names", [*permutations(PARTS, 4), *permutations(PARTS, 2)])
+def test_a_dataset_knows_a_part_of_a_combination(folder, names, eager):
+    """`JES_up+W_up` is JES_up of what knows no W, and W_up of what knows no JES, whatever comes first."""
+    paths = {name: stored(folder, i) for i, name in enumerate(PARTS)}
+
+    def analysis(events):
+        name, met = events.metadata["dataset"], events.met
+        weights = hg.Weights(events).add("n", 1.0)
+        if "J" in name:
+            met = hg.vary(met, "JES", up=met * 2)
+        if "X" in name:
+            met = hg.cross(met, "JES_up", "W_up")
+        if "W" in name:
+            weights.add("W", 1.0, up=3.0)
+        return {
+            "h": hg.Hist.new.Reg(3, 0, 100, name="met").Weight().fill(met, weight=weights),
+            "flow": hg.Selection(events, far=met > 20).cutflow(weights=weights),
+            "n": ak.sum(met > 20),
+        }
+
+    out = run(analysis, {name: [paths[name]] for name in names}, eager=eager, strict=not eager)
+
+    def met_of(name, variation):
+        return np.asarray(data(list(PARTS).index(name)).met) * (2 if "J" in name and "JES_up" in variation else 1)
+
+    if any(len(name) < 4 for name in names):
+        for variation in out["h"].axes["variation"] if "variation" in out["h"].axes.name else ["nominal"]:
+            mets = {name: met_of(name, variation) for name in names}
+            scale = {name: 3 if "W" in name and "W_up" in variation else 1 for name in names}
+            counts = sum(scale[n] * np.histogram(mets[n], bins=3, range=(0, 100))[0] for n in names)
+            h = out["h"][{"variation": variation}] if "variation" in out["h"].axes.name else out["h"]
+            assert h.values().tolist() == counts.tolist()
+            row = out["flow"].select(variation=variation)["far"]
+            assert row["raw"] == sum(int(np.sum(mets[n] > 20)) for n in names)
+            assert row["sumw"] == sum(scale[n] * int(np.sum(mets[n] > 20)) for n in names)
+            if isinstance(out["n"], dict) and variation in out["n"]:
+                assert out["n"][variation] == sum(int(np.sum(mets[n] > 20)) for n in names)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_combination_that_one_dataset_was_not_asked_for(folder, eager):
+    def analysis(events):
+        met = hg.vary(events.met, "JES", up=events.met * 2)
+        if events.metadata["dataset"] == "a":
+            met = hg.cross(met, "JES_up", "W_up")
+        met = hg.vary(met, "W", up=events.met * 3)
+        return {"by": {"h": hg.Hist.new.Reg(3, 0, 100, name="met").Double().fill(met)}}
+
+    for names in ("ab", "ba"):
+        fileset = {name: [stored(folder, i)] for i, name in enumerate(names)}
+        with reads() as seen, pytest.raises(VariationError, match=r"hg\.cross, whatever the dataset") as error:
+            run(analysis, fileset, eager=eager, strict=not eager)
+        assert error.value.__notes__ == ["in output['by']['h']"]
+        assert eager or not seen
+
+
+def test_data_filled_by_hand_beside_simulation(folder):
+    def analysis(events):
+        h = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(3, 0, 100, name="met").Double()
+        if events.metadata["dataset"] == "data":
+            return {"h": h.fill(variation="nominal", met=events.met)}
+        return {"h": h.fill(met=hg.vary(events.met, "JES", up=events.met * 2))}
+
+    fileset = {"mc": [stored(folder, 0)], "data": [stored(folder, 1)]}
+    with pytest.warns(VariationWarning, match="adds nothing to JES_up. If it is to be there as in the nominal"):
+        out = run(analysis, fileset, strict=True)["h"]
+    assert out[{"variation": "JES_up"}].sum(flow=True) == len(data(0))
+    assert out[{"variation": "nominal"}].sum(flow=True) == len(data(0)) + len(data(1))
 
 
 def test_errors_of_the_user_are_told(folder):

@@ -8,7 +8,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hepgraph as hg
@@ -31,10 +31,12 @@ def histogram() -> Any:
 
 
 def told(tree: Any, **options: Any) -> list[str]:
-    """The lines from the results on."""
+    """The lines from the results on, without the steps."""
     lines = str(hg.explain(tree, **options)).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("results"))
-    return lines[at:]
+    steps = lines.index("steps:")
+    loops = next((i for i, line in enumerate(lines) if line.startswith("loops and results")), len(lines))
+    return lines[at:steps] + lines[loops:]
 
 
 def percent(mask: Any) -> str:
@@ -70,6 +72,7 @@ RESULTS = {
 }
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([*RESULTS]), st.sets(st.sampled_from([*CUTS]))), min_size=1, max_size=4),
     st.integers(1, EVENTS + 10),
@@ -203,3 +206,10 @@ def test_the_plan_is_told_though_the_first_events_give_an_error() -> None:
     assert lines[0] == "results, of unknown shares, as the first events give RuntimeError: not for so many"
     assert lines[1:] == told(tree, events=0)[1:]
     assert told(events.met[events.jet.pt[:, 0] > 5])[0].startswith("results, of unknown shares, as the first events ")
+
+
+def test_a_plan_of_nothing_says_so() -> None:
+    events = hg.from_awkward(data())
+    weights = hg.Weights(events).add("w", events.w)
+    assert str(hg.explain(weights)) == ("nothing is computed: in this Weights is no lazy array, histogram or cutflow")
+    assert "in this dict" in str(hg.explain({"a": 3}))

@@ -8,7 +8,8 @@ from typing import Any
 from hepgraph.datasets.grouping import Grouping
 from hepgraph.datasets.schemafile import Stored
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL, Varied, linked
+from hepgraph.lazy.results import NOMINAL
+from hepgraph.lazy.varied import Varied, linked
 
 Place = tuple[str, ...]  # a field of the events, or of a collection of theirs
 

@@ -181,6 +181,8 @@ def apply(op: str, args: Sequence[Node], param: tuple[Any, ...] = ()) -> Node:
             return literal(np.asarray(OPS[op].meaning(*(_literal(arg).value for arg in args), *param)))
     moves: list[Map] = []
     while m := _shared_map(args, at):
+        if op == "where" and args[0].op in ("full", "literal") and is_partial(m):
+            break  # its result is there where the map leads nowhere, if it is the other value
         moves.append(m)
         args, at = [_before(m, arg) for arg in args], m.dst
     result = node(op, tuple(args), at, dtype, param)

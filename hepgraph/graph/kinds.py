@@ -472,7 +472,8 @@ SPACES: dict[str, SpaceKind] = {
     "ranged": SpaceKind(_slice, step=text("ranges of {parts[0]}"), title=text("ranges of {base}"), stays=_below_base),
     "result": SpaceKind(
         lambda i, s: Extent(i.values[s.args[0]].offsets(*s.param)),
-        title=lambda s, _: f"the lists that {returned_by(s)} returned", across=True, positional=True,
+        lambda s, _: f"lists of {returned_by(s)}", text("lists of {parts[0]}"),
+        lambda s, _: f"the lists that {returned_by(s)} returned", across=True, positional=True,
     ),
     "table": SpaceKind(lambda i, s: Extent(np.array([0, s.param.values.size])), title=text("the numbers of a table")),
 }  # fmt: skip

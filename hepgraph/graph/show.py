@@ -61,8 +61,8 @@ class OutlineLine:
 def numbered(results: Iterable[int]) -> str:
     """Results by their numbers, runs of them as ranges.
 
-    >>> numbered([4]), numbered([1, 5, 4, 3])
-    ('result 4', 'results 1, 3 to 5')
+    >>> numbered([4]), numbered([0, 1]), numbered([1, 5, 4, 3])
+    ('result 4', 'results 0, 1', 'results 1, 3 to 5')
     """
     runs: list[list[int]] = []
     for number in sorted(results):
@@ -70,7 +70,7 @@ def numbered(results: Iterable[int]) -> str:
             runs[-1].append(number)
         else:
             runs.append([number])
-    told = [str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs]
+    told = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
     several = len(runs) > 1 or len(runs[0]) > 1
     return f"result{'s' * several} {', '.join(told)}"
 

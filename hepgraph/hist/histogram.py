@@ -31,7 +31,7 @@ from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Bins, Moments, Output
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.collection import DaskCollection
-from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.results import NOMINAL
 from hepgraph.plan.passes import Sink, TotalSink, Value
 from hepgraph.runner.compute import FINISH, KINDS, compute
 from hepgraph.runner.variations import WANTS, ByName
@@ -194,7 +194,7 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             if own is not None:
                 args = variations.with_name(by_axis(variations.others(self, own), args, kwargs), own, NOMINAL)
                 kwargs = {}
-                variations.mark(self)
+            variations.mark(self, own)
             if any(isinstance(part, ak.Array) for part in given):
                 *args, weight, sample = eager_entries([*by_axis(self.axes, args, kwargs), weight, sample])  # type: ignore[assignment]
                 kwargs = {}

@@ -29,8 +29,7 @@ def merged(a: Any, b: Any) -> Any:
     ]
     known = counts_only(a) and counts_only(b)
     if not grown:
-        a += b
-        return counting(a, known)
+        return counting(hist.Hist.__iadd__(a, b), known)
     wider = {i: _joined_axis(a.axes[i], b.axes[i]) for i in grown}
     return counting(_placed(a, wider) + _placed(b, wider), known)
 
@@ -77,7 +76,7 @@ def _categories(axis: Any, names: list[Any]) -> Any:
 
 def _placed(h: Any, wider: Mapping[int, Any]) -> Any:
     """The content of a histogram in one with some axes wider."""
-    wide = hist.Hist(*(wider.get(i, axis) for i, axis in enumerate(h.axes)), storage=h.storage_type())
+    wide = with_axes(h, [wider.get(i, axis) for i, axis in enumerate(h.axes)])
     wide.view(flow=True)[_places(h.axes, wide.axes)] = h.view(flow=True)
     return wide
 

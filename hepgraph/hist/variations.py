@@ -6,23 +6,29 @@ with its nominal, so that the bins of a variation are those of a run in which it
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import chain
 from typing import Any
 
 import boost_histogram as bh
 import hist
 import numpy as np
 
-from hepgraph.errors import FillError, suggestion
+from hepgraph.errors import FillError, VariationWarning, suggestion
 from hepgraph.hist.merge import averaged, averages, counting, counts_only, merged, moments, with_axes
 from hepgraph.hist.recording import Fill, Weighed, by_axis, check_kinds, recorded
 from hepgraph.kernel.output import Moments
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL, chosen, mapped
+from hepgraph.lazy.results import NOMINAL, known_as
+from hepgraph.lazy.varied import chosen, mapped
 
 AXIS = "variation"
-_NAMES = "@variations"  # in a histogram; what begins like this is not written into files
+# in a histogram; what begins like this is not written into files
+_NAMES = "@variations"
+_BY_HAND = "@variations by hand"
 
 
 @dataclass(frozen=True)
@@ -48,9 +54,18 @@ def own_axis(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int | No
     return place
 
 
-def mark(h: Any) -> None:
-    """Notes that a histogram with an axis for variations was filled with the nominal, without being told so."""
-    h.__dict__.setdefault(_NAMES, (NOMINAL,))
+def mark(h: Any, own: int | None) -> None:
+    """Notes whether a histogram with an axis for variations was filled with the nominal without being told so."""
+    if own is not None:
+        h.__dict__.setdefault(_NAMES, (NOMINAL,))
+    elif _has_axis(h):
+        h.__dict__[_BY_HAND] = True
+
+
+_MIXED = (
+    f"This histogram has fills with a value for the axis {AXIS!r}, and others without one, that get the names of "
+    f"variations. Leave {AXIS}= out of all of them: what does not vary is in each variation as in the nominal."
+)
 
 
 def others(h: Any, own: int | None) -> list[Any]:
@@ -75,6 +90,8 @@ def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | N
         return recorded(values, weight, sample, weighed.checks(factors, like))
 
     results, crossed = mapped(one, values, weighed.weight, sample, weighed.factors)
+    if _has_axis(h) and any(isinstance(fill, VariedFill) != (own is not None) for fill in h.fills):
+        raise FillError(_MIXED)
     if len(results) == 1 and own is None:
         plain: Fill = results[NOMINAL]
         return plain
@@ -171,14 +188,57 @@ def folded(h: Any, made: Any, before: Any) -> Any:
     return counting(merged(_filled(before, axes, lambda part, _: np.tile(part[..., np.newaxis], shape)), new), known)
 
 
-def aligned(a: Any, b: Any) -> tuple[Any, Any]:
-    """Two results with the same variations: what one of them does not know, it has as in its nominal."""
-    known = [h.__dict__.get(_NAMES, ()) for h in (a, b)]
-    if known[0] == known[1] or a.ndim - _has_axis(a) != b.ndim - _has_axis(b):
-        return a, b
-    names = tuple(dict.fromkeys([NOMINAL, *known[0], *known[1]]))
-    like = a if known[0] else b
-    return _with_all(a, names, like), _with_all(b, names, like)
+class VariedHist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
+    """A computed histogram with variations: where it is added to another, each has all variations of the other.
+
+    One that it does not know, it has as in its nominal.
+    """
+
+    def __add__(self, other: Any) -> Any:
+        if not isinstance(other, bh.Histogram) or getattr(other, "fills", None):
+            return super().__add__(other)
+        return added([self, other])
+
+    def __radd__(self, other: Any) -> Any:
+        return added([other, self]) if isinstance(other, bh.Histogram) else super().__radd__(other)
+
+    def __iadd__(self, other: Any) -> Any:
+        if isinstance(other, bh.Histogram) and _names_of(self) != _names_of(other):
+            return self + other
+        return super().__iadd__(other)
+
+
+def added(parts: Sequence[Any]) -> Any:
+    """The sum of histograms, each with all variations that one of them has."""
+    first, *rest = aligned(parts)
+    found = reduce(merged, rest, first.copy())
+    return VariedHist(found) if _names_of(found) and not isinstance(found, VariedHist) else found
+
+
+def _names_of(h: Any) -> tuple[str, ...]:
+    """The names of the variations that a result was filled with; none where they were cut away."""
+    names = h.__dict__.get(_NAMES, ())
+    there = list(h.axes[_place(h)]) if names and _has_axis(h) else []
+    return tuple(name for name in names if name in there) if NOMINAL in there else ()
+
+
+def aligned(parts: Sequence[Any]) -> Sequence[Any]:
+    """Results with the same variations: what one of them does not know, it has as in its nominal.
+
+    Of a combination that it does not know, it has the part that it knows.
+    """
+    known = [_names_of(h) for h in parts]
+    if len(set(known)) == 1 or len({h.ndim - _has_axis(h) for h in parts}) > 1:
+        return parts
+    names = tuple(dict.fromkeys([NOMINAL, *chain.from_iterable(known)]))
+    like = next(h for h, own in zip(parts, known, strict=True) if own)
+    return [_with_all(h, names, like) for h in parts]
+
+
+_ABSENT = (
+    f"A histogram whose axis {AXIS!r} was filled by hand is added to one with variations: it adds nothing to {{}}. If "
+    f"it is to be there as in the nominal, as data are, leave {AXIS}= out of its fills."
+)
 
 
 def _has_axis(h: Any) -> bool:
@@ -187,8 +247,11 @@ def _has_axis(h: Any) -> bool:
 
 def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
     """A result with all of these variations, on an axis like that of another."""
-    known = h.__dict__.get(_NAMES, ())
+    known = _names_of(h)
     if not known and _has_axis(h):  # filled by hand: it means what it says
+        there = list(h.axes[_place(h)])
+        if there and (absent := [name for name in names if name not in there]):
+            warnings.warn(VariationWarning(_ABSENT.format(", ".join(absent[:4]))), stacklevel=2)
         return h
     place = _place(like)
     axes, own = list(h.axes), like.axes[place]
@@ -197,8 +260,7 @@ def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
     axis = hist.axis.StrCategory(wanted, growth=own.traits.growth, overflow=own.traits.overflow)
     axis.__dict__.update(own.__dict__)
     axes[place : place + bool(known)] = [axis]
-    nominal = old.index(NOMINAL) if known else 0
-    places = [old.index(name) if name in (known or old) else nominal for name in wanted]
+    places = [old.index(name if name in old else known_as(name, known)) if known else 0 for name in wanted]
     if axis.traits.overflow:
         places.append(len(old))
 
@@ -214,6 +276,8 @@ def stacked(each: Mapping[str, Any]) -> Any:
     """A histogram that was filled once for each variation, as one with an axis for them; itself if it is not varied."""
     nominal = each[NOMINAL]
     place, marked = _place(nominal), _NAMES in nominal.__dict__
+    if marked and _BY_HAND in nominal.__dict__:
+        raise FillError(_MIXED)
     if not marked and (_has_axis(nominal) or all(_same_bins(h, nominal) for h in each.values())):
         return nominal
     own = nominal.axes[place] if marked else None
@@ -221,12 +285,12 @@ def stacked(each: Mapping[str, Any]) -> Any:
     axis = hist.axis.StrCategory(names, growth=own is None or own.traits.growth, name=AXIS)
     if own is not None:
         axis.__dict__.update(own.__dict__)
-    axes = [*others(nominal, place)]
-    axes.insert(place, axis)
     total = None
     for name, h in each.items():
         at = list(h.axes[place]) if marked else [NOMINAL]
         here = at.index(NOMINAL) if NOMINAL in at else None
+        axes = [*others(h, place)]  # which may have grown in another way than those of the nominal
+        axes.insert(place, axis)
 
         def change(part: Any, nothing: float, name: str = name, here: Any = here) -> Any:
             shape = list(part.shape) if marked else [*part.shape, 1]
@@ -246,9 +310,9 @@ def stacked(each: Mapping[str, Any]) -> Any:
 
 
 def _same_bins(a: Any, b: Any) -> bool:
-    one, two = hist.Hist.view(a, flow=True), hist.Hist.view(b, flow=True)
-    if one.shape != two.shape:
+    if any(x != y for x, y in zip(a.axes, b.axes, strict=True)):
         return False
+    one, two = hist.Hist.view(a, flow=True), hist.Hist.view(b, flow=True)
     fields = one.dtype.names
     pairs = [(one[name], two[name]) for name in fields] if fields else [(one, two)]
     return all(np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in pairs)
@@ -262,7 +326,7 @@ def is_empty(h: Any) -> bool:
 
 def _filled(h: Any, axes: Sequence[Any], change: Callable[[Any, float], Any]) -> Any:
     """A histogram like another on other axes, with its bins changed; `change` gets what an empty bin holds, too."""
-    new = with_axes(h, axes)
+    new = VariedHist(with_axes(h, axes))
     if averages(h):
         nothing = (0.0, 0.0, 0.0, 0.0, np.nan)
         pairs = zip(moments(h), nothing, strict=True)

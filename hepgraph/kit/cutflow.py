@@ -20,7 +20,7 @@ from hepgraph.io.source import Origin
 from hepgraph.kit.per_event import PerEvent
 from hepgraph.kit.table import TextTable, frame, listed, nested, number, percent
 from hepgraph.kit.weights import Weights
-from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.results import NOMINAL, ByVariation, known_as
 from hepgraph.plan.passes import Sink
 from hepgraph.runner.compute import FINISH, KINDS, compute
 from hepgraph.runner.variations import WANTS, ByName
@@ -31,7 +31,7 @@ VARIATION = "variation"
 
 @plain
 @dataclass(frozen=True, eq=False, repr=False)
-class Cutflow:
+class Cutflow(ByVariation):
     """Numbers of events that pass a cut and all cuts before it, by category and variation; cutflows add up.
 
     `axes` has the labels of each axis: `cut`, categories, and `variation` if something varied, `"nominal"` first. The
@@ -161,15 +161,27 @@ class Cutflow:
             return self
         if not isinstance(other, Cutflow):
             return NotImplemented
-        _check_alike(self._shape, other._shape)
-        names = list(dict.fromkeys([*self.variations, *other.variations]))
-        mine, theirs = self._spread(names), other._spread(names)
-        axes = {name: list(labels) for name, labels in self.axes.items() if name != VARIATION}
-        alone = self.alone + other.alone if self.alone and other.alone else None
-        columns = {name: values + theirs[name] for name, values in mine.items()}
-        return type(self)(axes | ({VARIATION: names} if names else {}), **columns, alone=alone)
+        return self.total([self, other])
 
     __radd__ = __add__
+
+    @classmethod
+    def total(cls, parts: Sequence[Cutflow]) -> Cutflow:
+        """The sum of several cutflows, each with all variations that one of them has."""
+        first = parts[0]
+        for other in parts[1:]:
+            _check_alike(first._shape, other._shape)
+        names = list(dict.fromkeys(name for part in parts for name in part.variations))
+        each = [part._spread(names) for part in parts]
+        columns = {name: reduce(operator.add, [columns[name] for columns in each]) for name in first.columns}
+        alone = cls.total([part.alone for part in parts if part.alone is not None]) if first.alone else None
+        axes = {name: list(labels) for name, labels in first.axes.items() if name != VARIATION}
+        return type(first)(axes | ({VARIATION: names} if names else {}), **columns, alone=alone)
+
+    def nothing(self) -> Cutflow:
+        """A cutflow like this one, of no events."""
+        columns = {name: np.zeros_like(values) for name, values in self.columns.items()}
+        return type(self)(self.axes, **columns, alone=self.alone.nothing() if self.alone else None)
 
     @property
     def _shape(self) -> Shape:
@@ -177,13 +189,16 @@ class Cutflow:
         return Shape(type(self), axes, self.sumw is not None, self.alone is not None)
 
     def _spread(self, names: Sequence[str]) -> dict[str, Any]:
-        """The columns for these variations; one that is not known here has changed nothing, and is the nominal."""
+        """The columns for these variations; one that is not known here has changed nothing, and is the nominal.
+
+        Of a combination that is not known here, the part that is.
+        """
         if not names:
             return self.columns
         if not self.variations:
             return {name: np.repeat(values[..., None], len(names), axis=-1) for name, values in self.columns.items()}
         known = self.variations
-        at = [known.index(name if name in known else NOMINAL) for name in names]
+        at = [known.index(known_as(name, known)) for name in names]
         return {name: values[..., at] for name, values in self.columns.items()}
 
     @classmethod
@@ -311,6 +326,8 @@ def _check_alike(one: Shape, two: Shape) -> None:
 
 _RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")} - {
     "stacked",
+    "total",
+    "nothing",
     "axes",
 }
 
@@ -395,7 +412,7 @@ def _columns(counts: Any, sums: Any) -> tuple[dict[str, Any], list[str]]:
             columns["raw"] = np.repeat(columns["raw"][..., None], len(names), axis=-1)
         elif VARIATION in weighted and list(sums.axes[VARIATION]) != names:
             known, names = names, list(sums.axes[VARIATION])
-            at = [known.index(name if name in known else NOMINAL) for name in names]
+            at = [known.index(known_as(name, known)) for name in names]
             columns["raw"] = columns["raw"][..., at]
         columns["sumw"] = np.array(sums.view()["value"])
         columns["sumw2"] = np.array(sums.view()["variance"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import awkward as ak
@@ -16,7 +18,7 @@ from hepgraph.graph.form import Record
 from hepgraph.io.source import Origin
 from hepgraph.kit.table import TextTable, frame, number
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.results import NOMINAL, ByVariation
 from hepgraph.plan.passes import Sink, TotalSink
 from hepgraph.runner.compute import FINISH, KINDS, compute
 
@@ -26,7 +28,7 @@ _STARTS = {"min": np.inf, "max": -np.inf}
 
 @plain
 @dataclass(frozen=True, eq=False, repr=False)
-class WeightStatistics:
+class WeightStatistics(ByVariation):
     """Statistics of weights, by name; those of several datasets or chunks add up.
 
     `rows` has, for each weight, its number of `entries`; `sumw` and `sumw2`, the sums of those that are finite and of
@@ -71,6 +73,15 @@ class WeightStatistics:
     def stacked(cls, each: Mapping[str, WeightStatistics]) -> WeightStatistics:
         """The statistics of a processor that ran once for each variation: those of the nominal."""
         return each[NOMINAL]
+
+    @classmethod
+    def total(cls, parts: Sequence[WeightStatistics]) -> WeightStatistics:
+        """The sum of several statistics."""
+        return reduce(operator.add, parts)
+
+    def nothing(self) -> WeightStatistics:
+        """Statistics of the same weights, of no events."""
+        return WeightStatistics({name: dict.fromkeys(SUMS, 0) | _STARTS for name in self.rows})
 
     def __eq__(self, other: object) -> bool:
         return self.rows == other.rows if isinstance(other, WeightStatistics) else NotImplemented

@@ -19,7 +19,8 @@ from hepgraph.kit.per_event import Kind, PerEvent
 from hepgraph.kit.statistics import LazyWeightStatistics, WeightStatistics, statistics_of
 from hepgraph.kit.table import listed
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL, crossing, follow, only_in
+from hepgraph.lazy.results import NOMINAL
+from hepgraph.lazy.varied import crossing, follow, only_in
 from hepgraph.lazy.vary import once_each, vary
 
 WEIGHTS = Kind(

@@ -21,9 +21,9 @@ from hepgraph.graph.form import Form, Record, Whole, same, underlying, whole_of,
 from hepgraph.graph.node import dumps, loads
 from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
+from hepgraph.lazy.results import NOMINAL, Variations
 from hepgraph.lazy.typed import LazyType
 
-NOMINAL = "nominal"
 _under_way = ContextVar("_under_way", default=NOMINAL)  # the variation for which a call is made
 
 
@@ -253,13 +253,6 @@ class Varied(Lazy):
 
 
 _ONE = 'hg.variation(x, "nominal")'
-
-
-class Variations(dict[str, Any]):
-    """Results by the name of the variation, "nominal" first; a name that is not there is that of the nominal."""
-
-    def __reduce__(self) -> Any:
-        return Variations, (dict(self),)
 
 
 def _thawed(data: bytes, crossed: Mapping[str, tuple[str, ...]]) -> Varied:

@@ -16,7 +16,8 @@ import numpy as np
 from hepgraph.errors import FieldError, ShapeError, VariationError, VariationWarning, suggestion
 from hepgraph.functions.lines import code_at, place, user_line
 from hepgraph.lazy.array import Lazy, attached, together
-from hepgraph.lazy.varied import NOMINAL, Varied, chosen, in_world, linked, same_array, worlds_of
+from hepgraph.lazy.results import NOMINAL
+from hepgraph.lazy.varied import Varied, chosen, in_world, linked, same_array, worlds_of
 
 
 def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> Any:
@@ -108,6 +109,8 @@ def _named(name: Any, alternatives: Any, more: Mapping[str, Any]) -> dict[str, A
     for full in named:
         if not isinstance(full, str) or not full or full == NOMINAL:
             raise VariationError(f"No variation can be called {full!r}; the nominal is the array itself.")
+        if "+" in full:
+            raise VariationError(f"No variation can be called {full!r}: + is between the names that hg.cross combines.")
     return named
 
 

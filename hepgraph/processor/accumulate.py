@@ -5,26 +5,30 @@ from __future__ import annotations
 import copy
 import numbers
 import operator
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
 from typing import Any
 
 import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
-from hepgraph.errors import ProcessorError
+from hepgraph.errors import ProcessorError, VariationError
 from hepgraph.functions.lines import Line, code_at, place
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Option, Scalar, items
 from hepgraph.graph.node import Node
-from hepgraph.hist.merge import merged
-from hepgraph.hist.variations import aligned
+from hepgraph.hist.histogram import Hist
+from hepgraph.hist.variations import added, aligned
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.varied import NOMINAL, Variations, Varied
+from hepgraph.lazy.results import NOMINAL, ByVariation, Variations, known_as
+from hepgraph.lazy.varied import Varied
 
 
-def accumulate(a: Any, b: Any, where: str = "") -> Any:
+def accumulate(a: Any, b: Any) -> Any:
     """Two results as one: dicts key by key, histograms and numbers added, lists and arrays joined, sets united.
 
     Raises ProcessorError, naming the key, for what does not add up.
@@ -32,28 +36,80 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
     >>> accumulate({"n": 1, "files": ["a"]}, {"n": 2, "files": ["b"], "m": 0.5})
     {'n': 3, 'files': ['a', 'b'], 'm': 0.5}
     """
+    return total([a, b])
+
+
+def total(results: Iterable[Any], where: str = "") -> Any:
+    """Several results as one, as `accumulate` has it; all at once, as one may know variations that others do not.
+
+    >>> total([{"n": 1}, None, {"n": 2}, {"n": 3}])
+    {'n': 6}
+    """
+    parts = [part for part in results if part is not None]
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    for part in parts:
+        if isinstance(part, Apart):
+            raise part.error(where)
+    if any(isinstance(part, Variations) for part in parts):
+        each = [part if isinstance(part, Variations) else {NOMINAL: part} for part in parts]
+        return Variations(
+            {
+                name: total([part[known] for part, known in zip(each, found, strict=True)], f"{where}[{name!r}]")
+                for name, found in _known_as(each, where).items()
+            }
+        )
+    if all(isinstance(part, Mapping) for part in parts):
+        out: Any = copy.copy(parts[0]) if isinstance(parts[0], MutableMapping) else dict(parts[0])
+        for key in dict.fromkeys(key for part in parts for key in part):
+            out[key] = total([part[key] for part in parts if key in part], f"{where}[{key!r}]")
+        return out
+    if all(isinstance(part, bh.Histogram) for part in parts):
+        return _of_histograms(parts, where)
+    if all(isinstance(part, ByVariation) for part in parts):
+        with _place(where):
+            return type(parts[0]).total(parts)
+    if all(isinstance(part, ak.Array) for part in parts):
+        return ak.concatenate(parts)
+    return reduce(lambda a, b: _of_two(a, b, where), parts)
+
+
+def check_combinations(outputs: Iterable[Any], where: str = "") -> None:
+    """Raises VariationError if one of several recorded outputs lacks a combination whose parts it has."""
+    parts = list(outputs)
+    if all(isinstance(part, Mapping) for part in parts):
+        for key in dict.fromkeys(key for part in parts for key in part):
+            check_combinations([part[key] for part in parts if key in part], f"{where}[{key!r}]")
+    else:
+        _known_as([part.variations or (NOMINAL,) for part in parts if isinstance(part, Hist | Varied)], where)
+
+
+def _known_as(parts: Sequence[Collection[str]], where: str) -> dict[str, list[str]]:
+    """For each variation that one of several results has, what it is in each of them."""
+    with _place(where):
+        return {name: [known_as(name, part) for part in parts] for name in dict.fromkeys(chain(*parts))}
+
+
+@contextmanager
+def _place(where: str) -> Iterator[None]:
+    """Notes the place in the output with an error about variations."""
+    try:
+        yield
+    except VariationError as error:
+        error.add_note(f"in output{where}")
+        raise
+
+
+def _of_histograms(parts: Sequence[Any], where: str) -> Any:
+    with _place(where):
+        first, *rest = each = aligned(parts)
+    for other in rest:
+        _same_axes(first, other, where)
+    return added(each)
+
+
+def _of_two(a: Any, b: Any, where: str) -> Any:
     match a, b:
-        case (None, _):
-            return b
-        case (_, None):
-            return a
-        case (Apart(), _) | (_, Apart()):
-            raise (a if isinstance(a, Apart) else b).error(where)
-        case (Variations(), _) | (_, Variations()):
-            parts = [part if isinstance(part, Variations) else {NOMINAL: part} for part in (a, b)]
-            names = dict.fromkeys(name for part in parts for name in part)
-            found = {name: [part.get(name, part[NOMINAL]) for part in parts] for name in names}
-            return Variations({name: accumulate(x, y, f"{where}[{name!r}]") for name, (x, y) in found.items()})
-        case (Mapping(), Mapping()):
-            out: Any = copy.copy(a) if isinstance(a, MutableMapping) else dict(a)
-            for key, value in b.items():
-                inside = f"{where}[{key!r}]"
-                out[key] = accumulate(out[key], value, inside) if key in out else value
-            return out
-        case (bh.Histogram(), bh.Histogram()):
-            a, b = aligned(a, b)
-            _same_axes(a, b, where)
-            return merged(a.copy(), b)
         case (bool() | np.bool_(), _) | (_, bool() | np.bool_()):
             raise _no(a, b, where)
         case (numbers.Number() | np.ndarray(), numbers.Number() | np.ndarray()):
@@ -61,17 +117,46 @@ def accumulate(a: Any, b: Any, where: str = "") -> Any:
             if x.shape != y.shape:
                 raise _no(a, b, where)
             return x + y if x.ndim else operator.add(a, b)
-        case (ak.Array(), ak.Array()):
-            return ak.concatenate([a, b])
         case (list(), list()) | (set(), set()):
             return a + b if isinstance(a, list) else a | b
         case (tuple(), tuple()) if len(a) == len(b) and type(a) is type(b):
-            parts = [accumulate(x, y, f"{where}[{i}]") for i, (x, y) in enumerate(zip(a, b, strict=True))]
+            parts = [total(pair, f"{where}[{i}]") for i, pair in enumerate(zip(a, b, strict=True))]
             return type(a)(*parts) if hasattr(a, "_fields") else type(a)(parts)
         case _ if type(a) is type(b) and not isinstance(a, str | bytes | tuple) and hasattr(a, "__add__"):
             return a + b
-        case _:
-            raise _no(a, b, where)
+    raise _no(a, b, where)
+
+
+def nothing_like(x: Any, where: str = "") -> Any:
+    """A result like another, of no events: what one variation has nothing of. Raises ProcessorError if there is none.
+
+    >>> nothing_like({"n": 3, "files": ["a"]})
+    {'n': 0, 'files': []}
+    """
+    match x:
+        case Mapping():
+            made: Any = copy.copy(x) if isinstance(x, MutableMapping) else dict(x)
+            made.update({key: nothing_like(value, f"{where}[{key!r}]") for key, value in x.items()})
+            return made
+        case bh.Histogram():
+            return x.copy().reset()
+        case ByVariation():
+            return x.nothing()
+        case np.ndarray():
+            return np.zeros_like(x)
+        case numbers.Number():
+            return type(x)(0)  # type: ignore[call-arg]
+        case ak.Array():
+            return x[:0]
+        case list() | set():
+            return type(x)()
+        case tuple():
+            parts = [nothing_like(part, f"{where}[{i}]") for i, part in enumerate(x)]
+            return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    raise ProcessorError(
+        f"output{where}, a {type(x).__name__}, is there in some variations and not in others, and what it is of no "
+        "events is not known. Return it in all of them: make it before an `if` or a loop that looks at the events."
+    )
 
 
 @dataclass(frozen=True)

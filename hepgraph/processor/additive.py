@@ -18,7 +18,7 @@ import numpy as np
 
 from hepgraph.errors import ProcessorError
 from hepgraph.io.source import Partition
-from hepgraph.lazy.varied import NOMINAL, Variations
+from hepgraph.lazy.results import NOMINAL, Variations
 
 PARTS = 4  # that some events are cut into, and their parts again where only one of them has anything
 MOST = 40  # calls of a processor for the sake of this, about

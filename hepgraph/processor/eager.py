@@ -23,7 +23,7 @@ from hepgraph.io.source import STEP_SIZE, Access, Origin, Partition
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.behavior import behaved, shown
 from hepgraph.lazy.call import mapped
-from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.results import NOMINAL
 from hepgraph.lazy.vary import declared
 from hepgraph.plan.passes import title_of
 from hepgraph.plan.rows import Row

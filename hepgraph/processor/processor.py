@@ -17,10 +17,10 @@ from hepgraph.io.source import Access
 from hepgraph.lazy.array import Lazy
 from hepgraph.plan.passes import AnyPass
 from hepgraph.plan.rows import Row
-from hepgraph.processor.accumulate import accumulate, alone, apart
+from hepgraph.processor.accumulate import alone, apart, check_combinations, total
 from hepgraph.processor.memory_budget import check_budget
 from hepgraph.processor.state import fresh
-from hepgraph.processor.tracing import Traced
+from hepgraph.processor.tracing import Traced, check_datasets
 from hepgraph.runner.compute import finished as finish_leaf
 from hepgraph.runner.compute import passes, rebuilt
 from hepgraph.runner.opening import opened as open_dataset
@@ -218,8 +218,12 @@ def processed(processor: Any, fileset: Any, run: Run) -> Any:
     traced = Traced(processor, options.policy, options.strict, options.eager)
     for dataset, events in opened:
         traced.add(dataset.name, events)
+    check_combinations(traced.outputs.values())
     run.report.notes += traced.notes
     made, places = passes(traced.outputs, options.engine)
+    owners = {events._origin: dataset.name for dataset, events in opened}
+    if len(owners) == len(opened):  # else they are told apart by nothing
+        check_datasets(traced.outputs, owners, {id(leaf): [made[p].origin for p, _ in where] for leaf, where in places})
     every: list[AnyPass] = [*made, *traced.passes.values()]
     for number, (dataset, missing) in enumerate(absent, start=len(every)):
         for i, gone in enumerate(missing.absent):
@@ -239,11 +243,9 @@ def processed(processor: Any, fileset: Any, run: Run) -> Any:
         results = rebuilt(known, new)
         for name, found in zip(traced.passes, finished[len(made) :], strict=True):
             results[name] = None if found is None else found[0]
-        total: Any = None
-        for dataset, _ in opened:
-            total = accumulate(total, results.get(dataset.name))
+        whole = total(results.get(dataset.name) for dataset, _ in opened)
         own = alone(new.values())
-        return _finished(processor, rebuilt(total, own) if own else total)
+        return _finished(processor, rebuilt(whole, own) if own else whole)
 
     return run(every, summed)
 

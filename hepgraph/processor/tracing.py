@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from hepgraph.errors import FallbackWarning, HepgraphError, LazyError, UnsupportedError, noted
+from hepgraph.errors import FallbackWarning, HepgraphError, LazyError, ProcessorError, UnsupportedError, noted
 from hepgraph.functions.lines import code_at, line_of, place, users_level
+from hepgraph.io.source import Origin
 from hepgraph.lazy.array import Lazy
 from hepgraph.processor.accumulate import check
 from hepgraph.processor.eager import EagerPass
@@ -158,4 +159,19 @@ def check_lazy(output: Any) -> None:
     check(rebuilt(output, held))
 
 
-__all__: Sequence[str] = ["Traced", "check_lazy", "trace", "untraceable"]
+def check_datasets(
+    outputs: Mapping[str, Any], owners: Mapping[Origin, str], origins: Mapping[int, list[Origin]]
+) -> None:
+    """Raises ProcessorError if a result of one dataset is of the events of another; `origins` are by leaf."""
+    for name, output in outputs.items():
+        for leaf in leaves(output):
+            for origin in origins[id(leaf)]:
+                if owners.get(origin, name) != name:
+                    raise ProcessorError(
+                        f"process() gave for dataset {name!r} a result of the events of dataset {owners[origin]!r}: "
+                        "an array outlived the call that it was made in, in a global, in a cache or on a class. Make "
+                        "it in each call, of the events that are given."
+                    )
+
+
+__all__: Sequence[str] = ["Traced", "check_datasets", "check_lazy", "trace", "untraceable"]

@@ -14,10 +14,10 @@ import awkward as ak
 import boost_histogram as bh
 import numpy as np
 
-from hepgraph.errors import ProcessorError
 from hepgraph.hist.variations import stacked
-from hepgraph.lazy.varied import NOMINAL, Variations
+from hepgraph.lazy.results import NOMINAL, ByVariation, Variations
 from hepgraph.lazy.vary import only
+from hepgraph.processor.accumulate import nothing_like
 
 
 def in_each(process: Callable[[], Any]) -> Any:
@@ -43,15 +43,9 @@ def folded(output: Any, where: str = "") -> Any:
     nominal = output[NOMINAL]
     match nominal:
         case Mapping():
-            for name, each in output.items():
-                if gone := [key for key in each if key not in nominal]:
-                    raise ProcessorError(
-                        f"output{where} has {gone[0]!r} in the variation {name!r} alone, and not in the nominal."
-                    )
             made: Any = {} if type(nominal) is dict else copy.copy(nominal)
-            for key in nominal:
-                own = {name: each.get(key, nominal[key]) for name, each in output.items()}
-                made[key] = folded(Variations(own), f"{where}[{key!r}]")
+            for key in dict.fromkeys(key for each in output.values() for key in each):
+                made[key] = folded(_under(output, key, f"{where}[{key!r}]"), f"{where}[{key!r}]")
             return made
         case tuple():
             parts = [
@@ -61,9 +55,16 @@ def folded(output: Any, where: str = "") -> Any:
             return type(nominal)(*parts) if hasattr(nominal, "_fields") else type(nominal)(parts)
         case bh.Histogram():
             return stacked(output)
-        case _ if hasattr(type(nominal), "stacked"):
-            return type(nominal).stacked(output)
+        case ByVariation():
+            return nominal.stacked(output)
     return nominal if all(_same(each, nominal) for each in output.values()) else output
+
+
+def _under(output: Mapping[str, Any], key: Any, where: str) -> Variations:
+    """The outputs under a key of each variation; where one lacks it, there was nothing to count."""
+    like = next(each[key] for each in output.values() if key in each)
+    absent = None if all(key in each for each in output.values()) else nothing_like(like, where)
+    return Variations({name: each.get(key, absent) for name, each in output.items()})
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -15,7 +15,8 @@ from hepgraph.errors import LazyError
 from hepgraph.io.source import Origin
 from hepgraph.lazy.array import HOOKS, Lazy
 from hepgraph.lazy.call import mapped
-from hepgraph.lazy.varied import Variations, Varied
+from hepgraph.lazy.results import Variations
+from hepgraph.lazy.varied import Varied
 from hepgraph.plan.passes import ArraySink, Pass, Sink, sink_of
 from hepgraph.runner.options import Options
 from hepgraph.runner.report import Report

@@ -69,6 +69,8 @@ def explain(tree: Any, *, kernel: bool = False, events: int = 10_000) -> Explana
     1 dataset, 1 result, 1 pass over the data
     """
     made, places = passes(lazy_things(tree))
+    if not places:
+        return Explanation(f"nothing is computed: in this {type(tree).__name__} is no lazy array, histogram or cutflow")
     n, m = len(made), len(places)
     parts = [f"{n} dataset{'s' * (n != 1)}, {m} result{'s' * (m != 1)}, {n} pass{'es' * (n != 1)} over the data"]
     labels = _paths(tree)
@@ -108,11 +110,10 @@ def _pass_text(each: Pass, results: Sequence[Result], kernel: bool, events: int)
         where = f" ({place(call.line)})" if call.line else ""
         lines.append(f"opaque: {call.param.title} gets awkward arrays; the graph is cut there{where}")
     lines += variations.lines([result.leaf for result in results], each.origin)
-    lines.append("steps:")
-    lines += ["  " + line for line in steps(each.wants).splitlines()]
     compiled = each.compiled.kernel
     outline = compiled.outline() if compiled is not None and any(compiled.trees) else []
-    lines += shares.lines(each, results, outline, events)
+    reached, branches = shares.lines(each, results, outline, events)
+    lines += [*reached, "steps:", *("  " + line for line in steps(each.wants).splitlines()), *branches]
     if kernel and compiled is not None:
         lines += ["loops, for each event:", *("  " + line for line in str(compiled).splitlines())]
     return "\n".join(lines)

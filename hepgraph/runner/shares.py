@@ -20,7 +20,7 @@ from hepgraph.graph.node import Item, Node, Space, ordered
 from hepgraph.graph.show import OutlineLine, names_of, numbered
 from hepgraph.io.required import needs_of
 from hepgraph.io.source import Origin
-from hepgraph.lazy.varied import NOMINAL
+from hepgraph.lazy.results import NOMINAL
 from hepgraph.plan.analysis import events_of
 from hepgraph.plan.passes import Pass, TotalSink
 from hepgraph.plan.pushdown import masks_reaching
@@ -77,7 +77,9 @@ def measured(each: Pass, masks: Iterable[Node], most: int) -> Shares | None:
     return Shares(len(first), {mask: made[node] for mask, node in counts.items()})
 
 
-def lines(each: Pass, results: Sequence[Result], outline: Sequence[OutlineLine], most: int) -> list[str]:
+def lines(
+    each: Pass, results: Sequence[Result], outline: Sequence[OutlineLine], most: int
+) -> tuple[list[str], list[str]]:
     """Results, and branches of the loops, in words, with their shares."""
     wants = [result.wants(each) for result in results]
     reach = [{name: reaching(each.origin, items) for name, items in by_name.items()} for by_name in wants]
@@ -98,12 +100,12 @@ def lines(each: Pass, results: Sequence[Result], outline: Sequence[OutlineLine],
         if shares is not None and len(by_name) > 1:
             told += [f"    {line}" for line in _by_share(shares, by_name)]
     if not outline:
-        return told
-    told.append("loops and results, by the events that they are made for:")
+        return told, []
+    loops = ["loops and results, by the events that they are made for:"]
     for line, mask in zip(outline, branches, strict=True):
         share = "" if shares is None else f"{shares.of(mask) if mask is not None else '':<8}"
-        told.append(f"  {share}{line.text}")
-    return told
+        loops.append(f"  {share}{line.text}")
+    return told, loops
 
 
 def _by_share(shares: Shares, by_name: Mapping[str, Node]) -> list[str]:

@@ -10,7 +10,8 @@ from hepgraph.errors import many
 from hepgraph.graph.node import Item, Node, ordered
 from hepgraph.io.required import needs_of
 from hepgraph.io.source import Origin
-from hepgraph.lazy.varied import NOMINAL, Varied
+from hepgraph.lazy.results import NOMINAL
+from hepgraph.lazy.varied import Varied
 from hepgraph.plan.passes import sink_of
 
 ByName = dict[str, list[tuple[Origin, Item]]]
