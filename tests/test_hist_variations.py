@@ -153,6 +153,38 @@ def test_what_was_filled_before_is_in_all(met):
     assert out[{"variation": "S_down"}].values()[0] == 2 + 2
 
 
+@pytest.mark.parametrize("storage", ["Double", "Weight", "Int64", "Mean"])
+@pytest.mark.parametrize("where", ["first", "last", "none"])
+@pytest.mark.parametrize("late", [False, True])
+def test_what_was_filled_at_once_is_in_all(met, storage, where, late):
+    """Arrays of NumPy are in each variation, wherever the axis is, and before or after the varied fill."""
+    new = hg.Hist.new
+    if where == "first":
+        new = new.StrCat([], growth=True, name="variation").Reg(4, 0, 50, name="x")
+    elif where == "last":
+        new = new.Reg(4, 0, 50, name="x").StrCat(["nominal", "S_up"], growth=True, name="variation")
+    else:
+        new = new.Reg(4, 0, 50, name="x")
+    h = getattr(new, storage)()
+    more = {"sample": np.array([1.0, 2.0])} if storage == "Mean" else {}
+    fills = [
+        lambda: h.fill(x=met, **({"sample": met} if more else {})),
+        lambda: h.fill(x=np.array([4.0, 16.0]), **more),
+    ]
+    for fill in fills if late else reversed(fills):
+        fill()
+    out = h.compute(progress=False)
+    for name, shift in {"nominal": 0, "S_up": 10, "S_down": -10}.items():
+        wanted = getattr(hist.Hist.new.Reg(4, 0, 50, name="x"), storage)()
+        wanted.fill(
+            np.concatenate([MET + shift, [4.0, 16.0]]),
+            **({"sample": np.concatenate([MET + shift, more["sample"]])} if more else {}),
+        )
+        got, want = out[{"variation": name}].view(flow=True), wanted.view(flow=True)
+        for field in got.dtype.names or [...]:
+            np.testing.assert_allclose(got[field], want[field], rtol=1e-12)
+
+
 def test_sums_of_histograms(met, weight, events):
     a, b = (hg.Hist.new.Reg(4, 0, 40, name="x").Weight() for _ in range(2))
     total = (a.fill(met) + b.fill(events.met, weight=weight)).compute()
@@ -240,6 +272,35 @@ def test_computed_histograms_add_up(events, storage, grows):
                     np.testing.assert_allclose(a[field], b[field], rtol=1e-12)
 
 
+def test_a_category_that_is_no_variation_stays_empty(events):
+    """Where results are brought together, what was declared and never filled is no nominal."""
+
+    def made(*names):
+        new = hg.Hist.new.StrCat(["nominal", "a", "other"], growth=True, name="variation").Reg(4, 0, 20, name="x")
+        x = hg.vary(events.met, dict.fromkeys(names, events.met + 1)) if names else events.met
+        return new.Weight().fill(x=x).compute(progress=False)
+
+    for one, two in product([made("a"), made("b"), made()], repeat=2):
+        total = one + two
+        assert total[{"variation": "other"}].sum(flow=True).value == 0
+        assert total[{"variation": "nominal"}].sum(flow=True).value == 2 * len(MET)
+
+
+def test_computed_and_others_add_up(met):
+    """Beside fills that wait, and beside arrays filled at once, none is lost."""
+    own = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(4, 0, 40, name="x").Double
+    done = own().fill(x=met).compute(progress=False)
+    waiting = own().fill(x=met)
+    for total in (done + waiting, waiting + done):
+        assert total.compute(progress=False).values().tolist() == (2 * done).values().tolist()
+    plain = hg.Hist.new.Reg(4, 0, 40, name="x").Double
+    at_once, varied = plain().fill(MET), plain().fill(met).compute(progress=False)
+    for total in (at_once + varied, varied + at_once):
+        for name in varied.axes["variation"]:
+            wanted = varied[:, name].values() + at_once.values()
+            assert total[:, name].values().tolist() == wanted.tolist()
+
+
 @pytest.mark.filterwarnings("ignore:List indexing selection is experimental")
 def test_a_slice_of_a_computed_histogram(events, met):
     h = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(met).compute(progress=False)
@@ -262,6 +323,10 @@ def test_fills_by_hand_beside_others(events, met):
 
     for first, then in (({"variation": "nominal"}, {}), ({}, {"variation": "nominal"})):
         h = empty().fill(x=events.met, **first)
+        with pytest.raises(FillError, match="Leave variation= out of all of them"):
+            h.fill(x=met if not then else events.met, **then)
+    for first, then in (({"variation": "nominal"}, {}), ({}, {"variation": "nominal"})):
+        h = empty().fill(x=MET, **first)  # at once
         with pytest.raises(FillError, match="Leave variation= out of all of them"):
             h.fill(x=met if not then else events.met, **then)
     alone = empty().fill(x=events.met, variation="a").fill(x=events.met, variation="b").compute()

@@ -303,6 +303,8 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             total.__dict__["_fills"] = self.fills
             return total
         _refuse(self, "+")
+        if isinstance(other, variations.VariedHist):
+            return variations.added([settled_part(self), other])
         return super().__add__(other)
 
     __radd__ = __add__

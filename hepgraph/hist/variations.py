@@ -18,7 +18,7 @@ import hist
 import numpy as np
 
 from hepgraph.errors import FillError, VariationWarning, suggestion
-from hepgraph.hist.merge import averaged, averages, counting, counts_only, merged, moments, with_axes
+from hepgraph.hist.merge import averaged, averages, merged, moments, with_axes
 from hepgraph.hist.recording import Fill, Weighed, by_axis, check_kinds, recorded
 from hepgraph.kernel.output import Moments
 from hepgraph.lazy.array import Lazy
@@ -62,6 +62,11 @@ def mark(h: Any, own: int | None) -> None:
         h.__dict__[_BY_HAND] = True
 
 
+def _by_hand(h: Any) -> bool | None:
+    """Whether the arrays that were filled at once came with names of variations; None if there were none."""
+    return True if _BY_HAND in h.__dict__ else False if _NAMES in h.__dict__ else None
+
+
 _MIXED = (
     f"This histogram has fills with a value for the axis {AXIS!r}, and others without one, that get the names of "
     f"variations. Leave {AXIS}= out of all of them: what does not vary is in each variation as in the nominal."
@@ -90,7 +95,8 @@ def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | N
         return recorded(values, weight, sample, weighed.checks(factors, like))
 
     results, crossed = mapped(one, values, weighed.weight, sample, weighed.factors)
-    if _has_axis(h) and any(isinstance(fill, VariedFill) != (own is not None) for fill in h.fills):
+    alike = own is not None
+    if _has_axis(h) and (any(isinstance(fill, VariedFill) != alike for fill in h.fills) or _by_hand(h) == alike):
         raise FillError(_MIXED)
     if len(results) == 1 and own is None:
         plain: Fill = results[NOMINAL]
@@ -180,12 +186,7 @@ def folded(h: Any, made: Any, before: Any) -> Any:
     keep[place] = slice(0, axis.extent)
     new = _filled(made, axes, lambda part, _: part[tuple(keep)])
     new.__dict__[_NAMES] = h.variations
-    if place < h.ndim or is_empty(before):
-        return new
-    shape = [1] * len(axes)
-    shape[place] = axis.extent
-    known = counts_only(before) and counts_only(new)
-    return counting(merged(_filled(before, axes, lambda part, _: np.tile(part[..., np.newaxis], shape)), new), known)
+    return new if is_empty(before) else added([before, new])
 
 
 class VariedHist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
@@ -195,9 +196,9 @@ class VariedHist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
     """
 
     def __add__(self, other: Any) -> Any:
-        if not isinstance(other, bh.Histogram) or getattr(other, "fills", None):
-            return super().__add__(other)
-        return added([self, other])
+        if getattr(other, "fills", None):  # which it adds itself
+            return NotImplemented
+        return added([self, other]) if isinstance(other, bh.Histogram) else super().__add__(other)
 
     def __radd__(self, other: Any) -> Any:
         return added([other, self]) if isinstance(other, bh.Histogram) else super().__radd__(other)
@@ -260,12 +261,21 @@ def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
     axis = hist.axis.StrCategory(wanted, growth=own.traits.growth, overflow=own.traits.overflow)
     axis.__dict__.update(own.__dict__)
     axes[place : place + bool(known)] = [axis]
-    places = [old.index(name if name in old else known_as(name, known)) if known else 0 for name in wanted]
+    places: list[int | None] = []
+    for name in wanted:
+        if name in names:
+            places.append(old.index(known_as(name, known)) if known else 0)
+        else:  # a category that is no variation
+            places.append(old.index(name) if name in old else None)
     if axis.traits.overflow:
-        places.append(len(old))
+        places.append(len(old) if known else None)
+    empty = [i for i, k in enumerate(places) if k is None]
+    taken = [k or 0 for k in places]
 
-    def change(part: Any, _: float) -> Any:
-        return np.take(part if known else np.expand_dims(part, place), places, axis=place)
+    def change(part: Any, nothing: float) -> Any:
+        wide = np.take(part if known else np.expand_dims(part, place), taken, axis=place)
+        np.moveaxis(wide, place, 0)[empty] = nothing
+        return wide
 
     new = _filled(h, axes, change)
     new.__dict__[_NAMES] = tuple(names)
