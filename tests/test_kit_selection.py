@@ -1,5 +1,7 @@
 """Selections: cuts combined, negated, sorted into categories, lazy and computed, against plain Python."""
 
+import copy
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -118,6 +120,25 @@ def test_cut_events(events_of_two_jets):
     assert selection.cutflow().compute().to_dict() == {"all events": {"raw": 2}, "last": {"raw": 1}}
     beside = hg.Selection(events, known=np.array([True, False, True]))
     assert events.n[beside.all()].compute().to_list() == [1, 3]
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_added_to_a_copy_is_not_added_to_the_first(how, lazy):
+    array = ak.Array({"n": [1, 2, 3]})
+    array = hg.from_awkward(array) if lazy else array
+    first = hg.Selection(array, a=array.n > 1)
+    other = how(first).add("b", array.n > 2)
+    first.add("c", array.n < 3)
+    assert (first.names, other.names) == (["a", "c"], ["a", "b"])
+    found = hg.compute([first.all(), other.all()], executor="serial", progress=False)
+    assert [np.asarray(x).tolist() for x in found] == [[False, True, False], [False, False, True]]
+    with pytest.raises(SelectionError, match="added before, at .*test_kit_selection.py"):
+        other.add("a", array.n > 2)
+    empty = hg.Selection()
+    how(empty).add("a", array.n > 1)
+    with pytest.raises(SelectionError, match="no events to begin with"):
+        empty.all()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Weights: products, parts of them, and histograms that are filled with them, against plain Python."""
 
+import copy
 import operator
 
 import awkward as ak
@@ -214,6 +215,33 @@ def test_no_array_is_changed():
     assert weights.weight("gen_up").tolist() == [2.0, 6.0]
     with pytest.raises(ValueError, match="read-only"):
         weights.partial(["gen"]).weight("nominal")[0] = 3.0
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_added_to_a_copy_is_not_added_to_the_first(how, lazy):
+    array = ak.Array({"w": [2.0, 4.0]})
+    array = hg.from_awkward(array) if lazy else array
+    first = hg.Weights(array, negative="raise").add("w", array.w, up=2 * array.w)
+    other = how(first).add("lumi", 10.0)
+    first.add("half", 0.5)
+    assert (first.names, other.names) == (["w", "half"], ["w", "lumi"])
+    found = hg.compute([first.weight("w_up"), other.weight("w_up")], executor="serial", progress=False)
+    assert [np.asarray(x).tolist() for x in found] == [[2.0, 4.0], [40.0, 80.0]]
+    with pytest.raises(WeightError, match="negative"):
+        other.add("minus", -1.0)
+    empty = hg.Weights()
+    how(empty).add("w", array.w)
+    with pytest.raises(WeightError, match="no events to begin with"):
+        empty.weight()
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+def test_copies_hand_out_nothing_that_changes_them(how):
+    with pytest.raises(ValueError, match="read-only"):
+        how(hg.Weights(np.zeros(2)).add("w", np.ones(2))).weight()[0] = 2.0
+    with pytest.raises(ValueError, match="read-only"):
+        how(hg.Selection(np.zeros(2)).add("a", np.ones(2, bool))).all()[0] = False
 
 
 def test_numbers_become_float64():

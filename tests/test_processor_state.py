@@ -390,6 +390,20 @@ class Texts(dict):
         self.more = {"b": 2}
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_weights_and_selections_in_self(path, eager):
+    class Mine(hg.Processor):
+        def __init__(self):
+            self.weights, self.selection = hg.Weights(), hg.Selection()
+
+        def process(self, events):
+            self.weights.add("x", events.x)
+            self.selection.add("x", events.x > 5)
+            return {"n": ak.sum(self.weights[self.selection.all()].weight())}
+
+    assert run(Mine(), path, "ab", eager=eager) == {"n": 2 * X[X > 5].sum()}
+
+
 class Everything:
     kept = [0]
 

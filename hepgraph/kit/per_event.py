@@ -114,6 +114,9 @@ class PerEvent:
         made._like = self._like
         return made
 
+    def __copy__(self) -> PerEvent:
+        return self.as_kind(self.kind)
+
     def only(self, names: Collection[str]) -> PerEvent:
         """The same events, in some variations alone."""
         made = PerEvent(self.kind)

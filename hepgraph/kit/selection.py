@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator, Mapping
 from functools import reduce
@@ -355,6 +356,15 @@ class Selection:
         if isinstance(name, str) and name.startswith(NOT):
             return ~self._known(name[len(NOT) :])
         return self._known(name)
+
+    def __copy__(self) -> Selection:
+        made = object.__new__(type(self))
+        own = {"_rows": copy.copy(self._rows), "_masks": dict(self._masks), "_lines": dict(self._lines)}
+        made.__dict__ |= vars(self) | own
+        return made
+
+    def __deepcopy__(self, memo: Any) -> Selection:
+        return copy.copy(self)  # nothing changes the masks
 
     def __contains__(self, name: object) -> bool:
         return name in self._masks

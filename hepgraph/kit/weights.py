@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -257,6 +258,14 @@ class Weights:
             return Factor(factor.nominal[mask], others, factor.varied[mask], factor.line)
 
         return self._like(self._rows.cut(mask), {name: cut(factor) for name, factor in self._factors.items()})
+
+    def __copy__(self) -> Weights:
+        made = object.__new__(type(self))
+        made.__dict__ |= vars(self) | {"_rows": copy.copy(self._rows), "_factors": dict(self._factors)}
+        return made
+
+    def __deepcopy__(self, memo: Any) -> Weights:
+        return copy.copy(self)  # nothing changes the arrays
 
     def __mul__(self, other: Any) -> NoReturn:
         raise WeightError(
