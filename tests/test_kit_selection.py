@@ -133,7 +133,7 @@ def test_what_is_added_to_a_copy_is_not_added_to_the_first(how, lazy):
     assert (first.names, other.names) == (["a", "c"], ["a", "b"])
     found = hg.compute([first.all(), other.all()], executor="serial", progress=False)
     assert [np.asarray(x).tolist() for x in found] == [[False, True, False], [False, False, True]]
-    with pytest.raises(SelectionError, match="added before, at .*test_kit_selection.py"):
+    with pytest.raises(SelectionError, match=r"added before, at .*test_kit_selection\.py"):
         other.add("a", array.n > 2)
     empty = hg.Selection()
     how(empty).add("a", array.n > 1)
