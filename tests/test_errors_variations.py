@@ -27,6 +27,7 @@ def test_variations_declaring(says, events, jets):
     met = events.met
     says(lambda: hg.vary(events.jets, "JES"))
     says(lambda: hg.vary(met, 1, up=met))
+    says(lambda: hg.vary(met, name="MET", up=2 * met))
     says(lambda: hg.vary(met, "MET", [met, met]))
     says(lambda: hg.vary(met, {"nominal": 2 * met}))
     says(lambda: hg.vary(met, "MET", up=1.03))

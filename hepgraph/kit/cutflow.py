@@ -8,21 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
-from typing import Any
+from typing import Any, NoReturn
 
 import hist
 import numpy as np
 
+from hepgraph.arguments import no_attribute
 from hepgraph.disk.plain import plain
 from hepgraph.errors import LazyError, SelectionError, suggestion
 from hepgraph.hist.histogram import Hist
-from hepgraph.io.source import Origin
 from hepgraph.kit.per_event import PerEvent
 from hepgraph.kit.table import TextTable, frame, listed, nested, number, percent
 from hepgraph.kit.weights import Weights
 from hepgraph.lazy.varied import NOMINAL
-from hepgraph.plan.passes import Sink
-from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.runner.compute import FINISH, KINDS, Sinks, compute
 from hepgraph.runner.variations import WANTS, ByName
 
 ALL = "all events"  # the first row
@@ -123,6 +122,9 @@ class Cutflow:
         axes = {name: list(known) for name, known in self.axes.items() if name not in labels}
         columns = {name: np.asarray(values[tuple(places)]) for name, values in self.columns.items()}
         return type(self)(axes, **columns, alone=self.alone.select(**labels) if self.alone else None)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(type(self).__name__, name, dir(self))
 
     def __getitem__(self, label: str) -> Any:
         if label not in self.labels:
@@ -357,7 +359,7 @@ class LazyCutflow:
     def __getattr__(self, name: str) -> Any:
         if name in _RESULTS:
             raise LazyError(f"A cutflow has no {name} before it is computed; use .compute() first.")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise no_attribute(type(self).__name__, name, [*_RESULTS, *dir(type(self))])
 
     def __getitem__(self, label: str) -> Any:
         raise LazyError("A cutflow has no rows before it is computed; use .compute() first.")
@@ -439,7 +441,7 @@ def counted(
     return flow if rows.lazy else flow.finished(*flow.hists())
 
 
-def _split(flow: LazyCutflow) -> list[tuple[Origin, Sink]]:
+def _split(flow: LazyCutflow) -> Sinks:
     return [part for h in flow.hists() for part in KINDS[Hist](h)]
 
 

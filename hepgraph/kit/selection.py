@@ -7,8 +7,9 @@ import operator
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from itertools import product
-from typing import Any
+from typing import Any, NoReturn
 
+from hepgraph.arguments import checks_arguments, no_attribute
 from hepgraph.errors import SelectionError, suggestion
 from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.kit.cutflow import ALL, VARIATION, Cutflow, CutRow, LazyCutflow, NminusOne, counted
@@ -26,6 +27,7 @@ MASKS = Kind(
     no_dtype="a mask has booleans: write a comparison, such as x > 0.",
 )
 ALL_CUTS = "all cuts"
+_BY_PLACE = 'Write selection.{}("a", "~b") with the names of cuts, or selection.require(a=True, b=False).'
 NOT = "~"
 
 
@@ -114,6 +116,7 @@ class Selection:
         """The names of the cuts, in the order in which they were added."""
         return list(self._masks)
 
+    @checks_arguments(name="Selection.add")
     def add(self, name: str, mask: Any) -> Selection:
         """Adds a cut, and gives the selection.
 
@@ -159,6 +162,7 @@ class Selection:
             self.add(name, mask)
         return self
 
+    @checks_arguments(_BY_PLACE.format("all"), name="Selection.all")
     def all(self, *names: str) -> Any:
         """The mask of events that pass all of some cuts.
 
@@ -181,6 +185,7 @@ class Selection:
         """
         return self._combined(operator.and_, True, names)
 
+    @checks_arguments(_BY_PLACE.format("any"), name="Selection.any")
     def any(self, *names: str) -> Any:
         """The mask of events that pass any of some cuts.
 
@@ -281,6 +286,7 @@ class Selection:
             raise SelectionError("categories() needs an axis: categories(lepton=['e', 'mu']).")
         return Categories(found)
 
+    @checks_arguments(name="Selection.cutflow")
     def cutflow(
         self, *names: str, weights: Any = None, categories: Any = None, alone: bool = False
     ) -> Cutflow | LazyCutflow:
@@ -321,6 +327,7 @@ class Selection:
             table.append(CutRow(name, tuple(masks[: i + 1]), (masks[i],) if alone else None))
         return counted(Cutflow, table, self._sorted(categories), weight, self._rows)
 
+    @checks_arguments(name="Selection.nminusone")
     def nminusone(self, *names: str, weights: Any = None, categories: Any = None) -> Cutflow | LazyCutflow:
         """The numbers of events that pass all cuts but one.
 
@@ -351,6 +358,9 @@ class Selection:
         table = [CutRow(ALL, ()), *(CutRow(f"without {name}", those) for name, those in others.items())]
         table.append(CutRow(ALL_CUTS, tuple(masks.values())))
         return counted(NminusOne, table, self._sorted(categories), weight, self._rows)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute("Selection", name, dir(type(self)))
 
     def __getitem__(self, name: str) -> Any:
         if isinstance(name, str) and name.startswith(NOT):

@@ -13,12 +13,11 @@ from hepgraph.disk.plain import plain
 from hepgraph.errors import LazyError, WeightError, suggestion
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Record
-from hepgraph.io.source import Origin
 from hepgraph.kit.table import TextTable, frame, number
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.varied import NOMINAL
-from hepgraph.plan.passes import Sink, TotalSink
-from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.plan.passes import TotalSink
+from hepgraph.runner.compute import FINISH, KINDS, Sinks, compute
 
 SUMS = ("entries", "sumw", "sumw2", "negative", "zero", "nan")
 _STARTS = {"min": np.inf, "max": -np.inf}
@@ -164,7 +163,7 @@ def _settled(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in found.items()}
 
 
-def _split(statistics: LazyWeightStatistics) -> list[tuple[Origin, Sink]]:
+def _split(statistics: LazyWeightStatistics) -> Sinks:
     first = next(value for row in statistics.parts.values() for value in row.values())
     return [(first._origin, TotalSink.of(statistics.lazy()))]
 

@@ -101,6 +101,10 @@ def _named(name: Any, alternatives: Any, more: Mapping[str, Any]) -> dict[str, A
         raise VariationError(
             'Alternatives come by name: hg.vary(x, "JES", up=array, down=array), or hg.vary(x, {"JES_up": array}).'
         )
+    if isinstance(more.get("name"), str):
+        raise VariationError(
+            f'The name of a variation comes by place: hg.vary(x, "{more["name"]}", up=array, down=array).'
+        )
     given = {**(alternatives or {}), **more}
     if not given:
         raise VariationError('hg.vary needs alternatives: hg.vary(x, "JES", up=array, down=array).')
