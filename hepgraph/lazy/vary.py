@@ -18,6 +18,12 @@ from hepgraph.functions.lines import code_at, place, user_line
 from hepgraph.lazy.array import Lazy, attached, together
 from hepgraph.lazy.varied import NOMINAL, Varied, chosen, in_world, linked, same_array, worlds_of
 
+# what lazy arrays have, and computed ones have not
+OF_LAZY_ARRAYS = {
+    "variations": "A processor that runs eagerly is called once for each variation, with plain arrays. Fill with the "
+    "array that hg.vary gave, without variation=: the histogram gets an axis with the names."
+}
+
 
 def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> Any:
     """The array with alternatives: all that is computed from it follows each of them.
@@ -280,10 +286,7 @@ def variation(x: Any, name: str) -> Lazy:
     [2.0, 4.0]
     """
     if not isinstance(x, Lazy):
-        raise VariationError(
-            f"hg.variation takes a lazy array, not {type(x).__name__}. A processor that runs eagerly is called once "
-            "for each variation, with plain arrays."
-        )
+        raise VariationError(f"hg.variation takes a lazy array, not {type(x).__name__}. {OF_LAZY_ARRAYS['variations']}")
     names = x.variations or worlds_of(x) or (NOMINAL,)
     if name not in names:
         told = suggestion(str(name), names) if x.variations else "This array is not varied: the nominal is all it has."
