@@ -62,7 +62,8 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     VariationError
         For a name that the array has already with another alternative, and where there are no alternatives.
     ShapeError
-        For an alternative with other rows, or other lists, than `x`.
+        For an alternative with other rows, other fields or another depth than `x`, and for a field with other lists
+        than the records that it goes into. A whole array may have other lists: jets that are cut otherwise.
 
     Examples
     --------
