@@ -97,6 +97,9 @@ def drawing():
     yield lambda x: Smears.again.random() * x, "Smears.again, a Random"
     yield CallsAGlobal(), "RNG, a Generator"
     yield rng.normal, "its object, a RandomState"
+    yield lambda x: np.random.normal(size=len(x)), "np.random.normal, a RandomState"
+    yield lambda x: [random.gauss(0, 1) for _ in x], "random.gauss, a Random"
+    yield random.gauss, "its object, a Random"
     yield lambda x: x * next(numbers), "numbers, a generator"
     yield lambda x: x * next(count), "count, a count"
     yield lambda x: x * next(zipped)[0], "zipped, a zip"
@@ -126,13 +129,24 @@ def own(x):
     return x + rng.normal(size=len(x))
 
 
+def own_of_python(x):
+    return x * random.Random(len(x)).random()
+
+
 def yields(x):
     return x * sum(i for i in iter([1, 2]))
 
 
 def test_what_begins_anew_in_each_call_is_not():
     smears, log, words, plain = Smears(), [], collections.deque(), {"rng": 1.0}
-    functions = [own, yields, smears.scaled, lambda x: x * plain["rng"], lambda x: log.append(len(x)) or x]
+    functions = [
+        own,
+        own_of_python,
+        yields,
+        smears.scaled,
+        lambda x: x * plain["rng"],
+        lambda x: log.append(len(x)) or x,
+    ]
     for function in [*functions, lambda x: x * smears.scale, lambda x: x * len(words), np.sqrt, len, str.upper]:
         check_repeatable("f", {"its object": function})
 

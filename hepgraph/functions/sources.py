@@ -6,16 +6,17 @@ numbers would be others with other ranges, and the same in two processes.
 
 from __future__ import annotations
 
+import dis
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from functools import lru_cache, partial
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from hepgraph.errors import RandomError
-from hepgraph.functions.lookups import reads_of
+from hepgraph.functions.lookups import codes, reads_of
 from hepgraph.functions.packages import users_own
 
 DRAWN = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
@@ -73,7 +74,7 @@ def _sources(things: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         seen.add((id(thing), called))
         if _goes_on(thing):
             yield place, thing
-        elif isinstance(thing, FunctionType) and users_own(thing.__module__ or ""):
+        elif isinstance(thing, FunctionType) and _is_own(thing):
             waiting += _read_by(thing)
             names |= reads_of(thing.__code__).names
         else:
@@ -82,6 +83,11 @@ def _sources(things: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             waiting += [(name, value, True) for name, value in _attributes(thing) if called and _end(name) in _CALLED]
         waiting += [(name, value, True) for name, value in unnamed if _end(name) in names]
         unnamed = [each for each in unnamed if _end(each[0]) not in names]
+
+
+def _is_own(thing: FunctionType | type) -> bool:
+    module = thing.__module__
+    return isinstance(module, str) and users_own(module)  # Cython's functions are of a class that has no name there
 
 
 def _end(place: str) -> str:
@@ -98,9 +104,37 @@ def _read_by(function: FunctionType) -> Iterator[tuple[str, Any, bool]]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         yield from ((name, value, name in reads.bare) for value in _content(cell))
     yield from ((name, function.__globals__.get(name), name in reads.bare) for name in reads.globals)
+    yield from ((".".join(path), value, True) for path, value in _of_modules(function))
     defaults = (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values())
     yield from ((f"a default value of {function.__name__}", value, True) for value in defaults)
     yield from ((name, value, True) for name, value in vars(function).items())
+
+
+def _of_modules(function: FunctionType) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The attributes of modules that a function looks up: `np.random.normal` draws from a generator, too."""
+    for path in _paths(function.__code__):
+        value = function.__globals__.get(path[0])
+        for name in path[1:]:
+            value = getattr(value, name, None) if isinstance(value, ModuleType) else None
+        if value is not None:
+            yield path, value
+
+
+@lru_cache(maxsize=4096)
+def _paths(code: CodeType) -> tuple[tuple[str, ...], ...]:
+    """The names of globals in a function, each with one attribute, with two, ..."""
+    found: list[tuple[str, ...]] = []
+    for each in codes(code):
+        path: tuple[str, ...] = ()
+        for step in dis.get_instructions(each):
+            if step.opname == "LOAD_GLOBAL":
+                path = (step.argval,)
+            elif path and step.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                path = (*path, step.argval)
+                found.append(path)
+            else:
+                path = ()
+    return tuple(dict.fromkeys(found))
 
 
 def _content(cell: CellType) -> list[Any]:
@@ -127,7 +161,7 @@ def _parts(thing: Any) -> Iterable[Any]:
             return thing.values()
         case list() | tuple() | set() | frozenset() if len(thing) <= _MOST:
             return thing
-        case _ if users_own(type(thing).__module__):
+        case _ if _is_own(type(thing)):
             return (type(thing),)
     return ()
 
@@ -138,9 +172,9 @@ def _attributes(thing: Any) -> Iterator[tuple[str, Any]]:
         if users_own(thing.__name__):
             yield from ((f"{thing.__name__}.{name}", value) for name, value in vars(thing).items())
     elif isinstance(thing, type):
-        own = [kind for kind in thing.__mro__ if users_own(kind.__module__)]
+        own = [kind for kind in thing.__mro__ if _is_own(kind)]
         yield from ((f"{thing.__name__}.{name}", value) for kind in own for name, value in vars(kind).items())
-    elif users_own(type(thing).__module__) and hasattr(thing, "__dict__"):
+    elif _is_own(type(thing)) and hasattr(thing, "__dict__"):
         yield from ((f"{type(thing).__name__}.{name}", value) for name, value in vars(thing).items())
 
 
