@@ -124,6 +124,14 @@ def test_arguments_and_setup_are_looked_at():
         hg.map_partitions(lambda rng, x: x, x, setup=lambda: RNG)
 
 
+def test_a_function_that_makes_arrays_is_looked_at():
+    """It is called again for each column that is read."""
+    with pytest.raises(RandomError, match="draws from RNG, a Generator"):
+        hg.from_map(lambda n: ak.Array({"x": RNG.normal(size=n), "y": np.ones(n)}), [2, 3])
+    made = hg.from_map(lambda n: ak.Array({"x": np.random.default_rng(n).normal(size=n)}), [2, 3])
+    assert made.x.compute().to_list() == made.x.compute().to_list()
+
+
 def own(x):
     rng = np.random.default_rng(int(x[0]) if len(x) else 0)
     return x + rng.normal(size=len(x))
