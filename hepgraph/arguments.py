@@ -66,42 +66,94 @@ _SKIP = Counterpart("on_error", '"skip"')
 _TIMEOUT = Counterpart("storage_options", '{"hepgraph": {"timeout": seconds}}')
 _TREE = Counterpart("tree")
 _WORKERS = Counterpart("executor", "hg.executors.Threads(n)", "or Processes(n)")
+_SELECT = 'None is needed: variations are counted too, and .select(variation="w_up") gives one.'
+_SIDES = "Use up= and down=, the whole weights; a side that is not given is not made up."
 
 # One row a word: an argument of coffea, dask, dask-awkward or uproot, and what does that here, or a sentence.
 ELSEWHERE: dict[str, Counterpart | str] = {
     "align_clusters": "None is needed: ranges follow the clusters.",
     "chunksize": _STEP,
+    "categorical": "Use categories=.",
     "client": Counterpart("executor", "client"),
     "columns": _COLUMNS,
+    "commonmasked": "Give selection.cutflow the cuts in their order, the common ones first.",
     "delayed": _LAZY,
     "entry_start": _SOME,
     "entry_stop": _SOME,
+    "fill_value": "Write ak.fill_none(mask, False).",
     "filter_name": _COLUMNS,
     "maxchunks": _FIRST,
     "mode": "None is needed: events are lazy, and events.eager() reads what is touched.",
+    "modifier": 'Use variation=, with one of weights.variations, such as "w_up".',
     "n_workers": _WORKERS,
     "num_workers": _WORKERS,
     "object_path": _TREE,
     "savemetrics": Counterpart("report", "True"),
     "scheduler": Counterpart("executor"),
     "schemaclass": Counterpart("schema", more='such as "nanoaod"'),
+    "shift": "Give the whole weights instead: up=weight + x, down=weight - x.",
+    "size": "Give the events: hg.Weights(events).",
     "skip_bad_files": _SKIP,
     "skipbadfiles": _SKIP,
     "split_row_groups": _STEP,
     "steps_per_file": _STEP,
+    "storeIndividual": "None is needed: all are kept, and weights.partial([name]) has some.",
     "timeout": _TIMEOUT,
     "tree_name": _TREE,
     "treename": _TREE,
     "treepath": _TREE,
+    "weightDown": _SIDES,
+    "weightUp": _SIDES,
+    "weightsmodifier": _SELECT,
     "workers": _WORKERS,
     "xrootdtimeout": _TIMEOUT,
 }
 
 
+_NUMBERS = "Computed, its numbers are .raw, by .labels; .plot() draws them, and .to_dict() has them by name."
+_CUTFLOW = {
+    "plot_vars": 'Fill histograms: h.fill(x[selection.all("a", "b")]), or x[selection.without("a")] for all but one.',
+    "print": "Computed, it is a table: print(cutflow).",
+    "result": _NUMBERS,
+    "to_npz": "Computed, .to_pandas() is a DataFrame, which is written in many formats.",
+    "yieldhist": _NUMBERS,
+}
+
+# The attributes of coffea's classes by ours, and what does that here.
+ATTRIBUTES: dict[str, dict[str, str]] = {
+    "Cutflow": _CUTFLOW,
+    "LazyCutflow": _CUTFLOW,
+    "NminusOne": _CUTFLOW,
+    "Selection": {
+        "allfalse": 'Write selection.all("~a", "~b").',
+        "delayed_mode": "None is needed: masks are lazy if the events are.",
+        "maxitems": "There are as many cuts as you like.",
+    },
+    "Weights": {
+        "add_multivariation": 'Use weights.add_many(name, weight, {"a_up": array, "a_down": array}).',
+        "partial_weight": "Use weights.partial(names).weight(), or weights.partial(exclude=names).weight().",
+        "weightStatistics": "Use weights.statistics().",
+    },
+}
+
+
+def no_attribute(kind: str, name: str, known: Iterable[str]) -> AttributeError:
+    """The error for an attribute that a class does not have, with what does the same here, or the nearest names.
+
+    >>> no_attribute("Weights", "partial_weight", [])
+    AttributeError('Weights has no partial_weight. Use weights.partial(names).weight(), or ...')
+    """
+    said = ATTRIBUTES.get(kind, {}).get(name, "")
+    if not said and (names := nearest(name, [each for each in known if not each.startswith("_")])):
+        said = f"Nearest names: {', '.join(names)}."
+    return AttributeError(f"{kind} has no {name}. {said}".rstrip())
+
+
 def checks_arguments(more: str = "", name: str = "") -> Callable[[Function], Function]:
     """Wraps a function so that arguments that it does not have are an error that says what to write instead.
 
-    `more` is for those who give too many by position; `name` is that of the class whose `__init__` it is.
+    `more` is for those who give too many by position, or by name what it takes by position; `name` is that of a method
+    with its class, or of the class whose `__init__` it is.
 
     >>> @checks_arguments()
     ... def run(fileset, *, step_size=None): ...
@@ -113,18 +165,20 @@ def checks_arguments(more: str = "", name: str = "") -> Callable[[Function], Fun
 
     def wrapped(function: Function) -> Function:
         parameters = list(inspect.signature(function).parameters.values())[bool(name) :]  # without self
-        known = [each.name for each in parameters]
+        known = [each.name for each in parameters if each.kind is not each.VAR_POSITIONAL]
         most = sum(each.kind is each.POSITIONAL_OR_KEYWORD for each in parameters)
+        any_number = len(known) < len(parameters)
         its = name or function.__name__
 
         @functools.wraps(function)
         def called(*args: Any, **options: Any) -> Any:
             given = len(args) - bool(name)
-            if given > most:
+            if given > most and not any_number:
                 rest = ", ".join(f"{each}=" for each in known[most:])
-                said = f"{its}() takes {most} by position, not {given}; the others have names: {rest}. {more}"
+                said = f"{its}() takes {most} by position, not {given}"
+                said += f"; the others have names: {rest}. {more}" if rest else f". {more}"
                 raise TypeError(said.rstrip())
-            _known_only(its, known, options)
+            _known_only(its, known, options, "" if known else more)
             return function(*args, **options)
 
         return called  # type: ignore[return-value]
@@ -138,10 +192,10 @@ def known_only(function: Callable[..., Any], options: Iterable[str]) -> None:
     _known_only(function.__name__, [each.name for each in parameters if each.kind is each.KEYWORD_ONLY], options)
 
 
-def _known_only(name: str, known: Sequence[str], options: Iterable[str]) -> None:
+def _known_only(name: str, known: Sequence[str], options: Iterable[str], advice: str = "") -> None:
     for option in options:
         if option not in known:
-            raise TypeError(f"{name}() has no argument {option}=. {_advice(option, known)}")
+            raise TypeError(f"{name}() has no argument {option}=. {advice or _advice(option, known)}")
 
 
 def _advice(option: str, known: Sequence[str]) -> str:

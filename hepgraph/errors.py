@@ -99,6 +99,10 @@ class FilesetError(HepgraphError, ValueError):
     """A fileset that is empty or not of a known shape."""
 
 
+class RandomError(HepgraphError, TypeError):
+    """A recorded function that takes from something that goes on from call to call: a random generator, an iterator."""
+
+
 class ChangedError(HepgraphError, RuntimeError):
     """Something that recorded code uses was changed in place before it was run, and is too large to be copied."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 import hepgraph as hg
 
+SAMPLE = Path(__file__).resolve().parents[1] / "data" / "sample.root"
 JETS = ak.Array([[{"pt": 50.0, "eta": 0.5}, {"pt": 20.0, "eta": -1.0}], [], [{"pt": 30.0, "eta": 2.0}]])
 
 
@@ -27,6 +30,7 @@ def test_variations_declaring(says, events, jets):
     met = events.met
     says(lambda: hg.vary(events.jets, "JES"))
     says(lambda: hg.vary(met, 1, up=met))
+    says(lambda: hg.vary(met, name="MET", up=2 * met))
     says(lambda: hg.vary(met, "MET", [met, met]))
     says(lambda: hg.vary(met, {"nominal": 2 * met}))
     says(lambda: hg.vary(met, {"JES_up+b_up": 2 * met}))
@@ -71,6 +75,38 @@ def test_variations_plain_values(says, events, jets):
     says(hg.persist, n)
     says(lambda: jets.pt.to_dask_array())
     says(lambda: f"{ak.sum(many):.2f}")
+
+
+@pytest.fixture
+def in_an_eager_run(tmp_path):
+    path = shutil.copy(SAMPLE, tmp_path)
+    return lambda use, eager=True: hg.run(use, {"a": [path]}, eager=eager, executor="serial", progress=False)
+
+
+def test_variations_of_computed_arrays(says, in_an_eager_run):
+    """Where a processor runs eagerly, all arrays are those of one variation."""
+
+    def jets(events):
+        return hg.vary(events.Jet, "JES", up={"pt": events.Jet.pt * 1.03})
+
+    says(in_an_eager_run, lambda events: jets(events).variations)
+    says(in_an_eager_run, lambda events: jets(events)[0, 0].variations)
+    says(in_an_eager_run, lambda events: events.variations)
+    says(in_an_eager_run, lambda events: hg.variation(jets(events), "JES_up"))
+    with pytest.raises(AttributeError) as caught:
+        in_an_eager_run(lambda events: jets(events).pt.variations)
+    assert "the array that hg.vary gave, without variation=" in caught.value.__notes__[0]
+
+
+def test_what_is_said_of_eager_runs_works(in_an_eager_run):
+    def filled(events):
+        h = hg.Hist.new.Reg(3, 0, 90, name="pt").Double()
+        jets = hg.vary(events.Jet, "JES", up={"pt": events.Jet.pt * 1.03})
+        return h.fill(pt=jets.pt)
+
+    eager = in_an_eager_run(filled)
+    assert list(eager.axes["variation"]) == ["nominal", "JES_up"]
+    assert eager == in_an_eager_run(filled, eager=False)
 
 
 def test_variations_using(says, events, jets):

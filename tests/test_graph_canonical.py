@@ -424,3 +424,13 @@ def test_values_are_frozen(events: Lazy) -> None:
     for part in (node_of(events.x), events._rows, up(events._rows), events.x._form, events.jet._form):
         with pytest.raises(FrozenInstanceError):
             setattr(part, fields(part)[0].name, None)
+
+
+def test_integers_that_a_type_does_not_hold(says):
+    """NumPy takes the type of the array; the message has the user's own number."""
+    small = hg.from_awkward(ak.Array(np.array([1, 255], np.uint8)))
+    says(lambda: small + 300)
+    says(lambda: -1 * small)
+    says(lambda: ak.values_astype(small, np.int16) - 2**70)
+    says(lambda: small & 1000)
+    assert (ak.values_astype(small, np.int64) + 300).compute(executor="serial").to_list() == [301, 555]

@@ -1,5 +1,7 @@
 """Selections: cuts combined, negated, sorted into categories, lazy and computed, against plain Python."""
 
+import copy
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -120,6 +122,25 @@ def test_cut_events(events_of_two_jets):
     assert events.n[beside.all()].compute().to_list() == [1, 3]
 
 
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_added_to_a_copy_is_not_added_to_the_first(how, lazy):
+    array = ak.Array({"n": [1, 2, 3]})
+    array = hg.from_awkward(array) if lazy else array
+    first = hg.Selection(array, a=array.n > 1)
+    other = how(first).add("b", array.n > 2)
+    first.add("c", array.n < 3)
+    assert (first.names, other.names) == (["a", "c"], ["a", "b"])
+    found = hg.compute([first.all(), other.all()], executor="serial", progress=False)
+    assert [np.asarray(x).tolist() for x in found] == [[False, True, False], [False, False, True]]
+    with pytest.raises(SelectionError, match=r"added before, at .*test_kit_selection\.py"):
+        other.add("a", array.n > 2)
+    empty = hg.Selection()
+    how(empty).add("a", array.n > 1)
+    with pytest.raises(SelectionError, match="no events to begin with"):
+        empty.all()
+
+
 @pytest.fixture
 def events_of_two_jets():
     return hg.from_awkward(ak.Array({"n": [1, 2, 3], "pt": [[1.0, 2.0], [], [3.0]]}), npartitions=2)
@@ -151,6 +172,19 @@ def test_selections(says, events_of_two_jets):
         says(selection.categories, lepton=[])
         says(selection.categories)
         says(selection.categories(x=["trigger"]).__getitem__, "b")
+        says(selection.all, trigger=True)
+        says(selection.any, trigger=False)
+        says(selection.add, "filled", n > 1, fill_value=False)
+        says(selection.cutflow, "trigger", commonmasked=True)
+        says(selection.nminusone, weightsmodifier="w_up")
+        says(selection.cutflow, weigths=n)
+        says(lambda selection=selection: selection.allfalse("trigger"))
+        says(lambda selection=selection: selection.requires(trigger=True))
+        for flow in (selection.cutflow(), selection.nminusone()):
+            says(lambda flow=flow: flow.yieldhist())
+            says(lambda flow=flow: flow.print())
+            says(lambda flow=flow: flow.plot_vars({"n": n}))
+            says(lambda flow=flow: flow.to_panda())
     says(hg.Selection(np.zeros(3)).add, "short", np.array([True]))
     says(hg.Selection(events).add, "short", np.array([True]))
     says(hg.Selection(np.zeros(3)).add, "lazy", events.n > 1)

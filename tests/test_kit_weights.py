@@ -1,6 +1,8 @@
 """Weights: products, parts of them, and histograms that are filled with them, against plain Python."""
 
+import copy
 import operator
+import pickle
 
 import awkward as ak
 import numpy as np
@@ -11,6 +13,8 @@ from hypothesis import strategies as st
 
 import hepgraph as hg
 from hepgraph.errors import FillError, WeightError
+
+EVENTS = ak.Array({"w": [2.0, 4.0]})
 
 
 def weights_of(events, **options):
@@ -127,6 +131,22 @@ def test_the_same_name_moves_together():
     assert weights.weight().compute()["scale"].to_list() == [6.0, 12.0]
 
 
+def test_up_and_down_by_place():
+    for array in (EVENTS, hg.from_awkward(EVENTS)):
+        weights = hg.Weights(array).add("w", array.w, 2 * array.w, array.w / 2)
+        found = hg.compute([weights.weight("w_up"), weights.weight("w_down")], executor="serial", progress=False)
+        assert [x.tolist() for x in found] == [(2 * EVENTS.w).tolist(), (EVENTS.w / 2).tolist()]
+        assert hg.Weights(array).add("w", array.w, array.w + 1).variations == ("nominal", "w_up")
+
+
+def test_asking_for_attributes_does_no_harm():
+    weights = hg.Weights(EVENTS).add("w", EVENTS.w)
+    selection = hg.Selection(EVENTS, a=EVENTS.w > 0)
+    for each in (weights, selection, selection.cutflow(), selection.nminusone()):
+        assert not hasattr(each, "nothing_of_the_kind")
+        assert repr(pickle.loads(pickle.dumps(each))) == repr(each)
+
+
 def histogram():
     return hg.Hist.new.Reg(2, 0, 1, name="x").Weight()
 
@@ -216,6 +236,32 @@ def test_no_array_is_changed():
         weights.partial(["gen"]).weight("nominal")[0] = 3.0
 
 
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_what_is_added_to_a_copy_is_not_added_to_the_first(how, lazy):
+    array = hg.from_awkward(EVENTS) if lazy else EVENTS
+    first = hg.Weights(array, negative="raise").add("w", array.w, up=2 * array.w)
+    other = how(first).add("lumi", 10.0)
+    first.add("half", 0.5)
+    assert (first.names, other.names) == (["w", "half"], ["w", "lumi"])
+    found = hg.compute([first.weight("w_up"), other.weight("w_up")], executor="serial", progress=False)
+    assert [np.asarray(x).tolist() for x in found] == [[2.0, 4.0], [40.0, 80.0]]
+    with pytest.raises(WeightError, match="negative"):
+        other.add("minus", -1.0)
+    empty = hg.Weights()
+    how(empty).add("w", array.w)
+    with pytest.raises(WeightError, match="no events to begin with"):
+        empty.weight()
+
+
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy])
+def test_copies_hand_out_nothing_that_changes_them(how):
+    with pytest.raises(ValueError, match="read-only"):
+        how(hg.Weights(np.zeros(2)).add("w", np.ones(2))).weight()[0] = 2.0
+    with pytest.raises(ValueError, match="read-only"):
+        how(hg.Selection(np.zeros(2)).add("a", np.ones(2, bool))).all()[0] = False
+
+
 def test_numbers_become_float64():
     """The product of single precision would be rounded."""
     single = np.array([0.1, 0.2], np.float32)
@@ -255,6 +301,20 @@ def test_weights(says):
         says(weights.partial, ["gne"])
         says(weights.partial, "gen")
         says(weights.partial)
+        says(weights.add, "w", events.w, weightUp=events.w, weightDown=events.w)
+        says(weights.add, "w", events.w, weightDown=events.w)
+        says(weights.add, "w", events.w, events.w, events.w, True)
+        says(weights.add, "w", events.w, events.w, shift=True)
+        says(weights.weight, modifier="gen_up")
+        says(weights.weight, "genUp")
+        says(lambda weights=weights: weights.partial_weight(include=["gen"]))
+        says(lambda weights=weights: weights.add_multivariation("w", 1.0, ["a"], [2.0], [0.5]))
+        says(lambda weights=weights: weights.weightStatistics)
+        says(lambda weights=weights: weights.statistic)
+    says(hg.Weights, 3)
+    says(hg.Weights, None, storeIndividual=True)
+    says(hg.Weights, None, True)
+    says(hg.Weights, size=None)
     says(hg.Weights(array).statistics().__getitem__, "gen")
     says(hg.Weights(array).add, "v", array.v)
     says(hg.Weights(array).add, "short", [1.0])

@@ -40,7 +40,7 @@ FENCES = {
     "yaml": {"datasets/fileset.py"},
     "cloudpickle": {"functions/", "io/mapped.py", "executors/shipped.py"},
     "hist": {"hist/", "disk/", "kit/cutflow.py"},
-    "pandas": {"runner/dask_collections.py", "kit/table.py"},
+    "pandas": {"runner/dask_collections.py", "runner/report.py", "kit/table.py"},
     "boost_histogram": {"disk/", "hist/", "processor/", "kernel/"},
 }
 LONGEST = 600

@@ -107,6 +107,31 @@ def test_wrong_arguments() -> None:
 # looking up
 
 
+@pytest.mark.parametrize("engine", ["kernel", "interpreter"])
+def test_the_bins_that_numbers_are_in(engine: str) -> None:
+    """As the docstring and the error have it; what is outside is in the first or the last bin."""
+    edges, factors = [20.0, 30.0, 50.0, 100.0], np.array([0.9, 1.0, 1.1])
+    pt = ak.Array([[5.0, 20.0, 29.9], [], [30.0, 50.0, 100.0, 1e6]])
+    x = hg.from_awkward(pt)
+    place = np.clip(np.digitize(x, edges) - 1, 0, len(edges) - 2)
+    got = hg.lookup(factors, place).compute(engine=engine, executor="serial")
+    assert got.to_list() == [[0.9, 0.9, 0.9], [], [1.0, 1.1, 1.1, 1.1]]
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_places_are_integers(lazy: bool) -> None:
+    events = ak.Array({"x": [1.0, 5.0], "f": [[1.0, 2.0], []], "b": [True, False]})
+    e = hg.from_awkward(events) if lazy else events
+    for x in (e.x, e.f):
+        with pytest.raises(
+            UnsupportedError, match=r"not float64\. The bins .* np\.clip\(np\.digitize\(x, edges\) - 1, 0,"
+        ):
+            hg.lookup([1.0, 2.0], x)
+    with pytest.raises(UnsupportedError, match="must be of integers, not bool"):
+        hg.lookup([1.0, 2.0], e.b)
+    assert hg.lookup([1.0, 2.0], ak.Array([[], []])).to_list() == [[], []]
+
+
 @st.composite
 def looked_up(draw: Any) -> tuple[Any, ak.Array, int]:
     """A table of one to three dimensions, and integers of events and of lists for each, now and then outside."""

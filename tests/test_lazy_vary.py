@@ -463,3 +463,18 @@ def test_no_rule_takes_the_nominal_alone(jets):
     for name in ("to_delayed", "to_dask_array", "to_dask_bag", "to_dask_dataframe"):
         with pytest.raises(LazyError, match="give dask one variation"):
             getattr(jets.pt, name)()
+
+
+def test_lists_of_alternatives():
+    """A whole array may have lists of its own, a field has those of the records; the rows are the same."""
+    events = hg.from_awkward(ak.Array({"pt": [[10.0, 40.0], [], [30.0]], "met": [1.0, 2.0, 3.0]}))
+    pt = hg.vary(events.pt, "S", up=events.pt[events.pt > 20])
+    assert pt.compute()["S_up"].to_list() == [[40.0], [], [30.0]]
+    h = hg.Hist.new.Reg(2, 0, 50, name="pt").Double().fill(pt).compute()
+    assert h[:, "S_up"].values().tolist() == [0.0, 2.0]
+    with pytest.raises(ShapeError, match="do not go together"):
+        hg.vary(ak.zip({"pt": events.pt}), "S", up={"pt": events.pt[events.pt > 20]})
+    with pytest.raises(ShapeError, match="other rows"):
+        hg.vary(events.met, "S", up=events.met[events.met > 1])
+    with pytest.raises(ShapeError, match="no array like the nominal"):
+        hg.vary(events.met, "S", up=events.pt)

@@ -322,6 +322,25 @@ def test_postprocess(path, eager):
     assert run(Nothing(), path, eager=eager) == {"n": 12}
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_lists_sets_and_dicts_outside_may_grow(path, eager):
+    """As hg.run's docstring has it; numbers, arrays and histograms may not be added up there."""
+    names, seen, calls = [], set(), {}
+
+    class Mine(hg.Processor):
+        log = []
+
+        def process(self, events):
+            names.append(events.metadata["dataset"])
+            seen.add(events.metadata["dataset"])
+            calls[events.metadata["dataset"]] = True
+            Mine.log.append(1)
+            return {"n": ak.num(events, axis=0)}
+
+    assert run(Mine(), path, "ab", eager=eager) == {"n": 24}
+    assert set(names) == seen == set(calls) == {"a", "b"}
+
+
 def test_what_is_said(path):
     outside = histogram()
     with pytest.raises(ProcessorError, match=r"process\(\) changed outside, a Hist that outlives the call") as caught:
@@ -388,6 +407,20 @@ class Texts(dict):
     def __init__(self):
         super().__init__(a=[1])
         self.more = {"b": 2}
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_weights_and_selections_in_self(path, eager):
+    class Mine(hg.Processor):
+        def __init__(self):
+            self.weights, self.selection = hg.Weights(), hg.Selection()
+
+        def process(self, events):
+            self.weights.add("x", events.x)
+            self.selection.add("x", events.x > 5)
+            return {"n": ak.sum(self.weights[self.selection.all()].weight())}
+
+    assert run(Mine(), path, "ab", eager=eager) == {"n": 2 * X[X > 5].sum()}
 
 
 class Everything:

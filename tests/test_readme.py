@@ -52,7 +52,7 @@ def recipe(monkeypatch, tmp_path, request):
 
 
 def test_there_is_a_recipe_for_each_of_these():
-    words = ["correctionlib", "xgboost", "golden", "hg.vary", "xsec", "mine.toml"]
+    words = ["correctionlib", "xgboost", "golden", "hg.vary", "splitmix64", "xsec", "mine.toml"]
     assert len(RECIPES) == len(words)
     assert all(sum(word in code for code in RECIPES.values()) == 1 for word in words)
 
@@ -113,6 +113,21 @@ def test_variations(recipe):
     mean = (values * np.arange(values.shape[0])[:, None]).sum(axis=0)[:3] / values.sum(axis=0)[:3]
     assert mean[1] > mean[0] > mean[2], "up, nominal, down"
     assert result["cutflow"]["one muon"] is not None
+
+
+def test_random_numbers(recipe):
+    scope = recipe("splitmix64", {})
+    uniform, event, index = scope["uniform"], scope["events"].event, scope["index"]
+    one, two = hg.compute([uniform(event, index, 1), uniform(event, index, 2)], executor="threads")
+    mean, width = ak.mean(one), ak.std(one)
+    assert (mean, width) == (pytest.approx(0.5, abs=0.01), pytest.approx(12**-0.5, abs=0.01))
+    assert abs(np.corrcoef(ak.flatten(one), ak.flatten(two))[0, 1]) < 0.02
+    assert abs(np.corrcoef(ak.flatten(one)[:-1], ak.flatten(one)[1:])[0, 1]) < 0.02
+    few = scope["events"].eager(slice(100, 200))
+    assert uniform(few.event, ak.local_index(few.Jet.pt), 1).to_list() == one[100:200].to_list()
+    pull = ak.flatten((scope["smeared"] / scope["pt"]).compute())
+    assert (np.mean(pull), np.std(pull)) == (pytest.approx(1, abs=0.005), pytest.approx(0.1, abs=0.003))
+    assert scope["hard"] == ak.sum(scope["smeared"].compute() > 30)
 
 
 def test_cross_sections(recipe):

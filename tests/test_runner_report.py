@@ -43,6 +43,22 @@ def report():
     return run()[1]
 
 
+def test_a_report_is_a_sequence_of_its_rows(report):
+    assert len(report) == 16
+    assert list(report) == report.rows
+    assert report[0] is report.rows[0]
+    assert report[-2:] == report.rows[-2:]
+    assert Report()
+    assert list(Report()) == []
+
+
+def test_as_a_dataframe(report):
+    pytest.importorskip("pandas", reason="needs pandas")
+    frame = report.to_pandas()
+    assert list(frame["start"]) == [row.start for row in report]
+    assert {"dataset", "path", "status", "bytes", "line"} <= set(frame.columns)
+
+
 def test_rows(report):
     assert [(row.start, row.stop, row.events, row.status, row.tries) for row in report.rows] == [
         (start, start + 500, 500, "done", 1) for start in range(0, 8000, 500)

@@ -15,7 +15,6 @@ import hashlib
 import io
 import marshal
 import pickle
-import random
 import secrets
 import sys
 import threading
@@ -35,6 +34,7 @@ from hepgraph.functions import pickling
 from hepgraph.functions.hashes import fingerprint, has_objects, seen_in
 from hepgraph.functions.lookups import LOGS, Lookups, reads_of
 from hepgraph.functions.packages import users_own
+from hepgraph.functions.sources import DRAWN
 
 SMALL = 1 << 20  # bytes: a larger array is not copied, but its content hashed, in a hundredth of the time
 REDUCERS: dict[type, Callable[[Any, _Pickler], Any]] = {}  # for kinds that the modules above know
@@ -44,8 +44,6 @@ _PROCESS = secrets.token_hex(8)  # an identity means nothing in another process
 _ROUNDS = 6  # what must not be copied is found out by trying
 _TRIED = 500  # objects, at most: there may be very many
 _CODE = (FunctionType, BuiltinFunctionType, ModuleType, type, np.ufunc)
-# copies of these would give the same numbers
-_SOURCES = (np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 _OF_PYTHON = {  # what a class has of Python, not of its author
     "__dict__", "__weakref__", "__module__", "__qualname__", "__annotations__", "__annotate__", "__annotate_func__",
     "__annotations_cache__", "__firstlineno__", "__static_attributes__", "_abc_impl",
@@ -290,7 +288,7 @@ class _Pickler(pickling.Pickler):
             return self.ref(thing, mark, lambda seen: "" if seen_in(seen, thing) == content else name).__reduce__()
         if (whole := self.known.whole.get(id(thing))) is not None:
             return self.ref(thing, whole.content, whole.changed).__reduce__()
-        if kind is object or isinstance(thing, _SOURCES) or kind.__module__ == "numba.core.ccallback":
+        if kind is object or isinstance(thing, DRAWN) or kind.__module__ == "numba.core.ccallback":
             return self.ref(thing).__reduce__()  # a compiled callback has taken what it reads already
         if issubclass(kind, io.IOBase) or (kind is np.ufunc and getattr(np, thing.__name__, None) is not thing):
             return self._stuck(thing)

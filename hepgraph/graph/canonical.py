@@ -197,6 +197,8 @@ def _result_dtype(op: str, args: Sequence[Node], param: tuple[Any, ...]) -> np.d
     try:
         return result_dtype(op, kinds, param)
     except (TypeError, ValueError, OverflowError) as error:
+        if (said := _too_large(args)) is not None:
+            raise UnsupportedError(f"{op} has no meaning for {said}") from error
         types = ", ".join(str(arg.dtype) for arg in args)
         hint = ""
         if op in _SIGNS and comparisons(user_code()):
@@ -206,6 +208,21 @@ def _result_dtype(op: str, args: Sequence[Node], param: tuple[Any, ...]) -> np.d
                 f"(a > 30) {sign} (b < 2), with parentheses around each comparison."
             )
         raise UnsupportedError(f"{op} has no meaning for {types}: {error}{hint}") from error
+
+
+def _too_large(args: Sequence[Node]) -> str | None:
+    """How to speak of a Python integer that the type of the integers beside it does not hold, if there is one."""
+    numbers = [_literal(arg).value for arg in args if arg.op == "literal"]
+    for number in [each for each in numbers if type(each) is int]:
+        for dtype in [arg.dtype for arg in args if arg.op != "literal" and arg.dtype.kind in "iu"]:
+            limits = np.iinfo(dtype)
+            if not limits.min <= number <= limits.max:
+                wide = "np.int64" if abs(number) < 2**63 else "float"
+                return (
+                    f"{dtype} and {number}: NumPy keeps {dtype}, which holds no {number}. Convert the array first: "
+                    f"ak.values_astype(x, {wide})."
+                )
+    return None
 
 
 def _kind(given: Literal) -> Literal | np.dtype[Any]:

@@ -10,6 +10,7 @@ import awkward as ak
 
 from hepgraph.errors import DisagreementError
 from hepgraph.functions.snapshot import Snapshot
+from hepgraph.functions.sources import check_repeatable
 from hepgraph.io.agreement import agreed
 from hepgraph.io.forms import columns_of_form, data_of_layout, distinct, empty_data, fitted
 from hepgraph.io.source import USUAL, Access, Column, Data, File, Need, Partition, Source
@@ -29,8 +30,9 @@ class MappedSource(Source):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(columns, files, _WHOLE, metadata)
-        self._taken = Snapshot.of((function, list(inputs)))
         self._title = getattr(function, "__name__", type(function).__name__)
+        check_repeatable(self._title, {"its object": function, "an argument": list(inputs)})
+        self._taken = Snapshot.of((function, list(inputs)))
         self._identity = ""
 
     def unchanged(self, names: Iterable[str]) -> None:

@@ -8,21 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from itertools import product
-from typing import Any
+from typing import Any, NoReturn
 
 import hist
 import numpy as np
 
+from hepgraph.arguments import no_attribute
 from hepgraph.disk.plain import plain
 from hepgraph.errors import LazyError, SelectionError, suggestion
 from hepgraph.hist.histogram import Hist
-from hepgraph.io.source import Origin
 from hepgraph.kit.per_event import PerEvent
 from hepgraph.kit.table import TextTable, frame, listed, nested, number, percent
 from hepgraph.kit.weights import Weights
 from hepgraph.lazy.results import NOMINAL, ByVariation, known_as
-from hepgraph.plan.passes import Sink
-from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.runner.compute import FINISH, KINDS, Sinks, compute
 from hepgraph.runner.variations import WANTS, ByName
 
 ALL = "all events"  # the first row
@@ -124,6 +123,9 @@ class Cutflow(ByVariation):
         columns = {name: np.asarray(values[tuple(places)]) for name, values in self.columns.items()}
         return type(self)(axes, **columns, alone=self.alone.select(**labels) if self.alone else None)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute(type(self).__name__, name, dir(self))
+
     def __getitem__(self, label: str) -> Any:
         if label not in self.labels:
             raise SelectionError(f"There is no row {label!r}.\n{suggestion(str(label), self.labels)}")
@@ -161,12 +163,12 @@ class Cutflow(ByVariation):
             return self
         if not isinstance(other, Cutflow):
             return NotImplemented
-        return self.total([self, other])
+        return self._total([self, other])
 
     __radd__ = __add__
 
     @classmethod
-    def total(cls, parts: Sequence[Cutflow]) -> Cutflow:
+    def _total(cls, parts: Sequence[Cutflow]) -> Cutflow:
         """The sum of several cutflows, each with all variations that one of them has."""
         first = parts[0]
         for other in parts[1:]:
@@ -174,14 +176,14 @@ class Cutflow(ByVariation):
         names = list(dict.fromkeys(name for part in parts for name in part.variations))
         each = [part._spread(names) for part in parts]
         columns = {name: reduce(operator.add, [columns[name] for columns in each]) for name in first.columns}
-        alone = cls.total([part.alone for part in parts if part.alone is not None]) if first.alone else None
+        alone = cls._total([part.alone for part in parts if part.alone is not None]) if first.alone else None
         axes = {name: list(labels) for name, labels in first.axes.items() if name != VARIATION}
         return type(first)(axes | ({VARIATION: names} if names else {}), **columns, alone=alone)
 
-    def nothing(self) -> Cutflow:
+    def _nothing(self) -> Cutflow:
         """A cutflow like this one, of no events."""
         columns = {name: np.zeros_like(values) for name, values in self.columns.items()}
-        return type(self)(self.axes, **columns, alone=self.alone.nothing() if self.alone else None)
+        return type(self)(self.axes, **columns, alone=self.alone._nothing() if self.alone else None)
 
     @property
     def _shape(self) -> Shape:
@@ -202,7 +204,7 @@ class Cutflow(ByVariation):
         return {name: values[..., at] for name, values in self.columns.items()}
 
     @classmethod
-    def stacked(cls, each: Mapping[str, Cutflow]) -> Cutflow:
+    def _stacked(cls, each: Mapping[str, Cutflow]) -> Cutflow:
         """The cutflows of a processor that ran once for each variation as one; one alone if they are the same."""
         nominal = each[NOMINAL]
         if nominal.variations or all(flow == nominal for flow in each.values()):
@@ -324,12 +326,7 @@ def _check_alike(one: Shape, two: Shape) -> None:
 
 # counting
 
-_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")} - {
-    "stacked",
-    "total",
-    "nothing",
-    "axes",
-}
+_RESULTS = {name for name in (*vars(Cutflow), *Cutflow.__dataclass_fields__) if not name.startswith("_")} - {"axes"}
 
 
 @dataclass(frozen=True)
@@ -374,7 +371,7 @@ class LazyCutflow:
     def __getattr__(self, name: str) -> Any:
         if name in _RESULTS:
             raise LazyError(f"A cutflow has no {name} before it is computed; use .compute() first.")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise no_attribute(type(self).__name__, name, [*_RESULTS, *dir(type(self))])
 
     def __getitem__(self, label: str) -> Any:
         raise LazyError("A cutflow has no rows before it is computed; use .compute() first.")
@@ -456,7 +453,7 @@ def counted(
     return flow if rows.lazy else flow.finished(*flow.hists())
 
 
-def _split(flow: LazyCutflow) -> list[tuple[Origin, Sink]]:
+def _split(flow: LazyCutflow) -> Sinks:
     return [part for h in flow.hists() for part in KINDS[Hist](h)]
 
 

@@ -84,7 +84,10 @@ class PerEvent:
         elif isinstance(events, ak.Array | np.ndarray | list | tuple):
             self._like = np.ones(len(events), bool)
         elif events is not None:
-            raise kind.error(f"Events are an array, with an entry for each, not {type(events).__name__}.")
+            raise kind.error(
+                f"Events are an array, with an entry for each, not {type(events).__name__}; give the events "
+                "themselves, not their number."
+            )
 
     def _follow(self, x: Lazy) -> None:
         self._like = follow(_constant, x, True)
@@ -113,6 +116,9 @@ class PerEvent:
         made = PerEvent(kind)
         made._like = self._like
         return made
+
+    def __copy__(self) -> PerEvent:
+        return self.as_kind(self.kind)
 
     def only(self, names: Collection[str]) -> PerEvent:
         """The same events, in some variations alone."""

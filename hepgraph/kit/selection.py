@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator, Mapping
 from functools import reduce
 from itertools import product
-from typing import Any
+from typing import Any, NoReturn
 
+from hepgraph.arguments import checks_arguments, no_attribute
 from hepgraph.errors import SelectionError, suggestion
 from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.kit.cutflow import ALL, VARIATION, Cutflow, CutRow, LazyCutflow, NminusOne, counted
@@ -25,6 +27,7 @@ MASKS = Kind(
     no_dtype="a mask has booleans: write a comparison, such as x > 0.",
 )
 ALL_CUTS = "all cuts"
+_BY_PLACE = 'Write selection.{}("a", "~b") with the names of cuts, or selection.require(a=True, b=False).'
 NOT = "~"
 
 
@@ -113,6 +116,7 @@ class Selection:
         """The names of the cuts, in the order in which they were added."""
         return list(self._masks)
 
+    @checks_arguments(name="Selection.add")
     def add(self, name: str, mask: Any) -> Selection:
         """Adds a cut, and gives the selection.
 
@@ -158,6 +162,7 @@ class Selection:
             self.add(name, mask)
         return self
 
+    @checks_arguments(_BY_PLACE.format("all"), name="Selection.all")
     def all(self, *names: str) -> Any:
         """The mask of events that pass all of some cuts.
 
@@ -180,6 +185,7 @@ class Selection:
         """
         return self._combined(operator.and_, True, names)
 
+    @checks_arguments(_BY_PLACE.format("any"), name="Selection.any")
     def any(self, *names: str) -> Any:
         """The mask of events that pass any of some cuts.
 
@@ -280,6 +286,7 @@ class Selection:
             raise SelectionError("categories() needs an axis: categories(lepton=['e', 'mu']).")
         return Categories(found)
 
+    @checks_arguments(name="Selection.cutflow")
     def cutflow(
         self, *names: str, weights: Any = None, categories: Any = None, alone: bool = False
     ) -> Cutflow | LazyCutflow:
@@ -320,6 +327,7 @@ class Selection:
             table.append(CutRow(name, tuple(masks[: i + 1]), (masks[i],) if alone else None))
         return counted(Cutflow, table, self._sorted(categories), weight, self._rows)
 
+    @checks_arguments(name="Selection.nminusone")
     def nminusone(self, *names: str, weights: Any = None, categories: Any = None) -> Cutflow | LazyCutflow:
         """The numbers of events that pass all cuts but one.
 
@@ -351,10 +359,22 @@ class Selection:
         table.append(CutRow(ALL_CUTS, tuple(masks.values())))
         return counted(NminusOne, table, self._sorted(categories), weight, self._rows)
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute("Selection", name, dir(type(self)))
+
     def __getitem__(self, name: str) -> Any:
         if isinstance(name, str) and name.startswith(NOT):
             return ~self._known(name[len(NOT) :])
         return self._known(name)
+
+    def __copy__(self) -> Selection:
+        made = object.__new__(type(self))
+        own = {"_rows": copy.copy(self._rows), "_masks": dict(self._masks), "_lines": dict(self._lines)}
+        made.__dict__ |= vars(self) | own
+        return made
+
+    def __deepcopy__(self, memo: Any) -> Selection:
+        return copy.copy(self)  # nothing changes the masks
 
     def __contains__(self, name: object) -> bool:
         return name in self._masks

@@ -15,12 +15,11 @@ from hepgraph.disk.plain import plain
 from hepgraph.errors import LazyError, WeightError, suggestion
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Record
-from hepgraph.io.source import Origin
 from hepgraph.kit.table import TextTable, frame, number
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.results import NOMINAL, ByVariation
-from hepgraph.plan.passes import Sink, TotalSink
-from hepgraph.runner.compute import FINISH, KINDS, compute
+from hepgraph.plan.passes import TotalSink
+from hepgraph.runner.compute import FINISH, KINDS, Sinks, compute
 
 SUMS = ("entries", "sumw", "sumw2", "negative", "zero", "nan")
 _STARTS = {"min": np.inf, "max": -np.inf}
@@ -70,16 +69,16 @@ class WeightStatistics(ByVariation):
     __radd__ = __add__
 
     @classmethod
-    def stacked(cls, each: Mapping[str, WeightStatistics]) -> WeightStatistics:
+    def _stacked(cls, each: Mapping[str, WeightStatistics]) -> WeightStatistics:
         """The statistics of a processor that ran once for each variation: those of the nominal."""
         return each[NOMINAL]
 
     @classmethod
-    def total(cls, parts: Sequence[WeightStatistics]) -> WeightStatistics:
+    def _total(cls, parts: Sequence[WeightStatistics]) -> WeightStatistics:
         """The sum of several statistics."""
         return reduce(operator.add, parts)
 
-    def nothing(self) -> WeightStatistics:
+    def _nothing(self) -> WeightStatistics:
         """Statistics of the same weights, of no events."""
         return WeightStatistics({name: dict.fromkeys(SUMS, 0) | _STARTS for name in self.rows})
 
@@ -175,7 +174,7 @@ def _settled(row: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value.item() if isinstance(value, np.generic) else value for key, value in found.items()}
 
 
-def _split(statistics: LazyWeightStatistics) -> list[tuple[Origin, Sink]]:
+def _split(statistics: LazyWeightStatistics) -> Sinks:
     first = next(value for row in statistics.parts.values() for value in row.values())
     return [(first._origin, TotalSink.of(statistics.lazy()))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, NoReturn
 import awkward as ak
 import numpy as np
 
+from hepgraph.arguments import checks_arguments, no_attribute
 from hepgraph.errors import WeightError, many, suggestion
 from hepgraph.functions.lines import Line, place, user_line
 from hepgraph.graph.form import Scalar
@@ -92,6 +94,7 @@ class Weights:
     ([0.5], [1.25])
     """
 
+    @checks_arguments("The events come first: hg.Weights(events).", name="Weights")
     def __init__(
         self, events: Any = None, *, nan: str = "raise", negative: str = "ignore", zero: str = "ignore"
     ) -> None:
@@ -113,7 +116,8 @@ class Weights:
         found = dict.fromkeys(name for factor in self._factors.values() for name in factor.known() if name != NOMINAL)
         return (NOMINAL, *found) if found else ()
 
-    def add(self, name: str, weight: Any, *, up: Any = None, down: Any = None) -> Weights:
+    @checks_arguments("An alternative is the whole weight, up=weight + x.", name="Weights.add")
+    def add(self, name: str, weight: Any, up: Any = None, down: Any = None) -> Weights:
         """Multiplies by a weight, and gives the weights.
 
         Parameters
@@ -123,9 +127,10 @@ class Weights:
         weight : array or number
             One number for each event, or the same for all.
         up : array or number, optional
-            The whole weight under the variation `NAME_up`.
+            The whole weight under the variation `NAME_up` (coffea's `weightUp`).
         down : array or number, optional
-            The same under `NAME_down`. One that is not given is not made up; a mirrored one is `2 * weight - up`.
+            The same under `NAME_down`. One that is not given is not made up, as coffea does it (`weight**2 / up`); a
+            mirrored one is `2 * weight - up`.
 
         Raises
         ------
@@ -162,6 +167,7 @@ class Weights:
             )
         return self._added(name, weight, {f"{name}_{i}": values for i, values in enumerate(alternatives)})
 
+    @checks_arguments(name="Weights.weight")
     def weight(self, variation: str | None = None) -> Any:
         """The product of all weights, one number for each event.
 
@@ -258,6 +264,17 @@ class Weights:
             return Factor(factor.nominal[mask], others, factor.varied[mask], factor.line)
 
         return self._like(self._rows.cut(mask), {name: cut(factor) for name, factor in self._factors.items()})
+
+    def __copy__(self) -> Weights:
+        made = object.__new__(type(self))
+        made.__dict__ |= vars(self) | {"_rows": copy.copy(self._rows), "_factors": dict(self._factors)}
+        return made
+
+    def __deepcopy__(self, memo: Any) -> Weights:
+        return copy.copy(self)  # nothing changes the arrays
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise no_attribute("Weights", name, dir(type(self)))
 
     def __mul__(self, other: Any) -> NoReturn:
         raise WeightError(

@@ -21,6 +21,7 @@ from hepgraph.errors import FieldError, suggestion
 from hepgraph.functions import behaviors
 from hepgraph.lazy import coordinates, transforms, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
+from hepgraph.lazy.vary import OF_LAZY_ARRAYS
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
 HIDDEN = "@"  # what the name of a hidden field starts with
@@ -167,7 +168,11 @@ class _Particles(Shown):
         what = _name_of(self)
         what = "record" if what in (None, NAMELESS) else what
         known = _references(self)
-        said = unclear(self, name) or suggestion(name, dict.fromkeys([*self.fields, *known, *TABLE]))
+        said = (
+            unclear(self, name)
+            or OF_LAZY_ARRAYS.get(name)
+            or suggestion(name, dict.fromkeys([*self.fields, *known, *TABLE]))
+        )
         if not unclear(self, name) and not known and _REFERENCE.fullmatch(name):
             said = (
                 "References lead to other collections: arrays have them that were computed with these, as a field of "

@@ -14,6 +14,7 @@ import numpy as np
 
 from hepgraph.errors import ShapeError, UnsupportedError
 from hepgraph.functions.snapshot import Snapshot
+from hepgraph.functions.sources import check_repeatable
 from hepgraph.graph.form import Form, List, Option, Record
 from hepgraph.graph.interpreter import build
 from hepgraph.graph.kinds import Extent
@@ -158,6 +159,7 @@ def once(setup: Snapshot, title: str) -> Any:
         if setup.key not in _made:
             try:
                 made = setup.value()
+                check_repeatable(title, {"what setup= made": made})
             except Exception as error:
                 error.add_note(f"in the setup= of {title}, which is called once in each process")
                 raise

@@ -15,6 +15,7 @@ import numpy as np
 from hepgraph.errors import LazyError, ShapeError, UnsupportedError
 from hepgraph.functions.compiled import is_numbas, jitted, number_function
 from hepgraph.functions.snapshot import REDUCERS, Snapshot
+from hepgraph.functions.sources import check_repeatable
 from hepgraph.graph.canonical import TEXT, TOTAL, conjunction, filtered, inc
 from hepgraph.graph.form import Form, List, Option, Record, Scalar, innermost, items, move, option, replaced
 from hepgraph.graph.node import Item, Node, Space, node, space
@@ -235,6 +236,9 @@ def map_partitions(
     ------
     UnsupportedError
         If the function returns what cannot be recorded, or there is no lazy array among its arguments.
+    RandomError
+        If the function takes from a random generator or an iterator that was made outside of it: what an event got
+        would depend on how the run is done. Make random numbers from the number of the event.
     ChangedError
         When it is computed, if something that the function uses, and that is not copied, was changed.
     ShippingError
@@ -252,6 +256,8 @@ def map_partitions(
     """
     lazies: list[Lazy] = []
     _emptied((args, kwargs), lazies)
+    given = {"its object": function, "an argument": (args, kwargs), "setup=": setup}
+    check_repeatable(_title(function), given)
     if any(each._varies for each in lazies):
         return HOOKS["follow"](map_partitions, function, *args, meta=meta, setup=setup, **kwargs)
     arrays = [] if lazies else _computed((args, kwargs))

@@ -56,16 +56,16 @@ class ByVariation:
     """Base of results that know their variations, and so how those of several variations or datasets are one."""
 
     @classmethod
-    def stacked(cls, each: Mapping[str, Any]) -> Any:
+    def _stacked(cls, each: Mapping[str, Any]) -> Any:
         """The results of a processor that ran once for each variation as one; one alone if they are the same."""
         raise NotImplementedError
 
     @classmethod
-    def total(cls, parts: Sequence[Any]) -> Any:
+    def _total(cls, parts: Sequence[Any]) -> Any:
         """The sum of several results, each with all variations that one of them has."""
         raise NotImplementedError
 
-    def nothing(self) -> Any:
+    def _nothing(self) -> Any:
         """A result like this one, of no events."""
         raise NotImplementedError
 

@@ -125,7 +125,9 @@ def _typed(part: Any, dtype: np.dtype[Any]) -> Any:
 def lookup(table: Any, *index: Any) -> Any:
     """The values of a table at the places that integers say: `table[index]`, or `table[i, j]`, for lazy integers.
 
-    Lists are kept, so that each jet gets its scale factor. Negative integers count from the end, as in NumPy.
+    Lists are kept, so that each jet gets its scale factor. Negative integers count from the end, as in NumPy. The place
+    of a number in a table with bins is `np.clip(np.digitize(x, edges) - 1, 0, len(edges) - 2)`, where the first and the
+    last bin also stand for what is below and above.
 
     Parameters
     ----------
@@ -141,6 +143,8 @@ def lookup(table: Any, *index: Any) -> Any:
 
     Raises
     ------
+    UnsupportedError
+        For an index that has no integers.
     RangeError
         While running, if an index that is not cut away is outside of the table.
 
@@ -150,24 +154,36 @@ def lookup(table: Any, *index: Any) -> Any:
     >>> flavour = hg.from_awkward(ak.Array([[0, 2], [], [-1]]))
     >>> hg.lookup(np.array([1.0, 0.9, 0.8]), flavour).compute().to_list()
     [[1.0, 0.8], [], [0.8]]
+    >>> pt, edges = hg.from_awkward(ak.Array([[15.0, 35.0], [250.0]])), [20.0, 30.0, 50.0, 100.0]
+    >>> place = np.clip(np.digitize(pt, edges) - 1, 0, len(edges) - 2)
+    >>> hg.lookup(np.array([0.9, 1.0, 1.1]), place).compute().to_list()
+    [[0.9, 1.0], [1.1]]
     """
     values = _plain(table, "hg.lookup")
     if len(index) != values.ndim:
         raise ShapeError(f"hg.lookup: a table of {values.ndim} dimensions needs as many indices, not {len(index)}")
-    if not any(isinstance(part, Lazy) for part in index):
-        return _at_once(values, index)
     if any(isinstance(part, Lazy) and part._varies for part in index):
         return HOOKS["follow"](lookup, table, *index)
     for part in index:
-        dtype = _dtype(
-            ak.to_numpy(ak.flatten(part, axis=None)) if _is_array(part) and not isinstance(part, Lazy) else part
-        )
-        if dtype.kind not in "iu":
-            raise UnsupportedError(f"hg.lookup: an index must be of integers, not {dtype}")
+        _check_integers(part)
+    if not any(isinstance(part, Lazy) for part in index):
+        return _at_once(values, index)
     place = _place(index, values.shape)
     own = Table(values)
     contents = node("table", (), space("table", TOTAL, (), own), own.values.dtype, own)
     return Lazy(_looked_up(place._form, place._rows, contents, place._guard), place._rows, place._guard)
+
+
+def _check_integers(part: Any) -> None:
+    """Raises UnsupportedError for an index of other numbers."""
+    flat = ak.to_numpy(ak.flatten(part, axis=None)) if _is_array(part) and not isinstance(part, Lazy) else part
+    dtype = _dtype(flat)
+    if dtype.kind in "iu" or (isinstance(flat, np.ndarray) and not flat.size):
+        return
+    advice = ""
+    if dtype.kind == "f":
+        advice = " The bins that numbers are in are integers: np.clip(np.digitize(x, edges) - 1, 0, len(edges) - 2)."
+    raise UnsupportedError(f"hg.lookup: an index must be of integers, not {dtype}.{advice}")
 
 
 def _at_once(values: Any, index: Sequence[Any]) -> Any:
@@ -177,7 +193,8 @@ def _at_once(values: Any, index: Sequence[Any]) -> Any:
 
     def leaf(layouts: Sequence[Any], **_: Any) -> Any:
         if all(layout.is_numpy for layout in layouts):
-            return ak.contents.NumpyArray(values[tuple(np.asarray(layout.data) for layout in layouts[1:])])
+            places = [np.asarray(layout.data) for layout in layouts[1:]]
+            return ak.contents.NumpyArray(values[tuple(each if each.size else each.astype(int) for each in places)])
         return None
 
     arrays = ak.broadcast_arrays(*index)

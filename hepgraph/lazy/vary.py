@@ -19,6 +19,12 @@ from hepgraph.lazy.array import Lazy, attached, together
 from hepgraph.lazy.results import NOMINAL
 from hepgraph.lazy.varied import Varied, chosen, in_world, linked, same_array, worlds_of
 
+# what lazy arrays have, and computed ones have not
+OF_LAZY_ARRAYS = {
+    "variations": "A processor that runs eagerly is called once for each variation, with plain arrays. Fill with the "
+    "array that hg.vary gave, without variation=: the histogram gets an axis with the names."
+}
+
 
 def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> Any:
     """The array with alternatives: all that is computed from it follows each of them.
@@ -57,7 +63,8 @@ def vary(x: Any, name: Any = None, alternatives: Any = None, /, **more: Any) -> 
     VariationError
         For a name that the array has already with another alternative, and where there are no alternatives.
     ShapeError
-        For an alternative with other rows, or other lists, than `x`.
+        For an alternative with other rows, other fields or another depth than `x`, and for a field with other lists
+        than the records that it goes into. A whole array may have other lists: jets that are cut otherwise.
 
     Examples
     --------
@@ -101,6 +108,10 @@ def _named(name: Any, alternatives: Any, more: Mapping[str, Any]) -> dict[str, A
     if alternatives is not None and not isinstance(alternatives, Mapping):
         raise VariationError(
             'Alternatives come by name: hg.vary(x, "JES", up=array, down=array), or hg.vary(x, {"JES_up": array}).'
+        )
+    if isinstance(more.get("name"), str):
+        raise VariationError(
+            f'The name of a variation comes by place: hg.vary(x, "{more["name"]}", up=array, down=array).'
         )
     given = {**(alternatives or {}), **more}
     if not given:
@@ -279,10 +290,7 @@ def variation(x: Any, name: str) -> Lazy:
     [2.0, 4.0]
     """
     if not isinstance(x, Lazy):
-        raise VariationError(
-            f"hg.variation takes a lazy array, not {type(x).__name__}. A processor that runs eagerly is called once "
-            "for each variation, with plain arrays."
-        )
+        raise VariationError(f"hg.variation takes a lazy array, not {type(x).__name__}. {OF_LAZY_ARRAYS['variations']}")
     names = x.variations or worlds_of(x) or (NOMINAL,)
     if name not in names:
         told = suggestion(str(name), names) if x.variations else "This array is not varied: the nominal is all it has."

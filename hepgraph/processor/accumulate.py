@@ -68,7 +68,7 @@ def total(results: Iterable[Any], where: str = "") -> Any:
         return _of_histograms(parts, where)
     if all(isinstance(part, ByVariation) for part in parts):
         with _place(where):
-            return type(parts[0]).total(parts)
+            return type(parts[0])._total(parts)
     if all(isinstance(part, ak.Array) for part in parts):
         return ak.concatenate(parts)
     return reduce(lambda a, b: _of_two(a, b, where), parts)
@@ -141,7 +141,7 @@ def nothing_like(x: Any, where: str = "") -> Any:
         case bh.Histogram():
             return x.copy().reset()
         case ByVariation():
-            return x.nothing()
+            return x._nothing()
         case np.ndarray():
             return np.zeros_like(x)
         case numbers.Number():

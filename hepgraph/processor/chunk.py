@@ -43,6 +43,7 @@ from hepgraph.lazy.behavior import (
     shown,
 )
 from hepgraph.lazy.coordinates import coordinates
+from hepgraph.lazy.vary import OF_LAZY_ARRAYS
 from hepgraph.processor.following import SetCollection, followed
 from hepgraph.processor.state import fresh
 
@@ -415,7 +416,7 @@ class _Events(Shown):
             found = referred(self, name)
             if found is not NO_REFERENCE:
                 return in_memory(found)
-        raise FieldError(f"No field {name!r} in these events.\n{form.hint(name)}")
+        raise FieldError(f"No field {name!r} in these events.\n{OF_LAZY_ARRAYS.get(name) or form.hint(name)}")
 
 
 class EventsArray(_Events, ak.Array):  # type: ignore[misc]

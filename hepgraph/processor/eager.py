@@ -30,6 +30,7 @@ from hepgraph.plan.rows import Row
 from hepgraph.processor.accumulate import accumulate, check
 from hepgraph.processor.additive import MOST, amounts, certain
 from hepgraph.processor.chunk import EVENTS, Blueprint, Chunk, eager_events
+from hepgraph.processor.hints import add_hints
 from hepgraph.processor.state import OutsideState, draws, fresh
 from hepgraph.processor.variations import folded, in_each, in_nominal
 from hepgraph.runner.retry import Policy, attempt
@@ -184,6 +185,7 @@ class EagerPass:
         try:
             output = how(process)
         except Exception as error:
+            add_hints(error)
             error.add_note(f"in the range {partition}")
             raise
         names, read = chunk.columns.data[self.origin], chunk.columns.seconds

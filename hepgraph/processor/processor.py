@@ -113,8 +113,9 @@ def run(
     report says so, too.
 
     Each dataset, and each chunk of an eager run, gets the processor as it was before the run: what `process` puts into
-    `self` is gone afterwards, and what it adds up outside of `self` is an error. What an eager run returns must add up
-    from chunk to chunk, which is tried on the first events: sums and counts do, a maximum or a mean does not.
+    `self` is gone afterwards. Numbers, arrays and histograms that it adds up outside of `self` are an error; lists,
+    sets and dicts may grow there, as notes of the calls. What an eager run returns must add up from chunk to chunk,
+    which is tried on the first events: sums and counts do, a maximum or a mean does not.
 
     A range that does not fit into memory is cut in halves. A dataset of which nothing can be read adds nothing to the
     result. Errors of the processor itself always stop the run. An error that stops a run carries its `report`.

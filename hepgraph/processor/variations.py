@@ -56,7 +56,7 @@ def folded(output: Any, where: str = "") -> Any:
         case bh.Histogram():
             return stacked(output)
         case ByVariation():
-            return nominal.stacked(output)
+            return nominal._stacked(output)
     return nominal if all(_same(each, nominal) for each in output.values()) else output
 
 

@@ -28,6 +28,7 @@ from hepgraph.disk.files import opened, parsed, sealed, unsealed
 from hepgraph.disk.trust import Refused, check, reason
 from hepgraph.errors import CheckpointError
 from hepgraph.fingerprint import Fingerprint, fingerprint
+from hepgraph.fingerprint import changed as changed_pieces
 from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.node import Node, dumps, loads, ordered
 from hepgraph.io.access.store import BusyError, Store
@@ -117,7 +118,7 @@ class Checkpoint:
             source = each.origin.source
             name = str(source.metadata.get("dataset", "")) or source.name
             mine[f"{name} ({number})" if name in mine else name] = self._keys[number]
-        told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions", "depends")}
+        told = {name: about.get(name) for name in ("processor", "parameters", "code", "versions", "depends", "pieces")}
         with self._words("be read"):
             data = self._read(_ABOUT)
         if data is not None:
@@ -126,7 +127,7 @@ class Checkpoint:
                 plans, version = dict(theirs["plans"]), theirs["hepgraph.checkpoint"]
                 theirs = {
                     **theirs,
-                    **{name: dict(theirs.get(name) or {}) for name in ("parameters", "versions", "depends")},
+                    **{name: dict(theirs.get(name) or {}) for name in ("parameters", "versions", "depends", "pieces")},
                 }
             except (ValueError, KeyError, TypeError):
                 self.notes.append(f"checkpoint {self.where}: {_ABOUT} was damaged, and is written anew")
@@ -349,9 +350,10 @@ def _other(where: str, changed: list[str], theirs: Mapping[str, Any], mine: Mapp
     if before != now:
         why.append(f"it was written by hepgraph {before}, not {now}")
     if not why:
-        code = theirs.get("code") != mine["code"]
-        why.append("the code of the processor has changed" if code else "the outputs, the schema or the types of the "
-                   "columns are others")  # fmt: skip
+        said = changed_pieces(theirs.get("pieces") or {}, mine["pieces"] or {}) if theirs.get("pieces") else ""
+        code = "the code of the processor has changed" + (f", or what it uses: {said}" if said else "")
+        others = "the outputs, the schema or the types of the columns are others"
+        why.append(code if theirs.get("code") != mine["code"] else others)
     return (
         f"The checkpoint {where} is of another analysis: {'; '.join(why)} (dataset {', '.join(map(repr, changed))}). "
         "Nothing was changed there. Give another directory, or remove that one."

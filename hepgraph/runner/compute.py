@@ -23,7 +23,8 @@ from hepgraph.runner.report import Report
 from hepgraph.runner.run import Run
 
 # kinds of lazy results other than arrays: how they split into sinks, and how they come back
-KINDS: dict[type, Callable[[Any], list[tuple[Origin, Sink]]]] = {}
+Sinks = list[tuple[Origin, Sink]]  # of one result, in the passes of its datasets
+KINDS: dict[type, Callable[[Any], Sinks]] = {}
 FINISH: dict[type, Callable[[Any, list[Any]], Any]] = {}
 
 
@@ -67,7 +68,7 @@ def passes(tree: Any, engine: str = "auto") -> tuple[list[Pass], list[tuple[Any,
     return made, [(leaf, [(number[origin], i) for origin, i in where]) for leaf, where in places]
 
 
-def _split(leaf: Any) -> list[tuple[Origin, Sink]]:
+def _split(leaf: Any) -> Sinks:
     for kind, split in KINDS.items():
         if isinstance(leaf, kind):
             return split(leaf)
@@ -265,7 +266,7 @@ def lazy_things(tree: Any) -> Any:
     return tree
 
 
-def _varied_sinks(x: Varied) -> list[tuple[Origin, Sink]]:
+def _varied_sinks(x: Varied) -> Sinks:
     return [(each._origin, sink_of(each)) for each in x._each.values()]
 
 

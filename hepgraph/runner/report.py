@@ -6,7 +6,7 @@ import bisect
 import html
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -21,6 +21,8 @@ RowKey = tuple[int, int, int]  # pass, leaf of its tree, first entry
 class Report:
     """The report of a run: `rows` in the order of the data, `events`, `bytes`, `seconds`, `complete`, `failed`.
 
+    It is a sequence of its rows: `len(report)`, `report[0]`, `for row in report`.
+
     `provenance` tells what made the result: hashes of the plan of each dataset and of the processor's code, its
     parameters, the versions of packages, and the state of the git repository that the processor is in. `untracked`
     are sentences on what these hashes do not cover: files that functions open, code that is made when it runs.
@@ -28,7 +30,7 @@ class Report:
     >>> import hepgraph as hg, awkward as ak
     >>> x = hg.from_awkward(ak.Array([1.0, 2.0, 3.0]), npartitions=2)
     >>> total, report = hg.compute(ak.sum(x), executor="serial", report=True)
-    >>> report.complete, report.events, [(row.start, row.stop, row.status) for row in report.rows]
+    >>> report.complete, report.events, [(row.start, row.stop, row.status) for row in report]
     (True, 3, [(0, 1, 'done'), (1, 3, 'done')])
     """
 
@@ -140,6 +142,18 @@ class Report:
         """Whether all expected events are in the result."""
         return self.events == self.expected and not self.failed
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self.rows)
+
+    def __getitem__(self, which: Any) -> Any:
+        return self.rows[which]
+
+    def __bool__(self) -> bool:
+        return True  # a report without rows is one
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_replay": None}
 
@@ -183,6 +197,19 @@ class Report:
             for r in chosen
         ]  # fmt: skip
         return _aligned([head, *lines])
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row for each range, and a column for each attribute of `report.rows`; needs pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("to_pandas() needs pandas: pip install pandas") from error
+        return pandas.DataFrame(self._columns())
+
+    def _columns(self) -> dict[str, list[Any]]:
+        return {
+            each.name: [getattr(row, each.name) for row in self.rows] for each in fields(Row) if each.name != "cause"
+        }
 
     def summary(self) -> str:
         """A sentence on missing events and how to add them; empty if there are none."""
@@ -254,9 +281,7 @@ class Report:
         from hepgraph.io.parquet import tables
 
         about = {"expected": self.expected, "notes": self.notes, "provenance": self.provenance}
-        columns = {
-            each.name: [getattr(row, each.name) for row in self.rows] for each in fields(Row) if each.name != "cause"
-        }
+        columns = self._columns()
         columns["names"] = ["\n".join(names) for names in columns["names"]]
         if _is_parquet(path):
             data = tables.to_parquet(columns, {"hepgraph.report": json.dumps(about)})

@@ -16,7 +16,7 @@ from hepgraph.disk.trust import usable
 from hepgraph.errors import CheckpointError, ExecutorError, IncompleteWarning, ResumeError, SourceError
 from hepgraph.executors import pick
 from hepgraph.executors.interface import Part, Tree
-from hepgraph.fingerprint import Fingerprint, Untracked
+from hepgraph.fingerprint import Fingerprint, Untracked, pieces
 from hepgraph.functions.lines import users_level
 from hepgraph.io.source import Partition
 from hepgraph.plan.passes import AnyPass, combine_all
@@ -46,6 +46,7 @@ class Run:
         self.checkpoint = None
         if options.checkpoint is not None:
             self.checkpoint = Checkpoint(options.checkpoint, options.storage_options)
+        self.processor = processor
         self.depends = options.dependencies.hashes(options.storage_options)
         told = options.report or self.checkpoint is not None
         self.report = Report(provenance=provenance(processor) if told else {}, _replay=self._replay)
@@ -121,7 +122,8 @@ class Run:
             self._identify()
         self._ask()
         if checkpoint is not None:
-            checkpoint.open(self.passes, [made.key for made in self.prints], report.provenance)
+            about = report.provenance | {"pieces": {} if self.processor is None else pieces(self.processor)}
+            checkpoint.open(self.passes, [made.key for made in self.prints], about)
             report.provenance["checkpoint"] = checkpoint.where
         try:
             self._plan(stored)
