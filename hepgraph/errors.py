@@ -144,7 +144,7 @@ class VariationError(HepgraphError, ValueError, KeyError):
 
 
 class VariationWarning(UserWarning):
-    """A variation that changes nothing."""
+    """A variation that changes nothing, or a column that is named as one and varies no field."""
 
 
 class SelectionError(HepgraphError, ValueError, KeyError):

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 
+from hepgraph.datasets.elements import at_path
 from hepgraph.errors import SchemaError, suggestion
 from hepgraph.graph.canonical import TRUE, apply, both
-from hepgraph.graph.form import Form, Record, Scalar, option, type_of, unwrap
+from hepgraph.graph.form import Form, Formula, Record, Scalar, change, option, type_of, unwrap
 from hepgraph.graph.node import Node, literal
 from hepgraph.graph.ops import OPS
 from hepgraph.lazy.coordinates import coordinates
@@ -105,6 +107,50 @@ def _arguments(item: ast.expr, text: str) -> tuple[str | None, list[ast.expr]]:
                 raise SchemaError(f"{text!r} calls {name}, which is no operation.\n{suggestion(name, sorted(OPS))}")
             return op_name, args
     raise SchemaError(f"{text!r} has a part that is not known in derived fields: {ast.unparse(item)}")
+
+
+@dataclass(frozen=True)
+class Expression(Formula):
+    """A field by an expression over others."""
+
+    text: str
+
+    @cached_property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The fields that it names, each by the first part of its path."""
+        return frozenset(path.partition(".")[0] for path in paths_of(self.text))
+
+    def form(self, record: Record) -> Form:
+        """The field, made of those of a record."""
+        return derived(self.text, lambda path: at_path(record, path))
+
+
+@dataclass(frozen=True)
+class Bit(Formula):
+    """One bit of a field of integers."""
+
+    field: str
+    bit: int
+    title: str
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The field with the integers."""
+        return frozenset([self.field])
+
+    def form(self, record: Record) -> Form:
+        """The field, made of those of a record."""
+
+        def leaf(form: Form) -> Form:
+            if not isinstance(form, Scalar) or form.node.dtype.kind not in "iu":
+                raise SchemaError(f"{self.title}.{self.field} has no bits: it holds no integers")
+            if self.bit >= 8 * form.node.dtype.itemsize:
+                raise SchemaError(f"{self.title}.{self.field} has no bit {self.bit}: it is of {form.node.dtype}")
+            one = np.array(1).astype(form.node.dtype)[()]
+            bits = apply("bitwise_and", [form.node, literal(one << self.bit)])
+            return Scalar(apply("not_equal", [bits, literal(0)]))
+
+        return change(record[self.field], leaf)
 
 
 def derived(text: str, field: Callable[[str], Form]) -> Form:

@@ -61,8 +61,7 @@ def from_source(
     chosen = guessed(source.columns) if schema == "auto" else load(schema)
     if optional is not None:
         chosen = with_optional(chosen.version(source.columns), optional)
-    events = events_of(Origin.of(source, access), chosen)
-    return with_stored(events) if chosen.variations is not None else events
+    return with_stored(events_of(Origin.of(source, access), chosen))
 
 
 @checks_arguments()
