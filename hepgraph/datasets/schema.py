@@ -26,10 +26,9 @@ from hepgraph.datasets.elements import (
     there,
 )
 from hepgraph.datasets.grouping import Grouping, is_list
-from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
-from hepgraph.datasets.variations import with_alternatives
+from hepgraph.datasets.variations import bases_of, lacking, with_alternatives
 from hepgraph.errors import DisagreementError, SchemaError, SourceError, UnsupportedError, either, suggestion
 from hepgraph.graph.canonical import TOTAL, TRUE, full, up
 from hepgraph.graph.form import (
@@ -49,8 +48,8 @@ from hepgraph.graph.form import (
     within,
 )
 from hepgraph.graph.node import Space, map_, space
-from hepgraph.io.agreement import accompanied, sharing, standing_in
-from hepgraph.io.source import Origin, Source
+from hepgraph.io.agreement import accompanied, sharing, standing_in, varying
+from hepgraph.io.source import Origin
 from hepgraph.lazy.array import Lazy
 
 __all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "load"]
@@ -58,13 +57,17 @@ __all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "l
 
 def events_of(origin: Origin, schema: Schema) -> Lazy:
     """The lazy events of a dataset."""
-    at = space("events", TOTAL, (), origin)
     schema = schema.version(origin.source.columns)
-    if lacking := _lacking(origin.source, schema):
-        origin = Origin.of(standing_in(origin.source, lacking), origin.access)
+    bases = bases_of(origin, schema)
+    values, copied = lacking(origin.source, schema, bases)
+    if values or copied:
+        origin = Origin.of(standing_in(origin.source, values, copied), origin.access)
         if others := Grouping(origin, schema).companions:
             origin = Origin.of(accompanied(origin.source, others), origin.access)
-        at = space("events", TOTAL, (), origin)
+    if bases:
+        known = {name: base for name, base in bases.items() if base is not None}
+        origin = Origin.of(varying(origin.source, known), origin.access)
+    at = space("events", TOTAL, (), origin)
     layout = Grouping(origin, schema)
     if shared := layout.shared:
         layout = Grouping(Origin.of(sharing(origin.source, shared), origin.access), schema)
@@ -77,16 +80,6 @@ def events_of(origin: Origin, schema: Schema) -> Lazy:
     if "" in layout.groups[0]:  # an array of lists of records
         return Lazy(nested_form(origin, layout.groups[0][""], "", at, 0), at)
     return Lazy(Record(EventFields(layout, at)), at)
-
-
-def _lacking(source: Source, schema: Schema) -> dict[str, Any]:
-    """The columns that some files lack and, as the schema says, may lack: their values there, or None."""
-    found: dict[str, Any] = {}
-    for name in sorted({name for file in source.files for name in file.lacks}):
-        patterns = [pattern for pattern in schema.optional if fits(pattern, name)]
-        if patterns:
-            found[name] = schema.optional[patterns[0]]
-    return found
 
 
 class EventFields(Whole):

@@ -10,9 +10,12 @@ from functools import lru_cache
 from typing import Any
 
 from hepgraph.datasets.grouping import Grouping
-from hepgraph.datasets.schemafile import Stored
-from hepgraph.errors import SchemaError, VariationWarning, many, suggestion
+from hepgraph.datasets.patterns import fits
+from hepgraph.datasets.schemafile import AS_NOMINAL, Schema, Stored
+from hepgraph.errors import SchemaError, VariationWarning, suggestion
 from hepgraph.functions.lines import users_level
+from hepgraph.io.agreement import whole
+from hepgraph.io.source import Origin, Source
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.varied import NOMINAL, Varied, linked
 
@@ -63,6 +66,46 @@ def stored_variations(layout: Grouping) -> StoredVariations:
                 found.loose[column] = one.name, text
     found.loose = {name: at for name, at in found.loose.items() if name not in found.bases}
     return found
+
+
+def bases_of(origin: Origin, schema: Schema) -> Mapping[str, str | None]:
+    """The columns that are alternatives, in any file of a dataset, and of which column each is one."""
+    if schema.variations is None:
+        return {}
+    return stored_variations(Grouping(Origin.of(whole(origin.source), origin.access), schema)).bases
+
+
+def lacking(source: Source, schema: Schema, bases: Mapping[str, str | None]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The columns that some files lack and, as the schema says, may lack.
+
+    Their values there, or None; and those that are the nominal there, each with the column that has it. A pattern that
+    says "nominal" speaks of variations alone. Raises SchemaError where that is said of another column.
+    """
+    every = {**source.columns, **source.late}
+    for name, value in schema.optional.items():
+        if value == AS_NOMINAL and (schema.variations is None or (name in every and bases.get(name) is None)):
+            raise SchemaError(_no_variation(name, schema, bases))
+    values: dict[str, Any] = {}
+    copied: dict[str, str] = {}
+    for name in sorted({name for file in source.files for name in file.lacks}):
+        base = bases.get(name)
+        told = [v for pattern, v in schema.optional.items() if fits(pattern, name) and (v != AS_NOMINAL or base)]
+        if told and told[0] == AS_NOMINAL:
+            assert base is not None
+            copied[name] = base
+        elif told:
+            values[name] = told[0]
+    return values, copied
+
+
+def _no_variation(name: str, schema: Schema, bases: Mapping[str, str | None]) -> str:
+    said = f'optional= says "nominal" of {name!r}'
+    if schema.variations is None:
+        return f"{said}, and the schema {schema.name} tells of no variations that are columns: it has no [variations]."
+    if name in bases:
+        return f"{said}, and no column holds the nominal of it: say which value stands for it."
+    known = [each for each, base in bases.items() if base is not None]
+    return f"{said}, which is no variation that is stored as a column.\n{suggestion(name, known)}"
 
 
 @dataclass
@@ -200,31 +243,34 @@ def with_stored(events: Lazy) -> Lazy:
     layout = getattr(fields, "layout", None)
     if not isinstance(layout, Grouping):
         return events
-    found = stored_variations(layout)
-    if found.loose:
-        warnings.warn(VariationWarning(_said(layout, found.loose)), stacklevel=users_level())
+    found, every = stored_variations(layout), layout
+    if layout.origin.source.late and layout.schema.variations is not None:
+        every = Grouping(Origin.of(whole(layout.origin.source)), layout.schema)
+    told = found if every is layout else stored_variations(every)
+    if told.loose:
+        warnings.warn(VariationWarning(_said(every, told)), stacklevel=users_level())
     each: dict[str, Any] = {NOMINAL: events}
     for name, places in found.fields.items():
         each[name] = replaced(events.__copy__(), places)
     return linked(Varied(each)) if len(each) > 1 else events
 
 
-def _said(layout: Grouping, loose: Mapping[str, tuple[str, str]]) -> str:
-    names = {one.name: list(one.bases) for one in _collections(layout)}
-    source, schema = layout.origin.source.name, layout.schema.name
-    lines = [
-        f"Schema {schema}: {many(len(loose), 'column')} of {source} {'is' if len(loose) == 1 else 'are'} named as "
-        "variations, and there is no field that they vary:"
-    ]
+def _said(layout: Grouping, found: StoredVariations) -> str:
+    loose, apart = found.loose, found.loose.keys() | found.bases.keys()
+    names = {one.name: [text for text, base in one.bases.items() if base not in apart] for one in _collections(layout)}
+    what = "1 column is named as a variation, and there is no field that it varies"
+    if len(loose) > 1:
+        what = f"{len(loose)} columns are named as variations, and there is no field that they vary"
+    lines = [f"Schema {layout.schema.name}: {what}, in {layout.origin.source.name}:"]
     for column, (head, text) in list(loose.items())[:SHOWN]:
-        others = [name for name in names[head] if name != text]
-        where = f"no field of {head}" if head else "no column that is in no collection"
-        lines.append(f"  {column}: {text!r} begins with {where}. {suggestion(text, others)}")
+        where = f"no field of {head}" if head else "no column beside the collections"
+        near = f" {suggestion(text, names[head])}" if names[head] else ""
+        lines.append(f"  {column}: {text!r} begins with {where}.{near}")
     if len(loose) > SHOWN:
         lines.append(f"  and {len(loose) - SHOWN} more")
     lines.append(
-        "Give the field that they vary this name, by a [[columns]] entry or by columns = [...] of its collection; or "
-        "leave them out, by a [[leave]] entry."
+        "Give the field that is varied such a name, by a [[columns]] entry or by columns = [...] of its collection; or "
+        "leave these columns out, by a [[leave]] entry."
     )
     return "\n".join(lines)
 
