@@ -219,7 +219,7 @@ def test_fields_follow_their_columns(tmp_path, way, kind):
     for name in pt:
         wanted = np.sqrt((ak.Array(times(e[name]))) ** 2 - (ak.Array(times(pt[name])) * np.cosh(eta)) ** 2)
         assert ak.all(ak.isclose(found[name], wanted, rtol=1e-9))
-    for eager in [False, True] if way not in ("derived", "elsewhere") else [False]:
+    for eager in (False, True):
         h = hg.run(masses, {"a": [path]}, schema=schema, executor="serial", eager=eager, strict=not eager)
         for name in (*pt, "SOFT_up"):
             mass = found.get(name, found["nominal"])

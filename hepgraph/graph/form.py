@@ -186,6 +186,10 @@ class Formula:
         """The field, made of those of a record."""
         raise NotImplementedError
 
+    def values(self, records: Any) -> Any:
+        """The field, made of those of an array of records, as an array."""
+        raise NotImplementedError
+
 
 class Fields(Mapping[str, "Form"]):
     """Base of the fields of a record: by `names`, each form made when it is asked for.

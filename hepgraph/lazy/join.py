@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,10 @@ class _Several(Formula):
             f"{self.name} is made of {either(sorted(self.needs))}, which was set after records were put together that "
             f"make it in different ways. Set it before they are put together, or set {self.name} as well."
         )
+
+    def values(self, records: Any) -> Any:
+        """Raises UnsupportedError."""
+        return self.form(records)
 
 
 class _Common(Fields):
