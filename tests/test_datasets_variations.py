@@ -277,3 +277,27 @@ def test_two_columns_for_one_variation(tmp_path):
     )
     with pytest.raises(SchemaError, match="'x_JER__1up' and 'x_JER_up' would both be the variation 'JER_up' of x"):
         hg.open(path, schema=tmp_path / "mine.toml")
+
+
+def test_schema_of(tmp_path, nano):
+    """Which columns became which variations of which fields, also of events that were varied by hand."""
+    more = {"jet_x_JER__1up": times(1), "met_met_SOFT__1up": [1.0, 2.0, 3.0]}
+    path = written(tmp_path / "file.parquet", {**DATA, **more})
+    with pytest.warns(VariationWarning):
+        events = hg.open(path, schema=saved(tmp_path / "own.toml", WAYS["elsewhere"]))
+    events["Jet"] = hg.vary(events.Jet, "mine", up={"pt": events.Jet.pt * 2})
+    report = hg.schema_of(events)
+    energies = ["Jet.e", "Jet.energy", "Other.e"]
+    assert report.variations == {
+        "JER_up": {"Jet.pt": "jet_pt_JER__1up", **dict.fromkeys(energies, "jet_e_JER__1up")},
+        "JER_down": dict.fromkeys(energies, "jet_e_JER__1down"),
+        "SOFT_up": {"MET.met": "met_met_SOFT__1up"},
+    }
+    assert hg.variation(events, "JER_up").Other.e.compute().to_list() == times(4.5)
+    assert report.unvaried == ("jet_x_JER__1up",)
+    assert "3 variations of columns:" in str(report)
+    assert "SOFT_up: MET.met\n" in str(report)
+    assert "of no field: jet_x_JER__1up" in str(report)
+    path, schema = nano
+    assert hg.schema_of(hg.open(path, schema=schema)).variations["pu_up"] == {"weight": "weight_puUp"}
+    assert hg.schema_of(hg.open(path, schema="nanoaod")).variations == {}

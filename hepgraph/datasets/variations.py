@@ -29,7 +29,8 @@ class StoredVariations:
 
     `fields` has, by the name of the variation, the field that stands for each field. `bases` has, by columns that are
     alternatives, the column of which they are one, or None of a field that no column holds. `loose` are columns that
-    are named as alternatives while there is no such field, each with the collection and its name there.
+    are named as alternatives while there is no such field, each with the collection and its name there. `columns` has
+    the columns of `fields`, and `unnamed` those that a collection needs a name for, to have them as its fields.
     """
 
     fields: dict[str, dict[Place, Place]] = field(default_factory=dict)
