@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import awkward as ak
 import numpy as np
 import pyarrow as pa
@@ -301,3 +303,39 @@ def test_schema_of(tmp_path, nano):
     path, schema = nano
     assert hg.schema_of(hg.open(path, schema=schema)).variations["pu_up"] == {"weight": "weight_puUp"}
     assert hg.schema_of(hg.open(path, schema="nanoaod")).variations == {}
+
+
+def test_the_example_of_the_readme(tmp_path):
+    """The schema of ATLAS ntuples in `schemas/README.md`, as it stands there."""
+    text = (Path(__file__).parents[1] / "schemas" / "README.md").read_text()
+    (tmp_path / "ntuple.toml").write_text(
+        text.partition("## ATLAS ntuples")[2].partition("```toml\n")[2].partition("```")[0]
+    )
+    columns = {
+        "jet_pt_NOSYS": PT,
+        "jet_e_NOSYS": times(3),
+        "jet_eta": times(0.01),
+        "jet_phi": times(0.02),
+        "weight_pileup_NOSYS": [1.0, 2.0, 3.0],
+        "pass_x_NOSYS": [True, False, True],
+        "runNumber": [1, 1, 1],
+    }
+    more = {
+        "jet_pt_JET_JER__1up": times(1.5),
+        "jet_e_JET_JER__1up": times(4.5),
+        "weight_pileup_PRW__1down": [2.0, 2.0, 2.0],
+        "pass_x_JET_JER__1up": [True, True, True],
+    }
+    full, bare = written(tmp_path / "a.parquet", {**columns, **more}), written(tmp_path / "b.parquet", columns)
+    for order in ([full, bare], [bare, full]):
+        events = hg.open(order, schema=tmp_path / "ntuple.toml", optional={"*": "nominal"})
+        assert set(events.variations) == {"nominal", "JET_JER_up", "PRW_down"}
+        assert events.runNumber.compute().to_list() == [1] * 6
+        mass, ratio = events.Jet.mass.compute(), events.Jet.ratio.compute()
+        first = order.index(full) * 3
+        assert np.allclose(ak.flatten(mass["JET_JER_up"][first : first + 3]), 1.5 * ak.flatten(mass["nominal"][:3]))
+        assert np.allclose(ak.flatten(ratio["JET_JER_up"]), ak.flatten(ratio["nominal"]))
+        chosen = events.Jet[events.passes.x & (events.Jet.pt > 25)]
+        assert ak.num(chosen).compute()["JET_JER_up"].to_list()[first : first + 3] == [2, 0, 1]
+        assert ak.num(chosen).compute()["nominal"].to_list() == [1, 0, 1] * 2
+        assert events.weight.pileup.compute()["PRW_down"].to_list()[first : first + 3] == [2.0, 2.0, 2.0]
