@@ -179,6 +179,11 @@ def test_vectors_and_bits(events):
     with pytest.raises(SchemaError, match=r"Jet\.id has no bits: it holds no integers"):
         _ = view.tight
     assert view[0].ratio.to_list() == view.ratio[0].to_list()
+    pairs = ak.combinations(view, 2, fields=["a", "b"])
+    assert pairs["a", "ratio"].to_list() == pairs.a.ratio.to_list()
+    assert pairs[:, "a", "ratio"].to_list() == pairs.a.ratio.to_list()
+    assert pairs[ak.num(pairs) > 0, "b", "ratio"].to_list() == pairs.b.ratio[ak.num(pairs) > 0].to_list()
+    assert events.eager()["Jet", "twice"].to_list() == events.Jet.twice.compute().to_list()
 
 
 def test_what_was_put_together(events, tmp_path):

@@ -184,21 +184,22 @@ class _Particles(Shown):
             if found is not NO_REFERENCE:
                 return found
         names = [name for name in where if isinstance(name, str)] if isinstance(where, tuple | list) else []
-        if more := [name for name in names if name not in self._layout.fields]:
-            return self._with_made(where, more)
+        if names and (isinstance(where, tuple) or not set(names).issubset(self._layout.fields)):
+            return self._with_made(where)
         with at_once(self):
             found = super().__getitem__(where)  # type: ignore[misc]
             if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
                 return ak.with_name(found, _name_of(self))  # awkward forgets it when fields are chosen
             return in_memory(found)
 
-    def _with_made(self, where: Any, names: list[str]) -> Any:
-        """What is taken of records, fields among it that formulas make, or that are references."""
+    def _with_made(self, where: Any) -> Any:
+        """What is taken of records by names, fields among it that formulas make, or that are references."""
         if isinstance(where, list):
-            return reduce(lambda made, name: ak.with_field(made, self[name], name), names, self)[where]
-        at = where.index(names[0])
-        rest = (*where[:at], *where[at + 1 :])
-        return self[names[0]][rest] if rest else self[names[0]]
+            more = [name for name in where if name not in self._layout.fields]
+            return reduce(lambda made, name: ak.with_field(made, self[name], name), more, self)[where]
+        at = next(i for i, each in enumerate(where) if isinstance(each, str))
+        found, rest = self[where[at]], (*where[:at], *where[at + 1 :])
+        return found[rest] if rest else found
 
     @property
     def mask(self) -> Any:
@@ -379,8 +380,7 @@ def referred(v: Any, name: str) -> Any:
         if not node.is_record:
             return None
         hidden = next(field for field in node.fields if field.startswith(HIDDEN))
-        formula = chunk.formula(hidden.removeprefix(HIDDEN), name)
-        if formula is not None:
+        if (formula := chunk.formula(hidden.removeprefix(HIDDEN), name)) is not None:
             return ak.to_layout(formula.values(ak.Array(node, behavior=v.behavior, attrs=v.attrs)))
         serial, local = told_apart(node[hidden])
         if np.any(serial != chunk.serial):
