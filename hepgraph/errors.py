@@ -148,7 +148,7 @@ class VariationError(HepgraphError, ValueError, KeyError):
 
 
 class VariationWarning(UserWarning):
-    """A variation that changes nothing."""
+    """A variation that changes nothing, or a column that is named as one and varies no field."""
 
 
 class SelectionError(HepgraphError, ValueError, KeyError):
@@ -254,6 +254,19 @@ def either(names: Sequence[str], most: int = 6) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} or others"
     return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+
+
+def not_in_all(name: str, kind: str, there: Sequence[str], lack: Sequence[str], base: str | None) -> str:
+    """A column that some files lack, and how to say that they may; `base` is the column that it is a variation of."""
+    shown = f"{', '.join(lack[:3])}{f' and {len(lack) - 3} more' if len(lack) > 3 else ''}"
+    of, value, more = "", "None", ""
+    if base is not None:
+        of, value, more = f", a variation of {base!r}", '"nominal"', ', or for all variations optional={"*": "nominal"}'
+    return (
+        f"No column {name!r} in {len(lack)} of the {len(there) + len(lack)} files of this dataset: {shown}.\n"
+        f"In {there[0] if there else 'others'} it is {kind}{of}. If files may lack it, say so when they are opened, "
+        f"and what stands for it there:\n    optional={{{name!r}: {value}}}{more}"
+    )
 
 
 def many(count: int, what: str, several: str = "") -> str:

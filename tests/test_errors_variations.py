@@ -153,3 +153,51 @@ def test_a_warning(events):
         "The variation 'JES_up' is the nominal: it changes nothing, and is left out."
     )
     assert 'hg.vary(events.jets, "JES", up={"pt": events.jets.pt})' in str(warning.message)
+
+
+STORED = """name = "mine"
+[collections.jet]
+columns = ["jet_{field}_NOSYS", "jet_{field}"]
+constants = { mass = 0.1 }
+[variations]
+columns = "{field}_{name}__{direction}"
+directions = { 1up = "up", 1down = "down" }
+"""
+
+
+def test_variations_that_some_files_lack(says, tmp_path):
+    (tmp_path / "mine.toml").write_text(STORED)
+    jets = [[1.0, 2.0], []]
+    columns = {"jet_pt_NOSYS": jets, "jet_eta": jets, "met": [1.0, 2.0], "met_SOFT__1up": [3.0, 4.0]}
+    more = {"jet_pt_JER__1up": jets, "jet_mass_JER__1up": jets, "jet_eta_JER__1up": [[[1.0], []], []]}
+    for name, some in {"a": {**columns, **more}, "b": columns}.items():
+        ak.to_parquet(ak.Array(some), tmp_path / f"{name}.parquet")
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+
+    def opened(*order, **optional):
+        return hg.open([paths[i] for i in order], schema=tmp_path / "mine.toml", optional=optional or None)
+
+    says(lambda: opened(0, 1).jet.pt.compute())
+    says(lambda: opened(1, 0).jet.pt.compute())
+    says(lambda: opened(0, 1, jet_eta="nominal"))
+    says(lambda: opened(0, 1, jet_mass_JER__1up="nominal"))
+    says(lambda: opened(0, 1, jet_eta_JER__1up="nominal"))
+    says(lambda: opened(0, 1, jet_eta_JER__1up="Nominal"))
+    says(lambda: hg.open(paths, optional={"*": "nominal"}))
+
+
+def test_columns_named_as_variations(tmp_path):
+    (tmp_path / "mine.toml").write_text(STORED)
+    columns = {f"jet_{name}_JER__1up": [[1.0]] for name in ("E", "ptt", "m")} | {"jet_pt_NOSYS": [[1.0]]}
+    ak.to_parquet(ak.Array({**columns, "weight_PU__1down": [1.0]}), tmp_path / "a.parquet")
+    with pytest.warns(hg.errors.VariationWarning) as told:
+        hg.open(tmp_path / "a.parquet", schema=tmp_path / "mine.toml")
+    assert str(told[0].message).replace(str(tmp_path), "<tmp>") == (
+        "Schema mine: 4 columns are named as variations, and there is no field that they vary, in <tmp>/a.parquet:\n"
+        "  jet_E_JER__1up: 'E_JER__1up' begins with no field of jet. Known names: pt, mass.\n"
+        "  jet_ptt_JER__1up: 'ptt_JER__1up' begins with no field of jet. Known names: pt, mass.\n"
+        "  jet_m_JER__1up: 'm_JER__1up' begins with no field of jet. Known names: pt, mass.\n"
+        "  weight_PU__1down: 'weight_PU__1down' begins with no column beside the collections.\n"
+        "Give the field that is varied such a name, by a [[columns]] entry or by columns = [...] of its collection; or "
+        "leave these columns out, by a [[leave]] entry."
+    )

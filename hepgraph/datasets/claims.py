@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hepgraph.datasets.patterns import filled, matched
 from hepgraph.datasets.schemafile import Schema
@@ -13,10 +14,21 @@ from hepgraph.io.source import Column
 _SIZE = re.compile(r"(\[\d+\])+$")
 
 
-def claimed(
-    schema: Schema, columns: Mapping[str, Column], left: Mapping[str, str]
-) -> tuple[dict[str, tuple[str, str]], dict[str, str]]:
-    """Where patterns of a schema put columns; the names that references know collections by, where they are others.
+@dataclass(frozen=True)
+class Claims:
+    """Where patterns of a schema put columns: the collection and the field of each.
+
+    `keys` are the names that references know collections by, where they are others; `told` the fields of columns by the
+    names that patterns gave them, before the schema gave them others.
+    """
+
+    places: Mapping[str, tuple[str, str]]
+    keys: Mapping[str, str]
+    told: Mapping[str, str]
+
+
+def claimed(schema: Schema, columns: Mapping[str, Column], left: Mapping[str, str]) -> Claims:
+    """Where patterns of a schema put columns.
 
     The patterns of a collection come first, and no two collections may claim a column; of `[[columns]]`, the first that
     fits decides. Raises SchemaError if two columns are to be one field.
@@ -25,14 +37,17 @@ def claimed(
     found: dict[str, tuple[str, str]] = {}
     places: dict[tuple[str, str], str] = {}
     keys: dict[str, str] = {}
+    told_names: dict[str, str] = {}
     counters = {column.counts for column in columns.values()}
     counters.update(told.counts for told in schema.collections.values())
     for name in columns if own or schema.columns else ():
         if name in left or name in counters:
             continue
-        home = _of_collection(schema, own, name) or _of_rules(schema, name, keys)
-        if home is None:
+        claim = _of_collection(schema, own, name) or _of_rules(schema, name, keys)
+        if claim is None:
             continue
+        collection, told_names[name] = claim[0], _SIZE.sub("", claim[1])
+        home = collection, _named(schema, claim[1])
         if home in places:
             raise SchemaError(
                 f"Schema {schema.name}: {places[home]!r} and {name!r} would both be field {home[1]} of {home[0]}. Give "
@@ -50,7 +65,7 @@ def claimed(
                     f"{name!r} a field inside of it. Give one of them another name."
                 )
             head = head.rpartition(".")[0]
-    return found, keys
+    return Claims(found, keys, told_names)
 
 
 def _of_collection(schema: Schema, own: list[tuple[str, str]], name: str) -> tuple[str, str] | None:
@@ -64,7 +79,7 @@ def _of_collection(schema: Schema, own: list[tuple[str, str]], name: str) -> tup
             f"Schema {schema.name}: {name!r} is claimed by {' and by '.join(claims)}. A column belongs to one "
             'collection; another one may have it too by name: fields = { some_name = "' + name + '" }.'
         )
-    return next(((collection, _named(schema, field)) for collection, field in claims.items()), None)
+    return next(iter(claims.items()), None)
 
 
 def _named(schema: Schema, path: str) -> str:
@@ -88,5 +103,5 @@ def _of_rules(schema: Schema, name: str, keys: dict[str, str]) -> tuple[str, str
                 f"the name {keys[collection]}, and this one by {key}. Put it elsewhere by a [[columns]] entry before "
                 f"{rule.match!r}, or leave it out by a [[leave]] entry."
             )
-        return collection, _named(schema, path)
+        return collection, path
     return None

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, reduce
+from operator import and_, getitem
+from typing import Any
 
+import awkward as ak
 import numpy as np
 
+from hepgraph.datasets.elements import at_path
 from hepgraph.errors import SchemaError, suggestion
 from hepgraph.graph.canonical import TRUE, apply, both
-from hepgraph.graph.form import Form, Record, Scalar, option, type_of, unwrap
+from hepgraph.graph.form import Form, Formula, Record, Scalar, change, option, type_of, unwrap
 from hepgraph.graph.node import Node, literal
 from hepgraph.graph.ops import OPS
 from hepgraph.lazy.coordinates import coordinates
@@ -107,6 +112,73 @@ def _arguments(item: ast.expr, text: str) -> tuple[str | None, list[ast.expr]]:
     raise SchemaError(f"{text!r} has a part that is not known in derived fields: {ast.unparse(item)}")
 
 
+@dataclass(frozen=True)
+class Expression(Formula):
+    """A field by an expression over others."""
+
+    text: str
+
+    @cached_property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The fields that it names, each by the first part of its path."""
+        return frozenset(path.partition(".")[0] for path in paths_of(self.text))
+
+    def form(self, record: Record) -> Form:
+        """The field, made of those of a record."""
+        return derived(self.text, lambda path: at_path(record, path))
+
+    def values(self, records: Any) -> Any:
+        """The field, made of those of an array of records, as an array."""
+        return computed(self.text, lambda path: reduce(getitem, path.split("."), records))
+
+
+def _dtype_in(array: Any) -> np.dtype[Any] | None:
+    """The type of the numbers in an array; None if there is something else."""
+    layout = ak.to_layout(array)
+    while layout.is_list or layout.is_option or layout.is_indexed:
+        layout = layout.content
+    return layout.dtype if layout.is_numpy else None
+
+
+@dataclass(frozen=True)
+class Bit(Formula):
+    """One bit of a field of integers."""
+
+    field: str
+    bit: int
+    title: str
+
+    @property
+    def needs(self) -> frozenset[str]:  # type: ignore[override]
+        """The field with the integers."""
+        return frozenset([self.field])
+
+    def _check(self, dtype: np.dtype[Any] | None) -> None:
+        if dtype is None or dtype.kind not in "iu":
+            raise SchemaError(f"{self.title}.{self.field} has no bits: it holds no integers")
+        if self.bit >= 8 * dtype.itemsize:
+            raise SchemaError(f"{self.title}.{self.field} has no bit {self.bit}: it is of {dtype}")
+
+    def form(self, record: Record) -> Form:
+        """The field, made of those of a record."""
+
+        def leaf(form: Form) -> Form:
+            self._check(form.node.dtype if isinstance(form, Scalar) else None)
+            assert isinstance(form, Scalar)
+            one = np.array(1).astype(form.node.dtype)[()]
+            bits = apply("bitwise_and", [form.node, literal(one << self.bit)])
+            return Scalar(apply("not_equal", [bits, literal(0)]))
+
+        return change(record[self.field], leaf)
+
+    def values(self, records: Any) -> Any:
+        """The field, made of those of an array of records, as an array."""
+        array = records[self.field]
+        dtype = _dtype_in(array)
+        self._check(dtype)
+        return np.not_equal(np.bitwise_and(array, np.array(1).astype(dtype)[()] << self.bit), 0)
+
+
 def derived(text: str, field: Callable[[str], Form]) -> Form:
     """The form of an expression over the fields of a collection, of which `field` gives each by its path."""
     parts = _vector(text)
@@ -142,3 +214,58 @@ def _computed(parsed: ast.expr, text: str, field: Callable[[str], Form]) -> Form
 
     valid, found = visit(parsed)
     return option(valid, Scalar(found))
+
+
+# of arrays in memory
+
+
+def computed(text: str, field: Callable[[str], Any]) -> Any:
+    """The array of an expression over the fields of records in memory, of which `field` gives each by its path."""
+    parts = _vector(text)
+    if parts is None:
+        return _values(_parsed(text), text, field)
+    made = {name: ak.to_layout(_values(part, text, field)) for name, part in parts.items()}
+    name = f"{'Vector' if 'x' in made else 'Momentum'}{len(made)}D"
+    return ak.Array(ak.contents.RecordArray([*made.values()], [*made], parameters={"__record__": name}))
+
+
+def _values(parsed: ast.expr, text: str, field: Callable[[str], Any]) -> Any:
+    path = _path(parsed)
+    if path is not None and path not in _CONSTANTS:
+        return field(path)
+
+    def visit(item: ast.expr) -> tuple[Any, Any]:
+        """Where a part is not None, and its values; the first is True if it is nowhere."""
+        path = _path(item)
+        if path in _CONSTANTS:
+            return True, _CONSTANTS[path]
+        if path is not None:
+            return _numbers(field(path), path, text)
+        op, args = _arguments(item, text)
+        if op is None:
+            assert isinstance(item, ast.Constant)
+            return True, item.value
+        pairs = [visit(each) for each in args]
+        with np.errstate(all="ignore"):
+            found = OPS[op].meaning(*(x for _, x in pairs))
+        plain = all(np.ndim(x) == 0 for _, x in pairs)  # literals have a dtype once they are computed with
+        return reduce(and_, (valid for valid, _ in pairs)), np.asarray(found)[()] if plain else found
+
+    valid, found = visit(parsed)
+    content = ak.contents.NumpyArray(np.asarray(found))
+    if valid is True:
+        return ak.Array(content)
+    return ak.Array(ak.contents.ByteMaskedArray.simplified(ak.index.Index8(valid.astype(np.int8)), content, True))
+
+
+def _numbers(array: Any, path: str, text: str) -> tuple[Any, Any]:
+    layout = ak.to_layout(array)
+    layout = layout.project() if layout.is_indexed and not layout.is_option else layout
+    inner = layout.content if layout.is_option else layout
+    if not inner.is_numpy or inner.purelist_depth > 1:
+        raise SchemaError(f"{text!r} computes with {path}, which is not one number: it holds {array.type.content}")
+    if not layout.is_option:
+        return True, ak.to_numpy(layout)
+    index = np.asarray(layout.to_IndexedOptionArray64().index)
+    values = ak.to_numpy(layout.to_IndexedOptionArray64().content)
+    return index >= 0, values[np.maximum(index, 0)] if len(values) else np.zeros(len(index), values.dtype)

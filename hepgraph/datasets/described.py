@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from hepgraph.datasets.grouping import Grouping, matched
 from hepgraph.datasets.schema import EventFields
 from hepgraph.datasets.schemafile import Reference
+from hepgraph.datasets.variations import stored_variations
 from hepgraph.errors import UnsupportedError, either, many
 from hepgraph.graph.form import Record, underlying
 from hepgraph.lazy.array import Lazy
+from hepgraph.lazy.results import NOMINAL
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,8 @@ class SchemaReport:
     `collections` has the columns of each collection by the paths of their fields; `alone` those that stay as they are;
     `counts` those that are the lengths of others; `left` the reason for each that is in none of them. `references` has
     the collections that each reference leads into, and `unresolved` the reason for each index that no reference uses.
+    `variations` has, by the name of each stored variation, the column that stands for each field (`Jet.pt`); what
+    formulas make of these fields follows. `unvaried` are columns that are named as variations, and vary no field.
     """
 
     name: str
@@ -31,6 +35,8 @@ class SchemaReport:
     docs: Mapping[str, Mapping[str, str]] = field(repr=False)
     references: Mapping[str, Mapping[str, tuple[str, ...]]] = field(repr=False)
     unresolved: Mapping[str, str] = field(repr=False)
+    variations: Mapping[str, Mapping[str, str]] = field(repr=False, default_factory=dict)
+    unvaried: tuple[str, ...] = field(repr=False, default=())
 
     def __str__(self) -> str:
         lines = [f"schema {self.name}" + (f": {self.title}" if self.title else "")]
@@ -44,6 +50,15 @@ class SchemaReport:
             lines.append(f"  {many(len(self.unresolved), 'index leads', 'indices lead')} nowhere:")
             lines += [f"    {name}: {reason}" for name, reason in [*self.unresolved.items()][:SHOWN]]
             lines += [f"    ... and {len(self.unresolved) - SHOWN} more: .unresolved"] * (len(self.unresolved) > SHOWN)
+        if self.variations:
+            lines.append(f"  {many(len(self.variations), 'variation')} of columns:")
+            lines += [
+                f"    {name}: {', '.join([*fields][:SHOWN])}{', ...' * (len(fields) > SHOWN)}"
+                for name, fields in [*self.variations.items()][:SHOWN]
+            ]
+            lines += [f"    ... and {len(self.variations) - SHOWN} more: .variations"] * (len(self.variations) > SHOWN)
+        if self.unvaried:
+            lines.append(f"  named as variations, of no field: {', '.join(self.unvaried[:SHOWN])}")
         return "\n".join(lines)
 
 
@@ -58,7 +73,8 @@ def schema_of(events: Lazy) -> SchemaReport:
     Returns
     -------
     SchemaReport
-        Name of the schema, columns of each collection, and columns that are left out, with the reason.
+        Name of the schema, columns of each collection, columns that are left out, with the reason, and those that are
+        variations, with the fields that they stand for.
 
     Raises
     ------
@@ -71,7 +87,7 @@ def schema_of(events: Lazy) -> SchemaReport:
     >>> hg.schema_of(hg.open("data/sample.root")).name
     'nanoaod'
     """
-    form = events._form if isinstance(events, Lazy) else None
+    form = events._at(NOMINAL)._form if isinstance(events, Lazy) else None
     fields = underlying(form)[0] if isinstance(form, Record) else None
     if not isinstance(fields, EventFields):
         raise UnsupportedError("hg.schema_of needs lazy events, as hg.open gives them")
@@ -96,9 +112,13 @@ def schema_of(events: Lazy) -> SchemaReport:
     known = {name: _references(layout, name) for name in layout.names}
     references = {name: {each: to.into for each, to in some.items()} for name, some in known.items() if some}
     left = {**layout.left, **dict.fromkeys(layout.origin.source.late, "the first file lacks it")}
+    stored = stored_variations(layout)
+    variations = {
+        name: {".".join(place): column for place, column in columns.items()} for name, columns in stored.columns.items()
+    }
     return SchemaReport(
         schema.name, schema.title, collections, tuple(alone), tuple(counts), left, docs, references,
-        _unresolved(layout, known),
+        _unresolved(layout, known), variations, tuple(stored.loose),
     )  # fmt: skip
 
 

@@ -61,8 +61,7 @@ def from_source(
     chosen = guessed(source.columns) if schema == "auto" else load(schema)
     if optional is not None:
         chosen = with_optional(chosen.version(source.columns), optional)
-    events = events_of(Origin.of(source, access), chosen)
-    return with_stored(events) if chosen.variations is not None else events
+    return with_stored(events_of(Origin.of(source, access), chosen))
 
 
 @checks_arguments()
@@ -91,7 +90,8 @@ def from_root(
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
     optional : str, list or dict, default None
         Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
-        for names without a value, is None. Lists that a file lacks altogether are empty.
+        for names without a value, is None; "nominal", of stored variations ({"*": "nominal"}), what the file has of the
+        nominal. Lists that a file lacks altogether are empty.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.
@@ -148,7 +148,8 @@ def from_parquet(
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file.
     optional : str, list or dict, default None
         Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
-        for names without a value, is None. Lists that a file lacks altogether are empty.
+        for names without a value, is None; "nominal", of stored variations ({"*": "nominal"}), what the file has of the
+        nominal. Lists that a file lacks altogether are empty.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.
@@ -209,7 +210,8 @@ def open(
         and printed). None: the one that fits the branches best, which `hg.schema_of` tells.
     optional : str, list or dict, default None
         Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
-        for names without a value, is None. Lists that a file lacks altogether are empty.
+        for names without a value, is None; "nominal", of stored variations ({"*": "nominal"}), what the file has of the
+        nominal. Lists that a file lacks altogether are empty.
     step_size : int or str, default None
         Length of a partition: entries, or the memory of the needed columns ("50 MB"). None: some 100 000 entries (of
         RNTuples twice as many), cut where clusters end.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from hepgraph.datasets.claims import claimed
+from hepgraph.datasets.claims import Claims, claimed
 from hepgraph.datasets.numbers import numbers_of
 from hepgraph.datasets.patterns import filled, fits
 from hepgraph.datasets.patterns import matched as matched_pattern
@@ -70,17 +70,19 @@ class Grouping:
         return {name: home for name, home in found.items() if home[0] not in jagged or is_list(columns[name])}
 
     @cached_property
-    def claimed(self) -> dict[str, tuple[str, str]]:
-        """The collection and the field that patterns of the schema make of a name."""
-        found, self.keys = claimed(self.schema, self.origin.source.columns, self.left)
-        return found
+    def claims(self) -> Claims:
+        """What patterns of the schema make of names."""
+        return claimed(self.schema, self.origin.source.columns, self.left)
 
-    @cached_property
-    def keys(self) -> dict[str, str]:
+    @property
+    def claimed(self) -> Mapping[str, tuple[str, str]]:
+        """The collection and the field that patterns of the schema make of a name."""
+        return self.claims.places
+
+    @property
+    def keys(self) -> Mapping[str, str]:
         """The names that references know collections by, where they are others."""
-        found: dict[str, str]
-        _, found = claimed(self.schema, self.origin.source.columns, self.left)
-        return found
+        return self.claims.keys
 
     @property
     def shared(self) -> dict[str, str]:

@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 
 from hepgraph.datasets.copies import CopyForms
-from hepgraph.datasets.derived import derived, paths_of
+from hepgraph.datasets.derived import Bit, Expression, paths_of
 from hepgraph.datasets.elements import (
     DealtFields,
     NestedFields,
     TreeFields,
-    at_path,
     column_form,
     first_of,
     heads,
@@ -27,20 +26,20 @@ from hepgraph.datasets.elements import (
     there,
 )
 from hepgraph.datasets.grouping import Grouping, is_list
-from hepgraph.datasets.patterns import fits
 from hepgraph.datasets.references import ReferenceForms
 from hepgraph.datasets.schemafile import Reference, Schema, available, load
+from hepgraph.datasets.variations import bases_of, lacking, with_alternatives
 from hepgraph.errors import DisagreementError, SchemaError, SourceError, UnsupportedError, either, suggestion
-from hepgraph.graph.canonical import TOTAL, TRUE, apply, full, up
+from hepgraph.graph.canonical import TOTAL, TRUE, full, up
 from hepgraph.graph.form import (
     Fields,
     Form,
+    Formula,
     List,
     Maps,
     Record,
     Scalar,
     Whole,
-    change,
     move,
     option,
     record_of,
@@ -48,9 +47,9 @@ from hepgraph.graph.form import (
     unwrap,
     within,
 )
-from hepgraph.graph.node import Space, literal, map_, space
-from hepgraph.io.agreement import accompanied, sharing, standing_in
-from hepgraph.io.source import Origin, Source
+from hepgraph.graph.node import Space, map_, space
+from hepgraph.io.agreement import accompanied, sharing, standing_in, varying
+from hepgraph.io.source import Origin
 from hepgraph.lazy.array import Lazy
 
 __all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "load"]
@@ -58,34 +57,29 @@ __all__ = ["EventFields", "RecordFields", "Schema", "available", "events_of", "l
 
 def events_of(origin: Origin, schema: Schema) -> Lazy:
     """The lazy events of a dataset."""
-    at = space("events", TOTAL, (), origin)
     schema = schema.version(origin.source.columns)
-    if lacking := _lacking(origin.source, schema):
-        origin = Origin.of(standing_in(origin.source, lacking), origin.access)
+    bases = bases_of(origin, schema)
+    values, copied = lacking(origin.source, schema, bases)
+    if values or copied:
+        origin = Origin.of(standing_in(origin.source, values, copied), origin.access)
         if others := Grouping(origin, schema).companions:
             origin = Origin.of(accompanied(origin.source, others), origin.access)
-        at = space("events", TOTAL, (), origin)
+    if bases:
+        known = {name: base for name, base in bases.items() if base is not None}
+        origin = Origin.of(varying(origin.source, known), origin.access)
+    at = space("events", TOTAL, (), origin)
     layout = Grouping(origin, schema)
     if shared := layout.shared:
         layout = Grouping(Origin.of(sharing(origin.source, shared), origin.access), schema)
         origin = layout.origin
         at = space("events", TOTAL, (), origin)
+    layout = with_alternatives(layout)
     _ = layout.names  # a schema that does not fit the file is told of at once
     if list(origin.source.columns) == [""]:
         return Lazy(column_form(origin, origin.source.columns[""], at, 0), at)
     if "" in layout.groups[0]:  # an array of lists of records
         return Lazy(nested_form(origin, layout.groups[0][""], "", at, 0), at)
     return Lazy(Record(EventFields(layout, at)), at)
-
-
-def _lacking(source: Source, schema: Schema) -> dict[str, Any]:
-    """The columns that some files lack and, as the schema says, may lack: their values there, or None."""
-    found: dict[str, Any] = {}
-    for name in sorted({name for file in source.files for name in file.lacks}):
-        patterns = [pattern for pattern in schema.optional if fits(pattern, name)]
-        if patterns:
-            found[name] = schema.optional[patterns[0]]
-    return found
 
 
 class EventFields(Whole):
@@ -297,7 +291,7 @@ class RecordFields(Fields):
             if new not in self.own and new not in self.renamed and all(map(self._has, paths_of(text)))
         }
         self.constants = {name: value for name, value in self.constants.items() if name not in self.derived}
-        self._making: list[str] = []
+        self._formulas: dict[str, Formula | None] = {}
 
     def within(self, whole: Whole) -> RecordFields:
         """The same fields, references leading into other events of the same dataset."""
@@ -305,7 +299,7 @@ class RecordFields(Fields):
         if whole is self.events or whole.layout is not self.events.layout:
             return self
         new = copy.copy(self)
-        new.events, new._making = whole, []
+        new.events = whole
         return new
 
     @property
@@ -382,10 +376,8 @@ class RecordFields(Fields):
             return self._renamed(name)
         if name in self.constants:
             return Scalar(full(_constant(self.constants[name]), self.at))
-        if name in self.derived:
-            return self._derived(name)
-        if name in self.bits:
-            return self._bit(*self.bits[name])
+        if (formula := self.formula(name)) is not None:
+            return formula.form(Record(self))
         if name in self.references:
             return self._referred(self.references[name])
         raise KeyError(name)
@@ -425,26 +417,34 @@ class RecordFields(Fields):
             return move(column_form(layout.origin, column, self.events.at, 0), up(self.at))
         return column_form(layout.origin, column, self.at, 1)
 
-    def _bit(self, column: str, bit: int) -> Form:
-        def leaf(form: Form) -> Form:
-            if not isinstance(form, Scalar) or form.node.dtype.kind not in "iu":
-                raise SchemaError(f"{self.name}.{column} has no bits: it holds no integers")
-            if bit >= 8 * form.node.dtype.itemsize:
-                raise SchemaError(f"{self.name}.{column} has no bit {bit}: it is of {form.node.dtype}")
-            one = np.array(1).astype(form.node.dtype)[()]
-            return Scalar(apply("not_equal", [apply("bitwise_and", [form.node, literal(one << bit)]), literal(0)]))
+    def formula(self, name: str) -> Formula | None:
+        """The formula of a derived field or a bit; raises SchemaError for fields that need each other."""
+        if name not in self._formulas:
+            self._formulas[name] = self._formula(name)
+        return self._formulas[name]
 
-        return change(self.own[column], leaf)
+    def _formula(self, name: str) -> Formula | None:
+        if name in self.derived:
+            if way := self._way_back(name):
+                schema = self.events.layout.schema.name
+                raise SchemaError(f"Schema {schema}: fields of {self.name} need each other: {' -> '.join(way)}.")
+            return Expression(self.derived[name])
+        if name in self.own or name in self.renamed or name not in self.bits:
+            return None
+        return Bit(*self.bits[name], self.name)
 
-    def _derived(self, name: str) -> Form:
-        if name in self._making:
-            way = " -> ".join([*self._making[self._making.index(name) :], name])
-            raise SchemaError(f"Schema {self.events.layout.schema.name}: fields of {self.name} need each other: {way}.")
-        self._making.append(name)
-        try:
-            return derived(self.derived[name], lambda path: at_path(Record(self), path))
-        finally:
-            self._making.remove(name)
+    def _way_back(self, name: str) -> list[str]:
+        """The way by which a derived field needs itself; empty if it does not."""
+        waiting, seen = [[name]], {name}
+        while waiting:
+            way = waiting.pop()
+            for path in sorted(paths_of(self.derived[way[-1]])):
+                if path == name:
+                    return [*way, name]
+                if path in self.derived and path not in seen:
+                    seen.add(path)
+                    waiting.append([*way, path])
+        return []
 
     def _referred(self, reference: Reference) -> Form:
         events = self.events

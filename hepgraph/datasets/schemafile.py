@@ -210,6 +210,7 @@ def _some(pattern: str, columns: Mapping[str, Any]) -> bool:
 
 
 _NOTHING = Collection()
+AS_NOMINAL = "nominal"  # of columns that are variations, what stands for them: the column that they are one of
 
 
 def load(name: str | Path | Schema) -> Schema:
@@ -233,12 +234,15 @@ def with_optional(schema: Schema, optional: Any) -> Schema:
     if not isinstance(told, Mapping) or not all(isinstance(k, str) and _is_value(v) for k, v in told.items()):
         raise SchemaError(
             "optional= takes names or patterns of columns, and numbers or None for what stands where a file lacks "
-            f'them, such as {{"HLT_*": False}}, not {optional!r}.'
+            'them, such as {"HLT_*": False}; of columns that are stored variations "nominal" as well: '
+            f'{{"*": "nominal"}}. It does not take {optional!r}.'
         )
     return replace(schema, optional={**told, **{name: v for name, v in schema.optional.items() if name not in told}})
 
 
 def _is_value(value: Any) -> bool:
+    if isinstance(value, str):
+        return value == AS_NOMINAL
     return value is None or isinstance(value, bool | int | float | np.number | np.bool_)
 
 

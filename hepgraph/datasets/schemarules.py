@@ -98,10 +98,10 @@ TOP: dict[str, Rule] = {
     "kinds": TABLE.about("kinds of collections, told by the fields that they have"),
     "aliases": TEXTS.about("more names of collections", "a table of names of collections"),
     "optional": Rule(
-        lambda x: isinstance(x, dict) and all(_number(v) or v == "none" for v in x.values()),
-        "a table of numbers, or 'none'",
+        lambda x: isinstance(x, dict) and all(_number(v) or v in ("none", "nominal") for v in x.values()),
+        "a table of numbers, 'none' or 'nominal'",
         {"type": "object", "additionalProperties": {"type": ["number", "boolean", "string"]}},
-        "branches, by name or pattern, that files may lack: their value there, or 'none'",
+        "branches, by name or pattern, that files may lack: their value there, or 'none'; of variations 'nominal'",
     ),
     "collections": TABLE.about("collections, by name or by pattern"),
     "references": TABLES.about("indices that point into other collections", "a list, [[references]]"),

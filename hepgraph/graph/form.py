@@ -163,7 +163,7 @@ class Record:
             if name not in self.fields:
                 self[name]
         if isinstance(self.fields, Overlay) and not self.maps:
-            kept = set(names)
+            kept = self.fields.rests_on(names)
             own = {name: form for name, form in self.fields.own.items() if name in kept}
             return Record(Overlay(self.fields.below, own, tuple(names)), self.name, self.tuple)
         return Record(Overlay(self, {}, tuple(names)), self.name, self.tuple)
@@ -175,6 +175,20 @@ def _followed(below: Record, own: dict[str, Form]) -> tuple[Record, dict[str, Fo
         return below, own
     whole = below.fields.setting(own, below.maps)
     return below._led(whole), {name: whole[name] for name in own}
+
+
+class Formula:
+    """Base of how a field is made of others of its record, whose names are its `needs`."""
+
+    needs: frozenset[str]
+
+    def form(self, record: Record) -> Form:
+        """The field, made of those of a record."""
+        raise NotImplementedError
+
+    def values(self, records: Any) -> Any:
+        """The field, made of those of an array of records, as an array."""
+        raise NotImplementedError
 
 
 class Fields(Mapping[str, "Form"]):
@@ -191,6 +205,10 @@ class Fields(Mapping[str, "Form"]):
     def within(self, whole: Whole) -> Fields:
         """The same fields as part of another whole."""
         return self
+
+    def formula(self, name: str) -> Formula | None:
+        """The formula that makes a field of others; None where it is not made so."""
+        return None
 
     def equals(self, other: Fields, top: bool) -> bool:
         """Whether these are the same fields; at the top of an array references may lead to what varies together."""
@@ -229,7 +247,10 @@ class Whole(Fields):
 
 
 class Overlay(Fields):
-    """The fields of a record, some replaced or added, perhaps only some of them."""
+    """The fields of a record, some replaced or added, perhaps only some of them.
+
+    What a formula makes of a field that was replaced is made anew. So `own` may have fields that `only` leaves out.
+    """
 
     __slots__ = ("_listed", "_names", "below", "only", "own")
 
@@ -253,7 +274,34 @@ class Overlay(Fields):
     def __getitem__(self, name: str) -> Form:
         if name not in self:
             raise KeyError(name)
-        return self.own[name] if name in self.own else self.below[name]
+        if name in self.own:
+            return self.own[name]
+        formula = self.formula(name) if self.follows(name) else None
+        if formula is None:
+            return self.below[name]
+        return formula.form(Record(self if self.only is None else Overlay(self.below, self.own), self.below.name))
+
+    def formula(self, name: str) -> Formula | None:
+        """The formula of a field, unless it was set to something else."""
+        return None if name in self.own else formula_of(self.below.fields, name)
+
+    def rests_on(self, names: Iterable[str]) -> set[str]:
+        """Some fields, and all that formulas make them of."""
+        found, waiting = set(names), list(names)
+        while waiting:
+            formula = self.formula(waiting.pop())
+            more = formula.needs - found if formula is not None else ()
+            found.update(more)
+            waiting += more
+        return found
+
+    def keeps(self, names: Iterable[str]) -> bool:
+        """Whether some fields are those of the record below."""
+        return not any(name in self.own or self.follows(name) for name in names)
+
+    def follows(self, name: str) -> bool:
+        """Whether a formula makes a field of one that was set."""
+        return formula_of(self.below.fields, name) is not None and not self.rests_on([name]).isdisjoint(self.own)
 
     def __contains__(self, name: object) -> bool:
         if self.only is not None:
@@ -288,6 +336,11 @@ class Overlay(Fields):
 
 
 Form: TypeAlias = Scalar | Option | List | Record
+
+
+def formula_of(fields: Mapping[str, Form], name: str) -> Formula | None:
+    """The formula that makes a field of others; None where there is none."""
+    return fields.formula(name) if isinstance(fields, Fields) else None
 
 
 def underlying(record: Record) -> tuple[Mapping[str, Form], Maps, bool]:

@@ -159,24 +159,30 @@ def _told(
 class StandIn:
     """The stand-in for a column in files that lack it: a value or None, in lists as others have them or count them.
 
-    Lists of which no column of such a file tells are empty. With `counts`, it is the lengths of the others' lists.
+    Lists of which no column of such a file tells are empty. With `counts`, it is the lengths of the others' lists. With
+    `copies`, it is what the column is whose name is `value`.
     """
 
     value: Any
     like: tuple[str, ...] = ()
     counts: bool = False
+    copies: bool = False
 
     def among(self, lacks: Collection[str]) -> str | None:
         """The first of the others that a file has."""
         return next((name for name in self.like if name not in lacks), None)
 
 
-def standing_in(source: Source, values: Mapping[str, Any]) -> Source:
+def standing_in(source: Source, values: Mapping[str, Any], copied: Mapping[str, str]) -> Source:
     """The same source with columns that some files may lack: their values there, or None.
 
-    `values` are by the names of columns, of the first file or of any other. What counts lists that may be lacking may
-    be so itself. Raises DisagreementError for a value that the type of its column does not hold.
+    `values` are by the names of columns, of the first file or of any other; `copied` names, in place of a value, the
+    column that stands for one. What counts lists that may be lacking may be so itself. Raises DisagreementError for a
+    value that the type of its column does not hold, and for columns that are not of one shape.
     """
+    source = _copying(source, copied) if copied else source
+    if not values:
+        return source
     known = {**source.columns, **source.late}
     lacking = {name for file in source.files for name in file.lacks}
     by_list, counted, by_record = defaultdict(list), defaultdict(list), defaultdict(list)
@@ -208,6 +214,45 @@ def standing_in(source: Source, values: Mapping[str, Any]) -> Source:
         columns[name] = replace(column, nullable=column.nullable or value is None, late=False)
     late = {name: column for name, column in source.late.items() if name not in columns}
     return _with(source, columns=columns, late=late, optional=optional)
+
+
+def _copying(source: Source, copied: Mapping[str, str]) -> Source:
+    """The same source, in which other columns stand for some that files lack; both are read as types that hold both."""
+    known, optional = {**source.columns, **source.late}, dict(source.optional)
+    columns, files = dict(source.columns), list(source.files)
+    lacking = {name for file in source.files for name in file.lacks}
+    for name, base in copied.items():
+        mine, its = known[name], known[base]
+        if _apart(mine, its) or _shape(mine) != _shape(its):
+            raise DisagreementError(
+                f'"nominal" cannot stand for {name!r} where a file lacks it: that is {mine.type}, and {base!r}, of '
+                f"which it is a variation, is {its.type}."
+            )
+        dtype = np.result_type(mine.dtype, its.dtype)
+        for number, file in enumerate(files) if dtype != mine.dtype else ():
+            if name not in file.lacks:
+                files[number] = replace(file, stored={name: mine.dtype.name, **file.stored})
+        columns[name] = replace(_joined(mine, its), dtype=dtype, counts=mine.counts, late=False)
+        optional[name] = StandIn(base, copies=True)
+        if mine.counts in lacking and its.counts is not None and mine.counts != its.counts:
+            assert mine.counts is not None
+            columns[mine.counts] = replace(known[mine.counts], late=False)
+            optional[mine.counts] = StandIn(its.counts, copies=True)
+    late = {name: column for name, column in source.late.items() if name not in columns}
+    places = {(path, file.tree): file for file in files for path in (*file.replicas, file.path)}
+    return _with(source, columns=columns, late=late, optional=optional, files=tuple(files), _places=places)
+
+
+def _shape(column: Column) -> tuple[int, list[tuple[str, int]]]:
+    return len(column.levels), [(record.name, record.level) for record in column.records]
+
+
+def varying(source: Source, bases: Mapping[str, str]) -> Source:
+    """The same source, some columns of which are alternatives of others: whether the first file has them or not."""
+    more = {name: replace(source.late[name], late=False) for name, base in bases.items() if name in source.late}
+    more = {name: column for name, column in more.items() if bases[name] in source.columns}
+    late = {name: column for name, column in source.late.items() if name not in more}
+    return _with(source, columns={**source.columns, **more}, late=late, varies=dict(bases))
 
 
 def _check(column: Column, value: Any) -> None:
@@ -256,13 +301,14 @@ def in_file(source: Source, partition: Partition, needs: Mapping[str, Need]) -> 
     file = source._places.get((partition.path, partition.tree))
     if file is None or not (file.lacks or file.stored):
         return source, needs
-    lacks, wanted = frozenset(file.lacks), dict(needs)
-    for name in needs:
-        if name in lacks and name in source.optional:
-            del wanted[name]
-            if (other := source.optional[name].among(lacks)) is not None:
-                counts = _counts(source.columns[name], source.columns[other])
-                wanted[other] = Need.DATA if counts else wanted.get(other, Need.COUNTS)
+    lacks, wanted = frozenset(file.lacks), {name: need for name, need in needs.items() if name not in file.lacks}
+    for name, need in needs.items():
+        read = source.read_for(name, file)
+        if read not in lacks or read not in source.optional:
+            wanted[read] = Need.DATA if wanted.get(read) is Need.DATA else need
+        elif (other := source.optional[read].among(lacks)) is not None:
+            counts = _counts(source.columns[read], source.columns[other])
+            wanted[other] = Need.DATA if counts else wanted.get(other, Need.COUNTS)
     own = {name: np.dtype(file.stored[name]) for name in wanted if name in file.stored}
     if own:
         types = {name: replace(source.columns[name], dtype=dtype) for name, dtype in own.items()}
@@ -280,20 +326,25 @@ def fetched(source: Source, partition: Partition, needs: Mapping[str, Need], acc
     wanted = {n: need for n, need in wanted.items() if n in needs or n not in known or lacks_values(known[n], need)}
     access = replace(access, already_read=known)
     found = there.fetch(partition, wanted, access) if wanted or not needs else {}
-    made = {}
-    for name, need in needs.items():
-        column = source.columns[name]
+
+    def made(name: str, need: Need) -> Data:
+        column, stand = source.columns[name], source.optional.get(name)
         if name in found:
-            made[name] = _as_type(column, found[name], partition)
-        else:
-            stand, data, shared = source.optional[name], None, 0
-            if (other := stand.among(lacks)) is not None:
-                data, shared = found.get(other) or known[other], _shared(column, source.columns[other])
-                if _counts(column, source.columns[other]):
-                    assert data.values is not None
-                    data, shared = Data(None, (offsets_of(data.values) if data.sums is None else data.sums,)), 1
-            made[name] = _made(column, stand, need, len(partition), data, shared)
-    return made
+            return _as_type(column, found[name], partition)
+        if name not in lacks:
+            return known[name]
+        assert stand is not None
+        if stand.copies:
+            return _copied(column, made(stand.value, need))
+        data, shared = None, 0
+        if (other := stand.among(lacks)) is not None:
+            data, shared = found.get(other) or known[other], _shared(column, source.columns[other])
+            if _counts(column, source.columns[other]):
+                assert data.values is not None
+                data, shared = Data(None, (offsets_of(data.values) if data.sums is None else data.sums,)), 1
+        return _made(column, stand, need, len(partition), data, shared)
+
+    return {name: made(name, need) for name, need in needs.items()}
 
 
 def lacks_values(data: Data, need: Need) -> bool:
@@ -317,6 +368,21 @@ def _as_type(column: Column, data: Data, partition: Partition) -> Data:
                     "Open the files of each type by themselves."
                 )
     return replace(data, values=found)
+
+
+def _copied(column: Column, data: Data) -> Data:
+    """The data of another column, as those of this one."""
+    values, valid = data.values, data.valid
+    if values is not None:
+        values = values.astype(column.dtype, copy=False)
+        if valid is None and column.optional:
+            valid = np.ones(len(values) if not column.text else len(data.offsets[-1]) - 1, np.bool_)
+    level_valid = [
+        np.ones(len(data.offsets[level]) - 1, np.bool_) if data.mask(level) is None else data.mask(level)
+        for level in range(len(column.levels))
+    ]
+    masks = tuple(mask if column.optional_list(level) else None for level, mask in enumerate(level_valid))
+    return replace(data, values=values, valid=valid, level_valid=masks, cached=0, skipped=0)
 
 
 def _made(column: Column, stand: StandIn, need: Need, size: int, data: Data | None, shared: int) -> Data:

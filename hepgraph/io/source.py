@@ -27,6 +27,7 @@ from hepgraph.errors import (
     DisagreementError,
     MissingColumnError,
     MissingFileError,
+    not_in_all,
     suggestion,
 )
 from hepgraph.graph.predicate import Predicate
@@ -308,6 +309,7 @@ class Source(ABC):
     has_statistics = False  # whether `trimmed` knows anything
     shares: ClassVar[tuple[tuple[str, str], ...]] = ()  # columns whose outermost lists are shared, by one name
     optional: ClassVar[Mapping[str, Any]] = {}  # columns that files may lack; what stands for them there
+    varies: ClassVar[Mapping[str, str]] = {}  # columns that are alternatives of others, and of which
     authoritative_counts = False  # whether the column that `counts` names is what makes lists, not just beside them
     skips_masked = False  # whether `read` reads less with an `entry_mask`
 
@@ -499,27 +501,27 @@ class Source(ABC):
             if problem := self.columns[name].problem:
                 raise MissingColumnError(f"Column {name!r} of {self.name} cannot be read: {problem}")
             for file in files:
-                if name in file.lacks and name not in self.optional:
-                    raise DisagreementError(self.lacking(name))
-                if name in file.differs:
-                    first = next(each for each in self.files if name not in each.lacks)
+                found = self.read_for(name, file)
+                if found in file.lacks and found not in self.optional:
+                    raise DisagreementError(self.lacking(found))
+                if found in file.differs:
+                    first = next(each for each in self.files if found not in each.lacks)
                     raise DisagreementError(
-                        f"The files of this dataset disagree on column {name!r}.\n"
-                        f"First file: {first.path}: {self.columns[name].type}\n"
-                        f"This file:  {file.path}: {file.differs[name]}"
+                        f"The files of this dataset disagree on column {found!r}.\nFirst file: {first.path}: "
+                        f"{self.columns[found].type}\nThis file:  {file.path}: {file.differs[found]}"
                     )
+
+    def read_for(self, name: str, file: File) -> str:
+        """The column that is read for one in a file: itself, or one that stands for it where the file lacks it."""
+        while name in file.lacks and (stand := self.optional.get(name)) is not None and stand.copies:
+            name = stand.value
+        return name
 
     def lacking(self, name: str) -> str:
         """The files that lack a column, in words, and how to say that they may."""
-        there = [file.path for file in self.files if name not in file.lacks]
-        lack = [file.path for file in self.files if name in file.lacks]
+        there, lack = ([file.path for file in self.files if (name in file.lacks) == gone] for gone in (False, True))
         column = self.columns.get(name) or self.late[name]
-        shown = f"{', '.join(lack[:3])}{f' and {len(lack) - 3} more' if len(lack) > 3 else ''}"
-        return (
-            f"No column {name!r} in {len(lack)} of the {len(self.files)} files of this dataset: {shown}.\n"
-            f"In {there[0] if there else 'others'} it is {column.type}. If files may lack it, say so when they are "
-            f"opened, and what stands for it there:\n    optional={{{name!r}: None}}"
-        )
+        return not_in_all(name, column.type, there, lack, self.varies.get(name))
 
     def _empty(self) -> tuple[Partition, ...]:
         file = self.files[0] if self.files else File("", "", 0)

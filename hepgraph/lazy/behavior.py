@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import awkward as ak
@@ -188,11 +188,23 @@ class _Particles(Shown):
             found = referred(self, where)
             if found is not NO_REFERENCE:
                 return found
+        names = [name for name in where if isinstance(name, str)] if isinstance(where, tuple | list) else []
+        if names and (isinstance(where, tuple) or not set(names).issubset(self._layout.fields)):
+            return self._with_made(where)
         with at_once(self):
             found = super().__getitem__(where)  # type: ignore[misc]
             if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
                 return ak.with_name(found, _name_of(self))  # awkward forgets it when fields are chosen
             return in_memory(found)
+
+    def _with_made(self, where: Any) -> Any:
+        """What is taken of records by names, fields among it that formulas make, or that are references."""
+        if isinstance(where, list):
+            more = [name for name in where if name not in self._layout.fields]
+            return reduce(lambda made, name: ak.with_field(made, self[name], name), more, self)[where]
+        at = next(i for i, each in enumerate(where) if isinstance(each, str))
+        found, rest = self[where[at]], (*where[:at], *where[at + 1 :])
+        return found[rest] if rest else found
 
     @property
     def mask(self) -> Any:
@@ -362,7 +374,7 @@ def lost(v: Any) -> frozenset[tuple[str, str]]:
 
 
 def referred(v: Any, name: str) -> Any:
-    """The elements of another collection that a reference of this name leads to, or NO_REFERENCE."""
+    """What a reference of this name leads to, or what a formula makes of the fields as they are; or NO_REFERENCE."""
     chunk = context(v)
     if chunk is None or not all(name in chunk.references(each) for each in _collections(v.layout)):
         return NO_REFERENCE
@@ -373,6 +385,8 @@ def referred(v: Any, name: str) -> Any:
         if not node.is_record:
             return None
         hidden = next(field for field in node.fields if field.startswith(HIDDEN))
+        if (formula := chunk.formula(hidden.removeprefix(HIDDEN), name)) is not None:
+            return ak.to_layout(formula.values(ak.Array(node, behavior=v.behavior, attrs=v.attrs)))
         serial, local = told_apart(node[hidden])
         if np.any(serial != chunk.serial):
             raise FieldError(

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from hepgraph.errors import UnsupportedError
+from hepgraph.errors import UnsupportedError, either
 from hepgraph.graph.canonical import BOOL, TEXT, TRUE, full, inc, merged, pulled
-from hepgraph.graph.form import Fields, Form, List, Option, Record, Scalar, Whole, move, option, unwrap
+from hepgraph.graph.form import (
+    Fields,
+    Form,
+    Formula,
+    List,
+    Option,
+    Record,
+    Scalar,
+    Whole,
+    formula_of,
+    move,
+    option,
+    unwrap,
+)
 from hepgraph.graph.node import Space, map_, space
 
 
@@ -68,6 +83,25 @@ def _part(s: Space, i: int) -> Space:
     return part
 
 
+@dataclass(frozen=True)
+class _Several(Formula):
+    """A field that several formulas make."""
+
+    name: str
+    needs: frozenset[str]
+
+    def form(self, record: Record) -> Form:
+        """Raises UnsupportedError."""
+        raise UnsupportedError(
+            f"{self.name} is made of {either(sorted(self.needs))}, which was set after records were put together that "
+            f"make it in different ways. Set it before they are put together, or set {self.name} as well."
+        )
+
+    def values(self, records: Any) -> Any:
+        """Raises UnsupportedError."""
+        return self.form(records)
+
+
 class _Common(Fields):
     """The fields that all records of a concatenation have; each is merged when it is read."""
 
@@ -82,6 +116,13 @@ class _Common(Fields):
 
     def __contains__(self, name: object) -> bool:
         return all(name in record.fields for record in self.records)
+
+    def formula(self, name: str) -> Formula | None:
+        """The formula of a field that all make alike; where they do not, it cannot be made anew."""
+        found = [formula_of(record.fields, name) for record in self.records]
+        if all(each == found[0] for each in found):
+            return found[0]
+        return _Several(name, frozenset().union(*(each.needs for each in found if each is not None)))
 
     @property
     def optional(self) -> bool:

@@ -97,7 +97,7 @@ def _derived(record: Record, f: Callable[[Any], Any], uses: tuple[str, ...]) -> 
         known = coordinates(base)
         names = [known[c] for c in uses if c in known]
         over = base.fields
-        if isinstance(over, Overlay) and over.own.keys().isdisjoint(names) and coordinates(over.below) == known:
+        if isinstance(over, Overlay) and over.keeps(names) and coordinates(over.below) == known:
             return _derived(over.below, f, uses)
         spaces = {_space_of_its_own(base[name]) for name in names}
         at = spaces.pop() if len(spaces) == 1 else None

@@ -15,7 +15,8 @@ import numpy as np
 
 from hepgraph.errors import FieldError, ShapeError, VariationError, VariationWarning, suggestion
 from hepgraph.functions.lines import code_at, place, user_line
-from hepgraph.lazy.array import Lazy, attached, together
+from hepgraph.graph.form import record_of
+from hepgraph.lazy.array import HOOKS, Lazy, attached, together
 from hepgraph.lazy.results import NOMINAL
 from hepgraph.lazy.varied import Varied, chosen, in_world, linked, same_array, worlds_of
 
@@ -171,7 +172,8 @@ def _short(x: Lazy) -> str:
 
 def _check_field(nominal: Any, field: Any, name: str) -> None:
     first = field[0] if isinstance(field, tuple) and field else field
-    if first not in nominal.fields:
+    record = record_of(nominal._form) if isinstance(nominal, Lazy) else None
+    if first not in (HOOKS["named"](nominal) if record is None else record):
         raise FieldError(
             f"The variation {name!r} replaces the field {first!r}, which is not there.\n"
             f"{suggestion(str(first), nominal.fields)}"

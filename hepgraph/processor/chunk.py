@@ -20,7 +20,19 @@ from hepgraph.datasets.grouping import matched
 from hepgraph.datasets.schema import EventFields, RecordFields
 from hepgraph.errors import FieldError, SchemaError, SourceError
 from hepgraph.graph.canonical import TEXT
-from hepgraph.graph.form import Form, List, Option, Overlay, Record, Scalar, move, record_of, underlying, unwrap
+from hepgraph.graph.form import (
+    Form,
+    Formula,
+    List,
+    Option,
+    Overlay,
+    Record,
+    Scalar,
+    move,
+    record_of,
+    underlying,
+    unwrap,
+)
 from hepgraph.graph.interpreter import Interpreter, build
 from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.io.required import Loaded
@@ -84,9 +96,14 @@ class Referring:
         raise NotImplementedError
 
     def references(self, collection: str) -> Mapping[str, Any]:
-        """The references of a collection, by name, whether what they lead to is there or not."""
+        """The references of a collection, by name, whether what they lead to is there or not; and what is added."""
         fields = self.fields_of(collection)
-        return {} if fields is None else fields.references
+        return {} if fields is None else {**dict.fromkeys(self.added(collection)), **fields.references}
+
+    def formula(self, collection: str, name: str) -> Formula | None:
+        """The formula of a field that the schema adds to a collection; None for a reference, and for what is none."""
+        fields = self.fields_of(collection)
+        return None if fields is None else fields.formula(name)
 
     def at_once(self) -> AbstractContextManager[Any]:
         """While inside, lengths of lists are not compared with those of other columns yet, but at the end."""
@@ -94,7 +111,8 @@ class Referring:
 
     def added(self, collection: str) -> Iterable[str]:
         """The fields that the schema adds to a collection, where they are not among the fields of the records."""
-        return ()
+        fields = self.fields_of(collection)
+        return () if fields is None else (*fields.bits, *fields.derived)
 
     def unclear(self, collection: str, name: str) -> str:
         """Why a collection has no reference of this name, if one could be meant; else nothing."""
@@ -329,8 +347,8 @@ def _readable(form: Record) -> Iterator[tuple[str, Form]]:
 
 
 def _in_references(fields: RecordFields) -> bool:
-    """Whether references lead from a collection or to it, or look as if they might."""
-    named = fields.references or any(map(matched, fields.own))
+    """Whether references lead from a collection or to it, or look as if they might; or formulas make fields of it."""
+    named = fields.references or any(map(matched, fields.own)) or fields.derived or fields.bits
     return bool(named or fields.name in fields.events.file.targets)
 
 
@@ -348,9 +366,9 @@ def _positions(at: Space, maps: tuple[Map, ...]) -> Form:
 
 
 def _added(fields: Any) -> list[str]:
-    """The fields that a schema adds to a record, but for references; of one of several, those that it adds to all."""
+    """The constants that a schema adds to a record; of one of several, those that it adds to all."""
     if isinstance(fields, RecordFields):
-        return [*fields.constants, *fields.bits, *fields.derived]
+        return [*fields.constants]
     parts = [_added(underlying(each)[0]) for each in getattr(fields, "records", ())]
     return [name for name in parts[0] if all(name in part for part in parts[1:])] if parts else []
 
@@ -376,6 +394,8 @@ class _Events(Shown):
     def __getitem__(self, where: Any) -> Any:
         if isinstance(where, str) and where not in self._layout.fields:
             return self._whole(where)
+        if isinstance(where, tuple) and where and isinstance(where[0], str):
+            return self[where[0]][where[1:]] if len(where) > 1 else self[where[0]]
         with at_once(self):
             found = in_memory(super().__getitem__(where))  # type: ignore[misc]
         if isinstance(where, list) and where and all(isinstance(name, str) for name in where):

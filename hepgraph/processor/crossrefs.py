@@ -103,10 +103,6 @@ class KeptCollections(Referring):
         found = self._collections.get(collection)
         return None if found is None else found.base
 
-    def references(self, collection: str) -> Mapping[str, Any]:
-        """The references of a collection, and the fields that the schema adds, which were not computed with it."""
-        return {**dict.fromkeys(self.added(collection)), **super().references(collection)}
-
     def added(self, collection: str) -> Iterable[str]:
         """The fields that the schema adds to a collection."""
         fields = self.fields_of(collection)

@@ -95,7 +95,7 @@ class EagerPass:
         return Blueprint.of(self.events._form, EVENTS)
 
     @cached_property
-    def stored(self) -> dict[str, dict[Place, str]]:
+    def stored(self) -> dict[str, dict[Place, Place]]:
         """The variations that the columns hold."""
         return stored(self.events)
 

@@ -139,7 +139,8 @@ def run(
         Naming of the columns: "nanoaod", "base" (as they are), or the path of a TOML file; None guesses it.
     optional : str, list or dict, default None
         Columns that some files may lack, by name or pattern, and what stands for them there: {"HLT_*": False}; None, as
-        for names without a value, is None. Lists that a file lacks altogether are empty.
+        for names without a value, is None; "nominal", of stored variations ({"*": "nominal"}), what the file has of the
+        nominal. Lists that a file lacks altogether are empty.
     tree : str, default None
         Name of the tree, if not "Events" or the only one.
     executor : str or object, default None
