@@ -24,7 +24,8 @@ from hepgraph.io.cache.columns import ColumnCache, cache_of
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import USUAL, Access, Origin, Source
 from hepgraph.lazy.array import HOOKS, Lazy
-from hepgraph.lazy.behavior import lost, record_names, shown
+from hepgraph.lazy.behavior import lost
+from hepgraph.lazy.hidden import record_names, shown
 
 Optional: TypeAlias = str | Sequence[str] | Mapping[str, Any] | None
 Cache: TypeAlias = str | Path | ColumnCache | None

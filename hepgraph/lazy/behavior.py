@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache, reduce
@@ -21,13 +20,12 @@ from hepgraph.errors import FieldError, suggestion
 from hepgraph.functions import behaviors
 from hepgraph.lazy import coordinates, transforms, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
+from hepgraph.lazy.hidden import HIDDEN, NAMELESS, hides, record_names, records, shown, told_apart
 from hepgraph.lazy.vary import OF_LAZY_ARRAYS
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
-HIDDEN = "@"  # what the name of a hidden field starts with
 NO_REFERENCE = object()  # what is not called like any; a reference of one record may lead to None
 _REFERENCE = re.compile(r"matched_\w+|parent|children|subjets")  # what references are called
-_INDEX = 1 << 40  # positions are counted below this, and above it is the number of what they are positions in
 # functions of awkward that show or write what is in an array
 _SHOWING = frozenset(
     name for name in dir(ak.operations)
@@ -44,7 +42,6 @@ _COORDINATES = frozenset(
 _NAMES = {2: "Momentum2D", 3: "Momentum3D", 4: "Momentum4D"}
 _VECTORS = {name: d for d in _NAMES for name in (_NAMES[d], f"Vector{d}D")}  # scikit-hep vector's own names
 UNION = "Particle"  # the name of what is one of several records
-NAMELESS = HIDDEN  # the name of vectors that have none, by which awkward finds their class in an eager run
 COMMON = (UNION, NAMELESS, "LorentzVector", "PtEtaPhiMLorentzVector", "PtEtaPhiELorentzVector", "PtEtaPhiMCandidate",
           "Candidate", "ThreeVector", "SphericalThreeVector", "TwoVector", "PolarTwoVector")  # fmt: skip
 
@@ -132,7 +129,7 @@ def _sum_of_vectors(array: Any, axis: Any = None, **options: Any) -> Any:
 
 def _named_pairs(result: Any) -> Any:
     """The result with a name on records out of records with hidden fields, by which awkward finds their class."""
-    if type(result) is not ak.Array or _name_of(result) is not None or not any(map(_hides, _records(result.layout))):
+    if type(result) is not ak.Array or _name_of(result) is not None or not any(map(hides, records(result.layout))):
         return result
     named = ak.with_name(result, NAMELESS, highlevel=False)
     return ParticleArray(named, behavior=result.behavior, attrs=result.attrs)
@@ -331,43 +328,6 @@ class ParticleRecord(_Particles, ak.Record):  # type: ignore[misc]
     """One record; with coordinates, it is a vector."""
 
 
-def new_serial() -> int:
-    """A number for what positions are counted in, so that those of another are not taken for its own."""
-    return secrets.randbits(22)
-
-
-def positions(serial: int, size: int) -> Any:
-    """The hidden positions of so many elements."""
-    return np.arange(serial * _INDEX, serial * _INDEX + size)
-
-
-def told_apart(hidden: Any) -> tuple[Any, Any]:
-    """Of such hidden positions, what each is one of, and the position itself."""
-    return np.divmod(ak.to_numpy(hidden).astype(np.int64), _INDEX)
-
-
-def _hides(record: Any) -> bool:
-    return any(name.startswith(HIDDEN) for name in record.fields)
-
-
-def shown(layout: Any) -> Any:
-    """A layout, or a form, without its hidden fields and names."""
-    if not any(each.parameter("__record__") == NAMELESS or _hides(each) for each in _records(layout)):
-        return layout
-
-    if layout.is_record:
-        names = [name for name in layout.fields if not name.startswith(HIDDEN)]
-        parts = [shown(part) for name, part in zip(layout.fields, layout.contents, strict=True) if name in names]
-        parameters = None if layout.parameter("__record__") == NAMELESS else layout.parameters
-        fields = None if layout.is_tuple else names
-        if isinstance(layout, ak.forms.Form):
-            return ak.forms.RecordForm(parts, fields, parameters=parameters)
-        return ak.contents.RecordArray(parts, fields, layout.length, parameters=parameters)
-    if hasattr(layout, "contents"):
-        return layout.copy(contents=[shown(part) for part in layout.contents])
-    return layout.copy(content=shown(layout.content))
-
-
 def lost(v: Any) -> frozenset[tuple[str, str]]:
     """The references, by collection and name, that lead nowhere in computed events."""
     return getattr(context(v), "lost", frozenset())
@@ -521,21 +481,6 @@ def _both_dialects() -> dict[Any, Any]:
     return {key: _both(backend.behavior[key]) for key in keys}
 
 
-def record_names(form: Any) -> Iterator[str]:
-    """The names of the records in a form of awkward."""
-    return (each.parameter("__record__") for each in _records(form) if each.parameter("__record__") is not None)
-
-
-def _records(form: Any) -> Iterator[Any]:
-    """The records in a form, or layout, of awkward."""
-    waiting = [form]
-    while waiting:
-        each = waiting.pop()
-        if each.is_record:
-            yield each
-        waiting += each.contents if hasattr(each, "contents") else [each.content] if hasattr(each, "content") else []
-
-
 def _both(base: Any) -> type[Any]:
     """A class of vector that has NanoEvents' names, too, takes particles for vectors, and in which fields come first.
 
@@ -589,7 +534,7 @@ def behaved(layout: Any) -> Any:
     form = layout.form
     more = frozenset(
         name
-        for record in _records(form)
+        for record in records(form)
         for name, d in _VECTORS.items()
         if name == record.parameter("__record__") and len(_COORDINATES.intersection(record.fields)) != d
     )

@@ -38,23 +38,9 @@ from hepgraph.graph.node import Item, Map, Node, Space, node, ordered
 from hepgraph.io.required import Loaded
 from hepgraph.io.source import Access, Partition
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.behavior import (
-    CONTEXT,
-    HIDDEN,
-    NAMELESS,
-    NO_REFERENCE,
-    Shown,
-    at_once,
-    context,
-    in_memory,
-    new_serial,
-    particles,
-    positions,
-    record_names,
-    referred,
-    shown,
-)
+from hepgraph.lazy.behavior import CONTEXT, NO_REFERENCE, Shown, at_once, context, in_memory, particles, referred
 from hepgraph.lazy.coordinates import coordinates
+from hepgraph.lazy.hidden import HIDDEN, NAMELESS, new_serial, positions, record_names, shown
 from hepgraph.lazy.vary import OF_LAZY_ARRAYS
 from hepgraph.processor.following import SetCollection, followed
 from hepgraph.processor.state import fresh

@@ -19,7 +19,8 @@ from hepgraph.errors import FieldError, HepgraphError, either
 from hepgraph.graph.form import Form, List, Overlay, Record, unwrap
 from hepgraph.io.memory import open_awkward
 from hepgraph.io.source import Origin
-from hepgraph.lazy.behavior import CONTEXT, HIDDEN, behaved, new_serial, positions
+from hepgraph.lazy.behavior import CONTEXT, behaved
+from hepgraph.lazy.hidden import HIDDEN, new_serial, positions
 from hepgraph.processor.chunk import EVENTS, Chunk, Referring, record_in
 
 

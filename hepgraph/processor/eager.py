@@ -21,8 +21,9 @@ from hepgraph.errors import ProcessorError
 from hepgraph.hist.histogram import Hist, settled_part
 from hepgraph.io.source import STEP_SIZE, Access, Origin, Partition
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.behavior import behaved, shown
+from hepgraph.lazy.behavior import behaved
 from hepgraph.lazy.call import mapped
+from hepgraph.lazy.hidden import shown
 from hepgraph.lazy.results import NOMINAL
 from hepgraph.lazy.vary import declared
 from hepgraph.plan.passes import title_of

@@ -16,7 +16,7 @@ import numpy as np
 from hepgraph.datasets.references import replaced
 from hepgraph.datasets.schemafile import Reference
 from hepgraph.graph.offsets import offsets_of
-from hepgraph.lazy.behavior import HIDDEN, told_apart
+from hepgraph.lazy.hidden import HIDDEN, told_apart
 
 Size: TypeAlias = Callable[[str], int]
 

@@ -31,7 +31,8 @@ from hepgraph.io.cache.pieces import Pieces
 from hepgraph.io.required import Loaded, Needs
 from hepgraph.io.source import STEP_SIZE, Access, Data, Need, Origin, Partition, Source
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.behavior import CONTEXT, HIDDEN, told_apart
+from hepgraph.lazy.behavior import CONTEXT
+from hepgraph.lazy.hidden import HIDDEN, told_apart
 from hepgraph.plan.passes import ArraySink
 from hepgraph.processor.chunk import EVENTS, ROWS, Blueprint, Chunk, is_events
 from hepgraph.processor.memory_budget import readable
