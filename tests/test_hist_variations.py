@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import pickle
 from itertools import product
 
@@ -258,9 +259,14 @@ def test_computed_histograms_add_up(events, storage, grows):
         first, second = (h.compute(progress=False) for h in (one, two))
         sums = [first + second, sum([first, second]), pickle.loads(pickle.dumps(first)) + second]
         if "variation" in first.axes.name:  # a plain one is hist's own, and refuses
-            again = first.copy()
-            again += second
-            sums.append(again)
+            again = alias = first.copy()
+            if "Mean" in storage:
+                with pytest.raises(FillError, match="write h = h \\+ other"):
+                    again += second
+            elif not grows:  # boost does not add other ranges in place
+                again += second
+                assert alias is again
+                sums.append(again)
         for got in sums:
             assert list(got.axes.name) == list(wanted.axes.name)
             assert got.axes[0] == wanted.axes[0]
@@ -270,6 +276,95 @@ def test_computed_histograms_add_up(events, storage, grows):
                 a, b = got[at].view(flow=True), wanted[at].view(flow=True)
                 for field in a.dtype.names or [...]:
                     np.testing.assert_allclose(a[field], b[field], rtol=1e-12)
+
+
+@settings(max_examples=examples(40), deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["lazy", "computed", "at once", "plain"]), st.sets(st.sampled_from("abc"))),
+             min_size=2, max_size=4),
+    st.sampled_from(["first", "last", "none"]),
+    st.sampled_from(["Double", "Weight", "Int64"]),
+    st.booleans(),
+)  # fmt: skip
+def test_histograms_of_all_kinds_add_up(drawn, where, storage, in_place):
+    """Waiting, computed, filled at once: a sum has for each variation what each part has there, or its nominal."""
+    events = hg.from_awkward(ak.zip({"met": MET}), npartitions=2)
+    shift = {"a": 10, "b": -10, "c": 3}
+
+    def made(kind, names):
+        new = hg.Hist.new
+        if where == "first":
+            new = new.StrCat([], growth=True, name="variation").Reg(4, 0, 50, name="x")
+        else:
+            new = new.Reg(4, 0, 50, name="x")
+            new = new.StrCat([], growth=True, name="variation") if where == "last" else new
+        h = getattr(new, storage)()
+        if kind in ("at once", "plain"):
+            h.fill(x=MET)
+            return h if kind == "at once" else hg.compute(h)
+        x = hg.vary(events.met, {name: events.met + shift[name] for name in names}) if names else events.met
+        h.fill(x=x)
+        return h if kind == "lazy" else h.compute(progress=False)
+
+    parts = [made(kind, names) for kind, names in drawn]
+    total = parts[0]
+    for other in parts[1:]:
+        if in_place and type(total) is not hist.Hist:  # whose += is its own
+            try:
+                total += other
+            except (LazyError, FillError, ValueError):  # told, where axes would have to be others
+                total = total + other
+        else:
+            total = total + other
+    done = total.compute(progress=False) if getattr(total, "fills", ()) else total
+    every = set().union(*(names for kind, names in drawn if kind in ("lazy", "computed")))
+    there = set(done.axes["variation"]) if "variation" in done.axes.name else {"nominal"}
+    assert there - {"nominal"} == every
+    for name in there:
+        mets = [MET + (shift[name] if kind in ("lazy", "computed") and name in names else 0) for kind, names in drawn]
+        wanted = np.histogram(np.concatenate(mets), bins=4, range=(0, 50))[0]
+        got = done[{"variation": name}] if "variation" in done.axes.name else done
+        assert got.values().tolist() == wanted.tolist(), name
+
+
+@pytest.mark.parametrize("op", [operator.mul, operator.truediv])
+def test_scaled_by_numbers_of_each_variation(events, met, op):
+    """The sums of weights of each variation scale its own."""
+    h = hg.Hist.new.Reg(4, 0, 40, name="x").Weight().fill(met).compute(progress=False)
+    by = ak.sum(hg.vary(events.w, {"S_up": events.w * 2, "B_up": events.w * 3})).compute(progress=False)
+    scaled = [op(h, by)] + ([by * h, h * (1.0 * by)] if op is operator.mul else [h / (by * 1.0)])
+    for got in scaled:
+        assert set(got.axes["variation"]) == {"nominal", "S_up", "S_down", "B_up"}
+        for name in got.axes["variation"]:
+            own = h[{"variation": name if name in h.axes["variation"] else "nominal"}]
+            number = by[name if name in by else "nominal"]
+            np.testing.assert_allclose(got[{"variation": name}].values(), op(own.values(), number))
+            np.testing.assert_allclose(got[{"variation": name}].variances(), op(own.variances(), number**2))
+    assert set(op(np.float64(3), by)) == set(by)
+
+
+def test_axes_at_different_places(events, met):
+    one = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(4, 0, 40, name="x").Double().fill(x=met)
+    two = hg.Hist.new.Reg(4, 0, 40, name="x").Double().fill(x=hg.vary(events.met, "B", up=events.met * 2))
+    with pytest.raises(FillError, match="at different places"):
+        one.compute(progress=False) + two.compute(progress=False)
+
+
+@pytest.mark.parametrize("kwargs", [{"flow": False}, {"overflow": False}, {"underflow": False}])
+def test_nothing_is_lost_where_an_axis_has_no_bin_for_a_value(kwargs):
+    """boost drops all entries after one of them, where another axis gets one value for all."""
+    x = np.array([9.0, 0.5, 1.5, 7.0, -3.0, 2.5])
+    weights = hg.Weights(x).add("w", np.ones(6), up=2 * np.ones(6))
+
+    def empty():
+        return hg.Hist(
+            hist.axis.Regular(3, 0, 3, name="x", **kwargs), hist.axis.StrCategory([], growth=True, name="variation")
+        )
+
+    assert empty().fill(x).values().ravel().tolist() == [1, 1, 1]
+    assert empty().fill(ak.Array(x), "a").values().ravel().tolist() == [1, 1, 1]
+    assert empty().fill(x=x, variation="a").values().ravel().tolist() == [1, 1, 1]
+    assert empty().fill(x, weight=weights).values().T.tolist() == [[1, 1, 1], [2, 2, 2]]
 
 
 def test_a_category_that_is_no_variation_stays_empty(events):
@@ -291,8 +386,12 @@ def test_computed_and_others_add_up(met):
     own = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(4, 0, 40, name="x").Double
     done = own().fill(x=met).compute(progress=False)
     waiting = own().fill(x=met)
-    for total in (done + waiting, waiting + done):
+    again = own().fill(x=met)
+    again += done
+    for total in (done + waiting, waiting + done, again):
         assert total.compute(progress=False).values().tolist() == (2 * done).values().tolist()
+    with pytest.raises(LazyError, match="write h = h \\+ other"):
+        done += waiting
     plain = hg.Hist.new.Reg(4, 0, 40, name="x").Double
     at_once, varied = plain().fill(MET), plain().fill(met).compute(progress=False)
     for total in (at_once + varied, varied + at_once):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_lazy_vary import Alone, Analysis, data, of, same, together
 
 import hepgraph as hg
-from hepgraph.errors import ProcessorError, VariationError, VariationWarning
+from hepgraph.errors import FillError, ProcessorError, VariationError, VariationWarning
 from hepgraph.io.source import reads
 
 
@@ -319,6 +319,31 @@ def test_a_combination_that_one_dataset_was_not_asked_for(folder, eager):
             run(analysis, fileset, eager=eager, strict=not eager)
         assert error.value.__notes__ == ["in output['by']['h']"]
         assert eager or not seen
+
+
+def test_a_fill_by_hand_with_what_varies(folder):
+    """Eager runs refuse it as recorded ones do; what does not vary may have any names."""
+
+    def analysis(events):
+        met = hg.vary(events.met, "JES", up=events.met * 2)
+        h = hg.Hist.new.StrCat([], growth=True, name="variation").Reg(3, 0, 100, name="met").Double()
+        return {"h": h.fill(variation="nominal", met=met if events.metadata["dataset"] == "a" else events.met)}
+
+    for eager in (False, True):
+        with pytest.raises(FillError, match="Leave variation= out"):
+            run(analysis, {"a": [stored(folder, 0)]}, eager=eager)
+        assert list(run(analysis, {"b": [stored(folder, 0)]}, eager=eager)["h"].axes["variation"]) == ["nominal"]
+
+
+def test_a_list_of_histograms_of_each_chunk(folder):
+    """It would have as many as there are chunks."""
+
+    def analysis(events):
+        return {"l": [hg.Hist.new.Reg(3, 0, 100, name="met").Double().fill(events.met)]}
+
+    with pytest.raises(ProcessorError, match=r"output\['l'\] is a list with histograms.*a dict or a tuple"):
+        run(analysis, {"a": [stored(folder, 0)]}, eager=True)
+    assert len(run(analysis, {"a": [stored(folder, 0)]}, strict=True)["l"]) == 1
 
 
 def test_data_filled_by_hand_beside_simulation(folder):

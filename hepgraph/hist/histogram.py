@@ -26,7 +26,16 @@ from hepgraph.graph.form import Record, Scalar
 from hepgraph.graph.node import Item, Node, dumps, loads
 from hepgraph.hist import variations
 from hepgraph.hist.merge import averaged, averages, counting, fill_averages, merged, moments, narrowed, with_axes
-from hepgraph.hist.recording import Fill, Weighed, add_entries, by_axis, check_storage, eager_entries
+from hepgraph.hist.recording import (
+    Fill,
+    Weighed,
+    add_entries,
+    by_axis,
+    check_storage,
+    eager_entries,
+    for_each_entry,
+    loses_entries,
+)
 from hepgraph.io.source import Origin
 from hepgraph.kernel.output import Bins, Moments, Output
 from hepgraph.lazy.array import HOOKS, Lazy
@@ -198,11 +207,13 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             if any(isinstance(part, ak.Array) for part in given):
                 *args, weight, sample = eager_entries([*by_axis(self.axes, args, kwargs), weight, sample])  # type: ignore[assignment]
                 kwargs = {}
+            options = {name: part for name, part in (("weight", weight), ("sample", sample)) if part is not None}
+            if averages(self) or loses_entries(self.axes):
+                args, kwargs = (*for_each_entry(self.axes, by_axis(self.axes, args, kwargs), options),), {}
             if sample is None or not averages(self):
                 super().fill(*args, weight=weight, sample=sample, threads=threads, **kwargs)
                 return self
-            options = {"sample": sample} if weight is None else {"sample": sample, "weight": weight}
-            return fill_averages(self, by_axis(self.axes, args, kwargs), options)  # type: ignore[no-any-return]
+            return fill_averages(self, args, options)  # type: ignore[no-any-return]
         ordered = by_axis(variations.others(self, own), args, kwargs)
         check_storage(self, weight, sample)
         self.__dict__["_fills"] = (*self.fills, as_one(variations.record, self, ordered, weight, sample, own))
@@ -292,34 +303,42 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
         return self
 
     def __add__(self, other: Any) -> Any:
-        if isinstance(other, Hist) and (self.fills or other.fills):
-            total = Hist(merged(settled_part(self), settled_part(other)))
-            total.__dict__["_fills"] = (*self.fills, *other.fills)
-            return total
+        if isinstance(other, bh.Histogram) and (
+            self.fills or getattr(other, "fills", None) or variations.marked(other)
+        ):
+            return self._with(other)
         if self.fills and isinstance(other, int) and other == 0:
             return self
-        if self.fills and isinstance(other, bh.Histogram):
-            total = Hist(merged(settled_part(self), hist.Hist(other)))
-            total.__dict__["_fills"] = self.fills
-            return total
         _refuse(self, "+")
-        if isinstance(other, variations.VariedHist):
-            return variations.added([settled_part(self), other])
         return super().__add__(other)
 
     __radd__ = __add__
+
+    def _with(self, other: Any) -> Any:
+        """The sum with another histogram, of their contents and of the fills that wait."""
+        total = variations.added([settled_part(self), settled_part(other)])
+        fills = (*self.fills, *(getattr(other, "fills", None) or ()))
+        if not fills:
+            return total
+        whole = Hist(total)
+        whole.__dict__["_fills"] = variations.fitting(whole, fills)
+        return whole
 
     def __iadd__(self, other: Any) -> Any:
         if not isinstance(other, bh.Histogram):
             _refuse(self, "+=")
             return super().__iadd__(other)
         theirs = other.fills if isinstance(other, Hist) else ()
-        before = settled_part(self) if averages(self) else None
-        super().__iadd__(settled_part(other) if theirs else other)
-        if before is not None:
-            averaged(self, moments(merged(before, settled_part(other))))
+        content = settled_part(other) if theirs else other
+        if variations.marked(self) or variations.marked(content):
+            variations.add_in_place(self, content)
+        else:
+            before = settled_part(self) if averages(self) else None
+            super().__iadd__(content)
+            if before is not None:
+                averaged(self, moments(merged(before, settled_part(other))))
         if theirs:
-            self.__dict__["_fills"] = (*self.fills, *theirs)
+            self.__dict__["_fills"] = variations.fitting(self, (*self.fills, *theirs))
         return self
 
     def __repr__(self) -> str:
@@ -366,9 +385,9 @@ class Hist(DaskCollection, hist.Hist, family=hist):  # type: ignore[call-arg, mi
             self.__dict__["_fills"] = loads(packed)
 
     def __eq__(self, other: object) -> bool:
-        if self.fills or getattr(other, "fills", ()):
+        if self.fills or getattr(other, "fills", None):
             same = settled_part(self) == settled_part(other) if isinstance(other, Hist) else False
-            return bool(same) and self.fills == getattr(other, "fills", ())
+            return bool(same) and self.fills == getattr(other, "fills", None)
         return bool(super().__eq__(other))
 
     __hash__ = None  # type: ignore[assignment]

@@ -54,10 +54,7 @@ class Fill:
     def into(self, h: Any, value: Value) -> None:
         """Fills a histogram with one partition."""
         args, options = self.arguments(value)
-        if not all(_takes_all(axis) for axis in h.axes):  # boost loses entries where one value is given for all
-            size = next(len(part) for part in (*args, *options.values()) if not isinstance(part, str))
-            args = [[part] * size if isinstance(part, str) else part for part in args]
-        add_entries(h, args, options)
+        add_entries(h, for_each_entry(h.axes, args, options), options)
 
     def arguments(self, value: Value) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of `hist.Hist.fill` for one partition."""
@@ -89,12 +86,27 @@ class Fill:
         return f"\nfilled at {place(self.line)}" if self.line else ""
 
 
+def for_each_entry(axes: Sequence[Any], args: Sequence[Any], options: Mapping[str, Any]) -> Sequence[Any]:
+    """The values of a fill, one for each entry where boost loses entries if one is given for all."""
+    if not loses_entries(axes):
+        return args
+    size = next((len(part) for part in (*args, *options.values()) if np.ndim(part)), None)
+    if size is None:
+        return args
+    return [part if np.ndim(part) else [part] * size if isinstance(part, str) else np.full(size, part) for part in args]
+
+
 def add_entries(h: Any, args: Sequence[Any], options: Mapping[str, Any]) -> None:
     """Fills a histogram, its averages as sums."""
     if averages(h):
         fill_averages(h, args, options)
     else:
         h.fill(*args, **options)
+
+
+def loses_entries(axes: Sequence[Any]) -> bool:
+    """Whether boost loses entries where one value is given for all: some axis has no bin for a value."""
+    return not all(map(_takes_all, axes))
 
 
 def _takes_all(axis: Any) -> bool:

@@ -6,6 +6,7 @@ with its nominal, so that the bins of a variation are those of a run in which it
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +18,12 @@ import boost_histogram as bh
 import hist
 import numpy as np
 
-from hepgraph.errors import FillError, VariationWarning, suggestion
-from hepgraph.hist.merge import averaged, averages, merged, moments, with_axes
+from hepgraph.errors import FillError, LazyError, VariationWarning, suggestion
+from hepgraph.hist.merge import averaged, averages, counting, counts_only, merged, moments, with_axes
 from hepgraph.hist.recording import Fill, Weighed, by_axis, check_kinds, recorded
 from hepgraph.kernel.output import Moments
 from hepgraph.lazy.array import Lazy
-from hepgraph.lazy.results import NOMINAL, known_as
+from hepgraph.lazy.results import NOMINAL, Variations, known_as
 from hepgraph.lazy.varied import chosen, mapped
 
 AXIS = "variation"
@@ -124,6 +125,8 @@ def fill_each(h: Any, args: Sequence[Any], kwargs: Mapping[str, Any], weights: M
 
 def _check_own(h: Any, own: int | None, names: Sequence[str]) -> None:
     """Raises FillError for a histogram with an axis for variations that cannot hold these."""
+    if own == h.ndim:  # it gets one
+        return
     if own is None:
         raise FillError(
             f"This fill has a value for the axis {AXIS!r}, and is varied by {', '.join(names[1:5])} as well. Leave "
@@ -204,16 +207,85 @@ class VariedHist(hist.Hist, family=hist):  # type: ignore[call-arg, misc]
         return added([other, self]) if isinstance(other, bh.Histogram) else super().__radd__(other)
 
     def __iadd__(self, other: Any) -> Any:
-        if isinstance(other, bh.Histogram) and _names_of(self) != _names_of(other):
-            return self + other
-        return super().__iadd__(other)
+        if not isinstance(other, bh.Histogram):
+            return super().__iadd__(other)
+        if getattr(other, "fills", None):
+            raise LazyError("A computed histogram cannot take fills that wait in place; write h = h + other.")
+        add_in_place(self, other)
+        return self
+
+    def __mul__(self, other: Any) -> Any:
+        return self._scaled(operator.mul, other) if isinstance(other, Variations) else super().__mul__(other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return self._scaled(operator.mul, other) if isinstance(other, Variations) else super().__rmul__(other)
+
+    def __truediv__(self, other: Any) -> Any:
+        return self._scaled(operator.truediv, other) if isinstance(other, Variations) else super().__truediv__(other)
+
+    def _scaled(self, op: Callable[[Any, Any], Any], by: Variations) -> Any:
+        """Each variation, scaled by the number that is its own."""
+        names = tuple(dict.fromkeys([*_names_of(self), *by]))
+        new = _with_all(self, names, self)
+        place = _place(new)
+        plain = with_axes(new, others(new, place))
+        for name in names:
+            at: list[Any] = [slice(None)] * new.ndim
+            at[place] = list(new.axes[place]).index(name)
+            one = plain.copy()
+            one.view(flow=True)[...] = new.view(flow=True)[tuple(at)]
+            new.view(flow=True)[tuple(at)] = op(one, by[known_as(name, by)]).view(flow=True)
+        return new
+
+
+def marked(h: Any) -> bool:
+    """Whether a histogram with an axis for variations was filled without names for it."""
+    return bool(_names_of(h))
+
+
+def fitting(h: Any, fills: Sequence[Any]) -> tuple[Any, ...]:
+    """Fills of a histogram that got an axis for variations: those without a value for it are of the nominal."""
+    if not _has_axis(h):
+        return tuple(fills)
+    return tuple(
+        VariedFill((NOMINAL,), (fill,)) if isinstance(fill, Fill) and len(fill.args) < h.ndim else fill
+        for fill in fills
+    )
 
 
 def added(parts: Sequence[Any]) -> Any:
     """The sum of histograms, each with all variations that one of them has."""
+    names = dict.fromkeys(name for h in parts for name in _names_of(h))
     first, *rest = aligned(parts)
     found = reduce(merged, rest, first.copy())
-    return VariedHist(found) if _names_of(found) and not isinstance(found, VariedHist) else found
+    if not names:
+        return found
+    found = found if isinstance(found, VariedHist) else VariedHist(found)
+    found.__dict__[_NAMES] = tuple(dict.fromkeys([NOMINAL, *names]))
+    return found
+
+
+def add_in_place(h: Any, other: Any) -> None:
+    """Adds a histogram to one with an axis for variations, which gets all variations of the other.
+
+    Raises FillError where other axes would be needed.
+    """
+    mine = _names_of(h)
+    names = tuple(dict.fromkeys([*mine, *_names_of(other)]))
+    if not _has_axis(h) or averages(h):
+        raise FillError(
+            f"A histogram cannot get other variations ({', '.join(names[1:5])}) in place; write h = h + other."
+        )
+    place, known = _place(h), counts_only(h) and counts_only(other)
+    aligned_other = aligned([h, other])[1]
+    hist.Hist.__iadd__(h, aligned_other.copy().reset())  # the axes grow, and nothing is added
+    at, parts = list(h.axes[place]), np.moveaxis(hist.Hist.view(h, flow=True), place, 0)
+    for name in names if mine else ():
+        if name not in mine:
+            parts[at.index(name)] = parts[at.index(known_as(name, mine))]
+    counting(hist.Hist.__iadd__(h, aligned_other), known)
+    if mine or not _by_hand(h):
+        h.__dict__[_NAMES] = names
 
 
 def _names_of(h: Any) -> tuple[str, ...]:
@@ -231,6 +303,12 @@ def aligned(parts: Sequence[Any]) -> Sequence[Any]:
     known = [_names_of(h) for h in parts]
     if len(set(known)) == 1 or len({h.ndim - _has_axis(h) for h in parts}) > 1:
         return parts
+    places = {_place(h) for h in parts if _has_axis(h)}
+    if len(places) > 1:
+        raise FillError(
+            f"Histograms are added up whose axes {AXIS!r} are at different places, {sorted(places)}. Declare it at the "
+            "same place in each; one that is not declared is the last."
+        )
     names = tuple(dict.fromkeys([NOMINAL, *chain.from_iterable(known)]))
     like = next(h for h, own in zip(parts, known, strict=True) if own)
     return [_with_all(h, names, like) for h in parts]
@@ -285,31 +363,33 @@ def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
 def stacked(each: Mapping[str, Any]) -> Any:
     """A histogram that was filled once for each variation, as one with an axis for them; itself if it is not varied."""
     nominal = each[NOMINAL]
-    place, marked = _place(nominal), _NAMES in nominal.__dict__
-    if marked and _BY_HAND in nominal.__dict__:
+    place, marks = _place(nominal), _NAMES in nominal.__dict__
+    if marks and _BY_HAND in nominal.__dict__:
         raise FillError(_MIXED)
-    if not marked and (_has_axis(nominal) or all(_same_bins(h, nominal) for h in each.values())):
+    if not marks and all(_same_bins(h, nominal) for h in each.values()):
         return nominal
-    own = nominal.axes[place] if marked else None
+    if not marks:
+        _check_own(nominal, None if _has_axis(nominal) else place, [*each])
+    own = nominal.axes[place] if marks else None
     names = list(dict.fromkeys([*(own or ()), *each]))
     axis = hist.axis.StrCategory(names, growth=own is None or own.traits.growth, name=AXIS)
     if own is not None:
         axis.__dict__.update(own.__dict__)
     total = None
     for name, h in each.items():
-        at = list(h.axes[place]) if marked else [NOMINAL]
+        at = list(h.axes[place]) if marks else [NOMINAL]
         here = at.index(NOMINAL) if NOMINAL in at else None
         axes = [*others(h, place)]  # which may have grown in another way than those of the nominal
         axes.insert(place, axis)
 
         def change(part: Any, nothing: float, name: str = name, here: Any = here) -> Any:
-            shape = list(part.shape) if marked else [*part.shape, 1]
+            shape = list(part.shape) if marks else [*part.shape, 1]
             shape[place] = axis.extent
             wide = np.full(shape, nothing, part.dtype)
             if here is not None:
                 index: list[Any] = [slice(None)] * len(shape)
                 index[place] = names.index(name)
-                wide[tuple(index)] = np.take(part, here, axis=place) if marked else part
+                wide[tuple(index)] = np.take(part, here, axis=place) if marks else part
             return wide
 
         one = _filled(h, axes, change)

@@ -19,36 +19,40 @@ class Variations(dict[str, Any]):
     ({'nominal': 11, 'JES_up': 12, 'b_up': 21}, {'nominal': 2, 'JES_up': 4})
     """
 
+    __array_ufunc__ = None  # so that NumPy's numbers leave their products to this class
+
     def __reduce__(self) -> Any:
         return Variations, (dict(self),)
 
-    def _with(self, op: Callable[[Any, Any], Any], other: Any) -> Variations:
+    def _with(self, op: Callable[[Any, Any], Any], other: Any) -> Any:
+        if hasattr(other, "axes") and not isinstance(other, Variations):  # a histogram, which scales each of its own
+            return NotImplemented
         theirs = other if isinstance(other, Variations) else {NOMINAL: other}
         names = dict.fromkeys([*self, *theirs])
         return Variations({name: op(self[known_as(name, self)], theirs[known_as(name, theirs)]) for name in names})
 
-    def __add__(self, other: Any) -> Variations:
+    def __add__(self, other: Any) -> Any:
         return self._with(operator.add, other)
 
-    def __sub__(self, other: Any) -> Variations:
+    def __sub__(self, other: Any) -> Any:
         return self._with(operator.sub, other)
 
-    def __mul__(self, other: Any) -> Variations:
+    def __mul__(self, other: Any) -> Any:
         return self._with(operator.mul, other)
 
-    def __truediv__(self, other: Any) -> Variations:
+    def __truediv__(self, other: Any) -> Any:
         return self._with(operator.truediv, other)
 
-    def __radd__(self, other: Any) -> Variations:
+    def __radd__(self, other: Any) -> Any:
         return self._with(lambda mine, theirs: theirs + mine, other)
 
-    def __rsub__(self, other: Any) -> Variations:
+    def __rsub__(self, other: Any) -> Any:
         return self._with(lambda mine, theirs: theirs - mine, other)
 
-    def __rmul__(self, other: Any) -> Variations:
+    def __rmul__(self, other: Any) -> Any:
         return self._with(lambda mine, theirs: theirs * mine, other)
 
-    def __rtruediv__(self, other: Any) -> Variations:
+    def __rtruediv__(self, other: Any) -> Any:
         return self._with(lambda mine, theirs: theirs / mine, other)
 
 

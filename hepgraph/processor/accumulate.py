@@ -273,6 +273,11 @@ def check(output: Any, where: str = "") -> None:
         case Mapping():
             for key, value in output.items():
                 check(value, f"{where}[{key!r}]")
+        case list() if any(isinstance(part, bh.Histogram | ByVariation) for part in output):
+            raise ProcessorError(
+                f"output{where} is a list with histograms or cutflows. Lists of chunks and datasets are joined, and "
+                "not added up: return a dict or a tuple of them."
+            )
         case str() | bytes() | bool() | np.bool_():
             raise ProcessorError(f"output{where} does not add up: a {type(output).__name__}. {_WANTED}")
         case list() | tuple() | set() | numbers.Number() | np.ndarray() | np.generic() | ak.Array() | bh.Histogram():
