@@ -324,6 +324,7 @@ def test_weights(says):
     says(hg.Weights, array, nan="zero")
     says(lambda: histogram().fill(array.w[:2], weight=hg.Weights(array).add("w", array.w)))
     says(lambda: histogram().fill(lazy.w, weight=hg.Weights(lazy).add("v", lazy.v)).compute(executor="serial"))
+    says(lambda: histogram().fill(lazy.w, weight=hg.Weights(array).add("w", array.w)))
 
 
 def factors(e):

@@ -237,13 +237,18 @@ class Weights:
         Raises
         ------
         WeightError
-            For computed values of other events.
+            For computed values of other events, and for lazy values beside weights of computed ones.
         """
         weight = self.weight()
         if isinstance(weight, Lazy):
             like = next((x for x in values if isinstance(x, Lazy)), weight)
             factors = {name: factor.varied for name, factor in self._factors.items()}
             return Weighed(follow(_cut_alike, self._refusing(weight), like), factors, self._checks)
+        if any(isinstance(x, Lazy) for x in values):
+            raise WeightError(
+                "These are weights of computed arrays, and a fill of lazy ones. Begin with hg.Weights(events) of the "
+                "lazy events, and add to them what is computed."
+            )
         for x in values:
             if isinstance(x, ak.Array | np.ndarray | list | tuple) and len(x) != len(weight):
                 raise WeightError(
