@@ -213,3 +213,72 @@ def test_a_circle(tmp_path):
             take()
     with pytest.raises(FieldError):
         _ = jets.c
+
+
+NUMBERS = [name for name in NAMES if name != "both"]
+
+
+@settings(deadline=None, max_examples=examples(25))
+@given(
+    st.integers(0, 1 << 20),
+    st.lists(
+        st.tuples(st.sampled_from(["pt", "e", "eta", "id", "ratio", "tight", "isHard"]), st.booleans()), max_size=3
+    ),
+    st.lists(st.sampled_from(NUMBERS), min_size=1, max_size=3, unique=True),
+    st.sampled_from(["concatenate", "chosen", "chosen first", "nested", "varied", "varied after"]),
+)
+def test_eager_runs_are_as_recorded_ones(tmp_path_factory, seed, sets, names, how):
+    """Fields that were set stay set where collections are put together; those that were chosen are as they were."""
+    folder = tmp_path_factory.mktemp("derived")
+    (folder / "mine.toml").write_text(SCHEMA)
+    ak.to_parquet(data(np.random.default_rng(seed), False), str(folder / "a.parquet"))
+
+    def changed_of(jets, at):
+        for name, late in sets:
+            if late == at:
+                old = jets[name]
+                jets[name] = ~old if name in ("tight", "isHard") else old // 2 if name == "id" else 2 * old
+        return jets
+
+    def process(events):
+        jets = (
+            changed_of(events.Jet[["pt", *names]] if how == "chosen first" else events.Jet, False)
+            if sets
+            else events.Jet
+        )
+        if how == "concatenate":
+            low, high = changed_of(jets[jets.pt <= 50], True), jets[jets.pt > 50]
+            jets = ak.concatenate([high, low], axis=1)
+        elif how == "chosen":
+            jets = jets[["pt", *names]]
+            jets["pt"] = 3 * jets.pt
+        elif how == "nested":
+            events["Jet"] = jets
+            jets = events["Jet", ["pt", *names]]
+        elif how.startswith("varied"):
+            jets = changed_of(jets, True)
+            first = names[0]
+            new = ~jets[first] if jets[first].type is None or first in ("loose", "tight", "isHard") else 2 * jets[first]
+            jets = hg.vary(jets, "V", up={first: new})
+            jets = ak.concatenate([jets, events.Jet], axis=1) if how == "varied after" else jets
+        return {name: ak.sum(jets[name]) for name in names}
+
+    def run(**options):
+        path = {"a": [str(folder / "a.parquet")]}
+        return hg.run(process, path, schema=str(folder / "mine.toml"), executor="serial", progress=False, **options)
+
+    if how == "chosen first" and any(name not in ("pt", *names) for name, _ in sets):
+        return
+    lazily, eagerly = run(strict=True), run(eager=True)
+    for name in names:
+        one, two = ({"nominal": x} if not isinstance(x, dict) else x for x in (lazily[name], eagerly[name]))
+        for variation in one.keys() | two.keys():
+            a, b = (x.get(variation, x["nominal"]) for x in (one, two))
+            assert np.isclose(float(a), float(b), rtol=1e-5, equal_nan=True), (name, variation)
+
+
+def test_vectors_whose_coordinates_formulas_make(events):
+    """Methods keep what they do not change, also where a formula makes it."""
+    jets = events.eager().Jet
+    found = ak.with_name(jets, "Momentum4D").dir.rotateZ(0.5)
+    assert np.allclose(ak.to_numpy(ak.flatten(found.pt)), ak.to_numpy(ak.flatten(jets.ratio)))

@@ -162,11 +162,12 @@ class Record:
         for name in names:
             if name not in self.fields:
                 self[name]
+        made = {name: self[name] for name in names if formula_of(self.fields, name) is not None}  # as it is now
         if isinstance(self.fields, Overlay) and not self.maps:
-            kept = self.fields.rests_on(names)
+            kept = set(names)
             own = {name: form for name, form in self.fields.own.items() if name in kept}
-            return Record(Overlay(self.fields.below, own, tuple(names)), self.name, self.tuple)
-        return Record(Overlay(self, {}, tuple(names)), self.name, self.tuple)
+            return Record(Overlay(self.fields.below, own | made, tuple(names)), self.name, self.tuple)
+        return Record(Overlay(self, made, tuple(names)), self.name, self.tuple)
 
 
 def _followed(below: Record, own: dict[str, Form]) -> tuple[Record, dict[str, Form]]:

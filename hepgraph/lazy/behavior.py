@@ -108,6 +108,8 @@ class Shown:
             kwargs = {name: _bared(each) for name, each in kwargs.items()}
         if func is ak.sum and (found := _sum_of_vectors(*args, **kwargs)) is not None:
             return found
+        if func in (ak.concatenate, ak.where):
+            args = _with_all_fields(args)
         result = _plainly(func, args, kwargs)
         if func in (ak.concatenate, ak.where, ak.fill_none):
             return _named_union(result)
@@ -115,6 +117,35 @@ class Shown:
             names = ak.to_layout((*args, *kwargs.values())[0]).fields
             return tuple(part for name, part in zip(names, result, strict=True) if not name.startswith(HIDDEN))
         return _named_pairs(result) if func in (ak.zip, ak.cartesian, ak.combinations) else result
+
+
+def _with_all_fields(args: Any) -> Any:
+    """Arrays that are put together, each with the fields that others have and formulas make of it: they were set."""
+    found = [*_arrays_of_records(args)]
+    names = dict.fromkeys(name for array in found for name in array.fields)
+    if all(len(array.fields) == len(names) for array in found):
+        return args
+    new = {id(array): with_made(array, names) for array in found}
+    return type(args)(
+        [new.get(id(each), each) for each in part] if isinstance(part, list | tuple) else new.get(id(part), part)
+        for part in args
+    )
+
+
+def _arrays_of_records(args: Any) -> Iterator[Any]:
+    for part in args:
+        if isinstance(part, list | tuple):
+            yield from _arrays_of_records(part)
+        elif isinstance(part, _Particles) and isinstance(part, ak.Array) and part.fields:
+            yield part
+
+
+def with_made(v: Any, names: Iterable[str]) -> Any:
+    """Records with those of some fields that formulas make, or references, among their own."""
+    for name in names:
+        if name not in v.layout.fields and (found := referred(v, name)) is not NO_REFERENCE:
+            v = ak.with_field(v, found, name)
+    return v
 
 
 def _sum_of_vectors(array: Any, axis: Any = None, **options: Any) -> Any:
@@ -201,7 +232,7 @@ class _Particles(Shown):
             return reduce(lambda made, name: ak.with_field(made, self[name], name), more, self)[where]
         at = next(i for i, each in enumerate(where) if isinstance(each, str))
         found, rest = self[where[at]], (*where[:at], *where[at + 1 :])
-        return found[rest] if rest else found
+        return found[rest[0] if len(rest) == 1 else rest] if rest else found
 
     @property
     def mask(self) -> Any:

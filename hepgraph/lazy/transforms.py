@@ -83,6 +83,9 @@ def _beside(v: Any, new: dict[str, Any], kept: Sequence[str], name: str) -> Any:
         parts = [*numbers, *(record[field] for field in kept)]
         return ak.contents.RecordArray(parts, [*new, *kept], record.length, parameters={"__record__": name})
 
+    for field in kept:
+        if field not in v.layout.fields:  # a formula makes it
+            v = ak.with_field(v, v[field], field)
     first = next(q for q in new.values() if isinstance(q, ak.Array))
     numbers = [q if isinstance(q, ak.Array) else ak.broadcast_arrays(first, q)[1] for q in new.values()]
     return ak.transform(joined, *numbers, v)

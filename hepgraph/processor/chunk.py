@@ -381,7 +381,8 @@ class _Events(Shown):
         if isinstance(where, str) and where not in self._layout.fields:
             return self._whole(where)
         if isinstance(where, tuple) and where and isinstance(where[0], str):
-            return self[where[0]][where[1:]] if len(where) > 1 else self[where[0]]
+            first, *rest = where
+            return self[first][rest[0] if len(rest) == 1 else tuple(rest)] if rest else self[first]
         with at_once(self):
             found = in_memory(super().__getitem__(where))  # type: ignore[misc]
         if isinstance(where, list) and where and all(isinstance(name, str) for name in where):
