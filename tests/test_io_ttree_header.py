@@ -96,6 +96,23 @@ def test_any_tree_of_plain_branches_is_as_uproot_has_it(seed, tmp_path_factory):
     same(path)
 
 
+KINDS = ["?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"]
+
+
+def test_types_are_those_that_awkward_knows(tmp_path):
+    """A long long is equal to an int64, and awkward's reductions look up the one and not the other."""
+    path = str(tmp_path / "a.root")
+    with uproot.recreate(path) as file:
+        file["Events"] = {f"x{kind}": np.ones(3, kind) for kind in KINDS if kind != "?"} | {"x?": np.ones(3, bool)}
+    events = hg.open(path, schema="base")
+    for kind in KINDS:
+        x = events[f"x{kind}"]
+        assert x._form.node.dtype.num == np.dtype(kind).num
+        assert x.compute(progress=False).layout.dtype.num == np.dtype(kind).num
+        assert ak.sum(x).compute(progress=False) == 3
+    assert np.asarray(events.eager()["xi8"]).dtype.num == np.dtype("i8").num
+
+
 def test_the_sample():
     same(SAMPLE)
 

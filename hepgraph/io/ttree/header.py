@@ -25,8 +25,11 @@ TREE, BRANCH, LEAF, ARRAY = 20, 13, 2, 3  # versions of classes
 
 _START, _OBJECT, _TAG, _SIZES = Struct(">IH"), Struct(">HII"), Struct(">I"), Struct(">ii")
 _TREE, _BRANCH, _BASKETS, _LEAF = Struct(">qqqqqdiiiiIqqqqqq"), Struct(">iiiiq"), Struct(">iIiqqqq"), Struct(">iii??")
-_TYPES = {b"TLeafO": "??", b"TLeafB": "bB", b"TLeafS": "hH", b"TLeafI": "iI", b"TLeafL": "qQ", b"TLeafG": "qQ",
-          b"TLeafF": "ff", b"TLeafD": "dd"}  # fmt: skip
+# with a sign and without; by sizes, as awkward knows no long long beside NumPy's int64
+_TYPES = {
+    b"TLeafO": ("?", "?"), b"TLeafB": ("i1", "u1"), b"TLeafS": ("i2", "u2"), b"TLeafI": ("i4", "u4"),
+    b"TLeafL": ("i8", "u8"), b"TLeafG": ("i8", "u8"), b"TLeafF": ("f4", "f4"), b"TLeafD": ("f8", "f8"),
+}  # fmt: skip
 _LISTS = re.compile(r"[^\[\]]*(\[[^\[\]]+\])+")
 _LIST = re.compile(r"\[([1-9][0-9]*)\]")
 
