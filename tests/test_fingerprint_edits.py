@@ -4,11 +4,12 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from edits import MARK, Package, forget, imported, packages
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from hepgraph.fingerprint import digester, fingerprint
@@ -205,6 +206,7 @@ WAYS = {kind: text for kind, needs, text in TEXTS if not needs}
 @given(st.sampled_from(list(LEAVES)), st.lists(st.sampled_from(list(WAYS)), min_size=1, max_size=4))
 def test_what_runs_otherwise_has_another_fingerprint(here, leaf, ways):
     """Whatever way leads from a function to the edit; running it, and moving it down by a line, are no edits."""
+    assume(("names made when asked", "all of a module") not in pairwise(ways))  # a star import asks for none of them
     files = {"__init__": ""}
     for i, text in enumerate([LEAVES[leaf], *(WAYS[way] for way in ways)]):
         files[f"m{i}"] = text.replace("{p}", f"m{i - 1}").replace("{f}", f"f{i - 1}").replace("{g}", f"f{i}")
