@@ -415,7 +415,7 @@ def test_a_slice_of_a_computed_histogram(events, met):
 
 
 def test_fills_by_hand_beside_others(events, met):
-    """What has a name of its own and what gets the names of variations are not for one histogram."""
+    """Fills with a name of their own and fills that get the names of variations are not for one histogram."""
 
     def empty():
         return hg.Hist.new.StrCat([], growth=True, name="variation").Reg(2, 0, 40, name="x").Double()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, reduce
 from operator import and_, getitem
-from typing import Any
+from typing import Any, TypeVar
 
 import awkward as ak
 import numpy as np
@@ -25,6 +25,7 @@ from hepgraph.graph.node import Node, literal
 from hepgraph.graph.ops import OPS
 from hepgraph.lazy.coordinates import coordinates
 
+P = TypeVar("P")
 _BINARY: dict[type[ast.AST], str] = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.FloorDiv: "floor_divide",
     ast.Mod: "remainder", ast.Pow: "power", ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or",
@@ -188,31 +189,44 @@ def derived(text: str, field: Callable[[str], Form]) -> Form:
     return _computed(_parsed(text), text, field)
 
 
+def _walked(
+    item: ast.expr,
+    text: str,
+    field: Callable[[str], P],
+    constant: Callable[[Any], P],
+    applied: Callable[[str, list[P]], P],
+) -> P:
+    """The value of an expression, from below: of fields by their paths, of constants, and of operations."""
+    path = _path(item)
+    if path in _CONSTANTS:
+        return constant(_CONSTANTS[path])
+    if path is not None:
+        return field(path)
+    op, args = _arguments(item, text)
+    if op is None:
+        assert isinstance(item, ast.Constant)
+        return constant(item.value)
+    return applied(op, [_walked(each, text, field, constant, applied) for each in args])
+
+
 def _computed(parsed: ast.expr, text: str, field: Callable[[str], Form]) -> Form:
     path = _path(parsed)
     if path is not None and path not in _CONSTANTS:
         return field(path)
 
-    def visit(item: ast.expr) -> tuple[Node, Node]:
-        path = _path(item)
-        if path in _CONSTANTS:
-            return TRUE, literal(_CONSTANTS[path])
-        if path is not None:
-            valid, form = unwrap(field(path))
-            if not isinstance(form, Scalar):
-                raise SchemaError(f"{text!r} computes with {path}, which is not one number: it holds {type_of(form)}")
-            return valid, form.node
-        op, args = _arguments(item, text)
-        if op is None:
-            assert isinstance(item, ast.Constant)
-            return TRUE, literal(item.value)
-        pairs = [visit(each) for each in args]
+    def number(path: str) -> tuple[Node, Node]:
+        valid, form = unwrap(field(path))
+        if not isinstance(form, Scalar):
+            raise SchemaError(f"{text!r} computes with {path}, which is not one number: it holds {type_of(form)}")
+        return valid, form.node
+
+    def applied(op: str, pairs: list[tuple[Node, Node]]) -> tuple[Node, Node]:
         valid = TRUE
         for each, _ in pairs:
             valid = both(valid, each)
         return valid, apply(op, [x for _, x in pairs])
 
-    valid, found = visit(parsed)
+    valid, found = _walked(parsed, text, number, lambda value: (TRUE, literal(value)), applied)
     return option(valid, Scalar(found))
 
 
@@ -234,24 +248,17 @@ def _values(parsed: ast.expr, text: str, field: Callable[[str], Any]) -> Any:
     if path is not None and path not in _CONSTANTS:
         return field(path)
 
-    def visit(item: ast.expr) -> tuple[Any, Any]:
-        """Where a part is not None, and its values; the first is True if it is nowhere."""
-        path = _path(item)
-        if path in _CONSTANTS:
-            return True, _CONSTANTS[path]
-        if path is not None:
-            return _numbers(field(path), path, text)
-        op, args = _arguments(item, text)
-        if op is None:
-            assert isinstance(item, ast.Constant)
-            return True, item.value
-        pairs = [visit(each) for each in args]
+    # of each part, where it is not None, and its values; the first is True if it is nowhere
+    def applied(op: str, pairs: list[tuple[Any, Any]]) -> tuple[Any, Any]:
         with np.errstate(all="ignore"):
             found = OPS[op].meaning(*(x for _, x in pairs))
         plain = all(np.ndim(x) == 0 for _, x in pairs)  # literals have a dtype once they are computed with
         return reduce(and_, (valid for valid, _ in pairs)), np.asarray(found)[()] if plain else found
 
-    valid, found = visit(parsed)
+    def number(path: str) -> tuple[Any, Any]:
+        return _numbers(field(path), path, text)
+
+    valid, found = _walked(parsed, text, number, lambda value: (True, value), applied)
     content = ak.contents.NumpyArray(np.asarray(found))
     if valid is True:
         return ak.Array(content)

@@ -71,7 +71,7 @@ class Grouping:
 
     @cached_property
     def claims(self) -> Claims:
-        """What patterns of the schema make of names."""
+        """The places of columns by the patterns of the schema."""
         return claimed(self.schema, self.origin.source.columns, self.left)
 
     @property

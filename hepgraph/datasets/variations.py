@@ -55,10 +55,11 @@ def stored_variations(layout: Grouping) -> StoredVariations:
     if told is None or not all(layout.groups[0]):
         return found
     places: dict[str, list[Place]] = {}
-    for one in _collections(layout):
+    collections = [*_collections(layout)]
+    for one in collections:
         for column, path in one.paths:
             places.setdefault(column, []).append(path)
-    for one in _collections(layout):
+    for one in collections:
         for text, path, column in one.told:
             variation = _variation(text, one.bases, told)
             if variation is not None:

@@ -145,7 +145,7 @@ def _content(cell: CellType) -> list[Any]:
 
 
 def _parts(thing: Any) -> Iterable[Any]:
-    """What a function or container is made of, and the class of an object of the user's own."""
+    """The parts of a function or container, and the class of an object of the user's own."""
     match thing:
         case MethodType():
             return thing.__func__, thing.__self__

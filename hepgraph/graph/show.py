@@ -52,7 +52,7 @@ def _dtype(item: Node) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OutlineLine:
-    """What is done for the events that pass all of some masks, in words; a title has None for masks."""
+    """The work for the events that pass all of some masks, in words; a title has None for masks."""
 
     text: str
     masks: tuple[Node, ...] | None

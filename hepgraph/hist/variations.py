@@ -102,8 +102,7 @@ def record(h: Any, values: Sequence[Any], weight: Any, sample: Any, own: int | N
     if len(results) == 1 and own is None:
         plain: Fill = results[NOMINAL]
         return plain
-    place = next((i for i, axis in enumerate(h.axes) if axis.name == AXIS), None)
-    if place is not None:
+    if _has_axis(h):
         _check_own(h, own, list(results))
     return VariedFill(tuple(results), tuple(results.values()), tuple(crossed.items()))
 
@@ -253,10 +252,16 @@ def fitting(h: Any, fills: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
-def added(parts: Sequence[Any]) -> Any:
-    """The sum of histograms, each with all variations that one of them has."""
+def added(parts: Sequence[Any], check: Callable[[Any, Any], None] | None = None) -> Any:
+    """The sum of histograms, each with all variations that one of them has.
+
+    `check` looks at the first beside each of the others, once they have these.
+    """
     names = dict.fromkeys(name for h in parts for name in _names_of(h))
     first, *rest = aligned(parts)
+    if check is not None:
+        for other in rest:
+            check(first, other)
     found = reduce(merged, rest, first.copy())
     if not names:
         return found
@@ -333,12 +338,11 @@ def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
             warnings.warn(VariationWarning(_ABSENT.format(", ".join(absent[:4]))), stacklevel=2)
         return h
     place = _place(like)
-    axes, own = list(h.axes), like.axes[place]
-    old = list(axes[place]) if known else []
+    own = like.axes[place]
+    old = list(h.axes[place]) if known else []
     wanted = list(dict.fromkeys([*old, *own, *names]))
     axis = hist.axis.StrCategory(wanted, growth=own.traits.growth, overflow=own.traits.overflow)
     axis.__dict__.update(own.__dict__)
-    axes[place : place + bool(known)] = [axis]
     places: list[int | None] = []
     for name in wanted:
         if name in names:
@@ -347,17 +351,29 @@ def _with_all(h: Any, names: Sequence[str], like: Any) -> Any:
             places.append(old.index(name) if name in old else None)
     if axis.traits.overflow:
         places.append(len(old) if known else None)
-    empty = [i for i, k in enumerate(places) if k is None]
-    taken = [k or 0 for k in places]
+    return _on_axis(h, place, axis, places, names)
+
+
+def _on_axis(h: Any, place: int, axis: Any, places: Sequence[int | None], names: Sequence[str]) -> Any:
+    """A histogram with another axis for variations, or one if it has none.
+
+    `places` has, for each category and overflow, the number of the old one whose content it has, or None of nothing.
+    """
+    has = _has_axis(h)
+    axes = others(h, place) if has else list(h.axes)
+    axes.insert(place, axis)
 
     def change(part: Any, nothing: float) -> Any:
-        wide = np.take(part if known else np.expand_dims(part, place), taken, axis=place)
-        np.moveaxis(wide, place, 0)[empty] = nothing
-        return wide
+        old = np.moveaxis(part if has else np.expand_dims(part, place), place, 0)
+        new = np.full((len(places), *old.shape[1:]), nothing, part.dtype)
+        for i, k in enumerate(places):
+            if k is not None:
+                new[i] = old[k]
+        return np.moveaxis(new, 0, place)
 
-    new = _filled(h, axes, change)
-    new.__dict__[_NAMES] = tuple(names)
-    return new
+    found = _filled(h, axes, change)
+    found.__dict__[_NAMES] = tuple(names)
+    return found
 
 
 def stacked(each: Mapping[str, Any]) -> Any:
@@ -375,28 +391,13 @@ def stacked(each: Mapping[str, Any]) -> Any:
     axis = hist.axis.StrCategory(names, growth=own is None or own.traits.growth, name=AXIS)
     if own is not None:
         axis.__dict__.update(own.__dict__)
-    total = None
+    parts = []
     for name, h in each.items():
         at = list(h.axes[place]) if marks else [NOMINAL]
         here = at.index(NOMINAL) if NOMINAL in at else None
-        axes = [*others(h, place)]  # which may have grown in another way than those of the nominal
-        axes.insert(place, axis)
-
-        def change(part: Any, nothing: float, name: str = name, here: Any = here) -> Any:
-            shape = list(part.shape) if marks else [*part.shape, 1]
-            shape[place] = axis.extent
-            wide = np.full(shape, nothing, part.dtype)
-            if here is not None:
-                index: list[Any] = [slice(None)] * len(shape)
-                index[place] = names.index(name)
-                wide[tuple(index)] = np.take(part, here, axis=place) if marks else part
-            return wide
-
-        one = _filled(h, axes, change)
-        total = one if total is None else merged(total, one)
-    assert total is not None
-    total.__dict__[_NAMES] = tuple(each)
-    return total
+        places = [here if other == name else None for other in names] + [None] * axis.traits.overflow
+        parts.append(_on_axis(h, place, axis, places, [*each]))
+    return added(parts)
 
 
 def _same_bins(a: Any, b: Any) -> bool:

@@ -10,7 +10,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any
 
 import awkward as ak
@@ -20,7 +20,7 @@ from hepgraph.errors import FieldError, suggestion
 from hepgraph.functions import behaviors
 from hepgraph.lazy import coordinates, transforms, vectors
 from hepgraph.lazy.array import ATTRIBUTES, HOOKS, Lazy
-from hepgraph.lazy.hidden import HIDDEN, NAMELESS, hides, record_names, records, shown, told_apart
+from hepgraph.lazy.hidden import HIDDEN, NAMELESS, hides, record_names, records, shown, told_apart, with_own
 from hepgraph.lazy.vary import OF_LAZY_ARRAYS
 
 CONTEXT = "@hepgraph"  # the attribute of an array that holds the chunk it is of; awkward drops it on pickling
@@ -226,10 +226,9 @@ class _Particles(Shown):
             return in_memory(found)
 
     def _with_made(self, where: Any) -> Any:
-        """What is taken of records by names, fields among it that formulas make, or that are references."""
+        """Parts of records by names, fields among them that formulas make, or that are references."""
         if isinstance(where, list):
-            more = [name for name in where if name not in self._layout.fields]
-            return reduce(lambda made, name: ak.with_field(made, self[name], name), more, self)[where]
+            return with_own(self, where)[where]
         at = next(i for i, each in enumerate(where) if isinstance(each, str))
         found, rest = self[where[at]], (*where[:at], *where[at + 1 :])
         return found[rest[0] if len(rest) == 1 else rest] if rest else found
@@ -365,7 +364,7 @@ def lost(v: Any) -> frozenset[tuple[str, str]]:
 
 
 def referred(v: Any, name: str) -> Any:
-    """What a reference of this name leads to, or what a formula makes of the fields as they are; or NO_REFERENCE."""
+    """The records that a reference of this name leads to, or the field that a formula makes; or NO_REFERENCE."""
     chunk = context(v)
     if chunk is None or not all(name in chunk.references(each) for each in _collections(v.layout)):
         return NO_REFERENCE

@@ -6,7 +6,7 @@ Arrays carry them, so that references can be followed; they are not shown, writt
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import awkward as ak
@@ -53,6 +53,14 @@ def shown(layout: Any) -> Any:
     if hasattr(layout, "contents"):
         return layout.copy(contents=[shown(part) for part in layout.contents])
     return layout.copy(content=shown(layout.content))
+
+
+def with_own(v: Any, names: Iterable[str]) -> Any:
+    """Records with some fields among their own, which formulas make, or which are references."""
+    for name in names:
+        if name not in v.layout.fields:
+            v = ak.with_field(v, v[name], name)
+    return v
 
 
 def record_names(form: Any) -> Iterator[str]:

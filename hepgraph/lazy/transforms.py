@@ -26,6 +26,7 @@ from hepgraph.graph.node import Space
 from hepgraph.lazy.array import FUNCTIONS, Lazy, together
 from hepgraph.lazy.broadcast import broadcast
 from hepgraph.lazy.coordinates import NAMES, constant, dimension, exactly, named, own, system
+from hepgraph.lazy.hidden import with_own
 from hepgraph.lazy.join import settled
 from hepgraph.lazy.kinematics import QUANTITIES, eta, magnitude, nan_to, of_two, phi, rho, t, tau, tau2, theta, x, y, z
 
@@ -83,9 +84,7 @@ def _beside(v: Any, new: dict[str, Any], kept: Sequence[str], name: str) -> Any:
         parts = [*numbers, *(record[field] for field in kept)]
         return ak.contents.RecordArray(parts, [*new, *kept], record.length, parameters={"__record__": name})
 
-    for field in kept:
-        if field not in v.layout.fields:  # a formula makes it
-            v = ak.with_field(v, v[field], field)
+    v = with_own(v, kept)
     first = next(q for q in new.values() if isinstance(q, ak.Array))
     numbers = [q if isinstance(q, ak.Array) else ak.broadcast_arrays(first, q)[1] for q in new.values()]
     return ak.transform(joined, *numbers, v)

@@ -22,7 +22,7 @@ from hepgraph.graph.canonical import TOTAL
 from hepgraph.graph.form import Option, Scalar, items
 from hepgraph.graph.node import Node
 from hepgraph.hist.histogram import Hist
-from hepgraph.hist.variations import added, aligned
+from hepgraph.hist.variations import added
 from hepgraph.lazy.array import Lazy
 from hepgraph.lazy.results import NOMINAL, ByVariation, Variations, known_as
 from hepgraph.lazy.varied import Varied
@@ -65,7 +65,8 @@ def total(results: Iterable[Any], where: str = "") -> Any:
             out[key] = total([part[key] for part in parts if key in part], f"{where}[{key!r}]")
         return out
     if all(isinstance(part, bh.Histogram) for part in parts):
-        return _of_histograms(parts, where)
+        with _place(where):
+            return added(parts, lambda a, b: _same_axes(a, b, where))
     if all(isinstance(part, ByVariation) for part in parts):
         with _place(where):
             return type(parts[0])._total(parts)
@@ -98,14 +99,6 @@ def _place(where: str) -> Iterator[None]:
     except VariationError as error:
         error.add_note(f"in output{where}")
         raise
-
-
-def _of_histograms(parts: Sequence[Any], where: str) -> Any:
-    with _place(where):
-        first, *rest = each = aligned(parts)
-    for other in rest:
-        _same_axes(first, other, where)
-    return added(each)
 
 
 def _of_two(a: Any, b: Any, where: str) -> Any:
